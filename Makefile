@@ -1,0 +1,91 @@
+# Two commands matter: `make demo` and `make test`. Each does all of its own set-up in .venv.
+# Needs Python 3.10-3.12, git, make and a C++ compiler; no GPU, no data set, no account.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= out
+MODEL  ?= models/pillar-toytown.onnx
+# A drive the shipped model was not trained on (see models/pillar-toytown.md).
+DEMO_SEED ?= 7
+REAL_DATA ?= $(if $(LIDARLOOP_REAL_DATA),$(LIDARLOOP_REAL_DATA),../shared/data)
+
+BIN := $(abspath $(VENV))/bin
+# A later torch on the index may be another build; constraints.txt pins the one that was tried.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+PACKAGES := -e ros2_ws/src/lidarloop_core -e ros2_ws/src/lidarloop_ros
+MANIFESTS := pyproject.toml constraints.txt tools/setup_ros.py $(wildcard ros2_ws/src/*/setup.py)
+
+# Where ROS 2 is installed from apt and sourced, its own rclpy is used instead of the wheels.
+ifdef ROS_DISTRO
+VENV_OPTIONS := --system-site-packages
+ROS_EXTRAS :=
+else
+VENV_OPTIONS :=
+ROS_EXTRAS := ,ros
+endif
+
+export VIRTUAL_ENV := $(abspath $(VENV))
+export AMENT_PREFIX_PATH := $(VIRTUAL_ENV)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
+export ROS_LOG_DIR ?= $(abspath $(OUT))/ros_log
+
+.PHONY: help setup demo demo-real test lint bench clean
+
+help:
+	@echo "make demo       a drive, a bag, the node, boxes, a report: $(OUT)/demo/report.html"
+	@echo "make test       all tests"
+	@echo "make demo-real  the same node on a real KITTI drive (\$$LIDARLOOP_REAL_DATA or ../shared/data)"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      decode, grouping and inference, measured here"
+	@echo "make setup      the environment in $(VENV) that all of them use"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
+	  f"received Python {v[0]}.{v[1]}; expected 3.10 to 3.12: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
+	$(PIP) "setuptools<80" wheel
+
+$(VENV)/.demo-ready: $(VENV)/bin/python $(MANIFESTS)
+	@echo "== setting up what the demo needs (once)"
+	$(PIP) --no-build-isolation $(PACKAGES) -e ".[toytown,evaluate$(ROS_EXTRAS)]"
+	$(BIN)/python tools/setup_ros.py
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.demo-ready
+	@echo "== setting up training, export and the tests (once)"
+	$(PIP) torch
+	$(PIP) --no-build-isolation -e ".[train,export,rtx,dev]"
+	touch $@
+
+setup: $(VENV)/.ready
+
+demo: $(VENV)/.demo-ready
+	@echo "== 1/3 a toy-town drive as a ROS 2 bag"
+	$(BIN)/lidarloop convert toytown $(DEMO_SEED) $(OUT)/demo/drive.mcap --overwrite
+	@echo "== 2/3 the bag through the node, at its own pace"
+	$(BIN)/lidarloop replay $(OUT)/demo/drive.mcap --model $(MODEL) --out $(OUT)/demo
+	@echo "== 3/3 the score"
+	$(BIN)/lidarloop evaluate $(OUT)/demo/detections.json $(OUT)/demo/drive.mcap --latency $(OUT)/demo/latency.json --out $(OUT)/demo
+
+demo-real: $(VENV)/.demo-ready
+	$(BIN)/lidarloop convert kitti-raw $(REAL_DATA)/kitti_raw_sequence $(OUT)/demo-real/drive.mcap --overwrite
+	$(BIN)/lidarloop replay $(OUT)/demo-real/drive.mcap --model $(MODEL) --out $(OUT)/demo-real
+	$(BIN)/lidarloop evaluate $(OUT)/demo-real/detections.json $(OUT)/demo-real/drive.mcap --latency $(OUT)/demo-real/latency.json --out $(OUT)/demo-real --pictures 12
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready
+	$(BIN)/lidarloop bench all --model $(MODEL) --json $(OUT)/bench.json
+
+clean:
+	rm -rf $(OUT) build install log

@@ -1,0 +1,1 @@
+"""Offline side of lidarloop: data sources, the network, training stages and evaluation."""
