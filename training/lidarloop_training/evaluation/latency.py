@@ -1,0 +1,74 @@
+"""The latency record that ``lidarloop replay`` writes beside its detections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lidarloop_core.errors import DatasetError
+
+DEADLINE_MS = 100.0  # one revolution of a 10 Hz LiDAR
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How a node kept up with a replayed bag.
+
+    Attributes:
+        latency_ms: stamp → publish: ``p50``, ``p99``, ``p99_9``, ``max``; None where no cloud was answered.
+        samples_ms: of each answered cloud.
+        stage_ms: stage → the same statistics.
+        frames_sent, frames_detected, frames_dropped: clouds.
+        model_sha256: hash of the model file that ran.
+        deadline_misses: answers later than ``DEADLINE_MS``; None where not recorded.
+        rate_hz: clouds per second sent.
+        rss_mb: memory of the node process.
+    """
+
+    latency_ms: Mapping[str, float | None]
+    samples_ms: Sequence[float]
+    stage_ms: Mapping[str, Mapping[str, float | None]]
+    frames_sent: int
+    frames_detected: int
+    frames_dropped: int
+    model_sha256: str | None = None
+    deadline_misses: int | None = None
+    rate_hz: float | None = None
+    rss_mb: float | None = None
+
+
+def read_latency(path: Path) -> Latency:
+    """Reads ``latency.json``.
+
+    Raises:
+        DatasetError: the file is missing or no latency record.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        latency_ms = dict(record["latency_ms"])
+        samples_ms = latency_ms.pop("samples", [])
+        return Latency(
+            latency_ms=latency_ms,
+            samples_ms=[float(sample) for sample in samples_ms],
+            stage_ms={stage: _statistics(value) for stage, value in record.get("stage_ms", {}).items()},
+            frames_sent=int(record["frames_sent"]),
+            frames_detected=int(record["frames_detected"]),
+            frames_dropped=int(record["frames_dropped"]),
+            model_sha256=record.get("model_sha256"),
+            deadline_misses=record.get("deadline_misses"),
+            rate_hz=record.get("rate_hz"),
+            rss_mb=record.get("rss_mb"),
+        )
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}); expected the latency.json of a replay") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(
+            f"{path} is no latency record ({type(error).__name__}: {error}); expected what `lidarloop replay` writes"
+        ) from None
+
+
+def _statistics(value: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {key: entry for key, entry in value.items() if key != "samples"}

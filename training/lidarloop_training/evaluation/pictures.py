@@ -1,0 +1,80 @@
+"""Pictures of frames from above, for the report and for data that has no ground truth to score against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io import atomic
+from lidarloop_core.sample import SampleSource
+
+from lidarloop_training.evaluation.alignment import Frame, ResultsFrame, spread
+from lidarloop_training.evaluation.bev import draw_bev
+from lidarloop_training.evaluation.breakdown import FrameOutcome
+from lidarloop_training.evaluation.progress import progress
+
+# Without ground truth there is no best threshold to find; detectors put out many boxes of low score.
+SHOWN_SCORE = 0.3
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its caption; ``token`` names its frame."""
+
+    token: str
+    caption: str
+    png: bytes
+
+
+def draw_frame(
+    source: SampleSource, frame: Frame, boxes: Boxes3D, boxes_frame: ResultsFrame, outcome: FrameOutcome | None
+) -> Picture:
+    """Draws one frame of a source with the detections on it, judged where there is an outcome."""
+    points = frame.ego_SE3_lidar.transform(source[frame.index].keyframe.points[:, :3])
+    detections = frame.to_ego(boxes, boxes_frame)
+    title = f"{frame.scene}  frame {frame.index}"
+    if outcome is None:
+        shown = detections[detections.scores >= SHOWN_SCORE]
+        caption = f"{frame.scene}, frame {frame.index}: {len(shown)} detections with score ≥ {SHOWN_SCORE:g}"
+        return Picture(frame.token, caption, draw_bev(points, shown, title=title))
+    assert frame.annotations is not None
+    num_found, num_objects = len(outcome.found), len(outcome.found) + len(outcome.missed)
+    caption = (
+        f"{frame.scene}, frame {frame.index}: {num_found} of {num_objects} objects found, "
+        f"{len(outcome.inventions)} detections of nothing (F1 {outcome.f1:.2f})"
+    )
+    objects = frame.annotations.boxes.transformed(frame.ego_SE3_lidar)
+    return Picture(frame.token, caption, draw_bev(points, detections, objects, outcome, title=title))
+
+
+def write_pictures(
+    results: Mapping[str, Boxes3D],
+    source: SampleSource,
+    out_dir: Path,
+    *,
+    frames: Sequence[Frame],
+    results_frame: ResultsFrame,
+    num_pictures: int,
+    outcomes: Mapping[str, FrameOutcome] | None = None,
+) -> list[Path]:
+    """Writes ``num_pictures`` PNGs, spread evenly over the frames that have results.
+
+    Args:
+        results: frame token → detections.
+        source: where the clouds come from.
+        out_dir: the folder; files are named by the frame's position in the source.
+        frames: the frames of ``source``.
+        results_frame: the frame of reference of ``results``.
+        num_pictures: at most so many.
+        outcomes: token → verdict, where there is ground truth.
+    """
+    answered = [frame for frame in frames if frame.token in results]
+    paths = []
+    for i in progress(spread(len(answered), num_pictures), "drawing"):
+        frame = answered[i]
+        picture = draw_frame(source, frame, results[frame.token], results_frame, (outcomes or {}).get(frame.token))
+        paths.append(out_dir / f"{frame.index:06d}.png")
+        atomic.write_bytes(paths[-1], picture.png)
+    return paths

@@ -1,0 +1,146 @@
+"""The report: one HTML file that opens from disk, with everything in it and nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from lidarloop_training.evaluation.bev import COLORS
+from lidarloop_training.evaluation.breakdown import Breakdown
+from lidarloop_training.evaluation.charts import latency_histogram, precision_recall_chart
+from lidarloop_training.evaluation.latency import DEADLINE_MS, Latency
+from lidarloop_training.evaluation.nuscenes_metrics import DetectionMetrics
+from lidarloop_training.evaluation.pictures import Picture
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows; what is None is left out.
+
+    Attributes:
+        title, subtitle: the heading.
+        metrics, breakdown: the score; None where there is no ground truth.
+        latency: of the replay that made the detections.
+        picture_groups: heading → pictures.
+        provenance: pairs of what and which: data, model, config, machine.
+        notes: what the reader must know first.
+    """
+
+    title: str
+    subtitle: str
+    metrics: DetectionMetrics | None
+    breakdown: Breakdown | None
+    latency: Latency | None
+    picture_groups: Mapping[str, Sequence[Picture]]
+    provenance: Sequence[tuple[str, str]]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One figure at the top of the page."""
+
+    name: str
+    value: str
+    unit: str = ""
+    is_bad: bool = False
+
+
+def render(report: Report) -> str:
+    """The HTML file's text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"number": _number, "plain": lambda name: name.replace("_", " ")}
+    metrics, breakdown, latency = report.metrics, report.breakdown, report.latency
+    return environment.get_template("report_template.html").render(
+        title=report.title,
+        subtitle=report.subtitle,
+        notes=report.notes,
+        cards=_cards(report),
+        metrics=metrics,
+        breakdown=breakdown,
+        absent=[c.name.replace("_", " ") for c in metrics.classes if not c.num_objects] if metrics else [],
+        distances=[f"{d:g}" for d in metrics.config.match_distances_m] if metrics else [],
+        pr_charts=[(c, precision_recall_chart(c)) for c in metrics.present] if metrics else [],
+        tables=_tables(breakdown) if breakdown else [],
+        picture_groups=[
+            (name, [{"caption": p.caption, "base64": base64.b64encode(p.png).decode()} for p in pictures])
+            for name, pictures in report.picture_groups.items()
+        ],
+        legend=_legend(scored=metrics is not None),
+        latency=latency,
+        latency_chart=latency_histogram(latency.samples_ms, DEADLINE_MS) if latency and latency.samples_ms else None,
+        stages=_stages(latency) if latency else [],
+        stage_columns=_stage_columns(latency) if latency else [],
+        counts=_counts(latency) if latency else [],
+        provenance=report.provenance,
+    )
+
+
+def _cards(report: Report) -> list[_Card]:
+    cards = []
+    if report.metrics:
+        cards.append(_Card("mAP, classes present", _number(report.metrics.mean_ap)))
+        cards.append(_Card("NDS, classes present", _number(report.metrics.nds)))
+    if latency := report.latency:
+        for key in ("p50", "p99"):
+            value = latency.latency_ms.get(key)
+            is_late = value is not None and value > DEADLINE_MS
+            cards.append(_Card(f"latency {key}", _number(value, 1), "ms", is_late))
+        dropped = latency.frames_dropped
+        cards.append(_Card(f"of {latency.frames_sent} clouds dropped", str(dropped), is_bad=dropped > 0))
+    return cards
+
+
+def _tables(breakdown: Breakdown) -> list[tuple[str, Sequence[Any], bool]]:
+    return [
+        ("range", breakdown.by_range, True),
+        ("points on the object", breakdown.by_points, False),
+        ("visible share", breakdown.by_visibility, False),
+    ]
+
+
+def _legend(scored: bool) -> list[tuple[str, str]]:
+    if not scored:
+        return [("detection", COLORS["detection"])]
+    return [
+        ("detection that found an object", COLORS["hit"]),
+        ("detection of nothing", COLORS["invention"]),
+        ("missed object", COLORS["missed"]),
+        ("found object", COLORS["object"]),
+    ]
+
+
+def _stage_columns(latency: Latency) -> list[str]:
+    columns = dict.fromkeys(key for row in (latency.latency_ms, *latency.stage_ms.values()) for key in row)
+    return list(columns)
+
+
+def _stages(latency: Latency) -> list[tuple[str, dict[str, float | None]]]:
+    rows = [*latency.stage_ms.items(), ("stamp → publish", latency.latency_ms)]
+    columns = _stage_columns(latency)
+    return [(name, {key: row.get(key) for key in columns}) for name, row in rows]
+
+
+def _counts(latency: Latency) -> list[tuple[str, str]]:
+    counts = [
+        ("clouds sent", str(latency.frames_sent)),
+        ("clouds answered", str(latency.frames_detected)),
+        ("clouds dropped", str(latency.frames_dropped)),
+    ]
+    if latency.deadline_misses is not None:
+        counts.append((f"later than {DEADLINE_MS:g} ms", str(latency.deadline_misses)))
+    if latency.rss_mb is not None:
+        counts.append(("node memory (RSS)", f"{latency.rss_mb:.0f} MB"))
+    return counts
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
