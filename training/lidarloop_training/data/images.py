@@ -1,0 +1,96 @@
+"""Pictures that stay encoded until somebody looks: what a source hands out as ``CameraImage.load``.
+
+A writer asks ``encoded(image)`` and copies the bytes of a picture that is a file already, so that converting does not
+compress it a second time.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.sample import CameraImage
+
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A compressed picture in memory; calling it decodes it.
+
+    Attributes:
+        data: the file's bytes.
+        format: ``"jpeg"`` or ``"png"``, as in sensor_msgs/CompressedImage.
+    """
+
+    data: bytes
+    format: str
+
+    def __call__(self) -> npt.NDArray[np.uint8]:
+        return decode(self.data, f"{self.format} of {len(self.data)} bytes")
+
+    def encoded(self) -> EncodedImage:
+        return self
+
+
+@runtime_checkable
+class Encodable(Protocol):
+    """A ``CameraImage.load`` that knows its picture's compressed form."""
+
+    def encoded(self) -> EncodedImage: ...
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A picture on disk; calling it reads and decodes it."""
+
+    path: Path
+
+    def __call__(self) -> npt.NDArray[np.uint8]:
+        return decode(self._bytes(), str(self.path))
+
+    def encoded(self) -> EncodedImage:
+        format = "png" if self.path.suffix.lower() == ".png" else "jpeg"
+        return EncodedImage(self._bytes(), format)
+
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header."""
+        try:
+            with Image.open(self.path) as image:
+                return image.width, image.height
+        except OSError as error:
+            raise DatasetError(f"{self.path}: no readable picture ({error}); expected a JPEG or PNG file") from None
+
+    def _bytes(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise DatasetError(f"{self.path}: cannot be read ({error.strerror}); restore the file") from None
+
+
+def decode(data: bytes, what: str) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB picture of a JPEG or PNG file's bytes; ``what`` names it in the error."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise DatasetError(f"{what}: no readable picture ({error}); expected a JPEG or PNG file") from None
+
+
+def encode_jpeg(pixels: npt.NDArray[np.uint8]) -> EncodedImage:
+    """A (H, W, 3) RGB picture as JPEG of quality ``JPEG_QUALITY``: equal pixels give equal bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return EncodedImage(buffer.getvalue(), "jpeg")
+
+
+def encoded(image: CameraImage) -> EncodedImage:
+    """The picture's own file bytes where it has them, else a fresh JPEG."""
+    return image.load.encoded() if isinstance(image.load, Encodable) else encode_jpeg(image.load())

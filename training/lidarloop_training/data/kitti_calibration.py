@@ -1,0 +1,144 @@
+"""KITTI's calibration: what the object benchmark and the raw recordings have in common."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.geometry.se3 import SE3
+
+VELODYNE_HEIGHT_M = 1.73
+"""Above the road, from the data set's page on its sensor set-up."""
+
+EGO_SE3_LIDAR = SE3(np.eye(3), np.array([0.0, 0.0, VELODYNE_HEIGHT_M]))
+"""KITTI has no frame on the ground: our ego frame lies on it below the Velodyne, x forward, y left."""
+
+INTENSITY_SCALE = 255.0
+"""KITTI's reflectances lie in 0–1; a ``Sweep`` of ours has intensities of 0–255."""
+
+CAMERA = "CAM_FRONT"
+"""The name we give to the left colour camera, image_02."""
+
+
+@dataclass(frozen=True)
+class KittiCalibration:
+    """The left colour camera and the Velodyne.
+
+    Attributes:
+        intrinsics: (3, 3) of the rectified picture, pixels.
+        reference_SE3_lidar: Velodyne to the rectified reference camera, in whose frame the labels are.
+        camera_SE3_lidar: Velodyne to the rectified left colour camera.
+    """
+
+    intrinsics: npt.NDArray[np.float64]
+    reference_SE3_lidar: SE3
+    camera_SE3_lidar: SE3
+
+    @property
+    def ego_SE3_camera(self) -> SE3:
+        return EGO_SE3_LIDAR @ self.camera_SE3_lidar.inverse()
+
+    @staticmethod
+    def from_matrices(
+        projection: npt.NDArray[np.float64], rectification: npt.NDArray[np.float64], camera_SE3_velodyne: SE3
+    ) -> KittiCalibration:
+        """From KITTI's own matrices.
+
+        Args:
+            projection: (3, 4), rectified reference camera to pixels; its last column holds the baseline.
+            rectification: (3, 3) rotation R0_rect.
+            camera_SE3_velodyne: Velodyne to the unrectified reference camera.
+        """
+        intrinsics = projection[:, :3]
+        reference_SE3_lidar = SE3(rectification, np.zeros(3)) @ camera_SE3_velodyne
+        camera_SE3_reference = SE3(np.eye(3), np.linalg.solve(intrinsics, projection[:, 3]))
+        return KittiCalibration(intrinsics, reference_SE3_lidar, camera_SE3_reference @ reference_SE3_lidar)
+
+
+def read_object_calibration(path: Path) -> KittiCalibration:
+    """A calib file of the object benchmark.
+
+    Raises:
+        DatasetError: the file or one of P2, R0_rect and Tr_velo_to_cam is missing.
+    """
+    values = _read_values(path)
+    return KittiCalibration.from_matrices(
+        _matrix(values, "P2", (3, 4), path),
+        _matrix(values, "R0_rect", (3, 3), path),
+        SE3.from_matrix(_matrix(values, "Tr_velo_to_cam", (3, 4), path)),
+    )
+
+
+def read_raw_calibration(folder: Path) -> KittiCalibration:
+    """The calibration of a raw recording.
+
+    Looks in ``folder`` and above it for KITTI's calib_cam_to_cam.txt and calib_velo_to_cam.txt; else in ``folder`` for
+    a text with the matrices P_rect_00, R_rect_00 and RT as OpenCV assignments ``P_rect_00.at<double>(0,0) = …``, a
+    habit of teaching material. The latter knows the reference camera alone: image_02 is then taken for it (6 cm off).
+
+    Raises:
+        DatasetError: there is neither, or a matrix is missing.
+    """
+    for place in (folder, folder.parent, folder.parent.parent):
+        cameras, velodyne = place / "calib_cam_to_cam.txt", place / "calib_velo_to_cam.txt"
+        if cameras.is_file() and velodyne.is_file():
+            values, pose = _read_values(cameras), _read_values(velodyne)
+            rotation, translation = _matrix(pose, "R", (3, 3), velodyne), _matrix(pose, "T", (3,), velodyne)
+            return KittiCalibration.from_matrices(
+                _matrix(values, "P_rect_02", (3, 4), cameras),
+                _matrix(values, "R_rect_00", (3, 3), cameras),
+                SE3(rotation, translation),
+            )
+    for path in sorted(folder.glob("*.txt")):
+        assignments = _ASSIGNMENT.findall(path.read_text(errors="replace"))
+        if assignments:
+            return _from_assignments(assignments, path)
+    raise DatasetError(
+        f"{folder}: found no calibration; expected calib_cam_to_cam.txt and calib_velo_to_cam.txt in it or above it: "
+        "download the calibration of the recording's date"
+    )
+
+
+_ASSIGNMENT = re.compile(r"(\w+)\.at<double>\((\d),\s*(\d)\)\s*=\s*([-+.\deE]+)")
+
+
+def _from_assignments(assignments: list[tuple[str, str, str, str]], path: Path) -> KittiCalibration:
+    matrices: dict[str, npt.NDArray[np.float64]] = {}
+    for name, row, column, value in assignments:
+        matrices.setdefault(name, np.full((4, 4), np.nan))[int(row), int(column)] = float(value)
+    wanted = {"P_rect_00": (3, 4), "R_rect_00": (3, 3), "RT": (3, 4)}
+    for name, (rows, columns) in wanted.items():
+        if name not in matrices or np.isnan(matrices[name][:rows, :columns]).any():
+            raise DatasetError(f"{path}: matrix {name} is missing or incomplete; expected {', '.join(wanted)}")
+    return KittiCalibration.from_matrices(
+        matrices["P_rect_00"][:3], matrices["R_rect_00"][:3, :3], SE3.from_matrix(matrices["RT"][:3])
+    )
+
+
+def _read_values(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+    """The lines ``name: number number …`` of a calibration file."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the calibration") from None
+    values = {}
+    for line in lines:
+        name, _, numbers = line.partition(":")
+        try:
+            values[name.strip()] = np.array(numbers.split(), dtype=np.float64)
+        except ValueError:  # dates and the like
+            continue
+    return values
+
+
+def _matrix(
+    values: dict[str, npt.NDArray[np.float64]], name: str, shape: tuple[int, ...], path: Path
+) -> npt.NDArray[np.float64]:
+    if name not in values or values[name].size != int(np.prod(shape)):
+        raise DatasetError(f"{path}: received {values.get(name, 'no')} {name}; expected {int(np.prod(shape))} numbers")
+    return values[name].reshape(shape)
