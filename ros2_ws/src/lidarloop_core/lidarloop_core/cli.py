@@ -1,0 +1,80 @@
+"""The ``lidarloop`` command.
+
+Each installed package brings its sub-commands through the entry-point group ``lidarloop.commands``; the module behind
+one is imported only when that command is called, so an onboard install shows only what it can do and starts fast.
+
+A command is a function with typed keyword arguments, read by tyro from its signature and docstring.
+It returns None or an exit code. Wrong usage exits with 2, a ``LidarloopError`` prints one line and exits with 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from lidarloop_core import __version__
+from lidarloop_core.errors import LidarloopError
+
+# The order of the pipeline; commands not named here come last, by name.
+PIPELINE = (
+    "convert", "pseudolabel", "pretrain", "train", "distill", "self-train", "evaluate",
+    "export", "build-engine", "replay", "bench", "view", "doctor",
+)  # fmt: skip
+
+
+def commands() -> dict[str, EntryPoint]:
+    """The installed sub-commands, in pipeline order."""
+    found = {point.name: point for point in entry_points(group="lidarloop.commands")}
+    return dict(sorted(found.items(), key=lambda item: (_position(item[0]), item[0])))
+
+
+def _position(name: str) -> int:
+    return PIPELINE.index(name) if name in PIPELINE else len(PIPELINE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one sub-command; returns the exit code."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    available = commands()
+    if not args or args[0] in ("-h", "--help"):
+        print(_usage(available))
+        return 0 if args else 2
+    if args[0] == "--version":
+        print(f"lidarloop {__version__}")
+        return 0
+    if args[0] not in available:
+        print(
+            f"lidarloop: received command '{args[0]}'; expected one of: {', '.join(available)}. "
+            "Commands of the training side come with `pip install lidarloop[train]`.",
+            file=sys.stderr,
+        )
+        return 2
+    return _run(args[0], available[args[0]].load(), args[1:])
+
+
+def _run(name: str, command: Callable[..., int | None], args: Sequence[str]) -> int:
+    import tyro
+
+    try:
+        return tyro.cli(command, prog=f"lidarloop {name}", args=args) or 0
+    except LidarloopError as error:
+        print(f"lidarloop {name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"lidarloop {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _usage(available: dict[str, EntryPoint]) -> str:
+    lines = ["usage: lidarloop COMMAND [ARGUMENTS]", "", "commands, in the order of the pipeline:"]
+    lines += [f"  {name}" for name in available]
+    return "\n".join([*lines, "", "lidarloop COMMAND --help says what each takes."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

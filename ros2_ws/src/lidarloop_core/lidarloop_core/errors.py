@@ -1,0 +1,29 @@
+"""Errors a user can cause. Each message says what was received, what was expected and the remedy."""
+
+
+class LidarloopError(ValueError):
+    """A user's mistake, not ours: the command line prints its message as one line and exits with 1."""
+
+
+class CloudFormatError(LidarloopError):
+    """A point cloud message whose layout cannot be decoded, or that lacks a column the model needs."""
+
+
+class ModelFileError(LidarloopError):
+    """A model file that is not ours, is corrupt, or does not fit its own ModelSpec."""
+
+
+class BackendError(LidarloopError):
+    """An inference backend that is not installed, or that refused the execution provider asked for."""
+
+
+class BagError(LidarloopError):
+    """A bag that is truncated, foreign, or lacks a topic that was asked for."""
+
+
+class DatasetError(LidarloopError):
+    """A data set folder with a missing table, a missing file, or a file of the wrong size."""
+
+
+class ConfigError(LidarloopError):
+    """An unknown recipe or parameter, or a value outside its range."""

@@ -1,0 +1,1 @@
+"""Rigid transforms, boxes, overlaps and the pinhole camera."""

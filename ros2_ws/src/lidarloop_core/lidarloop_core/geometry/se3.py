@@ -1,0 +1,122 @@
+"""Rigid transforms, named by what they do: ``dst_SE3_src`` maps points of frame *src* into frame *dst*."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class SE3:
+    """A rigid transform.
+
+    Attributes:
+        rotation: (3, 3) float64, proper orthogonal.
+        translation: (3,) float64, metres.
+    """
+
+    rotation: npt.NDArray[np.float64]
+    translation: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        rotation = np.array(self.rotation, dtype=np.float64)
+        translation = np.array(self.translation, dtype=np.float64)
+        if rotation.shape != (3, 3) or translation.shape != (3,):
+            raise ValueError(
+                f"SE3 received rotation {rotation.shape} and translation {translation.shape}; expected (3, 3) and (3,)"
+            )
+        if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
+            raise ValueError("SE3 received a non-finite rotation or translation; check the pose's source")
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
+            raise ValueError(
+                "SE3 received a matrix that is no rotation; expected an orthogonal one with determinant +1"
+            )
+        rotation.setflags(write=False)
+        translation.setflags(write=False)
+        object.__setattr__(self, "rotation", rotation)
+        object.__setattr__(self, "translation", translation)
+
+    @staticmethod
+    def identity() -> SE3:
+        return SE3(np.eye(3), np.zeros(3))
+
+    @staticmethod
+    def from_matrix(matrix: npt.ArrayLike) -> SE3:
+        """Builds the transform from a (4, 4) or (3, 4) homogeneous matrix."""
+        m = np.asarray(matrix, dtype=np.float64)
+        if m.shape not in ((4, 4), (3, 4)):
+            raise ValueError(f"SE3.from_matrix received shape {m.shape}; expected (4, 4) or (3, 4)")
+        return SE3(m[:3, :3], m[:3, 3])
+
+    @staticmethod
+    def from_xyzw(quaternion_xyzw: npt.ArrayLike, translation: npt.ArrayLike) -> SE3:
+        """From a quaternion in ROS order (x, y, z, w); it need not be normalised, but must not be zero."""
+        return SE3(Rotation.from_quat(np.array(quaternion_xyzw, dtype=np.float64)).as_matrix(), np.asarray(translation))
+
+    @staticmethod
+    def from_wxyz(quaternion_wxyz: npt.ArrayLike, translation: npt.ArrayLike) -> SE3:
+        """From a quaternion in nuScenes order (w, x, y, z)."""
+        w, x, y, z = np.asarray(quaternion_wxyz, dtype=np.float64)
+        return SE3.from_xyzw((x, y, z, w), translation)
+
+    @staticmethod
+    def from_yaw(yaw_rad: float, translation: npt.ArrayLike = (0.0, 0.0, 0.0)) -> SE3:
+        """A rotation by ``yaw_rad`` about +z, counter-clockwise from +x (REP-103), then ``translation``."""
+        c, s = np.cos(yaw_rad), np.sin(yaw_rad)
+        return SE3(np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]), np.asarray(translation))
+
+    @property
+    def xyzw(self) -> npt.NDArray[np.float64]:
+        """(4,) quaternion in ROS order, w ≥ 0."""
+        xyzw: npt.NDArray[np.float64] = Rotation.from_matrix(self.rotation).as_quat(canonical=True)
+        return xyzw
+
+    @property
+    def wxyz(self) -> npt.NDArray[np.float64]:
+        """(4,) quaternion in nuScenes order, w ≥ 0."""
+        return np.roll(self.xyzw, 1)
+
+    @property
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """(4, 4) homogeneous matrix."""
+        m = np.eye(4)
+        m[:3, :3] = self.rotation
+        m[:3, 3] = self.translation
+        return m
+
+    @property
+    def yaw_rad(self) -> float:
+        """Heading of the rotated x axis in the xy plane, in (-π, π]."""
+        return float(np.arctan2(self.rotation[1, 0], self.rotation[0, 0]))
+
+    def inverse(self) -> SE3:
+        """``dst_SE3_src.inverse()`` is ``src_SE3_dst``."""
+        return SE3(self.rotation.T, -self.rotation.T @ self.translation)
+
+    def __matmul__(self, other: SE3) -> SE3:
+        """``a_SE3_b @ b_SE3_c`` is ``a_SE3_c``."""
+        return SE3(self.rotation @ other.rotation, self.rotation @ other.translation + self.translation)
+
+    def transform(self, points: FloatArray) -> FloatArray:
+        """Maps (N, 3) points from *src* to *dst*; float32 in gives float32 out."""
+        dtype = points.dtype
+        result: FloatArray = points @ self.rotation.T.astype(dtype) + self.translation.astype(dtype)
+        return result
+
+    def rotate(self, vectors: FloatArray) -> FloatArray:
+        """Turns (N, 3) direction vectors (velocities, normals) without moving them."""
+        result: FloatArray = vectors @ self.rotation.T.astype(vectors.dtype)
+        return result
+
+
+def interpolate(a: SE3, b: SE3, fraction: float) -> SE3:
+    """The pose ``fraction`` of the way from ``a`` to ``b``: straight line and slerp. Outside [0, 1] it extrapolates."""
+    turn = (Rotation.from_matrix(a.rotation).inv() * Rotation.from_matrix(b.rotation)).as_rotvec() * fraction
+    rotation = Rotation.from_matrix(a.rotation) * Rotation.from_rotvec(turn)
+    return SE3(rotation.as_matrix(), a.translation + fraction * (b.translation - a.translation))

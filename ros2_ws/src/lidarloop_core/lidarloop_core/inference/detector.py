@@ -1,0 +1,155 @@
+"""Detector: cloud → boxes. Grouping before the graph, thresholds and suppression after it, time of each stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import BackendError, CloudFormatError, ConfigError
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.iou import nms_rotated
+from lidarloop_core.inference.backend import Backend
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.voxelize import PillarIndex, group_pillars
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one cloud. No boxes means: looked, and saw nothing.
+
+    Attributes:
+        boxes: in the cloud's frame, best first.
+        stage_ms: milliseconds of ``group``, ``infer`` and ``postprocess``.
+        num_points: points of the cloud.
+        num_out_of_range: points outside the model's range, or not finite.
+        num_over_full: points left out of full pillars.
+        num_thinned: points left out because the cloud has more pillars than the model's capacity.
+        num_pillars_found: pillars before that thinning.
+    """
+
+    boxes: Boxes3D
+    stage_ms: dict[str, float]
+    num_points: int
+    num_out_of_range: int
+    num_over_full: int
+    num_thinned: int
+    num_pillars_found: int
+
+
+class Detector:
+    """Finds objects in point clouds with any ``Backend``.
+
+    Args:
+        backend: the loaded model.
+        score_threshold: boxes below are left out; one value, or one per class of ``backend.spec.class_names``.
+        nms_iou: bird's-eye-view IoU above which the worse of two boxes of a class is left out; one value, or one per
+            class.
+
+    Raises:
+        ConfigError: a threshold outside [0, 1], or a number of values that is neither one nor that of the classes.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        score_threshold: float | Sequence[float] = 0.1,
+        nms_iou: float | Sequence[float] = 0.2,
+    ) -> None:
+        self.backend = backend
+        self.score_threshold = _per_class("score_threshold", score_threshold, backend.spec.class_names)
+        self.nms_iou = _per_class("nms_iou", nms_iou, backend.spec.class_names)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.backend.spec
+
+    def detect(self, points: npt.NDArray[np.float32]) -> Detections:
+        """Finds the objects in one cloud.
+
+        Args:
+            points: (N, C) float32 in ``spec.point_columns``, in the LiDAR frame. Where no point is in range the network
+                is not run.
+
+        Raises:
+            CloudFormatError: C is not the number of the model's columns.
+            BackendError: the network failed, or gave boxes that are not finite.
+        """
+        spec = self.spec
+        if points.ndim != 2 or points.shape[1] != len(spec.point_columns):
+            raise CloudFormatError(
+                f"{spec.name} received points of shape {points.shape}; expected (N, {len(spec.point_columns)}): "
+                f"{', '.join(spec.point_columns)}"
+            )
+        start_ns = time.perf_counter_ns()
+        index = group_pillars(points, spec)
+        grouped_ns = time.perf_counter_ns()
+        outputs = self._infer(index) if len(index.points) else None
+        inferred_ns = time.perf_counter_ns()
+        boxes = self._postprocess(outputs) if outputs else Boxes3D.empty(spec.class_names)
+        end_ns = time.perf_counter_ns()
+        return Detections(
+            boxes=boxes,
+            stage_ms={
+                "group": (grouped_ns - start_ns) / 1e6,
+                "infer": (inferred_ns - grouped_ns) / 1e6,
+                "postprocess": (end_ns - inferred_ns) / 1e6,
+            },
+            num_points=len(points),
+            num_out_of_range=index.num_out_of_range,
+            num_over_full=index.num_over_full,
+            num_thinned=index.num_thinned,
+            num_pillars_found=index.num_pillars_found,
+        )
+
+    def warm_up(self) -> None:
+        """Runs a small and a large cloud, so that compiling and allocating are over before the first real one."""
+        spec = self.spec
+        random = np.random.default_rng(0)
+        low = (spec.x_range_m[0], spec.y_range_m[0], spec.z_range_m[0])
+        high = (spec.x_range_m[1], spec.y_range_m[1], spec.z_range_m[1])
+        for num_points in (100, 4 * spec.max_pillars, 100):
+            points = np.zeros((num_points, len(spec.point_columns)), np.float32)
+            points[:, :3] = random.uniform(low, high, (num_points, 3))
+            self.detect(points)
+        box = np.array([[0, 0, 0, 4, 2, 2, 0]], np.float32)
+        nms_rotated(np.repeat(box, 2, axis=0), np.ones(2, np.float32), 0.5)
+
+    def _infer(self, index: PillarIndex) -> dict[str, npt.NDArray[Any]]:
+        return self.backend.infer(
+            {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
+        )
+
+    def _postprocess(self, outputs: dict[str, npt.NDArray[Any]]) -> Boxes3D:
+        found = Boxes3D(outputs["boxes"], outputs["scores"], outputs["labels"], self.spec.class_names)
+        # "not below" keeps a NaN score in, for the check that follows.
+        found = found[~(found.scores < self.score_threshold[found.labels])]
+        if not (np.isfinite(found.values).all() and np.isfinite(found.scores).all()):
+            raise BackendError(
+                f"{self.spec.name} on {self.backend.device} gave boxes that are not finite; "
+                "expected numbers: check the precision the engine was built with"
+            )
+        kept = [
+            members[nms_rotated(found.values[members], found.scores[members], self.nms_iou[label])]
+            for label in np.unique(found.labels)
+            for members in [np.flatnonzero(found.labels == label)]
+        ]
+        chosen = np.concatenate(kept) if kept else np.zeros(0, np.int64)
+        return found[chosen[np.argsort(-found.scores[chosen], kind="stable")]]
+
+
+def _per_class(name: str, value: float | Sequence[float], class_names: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    values = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    if len(values) not in (1, len(class_names)):
+        raise ConfigError(
+            f"{name} received {len(values)} values; expected one, or one for each of {len(class_names)} classes: "
+            f"{', '.join(class_names)}"
+        )
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ConfigError(f"{name} received {values.tolist()}; expected values in [0, 1]")
+    return np.broadcast_to(values, len(class_names)) if len(values) == 1 else values

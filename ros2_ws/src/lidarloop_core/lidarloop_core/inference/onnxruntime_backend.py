@@ -1,0 +1,107 @@
+"""ONNX Runtime as a backend: the same file on any CPU, and on a GPU where its provider is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from lidarloop_core.errors import BackendError, ModelFileError
+from lidarloop_core.model.model_file import read_model
+from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES, ModelSpec
+
+
+class OnnxRuntimeBackend:
+    """A model file in ONNX Runtime; see ``Backend`` for the attributes and ``open_backend`` for the arguments."""
+
+    def __init__(
+        self, model: Path, *, providers: Sequence[str] = ("CPUExecutionProvider",), num_threads: int = 0
+    ) -> None:
+        file = read_model(model)
+        self.spec = file.spec
+        self.model_sha256 = file.sha256
+        self._session = _open_session(file.onnx_bytes, tuple(providers), num_threads, model)
+        _check_tensors(self._session, self.spec, model)
+        self.device = f"onnxruntime {_onnxruntime().__version__} {self._session.get_providers()[0]}"
+
+    def infer(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Runs the graph once; see ``Backend.infer``.
+
+        Raises:
+            BackendError: the runtime refused the inputs or failed.
+        """
+        try:
+            outputs = self._session.run(OUTPUT_NAMES, dict(inputs))
+        except Exception as error:  # onnxruntime raises its own types without a common base
+            raise BackendError(f"onnxruntime failed on {self.spec.name}: {error}") from error
+        return dict(zip(OUTPUT_NAMES, outputs, strict=True))
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(f"onnxruntime cannot be imported ({error}); install it: pip install onnxruntime") from None
+    return onnxruntime
+
+
+def _open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int, path: Path) -> Any:
+    ort = _onnxruntime()
+    available = ort.get_available_providers()
+    if not providers or (missing := [p for p in providers if p not in available]):
+        raise BackendError(
+            f"onnxruntime {ort.__version__} received providers {', '.join(missing) if providers else 'none'}; "
+            f"this build has {', '.join(available)}: name one of those, or install a build that has it "
+            "(onnxruntime-gpu for CUDA)"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3  # errors; warnings are about optimisations nobody asked for
+    try:
+        session = ort.InferenceSession(onnx_bytes, options, providers=list(providers))
+    except Exception as error:  # onnxruntime raises its own types without a common base
+        raise ModelFileError(f"{path} cannot be loaded by onnxruntime {ort.__version__}: {error}") from None
+    in_use = session.get_providers()
+    # onnxruntime quietly runs on the CPU when a provider's libraries fail to load.
+    if tuple(in_use[: len(providers)]) != providers:
+        raise BackendError(
+            f"onnxruntime runs on {', '.join(in_use)} although {', '.join(providers)} was asked for; "
+            "check the driver and the CUDA libraries, or ask for CPUExecutionProvider"
+        )
+    return session
+
+
+def _check_tensors(session: Any, spec: ModelSpec, path: Path) -> None:
+    """Names, types and fixed sizes of the graph against what its own spec promises."""
+    num_columns = len(spec.point_columns)
+    expected = {
+        "points": ("tensor(float)", (None, num_columns)),
+        "slot": ("tensor(int64)", (None,)),
+        "cell": ("tensor(int64)", (None,)),
+        "count": ("tensor(int64)", (None,)),
+        "boxes": ("tensor(float)", (spec.max_detections, 9)),
+        "scores": ("tensor(float)", (spec.max_detections,)),
+        "labels": ("tensor(int64)", (spec.max_detections,)),
+    }
+    found = {t.name: (t.type, tuple(t.shape)) for t in (*session.get_inputs(), *session.get_outputs())}
+    if set(found) != {*INPUT_NAMES, *OUTPUT_NAMES}:
+        raise ModelFileError(
+            f"{path} has tensors {', '.join(sorted(found))}; expected inputs {', '.join(INPUT_NAMES)} "
+            f"and outputs {', '.join(OUTPUT_NAMES)}: export it with `lidarloop export`"
+        )
+    for name, (kind, shape) in expected.items():
+        found_kind, found_shape = found[name]
+        if found_kind != kind or len(found_shape) != len(shape) or not all(map(_fits, found_shape, shape)):
+            raise ModelFileError(
+                f"{path} has {name} {found_kind} {list(found_shape)}; its spec promises {kind} {list(shape)} "
+                "(None: any size): export the model again"
+            )
+
+
+def _fits(found: int | str | None, expected: int | None) -> bool:
+    """Whether a dimension of the graph serves; a dimension that varies is given by name or as None."""
+    if expected is None:
+        return not isinstance(found, int)
+    return found == expected or not isinstance(found, int)

@@ -1,0 +1,1 @@
+"""Files: ROS 2 bags and results."""

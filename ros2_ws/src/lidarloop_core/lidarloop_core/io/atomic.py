@@ -1,0 +1,56 @@
+"""Files that are whole or absent: written under a temporary name in the same folder, fsynced, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write to; it takes the place of ``path`` when the block ends without an exception.
+
+    On an exception the temporary file is deleted and whatever was at ``path`` stays as it was. Missing parent folders
+    are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; ours are as readable as any the user creates.
+        temporary.chmod(0o666 & ~_umask())
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes ``data`` to ``path``, all of it or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Renames a finished file to its final name so that a crash at any moment leaves either nothing or all of it."""
+    _fsync(temporary)
+    temporary.replace(path)
+    _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

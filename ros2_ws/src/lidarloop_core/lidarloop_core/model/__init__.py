@@ -1,0 +1,1 @@
+"""What a model is: its contract (``spec``) and its file (``model_file``)."""

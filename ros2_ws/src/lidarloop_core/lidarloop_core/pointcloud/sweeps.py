@@ -1,0 +1,74 @@
+"""Several sweeps as one cloud: ego-motion taken out, age of each point beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import CloudFormatError, DatasetError
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.sample import Sweep
+
+
+def merge_sweeps(sweeps: Sequence[Sweep], columns: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Stacks sweeps in the newest one's LiDAR frame.
+
+    Args:
+        sweeps: newest first, at least one.
+        columns: names in the order wanted, x y z first; each is a column of every sweep or ``"dt"``: the age in seconds
+            against the newest sweep's stamp (a sweep's own ``dt`` column, ages within it, is added).
+
+    Returns:
+        (N, C) float32, points of the newest sweep first.
+
+    Raises:
+        CloudFormatError: a sweep lacks a column.
+        DatasetError: several sweeps but one has no ego pose, or they are not newest first.
+    """
+    newest = sweeps[0]
+    merged = np.empty((sum(len(s.points) for s in sweeps), len(columns)), np.float32)
+    start = 0
+    for sweep in sweeps:
+        block = merged[start : start + len(sweep.points)]
+        _copy_columns(sweep, columns, age_s=_age_s(newest, sweep), out=block)
+        if sweep is not newest:
+            block[:, :3] = _newest_SE3_older(newest, sweep).transform(block[:, :3])
+        start += len(block)
+    return merged
+
+
+def _age_s(newest: Sweep, sweep: Sweep) -> float:
+    age_ns = newest.stamp_ns - sweep.stamp_ns
+    if age_ns < 0:
+        raise DatasetError(
+            f"merge_sweeps received a sweep {-age_ns} ns younger than the first; expected the newest first: sort them"
+        )
+    return age_ns * 1e-9
+
+
+def _copy_columns(sweep: Sweep, columns: Sequence[str], *, age_s: float, out: npt.NDArray[np.float32]) -> None:
+    for i, name in enumerate(columns):
+        if name in sweep.columns:
+            out[:, i] = sweep.points[:, sweep.columns.index(name)]
+        elif name == "dt":
+            out[:, i] = 0.0
+        else:
+            raise CloudFormatError(
+                f"sweep lacks column {name}; found {', '.join(sweep.columns)}, expected {', '.join(columns)}. "
+                "Take a source that has it, or a model that does without"
+            )
+        if name == "dt":
+            out[:, i] += np.float32(age_s)
+
+
+def _newest_SE3_older(newest: Sweep, older: Sweep) -> SE3:
+    if newest.world_SE3_ego is None or older.world_SE3_ego is None:
+        raise DatasetError(
+            "merge_sweeps received several sweeps without ego-motion; expected a pose for each: "
+            "add odometry to the source, or use one sweep"
+        )
+    # Composed in float64: world coordinates can be large, the relative motion is small.
+    world_SE3_newest = newest.world_SE3_ego @ newest.ego_SE3_lidar
+    return world_SE3_newest.inverse() @ older.world_SE3_ego @ older.ego_SE3_lidar

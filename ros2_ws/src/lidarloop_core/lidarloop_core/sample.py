@@ -1,0 +1,128 @@
+"""Sample: what every data source yields and every consumer takes.
+
+A source is a class with ``__len__`` and ``__getitem__`` that reads lazily, like a torch Dataset; a new source is one
+file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.se3 import SE3
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One revolution of a LiDAR, in its own frame at ``stamp_ns``.
+
+    Attributes:
+        points: (N, C) float32; columns named by ``columns``, of which the first three are x y z in metres.
+        columns: e.g. ``("x", "y", "z", "intensity", "ring")``.
+        stamp_ns: the time the points are valid at, nanoseconds.
+        ego_SE3_lidar: mounting pose.
+        world_SE3_ego: ego pose at ``stamp_ns``; None where the source has no ego-motion.
+    """
+
+    points: npt.NDArray[np.float32]
+    columns: tuple[str, ...]
+    stamp_ns: int
+    ego_SE3_lidar: SE3
+    world_SE3_ego: SE3 | None
+
+
+@dataclass(frozen=True)
+class CameraImage:
+    """One camera picture, decoded when asked for.
+
+    Attributes:
+        name: e.g. ``"CAM_FRONT"``.
+        load: gives the (H, W, 3) uint8 RGB picture.
+        intrinsics: (3, 3) pinhole matrix in pixels, of the rectified picture.
+        width, height: pixels.
+        stamp_ns: exposure time, nanoseconds.
+        ego_SE3_camera: mounting pose of the optical frame (x right, y down, z forward).
+        world_SE3_ego: ego pose at ``stamp_ns``; None where the source has no ego-motion.
+    """
+
+    name: str
+    load: Callable[[], npt.NDArray[np.uint8]]
+    intrinsics: npt.NDArray[np.float64]
+    width: int
+    height: int
+    stamp_ns: int
+    ego_SE3_camera: SE3
+    world_SE3_ego: SE3 | None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Ground truth of one sample.
+
+    Attributes:
+        boxes: N boxes in the frame of the keyframe LiDAR (``Sample.sweeps[0]``); scores 1.
+        instance_ids: N strings, equal for the same object over a drive.
+        num_lidar_pts: (N,) int64 LiDAR points of the keyframe sweep inside each box; -1 where unknown.
+        visibility: (N,) float32 visible share in [0, 1] over all cameras; NaN where unknown.
+    """
+
+    boxes: Boxes3D
+    instance_ids: tuple[str, ...]
+    num_lidar_pts: npt.NDArray[np.int64]
+    visibility: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LaneMap:
+    """Lane centre lines of a drive.
+
+    Attributes:
+        centerlines: polylines in the world frame, each (K, 3) float64 metres, K ≥ 2, in driving direction.
+        lane_ids: one name for each.
+        drivable_area: polygons in the world frame, each (K, 2) float64 metres; may be empty.
+    """
+
+    centerlines: tuple[npt.NDArray[np.float64], ...]
+    lane_ids: tuple[str, ...]
+    drivable_area: tuple[npt.NDArray[np.float64], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A keyframe with what is needed to label, train on or score it.
+
+    Attributes:
+        token: unique within its source; the key of the results file.
+        scene: the drive's name.
+        stamp_ns: the keyframe sweep's stamp.
+        sweeps: newest first; ``sweeps[0]`` is the keyframe.
+        cameras: pictures nearest to the keyframe; may be empty.
+        annotations: None where the source is unlabelled.
+        lane_map: None where there is no map.
+    """
+
+    token: str
+    scene: str
+    stamp_ns: int
+    sweeps: tuple[Sweep, ...]
+    cameras: tuple[CameraImage, ...] = ()
+    annotations: Annotations | None = None
+    lane_map: LaneMap | None = field(default=None, repr=False)
+
+    @property
+    def keyframe(self) -> Sweep:
+        return self.sweeps[0]
+
+
+@runtime_checkable
+class SampleSource(Protocol):
+    """A data source: ``len`` and index. Reading happens in ``__getitem__``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...

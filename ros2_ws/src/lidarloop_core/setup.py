@@ -1,0 +1,34 @@
+"""Both an ament_python package (colcon) and a pip package. All metadata is here: see CONTRIBUTING.md."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="lidarloop_core",
+    version="0.1.0",
+    description="The onboard core of lidarloop: geometry, point clouds, the model contract and inference",
+    author="The lidarloop founders",
+    maintainer="The lidarloop founders",
+    maintainer_email="maintainers@lidarloop.dev",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["lidarloop_core*"]),
+    package_data={"lidarloop_core": ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/lidarloop_core"]),
+        ("share/lidarloop_core", ["package.xml"]),
+    ],
+    install_requires=[
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "numba>=0.60",
+        "onnxruntime>=1.17",
+        "rosbags>=0.11",
+        "tyro>=0.9",
+        "rich>=13",
+    ],
+    zip_safe=True,
+    entry_points={
+        "console_scripts": ["lidarloop = lidarloop_core.cli:main"],
+        "lidarloop.commands": ["bench = lidarloop_core.benchmark:bench"],
+    },
+)

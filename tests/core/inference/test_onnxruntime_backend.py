@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lidarloop_core.errors import BackendError, ModelFileError
+from lidarloop_core.inference.backend import open_backend
+from lidarloop_core.model.model_file import write_model
+from lidarloop_core.model.spec import ModelSpec
+
+Network = Callable[..., bytes]
+SixBoxes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def test_inference(tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec) -> None:
+    sha256 = write_model(tmp_path / "model.onnx", network(*six_boxes), spec)
+    backend = open_backend(tmp_path / "model.onnx", num_threads=1)
+    assert backend.spec == spec
+    assert backend.model_sha256 == sha256
+    assert backend.device.startswith("onnxruntime ")
+    assert backend.device.endswith("CPUExecutionProvider")
+    points = np.array([[1, 2, 3, 0, 0], [3, 4, 5, 0, 0]], np.float32)
+    index = np.zeros(2, np.int64)
+    outputs = backend.infer({"points": points, "slot": index, "cell": index, "count": index})
+    assert list(outputs) == ["boxes", "scores", "labels"]
+    np.testing.assert_allclose(outputs["boxes"], six_boxes[0] + [2, 3, 4, 0, 0, 0, 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(outputs["scores"], six_boxes[1], rtol=1e-6)
+    np.testing.assert_array_equal(outputs["labels"], six_boxes[2])
+
+
+def test_a_provider_that_is_not_there_is_refused_not_replaced(
+    tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec
+) -> None:
+    write_model(tmp_path / "model.onnx", network(*six_boxes), spec)
+    with pytest.raises(BackendError, match=r"received providers NoSuchProvider; this build has .*CPUExecutionProvider"):
+        open_backend(tmp_path / "model.onnx", providers=["NoSuchProvider", "CPUExecutionProvider"])
+    with pytest.raises(BackendError, match="received providers none"):
+        open_backend(tmp_path / "model.onnx", providers=[])
+
+
+def test_a_provider_that_fails_to_load_is_noticed(
+    tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime lists CUDA, fails to load its libraries, and runs on the CPU without an error."""
+    import onnxruntime
+
+    class SilentlyOnCpu:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    write_model(tmp_path / "model.onnx", network(*six_boxes), spec)
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", SilentlyOnCpu)
+    with pytest.raises(BackendError, match="runs on CPUExecutionProvider although CUDAExecutionProvider was asked for"):
+        open_backend(tmp_path / "model.onnx", providers=["CUDAExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_columns": 4}, r"has points tensor\(float\) \['N', 4\]; its spec promises tensor\(float\) \[None, 5\]"),
+        ({"num_boxes": None, "output_names": ("boxes", "scores", "classes")}, "has tensors .*classes"),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_spec_is_refused(
+    tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec, change: dict[str, object], message: str
+) -> None:
+    write_model(tmp_path / "model.onnx", network(*six_boxes, **change), spec)
+    with pytest.raises(ModelFileError, match=message):
+        open_backend(tmp_path / "model.onnx")
+
+
+def test_a_graph_with_another_number_of_boxes_is_refused(
+    tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec
+) -> None:
+    write_model(tmp_path / "model.onnx", network(*(column[:4] for column in six_boxes)), spec)
+    with pytest.raises(ModelFileError, match=r"has boxes tensor\(float\) \[4, 9\]; its spec promises .* \[6, 9\]"):
+        open_backend(tmp_path / "model.onnx")
+
+
+def test_sealed_bytes_that_are_no_network_are_refused(tmp_path: Path, spec: ModelSpec) -> None:
+    write_model(tmp_path / "model.onnx", b"\x3a\x02\x08\x01", spec)  # a graph field that holds no graph
+    with pytest.raises(ModelFileError, match="cannot be loaded by onnxruntime"):
+        open_backend(tmp_path / "model.onnx")
+
+
+def test_inputs_the_runtime_refuses_are_a_backend_error(
+    tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec
+) -> None:
+    write_model(tmp_path / "model.onnx", network(*six_boxes), spec)
+    with pytest.raises(BackendError, match="onnxruntime failed on pillar-test"):
+        open_backend(tmp_path / "model.onnx").infer({"points": np.zeros((2, 5), np.float32)})

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from lidarloop_core import __version__, cli
+from lidarloop_core.errors import BagError
+
+
+def greet(name: str, *, loud: bool = False) -> int | None:
+    """Says hello.
+
+    Args:
+        name: to whom.
+        loud: in capitals.
+    """
+    if name == "nobody":
+        raise BagError("received nobody; expected somebody: name one")
+    if name == "interrupted":
+        raise KeyboardInterrupt
+    print(f"HELLO {name}" if loud else f"hello {name}")
+    return 3 if name == "three" else None
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        def load(self) -> Any:
+            return greet
+
+    monkeypatch.setattr(cli, "commands", lambda: {"greet": Point()})
+
+
+@pytest.mark.usefixtures("commands")
+@pytest.mark.parametrize(
+    ("args", "code", "out", "err"),
+    [
+        (["greet", "--name", "you"], 0, "hello you\n", ""),
+        (["greet", "--name", "you", "--loud"], 0, "HELLO you\n", ""),
+        (["greet", "--name", "three"], 3, "hello three\n", ""),
+        (["greet", "--name", "nobody"], 1, "", "lidarloop greet: received nobody; expected somebody: name one\n"),
+        (["greet", "--name", "interrupted"], 130, "", "lidarloop greet: interrupted\n"),
+        (["--version"], 0, f"lidarloop {__version__}\n", ""),
+    ],
+)
+def test_exit_codes_and_output(
+    capsys: pytest.CaptureFixture[str], args: list[str], code: int, out: str, err: str
+) -> None:
+    assert cli.main(args) == code
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (out, err)
+
+
+@pytest.mark.usefixtures("commands")
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert cli.main(["--help"]) == 0
+    assert "greet" in capsys.readouterr().out
+    assert cli.main(["dance"]) == 2
+    assert "received command 'dance'; expected one of: greet" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["greet"])
+    assert exit_info.value.code == 2
+
+
+def test_commands_come_in_pipeline_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint(name, "module:function", "lidarloop.commands")
+        for name in ("zoo", "bench", "train", "ask", "convert")
+    ]
+    monkeypatch.setattr(cli, "entry_points", lambda group: points)
+    assert list(cli.commands()) == ["convert", "train", "bench", "ask", "zoo"]
+
+
+def test_the_installed_command_starts_without_heavy_imports() -> None:
+    program = (
+        "import sys; from lidarloop_core import cli; cli.main(['--help'])\n"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'numba', 'onnxruntime', 'rosbags', 'rclpy', 'tyro')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "bench" in done.stdout
