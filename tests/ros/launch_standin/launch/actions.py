@@ -1,0 +1,73 @@
+"""What a description can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from launch.action import Action
+from launch.event_handlers import EventHandler
+from launch.events import Event
+from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+
+
+class DeclareLaunchArgument(Action):
+    def __init__(
+        self,
+        name: str,
+        *,
+        default_value: Any = None,
+        description: str | None = None,
+        choices: Sequence[str] | None = None,
+    ) -> None:
+        self.name = name
+        self.default_value = None if default_value is None else normalize_to_list_of_substitutions(default_value)
+        self.description = description or ""
+        self.choices = choices
+
+    def execute(self, context: Any) -> None:
+        if self.name not in context.launch_configurations:
+            if self.default_value is None:
+                raise RuntimeError(f"required launch argument '{self.name}' was not provided")
+            context.launch_configurations[self.name] = perform_substitutions(context, self.default_value)
+        value = context.launch_configurations[self.name]
+        if self.choices is not None and value not in self.choices:
+            raise RuntimeError(f"argument '{self.name}' has the value '{value}', valid are {self.choices}")
+
+
+class SetEnvironmentVariable(Action):
+    def __init__(self, name: Any, value: Any) -> None:
+        self.name = normalize_to_list_of_substitutions(name)
+        self.value = normalize_to_list_of_substitutions(value)
+
+    def execute(self, context: Any) -> None:
+        name = perform_substitutions(context, self.name)
+        context.environment[name] = perform_substitutions(context, self.value)
+
+
+class OpaqueFunction(Action):
+    def __init__(self, *, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def execute(self, context: Any) -> Any:
+        return self.function(context)
+
+
+class RegisterEventHandler(Action):
+    def __init__(self, event_handler: EventHandler) -> None:
+        if not isinstance(event_handler, EventHandler):
+            raise TypeError(f"not an event handler: {event_handler!r}")
+        self.event_handler = event_handler
+
+
+class EmitEvent(Action):
+    def __init__(self, *, event: Event) -> None:
+        if not isinstance(event, Event):
+            raise TypeError(f"not an event: {event!r}")
+        self.event = event
+
+
+class TimerAction(Action):
+    def __init__(self, *, period: float, actions: Sequence[Action]) -> None:
+        self.period = period
+        self.actions = actions

@@ -1,0 +1,69 @@
+"""Starting nodes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from launch.actions import Action
+from launch.substitutions import LocalSubstitution
+from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+from launch_ros.parameter_descriptions import ParameterValue
+
+
+class LifecycleNode(Action):
+    """A node with a lifecycle, as a process."""
+
+    def __init__(
+        self,
+        *,
+        name: Any,
+        namespace: Any,
+        package: str,
+        executable: str,
+        parameters: Sequence[Any] = (),
+        remappings: Sequence[tuple[Any, Any]] = (),
+        ros_arguments: Sequence[Any] = (),
+        respawn: Any = False,
+        respawn_delay: float | None = None,
+        output: str = "log",
+    ) -> None:
+        self.node_package = package
+        self.node_executable = executable
+        self.node_name = name
+        self.expanded_remapping_rules: list[tuple[str, str]] = []
+        self._namespace = normalize_to_list_of_substitutions(namespace)
+        self._parameters = parameters
+        self._remappings = remappings
+        arguments = [LocalSubstitution("executable"), "--ros-args", *ros_arguments, "--ros-args"]
+        self.cmd = [normalize_to_list_of_substitutions(argument) for argument in arguments]
+
+    def _perform_substitutions(self, context: Any) -> None:
+        """Complete `cmd`; private in the real one as well."""
+        namespace = perform_substitutions(context, self._namespace).strip("/")
+        self.node_name = f"/{namespace}/{self.node_name}" if namespace else f"/{self.node_name}"
+        for parameters in self._parameters:
+            self._extend("--params-file", self._params_file(parameters, context))
+        for source, target in self._remappings:
+            old, new = (perform_substitutions(context, normalize_to_list_of_substitutions(x)) for x in (source, target))
+            self.expanded_remapping_rules.append((old, new))
+            self._extend("-r", f"{old}:={new}")
+
+    def _params_file(self, parameters: Any, context: Any) -> str:
+        if not isinstance(parameters, Mapping):
+            return perform_substitutions(context, normalize_to_list_of_substitutions(parameters))
+        values = {}
+        for name, value in parameters.items():
+            if not isinstance(name, str) or not isinstance(value, str | int | float | ParameterValue):
+                raise TypeError(f"this stand-in knows no parameter {name!r}: {value!r}")
+            values[name] = value.evaluate(context) if isinstance(value, ParameterValue) else value
+        descriptor, path = tempfile.mkstemp(prefix="launch_params_")
+        with os.fdopen(descriptor, "w") as file:
+            yaml.safe_dump({self.node_name: {"ros__parameters": values}}, file)
+        return path
+
+    def _extend(self, *arguments: str) -> None:
+        self.cmd += [normalize_to_list_of_substitutions(argument) for argument in arguments]

@@ -1,0 +1,266 @@
+"""Make this environment's ROS 2 whole: the last step of `make setup`.
+
+Where a ROS 2 is sourced (apt's, on a vehicle) there is nothing to make: it has every package, and this script only
+checks that it does. On ROS 2 from pip's wheels some packages that `lidarloop_ros` depends on are missing, for they are
+on no package index:
+
+* the interface packages `vision_msgs` and `tf2_msgs` are generated from `ros2_ws/src/pip_ros/<package>` by the wheels'
+  own rosidl and installed into the virtual environment, as `colcon build` would do;
+* the Python modules `tf2_ros`, `message_filters` and `sensor_msgs_py` are stood in for by the modules in
+  `ros2_ws/src/pip_ros/standins`, which goes to the END of the module path, so that a real module always wins.
+
+Run as `.venv/bin/python tools/setup_ros.py`. Running it again is cheap: a package is generated anew only when its field
+lists, Python, NumPy or the generator have changed. Uses the standard library alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+SOURCE_FOLDER = Path(__file__).resolve().parent.parent / "ros2_ws" / "src"
+PIP_ROS_FOLDER = SOURCE_FOLDER / "pip_ros"
+STANDINS_FOLDER = PIP_ROS_FOLDER / "standins"
+INTERFACE_PACKAGES = ("tf2_msgs", "vision_msgs")
+
+# Path files are read in alphabetical order: the name puts ours last.
+STANDINS_PATH_FILE = "zz_lidarloop_ros_standins.pth"
+
+
+class SetupError(Exception):
+    """The environment cannot be made whole; the message names the remedy."""
+
+
+def main() -> int:
+    """Make or check the environment; 0 when every package that the nodes depend on can be imported, else 1."""
+    prefix = Path(sys.prefix)
+    try:
+        if is_outside(prefix, "rclpy"):
+            check_sourced_ros()
+            return 0
+        check_wheels(prefix)
+        for package in INTERFACE_PACKAGES:
+            if is_outside(prefix, package):
+                say(f"{package}: the real one is at {location_of(package)}")
+            else:
+                ensure_interface_package(prefix, PIP_ROS_FOLDER / package)
+        put_standins_on_path()
+        missing = packages_that_do_not_import()
+        if missing:
+            raise SetupError(
+                f"installed, yet these cannot be imported: {', '.join(missing)}. Expected all packages that "
+                "lidarloop_ros depends on. Remedy: remove the virtual environment and run `make setup` again."
+            )
+    except SetupError as error:
+        print(f"setup_ros: {error}", file=sys.stderr)
+        return 1
+    say("complete")
+    return 0
+
+
+def check_sourced_ros() -> None:
+    """Say which sourced ROS 2 is used, or name the packages that it lacks."""
+    distro = os.environ.get("ROS_DISTRO", "jazzy")
+    missing = packages_that_do_not_import()
+    if "rclpy" in missing:
+        raise SetupError(
+            f"{sys.executable} cannot import the sourced ROS 2's rclpy at {location_of('rclpy')}; expected the Python "
+            f"that {distro} was built for. Remedy: remove the virtual environment and run "
+            "`make setup PYTHON=/usr/bin/python3`; or do not source a ROS 2, to use the wheels."
+        )
+    if missing:
+        names = " ".join(f"ros-{distro}-{package.replace('_', '-')}" for package in missing)
+        raise SetupError(
+            f"the sourced ROS 2 ({distro}, rclpy at {location_of('rclpy')}) lacks {', '.join(missing)}. "
+            f"Remedy: sudo apt install {names}"
+        )
+    say(f"using the sourced {distro} (rclpy at {location_of('rclpy')}); nothing to generate")
+
+
+def check_wheels(prefix: Path) -> None:
+    """Refuse a system Python, or an environment without rclpy's wheel."""
+    if sys.prefix == sys.base_prefix:
+        raise SetupError(
+            f"{sys.executable} is not a virtual environment, and nothing is installed into a system's Python. "
+            "Remedy: `make setup`, or source a ROS 2 (source /opt/ros/jazzy/setup.bash)."
+        )
+    if location_of("rclpy") is None:
+        raise SetupError(
+            f"rclpy is not in {prefix} and no ROS 2 is sourced. Remedy: pip install -c constraints.txt "
+            "'.[ros,ros-build]', or source a ROS 2 (source /opt/ros/jazzy/setup.bash)."
+        )
+
+
+def ensure_interface_package(prefix: Path, source: Path) -> None:
+    """Generate and install one interface package, unless this very one is there.
+
+    Args:
+        prefix: the virtual environment.
+        source: the package's folder: package.xml, CMakeLists.txt, msg/, srv/, action/.
+    """
+    package = source.name
+    stamp_file = prefix / "share" / package / "lidarloop_generated.sha256"
+    stamp = package_stamp(source)
+    if stamp_file.is_file() and stamp_file.read_text() == stamp:
+        say(f"{package}: up to date")
+        return
+    num_lists = sum(1 for path in source.rglob("*") if path.suffix in {".msg", ".srv", ".action"})
+    say(f"{package}: generating {num_lists} types (a quarter of a minute or so) ...")
+    start_s = time.monotonic()
+    cmake, ninja = build_tools(prefix)
+    point_to_this_python(prefix)
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "AMENT_PREFIX_PATH": str(prefix),
+        "CMAKE_PREFIX_PATH": str(prefix),
+    }
+    with tempfile.TemporaryDirectory(prefix=f"lidarloop-{package}-") as build_folder:
+        configure = [cmake, "-S", str(source), "-B", build_folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+        configure += [f"-DCMAKE_INSTALL_PREFIX={prefix}", f"-DPython3_EXECUTABLE={sys.executable}"]
+        run_logged(package, configure, environment)
+        run_logged(package, [cmake, "--build", build_folder, "--target", "install"], environment)
+    # Last, so that an interrupted run is taken up again.
+    stamp_file.write_text(stamp)
+    say(f"{package}: installed in {time.monotonic() - start_s:.0f} s")
+
+
+def package_stamp(source: Path) -> str:
+    """Hash of all that the generated code depends on: the sources, the generator, Python and NumPy."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(source).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    versions = [sys.version, *(importlib.metadata.version(name) for name in ("numpy", "ros-rosidl-generator-py"))]
+    digest.update("\0".join(versions).encode())
+    return digest.hexdigest()
+
+
+def build_tools(prefix: Path) -> tuple[str, str]:
+    """Paths of CMake and Ninja, the environment's own first; also checks for a C++ compiler and Python's headers."""
+    path = os.pathsep.join([str(prefix / "bin"), os.environ.get("PATH", os.defpath)])
+    found = {tool: shutil.which(tool, path=path) for tool in ("cmake", "ninja")}
+    for tool, executable in found.items():
+        if executable is None:
+            raise SetupError(f"{tool} is needed to generate interfaces and is not found. Remedy: pip install {tool}")
+    for variable, usual in (("CC", "cc"), ("CXX", "c++")):
+        compiler = os.environ.get(variable, usual)
+        if shutil.which(compiler.split()[0]) is None:
+            raise SetupError(
+                f"a C++ compiler is needed to generate interfaces; `{compiler}` is not found. "
+                f"Remedy: sudo apt install g++, or set {variable}."
+            )
+    if importlib.util.find_spec("ament_package") is None or importlib.util.find_spec("catkin_pkg") is None:
+        raise SetupError(
+            "the wheels that generate interfaces are not installed (ament_package, catkin_pkg). "
+            "Remedy: pip install -c constraints.txt '.[ros-build]'"
+        )
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.is_file():
+        raise SetupError(
+            f"Python's headers are needed to generate interfaces; {header} is not there. "
+            "Remedy: sudo apt install python3-dev"
+        )
+    return str(found["cmake"]), str(found["ninja"])
+
+
+def point_to_this_python(prefix: Path) -> None:
+    """Correct the include folders of Python and NumPy in the wheels' CMake files: they are the build machine's.
+
+    The files are replaced, not written into: an installer such as uv hard-links them to its cache.
+    """
+    numpy_include = subprocess.run(
+        [sys.executable, "-c", "import numpy; print(numpy.get_include())"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    includes = f"{sysconfig.get_path('include')};{numpy_include}"
+    for path in prefix.glob("share/*/cmake/export_*__rosidl_generator_pyExport.cmake"):
+        text = path.read_text()
+        corrected = re.sub(
+            r'(INTERFACE_INCLUDE_DIRECTORIES) "[^"]*"', lambda match: f'{match.group(1)} "{includes}"', text
+        )
+        if corrected != text:
+            new_path = path.with_suffix(".new")
+            new_path.write_text(corrected)
+            new_path.replace(path)
+
+
+def run_logged(package: str, command: Sequence[str], environment: dict[str, str]) -> None:
+    """Run a build step quietly; when it fails, keep its output and show the end of it."""
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode == 0:
+        return
+    log = Path(tempfile.gettempdir()) / f"lidarloop-{package}.log"
+    log.write_text(result.stdout)
+    last_lines = "\n".join(result.stdout.splitlines()[-25:])
+    raise SetupError(
+        f"{package}: `{' '.join(command)}` ended with exit status {result.returncode}; the whole output is in {log}, "
+        f"its end:\n{last_lines}"
+    )
+
+
+def put_standins_on_path() -> None:
+    """Add the stand-ins' folder to the end of the module path of every Python of this environment."""
+    path_file = Path(sysconfig.get_path("purelib")) / STANDINS_PATH_FILE
+    line = f"{STANDINS_FOLDER}\n"
+    if not path_file.is_file() or path_file.read_text() != line:
+        path_file.write_text(line)
+    for module in sorted(path.stem for path in STANDINS_FOLDER.iterdir() if not path.name.startswith(("_", "."))):
+        real = location_of(module)
+        if real is None or STANDINS_FOLDER in real.parents:
+            say(f"{module}: not on any package index; the stand-in in {STANDINS_FOLDER.name}/ is used")
+        else:
+            say(f"{module}: the real one is at {real}")
+
+
+def packages_that_do_not_import() -> list[str]:
+    """Which of the ROS packages that lidarloop_ros names in its package.xml a fresh Python cannot import."""
+    manifest = ElementTree.parse(SOURCE_FOLDER / "lidarloop_ros" / "package.xml")
+    names = [element.text or "" for element in manifest.iter("exec_depend")]
+    packages = [name for name in names if not name.startswith(("lidarloop_", "python3-"))]
+    # `<name>_py` is the Python side of `<name>`.
+    modules = [name + ".msg" if name.endswith("_msgs") else name.removesuffix("_py") for name in packages]
+    # A fresh process, because path files are read at start-up; one for all, because each would take a second.
+    code = (
+        "import importlib, sys\n"
+        "for number, module in enumerate(sys.argv[1:]):\n"
+        "    try:\n"
+        "        importlib.import_module(module)\n"
+        "    except ImportError:\n"
+        "        print(number)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *modules], stdout=subprocess.PIPE, text=True)
+    if result.returncode != 0:
+        raise SetupError("Python itself fails when the ROS packages are imported; what it printed stands above.")
+    return [packages[int(number)] for number in result.stdout.split()]
+
+
+def is_outside(prefix: Path, module: str) -> bool:
+    """Whether the module is found, and neither in this environment nor among the stand-ins."""
+    location = location_of(module)
+    return location is not None and prefix not in location.parents and STANDINS_FOLDER not in location.parents
+
+
+def location_of(module: str) -> Path | None:
+    """Where a top-level module would be imported from, or None; a folder without code in it does not count."""
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+
+
+def say(line: str) -> None:
+    """Print one line of progress at once, also into a pipe."""
+    print(f"ROS 2: {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
