@@ -6,7 +6,7 @@ FROM ${BASE}
 
 RUN apt-get update && apt-get install -y --no-install-recommends \
       python3-pip python3-colcon-common-extensions \
-      ros-jazzy-vision-msgs ros-jazzy-tf2-ros ros-jazzy-message-filters ros-jazzy-sensor-msgs-py \
+      ros-jazzy-vision-msgs ros-jazzy-tf2-ros-py ros-jazzy-message-filters ros-jazzy-sensor-msgs-py \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/lidarloop

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import hashlib
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from shapely.geometry import LineString, MultiLineString, Polygon
+from shapely.strtree import STRtree
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.geometry.boxes import bev_corners, wrap_angle
+from lidarloop_core.sample import Sample, SampleSource
+from lidarloop_training.toytown.drive import ToyTownDrive
+from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def drive() -> ToyTownDrive:
+    return ToyTownDrive(SEED, num_sweeps=3)
+
+
+def fingerprint(sample: Sample, *, picture: bool = False) -> str:
+    digest = hashlib.sha256(sample.token.encode())
+    for one in sample.sweeps:
+        assert one.world_SE3_ego is not None
+        digest.update(one.points.tobytes() + one.world_SE3_ego.matrix.tobytes() + str(one.stamp_ns).encode())
+    annotations = sample.annotations
+    assert annotations is not None
+    digest.update(annotations.boxes.values.tobytes() + annotations.num_lidar_pts.tobytes())
+    digest.update(annotations.visibility.tobytes() + ",".join(annotations.instance_ids).encode())
+    if picture:
+        digest.update(sample.cameras[0].load().tobytes())
+    return digest.hexdigest()
+
+
+PROGRAM = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("test_drive", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+drive = module.ToyTownDrive(module.SEED, num_sweeps=3)
+print(*(module.fingerprint(drive[i], picture=True) for i in (150, 3, 40)))
+"""
+
+
+def test_a_seed_gives_the_same_bytes_in_any_process_and_order(drive: ToyTownDrive) -> None:
+    here = [fingerprint(drive[i], picture=True) for i in (3, 40, 150)]
+    run = subprocess.run([sys.executable, "-c", PROGRAM, __file__], capture_output=True, text=True, check=True)
+    there = run.stdout.split()
+    assert [there[1], there[2], there[0]] == here
+
+
+def test_a_short_drive_is_the_beginning_of_the_long_one(drive: ToyTownDrive) -> None:
+    short = ToyTownDrive(SEED, duration_s=1.5, num_sweeps=3)
+    assert (len(drive), len(short)) == (200, 15)
+    assert fingerprint(short[14]) == fingerprint(drive[14])
+    with pytest.raises(IndexError):
+        short[15]
+
+
+def test_another_seed_is_another_drive(drive: ToyTownDrive) -> None:
+    other = ToyTownDrive(SEED + 1)
+    assert other[0].stamp_ns != drive[0].stamp_ns
+    assert not np.array_equal(other[0].keyframe.points[:100], drive[0].keyframe.points[:100])
+
+
+def test_it_is_a_sample_source_that_pickles(drive: ToyTownDrive) -> None:
+    assert isinstance(drive, SampleSource)
+    copy = pickle.loads(pickle.dumps(drive))
+    assert fingerprint(copy[7]) == fingerprint(drive[7])
+    sample = drive[42]
+    assert sample.token == "toytown-0001-0042"
+    assert sample.scene == "toytown-0001"
+    assert sample.stamp_ns - drive[0].stamp_ns == 4_200_000_000
+    assert [c.name for c in sample.cameras][:1] == ["CAM_FRONT"]
+    assert ToyTownDrive(SEED, cameras=False)[0].cameras == ()
+
+
+def test_older_sweeps_are_earlier_keyframes(drive: ToyTownDrive) -> None:
+    assert [len(drive[i].sweeps) for i in (0, 1, 2, 9)] == [1, 2, 3, 3]
+    np.testing.assert_array_equal(drive[9].sweeps[2].points, drive[7].keyframe.points)
+    assert drive[9].sweeps[2].stamp_ns == drive[7].stamp_ns
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_clouds_are_as_large_as_an_hdl32s(seed: int) -> None:
+    points = ToyTownDrive(seed, cameras=False)[50].keyframe.points
+    assert points.dtype == np.float32
+    assert 24_000 < len(points) < 34_688
+    assert np.isfinite(points).all()
+    assert np.linalg.norm(points[:, :3], axis=1).max() < 80.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_ten_classes_live_in_every_drive(seed: int) -> None:
+    drive = ToyTownDrive(seed, cameras=False)
+    hit = np.zeros(10, int)
+    for index in range(0, 200, 25):
+        annotations = drive[index].annotations
+        assert annotations is not None
+        hit += np.bincount(annotations.boxes.labels[annotations.num_lidar_pts >= 3], minlength=10)
+    assert (hit > 0).all(), dict(zip(NUSCENES_CLASSES, hit, strict=True))
+    assert hit[0] >= 24, "cars everywhere"
+
+
+def test_velocities_are_the_derivatives_of_positions(drive: ToyTownDrive) -> None:
+    for index in (20, 90, 170):
+        before, now, after = (world_boxes(drive, i) for i in (index - 1, index, index + 1))
+        compared = 0
+        for name, (_, _, _, yaw, vx, vy) in now.items():
+            if name not in before or name not in after:
+                continue
+            numeric = (np.array(after[name][:2]) - before[name][:2]) / 0.2
+            np.testing.assert_allclose([vx, vy], numeric, atol=0.25, err_msg=name)  # a change of speed within 0.2 s
+            speed = np.hypot(vx, vy)
+            compared += speed > 1
+            if speed > 1:
+                # A body that cuts corners moves a little sideways; nobody drives backwards.
+                assert abs(wrap_angle(np.arctan2(vy, vx) - np.array(yaw))) < 0.35, name
+        assert compared > 5
+
+
+def world_boxes(drive: ToyTownDrive, index: int) -> dict[str, tuple[float, ...]]:
+    sample = drive[index]
+    assert sample.annotations is not None
+    assert sample.keyframe.world_SE3_ego is not None
+    boxes = sample.annotations.boxes.transformed(sample.keyframe.world_SE3_ego @ EGO_SE3_LIDAR)
+    columns = boxes.values[:, [0, 1, 2, 6, 7, 8]].astype(float).tolist()
+    return dict(zip(sample.annotations.instance_ids, (tuple(c) for c in columns), strict=True))
+
+
+@pytest.mark.parametrize("seed", [1, 5, 9])
+def test_nobody_drives_through_another(seed: int) -> None:
+    drive = ToyTownDrive(seed, cameras=False)
+    for time_s in np.arange(0.0, 20.0, 0.5):
+        values = np.array([np.r_[a.poses(np.array([time_s]))[0, :3], a.shape.size, 0] for a in drive.town.actors])
+        values[:, 6] = [a.poses(np.array([time_s]))[0, 3] for a in drive.town.actors]
+        ego = drive.town.world_SE3_ego(time_s)
+        body = ego.transform(np.array([[1.4, 0.0, 0.0]]))[0]
+        values = np.vstack([values, [*body, 4.6, 1.9, 1.5, ego.yaw_rad]])
+        shapes = [Polygon(c) for c in bev_corners(values)]
+        for a, b in STRtree(shapes).query(shapes, predicate="intersects").T:
+            assert a >= b or shapes[a].intersection(shapes[b]).area < 1e-3, (time_s, a, b)
+
+
+def test_the_ego_keeps_to_its_lanes(drive: ToyTownDrive) -> None:
+    lane_map = drive[0].lane_map
+    assert lane_map is not None
+    assert len(lane_map.lane_ids) == len(set(lane_map.lane_ids)) == len(lane_map.centerlines)
+    lines = MultiLineString([LineString(line[:, :2]) for line in lane_map.centerlines])
+    headings = []
+    for index in range(0, 200, 5):
+        pose = drive.town.world_SE3_ego(drive.time_s(index))
+        x, y = pose.translation[:2]
+        assert lines.distance(LineString([(x, y), (x, y + 1e-6)])) < 0.4
+        headings.append(pose.yaw_rad)
+        nearest = min(lane_map.centerlines, key=lambda line: np.linalg.norm(line[:, :2] - (x, y), axis=1).min())
+        place = min(int(np.linalg.norm(nearest[:, :2] - (x, y), axis=1).argmin()), len(nearest) - 2)
+        along = nearest[place + 1] - nearest[place]
+        assert abs(wrap_angle(np.arctan2(along[1], along[0]) - np.array(pose.yaw_rad))) < 0.6, "with the traffic"
+    assert np.ptp(np.unwrap(headings)) > 0.7, "it turns at least once"
+
+
+def test_boxes_may_be_empty_and_their_visibility_says_why(drive: ToyTownDrive) -> None:
+    annotations = drive[30].annotations
+    assert annotations is not None
+    seen = annotations.num_lidar_pts > 0
+    assert seen.any()
+    assert not seen.all()
+    share = annotations.visibility[seen]
+    assert ((share > 0) & (share <= 1)).all()
+    assert np.linalg.norm(annotations.boxes.centers[:, :2], axis=1).max() < 62
+
+
+def test_things_stand_on_the_ground(drive: ToyTownDrive) -> None:
+    town = drive.town
+    for actor in town.actors:
+        x, y, z, _ = actor.poses(np.array([5.0]))[0]
+        bottom = z - actor.shape.size[2] / 2
+        assert abs(bottom - town.ground.base_height(np.array([[x, y]]))[0]) < 0.25, actor.instance_id
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"seed": 0, "duration_s": 0}, {"seed": 0, "num_sweeps": 0}])
+def test_wrong_arguments_are_named(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        ToyTownDrive(**wrong)  # type: ignore[arg-type]

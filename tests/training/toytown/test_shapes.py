@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lidarloop_training.toytown import actor_shapes
+from lidarloop_training.toytown.casting import Caster
+from lidarloop_training.toytown.shapes import METAL, RUBBER, Mesh, box, cylinder, ellipsoid, frustum, join
+
+BUILDERS = (
+    actor_shapes.car,
+    actor_shapes.pickup,
+    actor_shapes.box_truck,
+    actor_shapes.tractor,
+    actor_shapes.bus,
+    actor_shapes.trailer,
+    actor_shapes.excavator,
+    actor_shapes.loader,
+    actor_shapes.pedestrian,
+    actor_shapes.ridden_bicycle,
+    actor_shapes.parked_bicycle,
+    actor_shapes.ridden_motorcycle,
+    actor_shapes.parked_motorcycle,
+    actor_shapes.traffic_cone,
+    actor_shapes.barrier,
+)
+
+
+def signed_volume(mesh: Mesh) -> float:
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_solids_enclose_their_volume_with_faces_outwards(axis: str) -> None:
+    assert signed_volume(box((3, 2, 1), (2, 3, 4), METAL)) == pytest.approx(24)
+    prism = 100 / 2 * np.sin(2 * np.pi / 100)  # area of the unit circle's inscribed polygon
+    assert signed_volume(cylinder((1, 1, 1), 1.0, 3.0, METAL, axis=axis, sections=100)) == pytest.approx(3 * prism)
+    ball = signed_volume(ellipsoid((0, 0, 5), (2, 4, 6), METAL, rings=40, sections=80))
+    assert ball == pytest.approx(4 / 3 * np.pi * 1 * 2 * 3, rel=5e-3)
+    pyramid = frustum((0, 0, 0), (2, 2, 3), (1e-9, 1e-9), METAL, top_shift=0.7)
+    assert signed_volume(pyramid) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda b: b.__name__)
+def test_a_shape_fills_its_cuboid_exactly(build: actor_shapes.Builder) -> None:
+    shape = build(np.random.default_rng(3))
+    np.testing.assert_allclose(shape.mesh.vertices.max(axis=0), shape.size / 2, atol=1e-9)
+    np.testing.assert_allclose(shape.mesh.vertices.min(axis=0), -shape.size / 2, atol=1e-9)
+    other = build(np.random.default_rng(4))
+    assert not np.array_equal(shape.size, other.size), "sizes vary from instance to instance"
+
+
+def test_front_and_back_of_a_truck_differ() -> None:
+    mesh = actor_shapes.tractor(np.random.default_rng(0)).mesh
+    high = mesh.vertices[:, 2] > 0.2
+    assert mesh.vertices[high, 0].min() > 0.0, "the cab stands ahead, the frame behind is low"
+
+
+def test_joined_meshes_keep_their_faces_looks() -> None:
+    both = join([box((0, 0, 0), (1, 1, 1), METAL), box((5, 0, 0), (1, 1, 1), RUBBER)])
+    hits = Caster(both).cast(np.array([[0, 0, 9], [5, 0, 9]], np.float32), np.array([[0, 0, -1]] * 2, np.float32), 20)
+    np.testing.assert_allclose(hits.distance, 8.5, atol=1e-5)
+    np.testing.assert_allclose(hits.normal, [[0, 0, 1]] * 2, atol=1e-6)
+    np.testing.assert_allclose(both.reflectivity[hits.face], [METAL.reflectivity, RUBBER.reflectivity])
+
+
+def test_a_caster_sees_nothing_beyond_its_reach() -> None:
+    caster = Caster(box((0, 0, 0), (1, 1, 1), METAL))
+    hits = caster.cast(np.array([[0, 0, 9]], np.float32), np.array([[0, 0, -1]], np.float32), 8.0)
+    assert hits.face[0] == -1
+    assert np.isinf(hits.distance[0])
+    assert len(caster.cast(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), 1.0).face) == 0
+
+
+def test_many_casters_may_live_at_once() -> None:
+    """Each Embree device takes a thread-local key of the process: about a thousand crash it."""
+    mesh = box((0, 0, 0), (1, 1, 1), METAL)
+    casters = [Caster(mesh) for _ in range(1500)]
+    assert casters[-1].cast(np.array([[0, 0, 9]], np.float32), np.array([[0, 0, -1]], np.float32), 20).face[0] >= 0

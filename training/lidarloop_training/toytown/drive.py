@@ -1,0 +1,184 @@
+"""ToyTownDrive: a drive through the toy town as a source of samples."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
+from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, scan
+from lidarloop_training.toytown.masks import InstanceMask, instance_masks
+from lidarloop_training.toytown.town import Town, build_town
+
+ANNOTATION_RANGE_M = 60.0
+_HORIZON_S = 20.0
+_CACHED_SCANS = 16
+_CACHED_PICTURES = 12
+
+
+class ToyTownDrive:
+    """A drive of one seed: a SampleSource whose samples come out the same in any order, process and length.
+
+    The world frame is the town's own (odom): the ego starts somewhere in it with any heading. Stamps are the ends of
+    the LiDAR's turns. Boxes are where things are at the stamp, while the points before it were taken up to a period
+    earlier from a moving sensor (see lidar.py): a box and its points disagree by as much as a raw driver's would.
+
+    Args:
+        seed: which drive; any non-negative integer.
+        duration_s: a shorter drive is the beginning of the usual 20 s one.
+        rate_hz: turns of the LiDAR, and samples, per second.
+        num_sweeps: sweeps in each sample, as far as the drive's beginning allows.
+        cameras: whether samples carry the six cameras' images.
+    """
+
+    def __init__(
+        self, seed: int, *, duration_s: float = 20.0, rate_hz: float = 10.0, num_sweeps: int = 1, cameras: bool = True
+    ) -> None:
+        if seed < 0 or duration_s <= 0 or rate_hz < 2 or num_sweeps < 1:
+            raise ConfigError(
+                f"ToyTownDrive received seed {seed}, duration {duration_s} s, rate {rate_hz} Hz, {num_sweeps} sweeps; "
+                "expected a seed ≥ 0, a duration > 0, a rate ≥ 2 and at least one sweep"
+            )
+        self.seed = seed
+        self.duration_s = duration_s
+        self.rate_hz = rate_hz
+        self.num_sweeps = num_sweeps
+        self.cameras = cameras
+        self._scans: OrderedDict[int, Scan] = OrderedDict()
+        self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
+
+    @property
+    def scene(self) -> str:
+        return f"toytown-{self.seed:04d}"
+
+    @cached_property
+    def _start_ns(self) -> int:
+        """A round time of its own for every seed, so that no two drives share a stamp."""
+        return (1_700_000_000 + self.seed * 3600) * 1_000_000_000
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_scans": OrderedDict(), "_pictures": OrderedDict()}
+
+    def __len__(self) -> int:
+        return round(self.duration_s * self.rate_hz)
+
+    def stamp_ns(self, index: int) -> int:
+        return self._start_ns + round(index * 1e9 / self.rate_hz)
+
+    def time_s(self, index: int) -> float:
+        """Seconds since the first stamp: the town's clock."""
+        return index / self.rate_hz
+
+    @property
+    def town(self) -> Town:
+        """The world behind the drive, built at first use; the latest few are kept."""
+        return build_town(self.seed, max(self.duration_s, _HORIZON_S))
+
+    def scan(self, index: int) -> Scan:
+        """The LiDAR's turn that ends at sample ``index``, with what each point hit. The latest few are kept."""
+        if index not in self._scans:
+            rng = np.random.default_rng([self.seed, 0x11DA, index])
+            self._scans[index] = scan(self.town, self.time_s(index), 1 / self.rate_hz, rng)
+            while len(self._scans) > _CACHED_SCANS:
+                self._scans.popitem(last=False)
+        self._scans.move_to_end(index)
+        return self._scans[index]
+
+    def picture(self, index: int, camera_name: str) -> Picture:
+        """What a camera saw at sample ``index``, with the actor in each pixel. The latest few are kept."""
+        key = (index, camera_name)
+        if key not in self._pictures:
+            self._pictures[key] = render(self.town, _camera_named(camera_name), self.time_s(index))
+            while len(self._pictures) > _CACHED_PICTURES:
+                self._pictures.popitem(last=False)
+        self._pictures.move_to_end(key)
+        return self._pictures[key]
+
+    def instance_masks(self, index: int, camera_name: str) -> tuple[InstanceMask, ...]:
+        """True masks of the actors a camera saw at sample ``index``."""
+        actors = self.town.actors
+        return instance_masks(
+            self.picture(index, camera_name).actor, [a.label for a in actors], [a.instance_id for a in actors]
+        )
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of a drive with {len(self)}")
+        index %= len(self)
+        sweeps = tuple(self._sweep(i) for i in range(index, max(index - self.num_sweeps, -1), -1))
+        return Sample(
+            token=f"{self.scene}-{index:04d}",
+            scene=self.scene,
+            stamp_ns=self.stamp_ns(index),
+            sweeps=sweeps,
+            cameras=self._cameras(index) if self.cameras else (),
+            annotations=self._annotations(index),
+            lane_map=self.town.lane_map,
+        )
+
+    def _sweep(self, index: int) -> Sweep:
+        return Sweep(
+            self.scan(index).points,
+            COLUMNS,
+            self.stamp_ns(index),
+            EGO_SE3_LIDAR,
+            self.town.world_SE3_ego(self.time_s(index)),
+        )
+
+    def _cameras(self, index: int) -> tuple[CameraImage, ...]:
+        world_SE3_ego = self.town.world_SE3_ego(self.time_s(index))
+        return tuple(
+            CameraImage(
+                camera.name,
+                partial(self._rgb, index, camera.name),
+                camera.intrinsics,
+                WIDTH,
+                HEIGHT,
+                self.stamp_ns(index),
+                camera.ego_SE3_camera,
+                world_SE3_ego,
+            )
+            for camera in CAMERAS
+        )
+
+    def _rgb(self, index: int, camera_name: str) -> npt.NDArray[np.uint8]:
+        return self.picture(index, camera_name).rgb
+
+    def _annotations(self, index: int) -> Annotations:
+        """Everything within range of the ego, seen or not: as in nuScenes a box may hold no point.
+
+        ``num_lidar_pts`` counts the beams that came back from the object itself. The share of ``visibility`` is that of
+        the LiDAR's beams on the object that nothing else stopped; NaN where it falls between all beams.
+        """
+        time_s = self.time_s(index)
+        town, result = self.town, self.scan(index)
+        world_SE3_lidar = town.world_SE3_ego(time_s) @ EGO_SE3_LIDAR
+        poses = np.array([actor.poses(np.array([time_s]))[0] for actor in town.actors])
+        within = np.linalg.norm(poses[:, :2] - world_SE3_lidar.translation[:2], axis=1) < ANNOTATION_RANGE_M
+        chosen = np.flatnonzero(within)
+        actors = [town.actors[i] for i in chosen]
+        sizes = np.array([actor.shape.size for actor in actors])
+        velocities = np.array([actor.track.velocity(time_s) for actor in actors])
+        values = np.column_stack([poses[chosen, :3], sizes, poses[chosen, 3], velocities]).astype(np.float32)
+        labels = np.array([actor.label for actor in actors])
+        boxes = Boxes3D(values, np.ones(len(actors), np.float32), labels, NUSCENES_CLASSES)
+        return Annotations(
+            boxes.transformed(world_SE3_lidar.inverse()),
+            tuple(actor.instance_id for actor in actors),
+            result.num_points[chosen],
+            result.visible_share[chosen],
+        )
+
+
+def _camera_named(name: str) -> Camera:
+    for camera in CAMERAS:
+        if camera.name == name:
+            return camera
+    raise ConfigError(f"the toy town received camera {name!r}; expected one of {', '.join(c.name for c in CAMERAS)}")
