@@ -1,0 +1,131 @@
+"""CloudPipeline: one PointCloud2 message → detections. No ROS in it: what the node adds is transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.inference.detector import Detections, Detector
+from lidarloop_core.io.messages import stamp_ns
+from lidarloop_core.pointcloud.decode import read_points
+from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.sample import Sweep
+from lidarloop_ros.motion import MotionUnavailableError, SensorPose
+from lidarloop_ros.sweep_buffer import SweepBuffer
+
+Locate = Callable[[int, str], SensorPose]
+"""(stamp_ns, LiDAR frame) → pose; raises MotionUnavailableError."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What became of one cloud.
+
+    Attributes:
+        boxes: detections in the cloud's own frame.
+        stage_ms: duration of each stage by name, in order.
+        num_points: points of all merged sweeps that entered the detector.
+        num_sweeps: sweeps merged.
+        non_finite_share: share of the newest cloud's points left out because they had no finite position.
+        overflow: what was left out for want of capacity, or "".
+        motion_problem: why sweeps could not be merged, or "".
+    """
+
+    boxes: Boxes3D
+    stage_ms: dict[str, float]
+    num_points: int
+    num_sweeps: int
+    non_finite_share: float
+    overflow: str
+    motion_problem: str
+
+
+class CloudPipeline:
+    """Decodes, merges sweeps and detects.
+
+    Args:
+        detector: a warmed-up detector; the attribute may be replaced at any time, e.g. for other thresholds.
+        locate: gives the LiDAR's pose at a stamp; asked only by models that merge sweeps.
+        max_points: larger inputs are thinned evenly.
+    """
+
+    def __init__(self, detector: Detector, locate: Locate, *, max_points: int) -> None:
+        self.detector = detector
+        self._locate = locate
+        self._max_points = max_points
+        spec = detector.spec
+        self._point_columns = spec.point_columns
+        self._cloud_columns = tuple(name for name in spec.point_columns if name != "dt")
+        self._merges = spec.num_sweeps > 1
+        self._sweeps = SweepBuffer(spec.num_sweeps, spec.sweep_interval_s)
+
+    def process(self, msg: Any) -> Frame:
+        """Detects the objects in one cloud.
+
+        Raises:
+            CloudFormatError: the message cannot be decoded or lacks a column of the model.
+        """
+        clock = StageClock()
+        decoded = read_points(msg, self._cloud_columns)
+        clock.stop("decode")
+        newest = Sweep(decoded.points, self._cloud_columns, stamp_ns(msg.header), SE3.identity(), None)
+        newest, motion_problem = self._located(newest, msg.header.frame_id) if self._merges else (newest, "")
+        clock.stop("motion")
+        sweeps = [newest] if newest.world_SE3_ego is None else self._sweeps.select(newest)
+        points = merge_sweeps(sweeps, self._point_columns)
+        kept = points[:: -(-len(points) // self._max_points) or 1]
+        clock.stop("merge")
+        detections = self.detector.detect(kept)
+        if newest.world_SE3_ego is not None:
+            self._sweeps.keep(newest)
+        num_received = len(decoded.points) + decoded.num_dropped
+        return Frame(
+            boxes=detections.boxes,
+            stage_ms={**clock.stage_ms, **detections.stage_ms},
+            num_points=len(points),
+            num_sweeps=len(sweeps),
+            non_finite_share=decoded.num_dropped / num_received if num_received else 0.0,
+            overflow=_overflow(len(points), len(kept), detections, self.detector.spec.max_pillars),
+            motion_problem=motion_problem,
+        )
+
+    def forget_sweeps(self) -> None:
+        """To be called after a jump in time."""
+        self._sweeps.clear()
+
+    def _located(self, sweep: Sweep, frame_id: str) -> tuple[Sweep, str]:
+        try:
+            pose = self._locate(sweep.stamp_ns, frame_id)
+        except MotionUnavailableError as error:
+            return sweep, str(error)
+        return Sweep(sweep.points, sweep.columns, sweep.stamp_ns, pose.ego_SE3_lidar, pose.world_SE3_ego), ""
+
+
+def _overflow(num_points: int, num_kept: int, detections: Detections, max_pillars: int) -> str:
+    reasons = []
+    if num_kept < num_points:
+        reasons.append(f"{num_points - num_kept} of {num_points} points left out: more than max_points")
+    if detections.num_thinned:
+        reasons.append(
+            f"{detections.num_thinned} points thinned out: {detections.num_pillars_found} pillars, "
+            f"the model takes {max_pillars}"
+        )
+    return "; ".join(reasons)
+
+
+class StageClock:
+    """Durations of consecutive stages."""
+
+    def __init__(self) -> None:
+        self.stage_ms: dict[str, float] = {}
+        self._last_s = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        """Ends the stage that began with the one before."""
+        now_s = time.perf_counter()
+        self.stage_ms[stage] = (now_s - self._last_s) * 1e3
+        self._last_s = now_s

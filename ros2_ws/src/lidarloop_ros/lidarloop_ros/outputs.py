@@ -1,0 +1,67 @@
+"""What the detector publishes about one cloud."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Float64, Header, String
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io.messages import boxes_cloud_message, detections_message, stamp_ns
+from lidarloop_ros.conversions import message_type
+from lidarloop_ros.markers import box_markers
+
+STAGES = ("decode", "motion", "merge", "group", "infer", "postprocess", "publish", "total")
+"""Stages timed for each cloud; "total" runs from its reception to the publication of its detections."""
+
+
+class DetectionOutputs:
+    """The publishers, all lifecycle-managed but the latched class names."""
+
+    def __init__(self, node: LifecycleNode, class_names: tuple[str, ...], *, publish_markers: bool) -> None:
+        def publisher(message: type, topic: str) -> Any:
+            options = QoSOverridingOptions.with_default_policies()
+            return node.create_lifecycle_publisher(message, topic, QoSProfile(depth=10), qos_overriding_options=options)
+
+        self._node = node
+        self._detections = publisher(Detection3DArray, "~/detections")
+        self._boxes = publisher(PointCloud2, "~/boxes")
+        self._markers = publisher(MarkerArray, "~/markers") if publish_markers else None
+        self._stages = {
+            stage: node.create_lifecycle_publisher(Float64, f"~/debug/latency_ms/{stage}", 10) for stage in STAGES
+        }
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._class_names = node.create_publisher(String, "~/class_names", latched)
+        self._class_names.publish(String(data=json.dumps(class_names)))
+
+    @property
+    def can_publish(self) -> bool:
+        """False once ROS is shut down."""
+        return bool(self._node.context.ok())
+
+    def publish_detections(self, boxes: Boxes3D, header: Header) -> None:
+        """Both forms of the detections, with the cloud's header."""
+        self._detections.publish(detections_message(boxes, stamp_ns(header), header.frame_id, message_type))
+        self._boxes.publish(boxes_cloud_message(boxes, {}, stamp_ns(header), header.frame_id, message_type))
+
+    def publish_extras(self, boxes: Boxes3D, header: Header, stage_ms: Mapping[str, float]) -> None:
+        """What may come later than the detections: markers and stage durations, made only if somebody listens."""
+        for stage, duration_ms in stage_ms.items():
+            if self._stages[stage].get_subscription_count():
+                self._stages[stage].publish(Float64(data=duration_ms))
+        if self._markers is not None and self._markers.get_subscription_count():
+            self._markers.publish(box_markers(boxes, header))
+
+    def destroy(self) -> None:
+        managed = [self._detections, self._boxes, *self._stages.values()]
+        for publisher in [*managed, self._markers] if self._markers is not None else managed:
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._node.destroy_publisher(self._class_names)

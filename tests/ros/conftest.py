@@ -1,0 +1,283 @@
+"""Fixtures for tests on real ROS 2: a small model with a closed form, and the node as a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# rclpy reads it once, at the first import of a message package; older distributions always check.
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
+
+pytest.importorskip("rclpy", reason="no ROS 2 here: neither apt's nor the pip wheels")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection3DArray
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.messages import (
+    boxes_from_cloud,
+    cloud_message,
+    odometry_message,
+    transforms_message,
+)
+from lidarloop_core.model.model_file import write_model
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_ros.conversions import message_type
+from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
+
+CLASS_NAMES = ("car", "pedestrian", "barrier")
+SPEC = ModelSpec(
+    name="mean-of-pillar",
+    class_names=CLASS_NAMES,
+    point_columns=("x", "y", "z", "intensity", "dt"),
+    intensity_scale=1 / 255,
+    x_range_m=(-40.0, 40.0),
+    y_range_m=(-40.0, 40.0),
+    z_range_m=(-5.0, 5.0),
+    pillar_size_m=(2.0, 2.0),
+    max_points_per_pillar=8,
+    max_pillars=1600,
+    num_sweeps=1,
+    sweep_interval_s=0.1,
+    max_detections=20,
+    lidar_height_m=1.8,
+)
+
+
+def mean_of_pillar_onnx(spec: ModelSpec, *, busy_layers: int = 0) -> bytes:
+    """A network with a closed form: box i is the mean of pillar i's points.
+
+    (x, y, z) is their mean position, vx their mean dt, vy their mean intensity; size 0.5 × 0.5 × 1.5 m, yaw 0.5 rad;
+    score = points / capacity; label = points mod classes. ``busy_layers`` makes it slow, without another result.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    capacity, columns, k = spec.max_points_per_pillar, len(spec.point_columns), spec.max_detections
+    constants = {
+        "capacity": np.array([capacity], np.int64),
+        "capacity_f": np.array(capacity, np.float32),
+        "columns": np.array([columns], np.int64),
+        "pillar_shape": np.array([-1, capacity, columns], np.int64),
+        "last": np.array([-1], np.int64),
+        "one": np.array([1], np.int64),
+        "zero": np.array([0], np.int64),
+        "k": np.array([k], np.int64),
+        "three": np.array([3], np.int64),
+        "four": np.array([4], np.int64),
+        "five": np.array([5], np.int64),
+        "size_yaw": np.array([[0.5, 0.5, 1.5, 0.5]], np.float32),
+        "num_classes": np.array(len(spec.class_names), np.int64),
+        "pad_boxes": np.zeros((k, 9), np.float32),
+        "pad_scores": np.zeros(k, np.float32),
+        "pad_labels": np.zeros(k, np.int64),
+        "weights": np.full((512, 512), 1e-3, np.float32),
+        "nought": np.array(0.0, np.float32),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Shape", ["cell"], ["num_pillars"]),
+        node("Mul", ["num_pillars", "capacity"], ["num_slots"]),
+        node("Concat", ["num_slots", "columns"], ["canvas_shape"], axis=0),
+        node("ConstantOfShape", ["canvas_shape"], ["canvas"]),
+        node("Unsqueeze", ["slot", "last"], ["slot_index"]),
+        node("ScatterND", ["canvas", "slot_index", "points"], ["filled"]),
+        node("Reshape", ["filled", "pillar_shape"], ["pillars"]),
+        node("ReduceSum", ["pillars", "one"], ["sums"], keepdims=0),
+        node("Cast", ["count"], ["count_f"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["count_f", "last"], ["count_column"]),
+        node("Div", ["sums", "count_column"], ["means"]),
+        node("Slice", ["means", "zero", "three", "one"], ["center"]),
+        node("Slice", ["means", "three", "four", "one"], ["intensity"]),
+        node("Slice", ["means", "four", "five", "one"], ["dt"]),
+        node("Concat", ["num_pillars", "four"], ["size_shape"], axis=0),
+        node("Expand", ["size_yaw", "size_shape"], ["size_yaws"]),
+        node("Concat", ["center", "size_yaws", "dt", "intensity"], ["all_boxes"], axis=1),
+        node("ReduceMax", ["points"], ["work0_scale"], keepdims=0),
+        node("Mul", ["weights", "work0_scale"], ["work0"]),
+        *(node("MatMul", [f"work{i}", "weights"], [f"work{i + 1}"]) for i in range(busy_layers)),
+        node("ReduceMax", [f"work{busy_layers}"], ["worked"], keepdims=0),
+        node("Mul", ["worked", "nought"], ["naught"]),
+        node("Add", ["all_boxes", "naught"], ["worked_boxes"]),
+        node("Concat", ["worked_boxes", "pad_boxes"], ["padded_boxes"], axis=0),
+        node("Slice", ["padded_boxes", "zero", "k", "zero"], ["boxes"]),
+        node("Div", ["count_f", "capacity_f"], ["all_scores"]),
+        node("Concat", ["all_scores", "pad_scores"], ["padded_scores"], axis=0),
+        node("Slice", ["padded_scores", "zero", "k", "zero"], ["scores"]),
+        node("Mod", ["count", "num_classes"], ["all_labels"]),
+        node("Concat", ["all_labels", "pad_labels"], ["padded_labels"], axis=0),
+        node("Slice", ["padded_labels", "zero", "k", "zero"], ["labels"]),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        spec.name,
+        [
+            info("points", TensorProto.FLOAT, ["N", columns]),
+            info("slot", TensorProto.INT64, ["N"]),
+            info("cell", TensorProto.INT64, ["P"]),
+            info("count", TensorProto.INT64, ["P"]),
+        ],
+        [
+            info("boxes", TensorProto.FLOAT, [k, 9]),
+            info("scores", TensorProto.FLOAT, [k]),
+            info("labels", TensorProto.INT64, [k]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``make_model(busy_layers=0, **spec_changes)`` → path of a sealed model."""
+    made: dict[str, Path] = {}
+
+    def make(*, busy_layers: int = 0, **changes: Any) -> Path:
+        key = f"{busy_layers} {sorted(changes.items())}"
+        if key not in made:
+            spec = dataclasses.replace(SPEC, **changes)
+            made[key] = tmp_path_factory.mktemp("model") / "model.onnx"
+            write_model(made[key], mean_of_pillar_onnx(spec, busy_layers=busy_layers), spec)
+        return made[key]
+
+    return make
+
+
+class Robot:
+    """The other side of the node under test: publishes clouds, odometry and TF, and keeps what the node says."""
+
+    def __init__(self, node: Node, process: NodeProcess) -> None:
+        self.node = node
+        self.process = process
+        self.detector = ManagedNode(node, process, "/lidar_detector")
+        self.detections: list[Detection3DArray] = []
+        self.box_clouds: list[PointCloud2] = []
+        self.statuses: list[DiagnosticStatus] = []
+        self._points = node.create_publisher(PointCloud2, "/lidar_detector/input/points", 10)
+        self._odometry = node.create_publisher(Odometry, "/lidar_detector/input/odometry", 50)
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._static = node.create_publisher(TFMessage, "/tf_static", latched)
+        self._tf = node.create_publisher(TFMessage, "/tf", 100)
+        node.create_subscription(Detection3DArray, "/lidar_detector/detections", self.detections.append, 100)
+        node.create_subscription(PointCloud2, "/lidar_detector/boxes", self.box_clouds.append, 100)
+        node.create_subscription(DiagnosticArray, "/diagnostics", lambda msg: self.statuses.extend(msg.status), 100)
+
+    def bring_up(self, **parameters: Any) -> None:
+        """Configures and activates, then waits until the node listens."""
+        if parameters:
+            self.detector.set_parameters(parameters)
+        self.detector.configure()
+        self.detector.activate()
+        self.wait_for(lambda: self._points.get_subscription_count() > 0, "a subscriber of clouds")
+        self.wait_for(lambda: self.node.count_publishers("/lidar_detector/boxes") > 0, "a publisher of boxes")
+
+    @staticmethod
+    def cloud(points: Sequence[Sequence[float]], stamp: int, frame_id: str = "lidar_top") -> PointCloud2:
+        """A cloud of (x, y, z, intensity) points."""
+        values = np.asarray(points, np.float32).reshape(-1, 4)
+        columns = {name: values[:, i] for i, name in enumerate(("x", "y", "z", "intensity"))}
+        return cloud_message(columns, stamp, frame_id, message_type)
+
+    def send(self, msg: PointCloud2) -> None:
+        self._points.publish(msg)
+
+    def ask(self, msg: PointCloud2) -> tuple[Detection3DArray, Boxes3D]:
+        """Sends a cloud and waits for both forms of its detections."""
+        count = len(self.box_clouds)
+        self.send(msg)
+        self.wait_for(lambda: len(self.box_clouds) > count and len(self.detections) > count, "detections")
+        return self.detections[count], boxes_from_cloud(self.box_clouds[count], CLASS_NAMES)[0]
+
+    def send_odometry(self, stamp: int, odom_SE3_base: SE3, child_frame_id: str = "base_link") -> None:
+        self._odometry.publish(
+            odometry_message(odom_SE3_base, (0, 0, 0), (0, 0, 0), stamp, message_type, child_frame_id=child_frame_id)
+        )
+
+    def send_static_transform(self, parent: str, child: str, parent_SE3_child: SE3) -> None:
+        self._static.publish(transforms_message([(parent, child, parent_SE3_child)], 0, message_type))
+
+    def send_transform(self, stamp: int, parent: str, child: str, parent_SE3_child: SE3) -> None:
+        self._tf.publish(transforms_message([(parent, child, parent_SE3_child)], stamp, message_type))
+
+    def wait_for_odometry_subscriber(self) -> None:
+        self.wait_for(lambda: self._odometry.get_subscription_count() > 0, "a subscriber of odometry")
+
+    def wait_for_transform_subscriber(self) -> None:
+        self.wait_for(lambda: self._tf.get_subscription_count() > 0, "a subscriber of /tf")
+
+    def status_where(self, condition: Callable[[DiagnosticStatus], bool], what: str) -> DiagnosticStatus:
+        """The first diagnostic from now on that fulfils ``condition``."""
+        start = len(self.statuses)
+        found: list[DiagnosticStatus] = []
+
+        def look() -> bool:
+            found.extend(status for status in self.statuses[start:] if condition(status))
+            return bool(found)
+
+        self.wait_for(look, what)
+        return found[0]
+
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            self.process.require_alive()
+            if time.monotonic() > deadline:
+                said = [f"{status.level!r} {status.message}" for status in self.statuses[-3:]]
+                pytest.fail(f"no {what} within {timeout_s} s; diagnostics {said}; log:\n{self.process.log_tail(20)}")
+            time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def running_robot(make_model: Callable[..., Path]) -> Iterator[Robot]:
+    """A node that is active with the plain model, shared by the tests of a module; take ``active_robot``."""
+    with isolated_node("shared_robot") as node, NodeProcess("lidarloop_ros.detector_node") as process:
+        robot = Robot(node, process)
+        robot.bring_up(model=str(make_model()))
+        yield robot
+
+
+@pytest.fixture
+def active_robot(running_robot: Robot) -> Robot:
+    """The shared node, activated afresh: its counts begin at nothing."""
+    assert running_robot.detector.transition(Transition.TRANSITION_DEACTIVATE)
+    running_robot.detector.set_parameters({"score_threshold": 0.1})
+    for heard in (running_robot.detections, running_robot.box_clouds, running_robot.statuses):
+        heard.clear()
+    assert running_robot.detector.transition(Transition.TRANSITION_ACTIVATE)
+    return running_robot
+
+
+@pytest.fixture
+def start_robot() -> Iterator[Callable[..., Robot]]:
+    """``start_robot(*ros_arguments)`` → the node, unconfigured, in a process of its own, with a robot around it."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Robot:
+            node = stack.enter_context(isolated_node("robot"))
+            process = stack.enter_context(NodeProcess("lidarloop_ros.detector_node", arguments))
+            return Robot(node, process)
+
+        yield start
+
+
+@pytest.fixture
+def robot(start_robot: Callable[..., Robot]) -> Robot:
+    return start_robot()

@@ -1,0 +1,131 @@
+"""Sweeps merged over DDS with odometry or TF, in closed form; and what happens when the motion is missing."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from lidarloop_core.geometry.se3 import SE3
+
+MS = 1_000_000
+T0 = 1_700_000_000_000 * MS
+SPEC = {"num_sweeps": 3, "sweep_interval_s": 0.1}
+BASE_SE3_LIDAR = SE3.from_yaw(0.3, (0.9, 0.1, 1.8))
+# A thing that stands still in the world, in the middle of a pillar of the last cloud's frame.
+LAST_POINT = np.array([[5.0, 3.0, 0.5]])
+
+
+def odom_SE3_base(stamp: int) -> SE3:
+    """A drive in a curve at 8 m/s."""
+    t = (stamp - T0) * 1e-9
+    return SE3.from_yaw(0.4 * t, (20 * np.sin(0.4 * t), 20 * (1 - np.cos(0.4 * t)), 0.0))
+
+
+def odom_SE3_lidar(stamp: int) -> SE3:
+    return odom_SE3_base(stamp) @ BASE_SE3_LIDAR
+
+
+def seen_at(stamp: int, last: int) -> list[list[float]]:
+    """The one point (x, y, z, intensity) as the LiDAR sees it at ``stamp``."""
+    point = (odom_SE3_lidar(stamp).inverse() @ odom_SE3_lidar(last)).transform(LAST_POINT)
+    return [[*point[0], 60.0]]
+
+
+def stamps(begin: int = T0) -> list[int]:
+    return [begin + i * 100 * MS for i in range(3)]
+
+
+def drive(robot, begin: int = T0):
+    """Three clouds, each with odometry of its stamp; the boxes of the last."""
+    boxes = None
+    last = stamps(begin)[-1]
+    for stamp in stamps(begin):
+        robot.send_odometry(stamp, odom_SE3_base(stamp))
+        _, boxes = robot.ask(robot.cloud(seen_at(stamp, last), stamp))
+    return boxes
+
+
+def assert_three_sweeps(boxes) -> None:
+    assert len(boxes) == 1
+    np.testing.assert_allclose(boxes.values[0, :3], LAST_POINT[0], atol=1e-4)
+    np.testing.assert_allclose(boxes.values[0, 7:], [0.1, 60.0], atol=1e-4)  # mean dt of 0, 0.1, 0.2 s; intensity
+    np.testing.assert_allclose(boxes.scores, [3 / 8])
+
+
+def assert_single_sweep(boxes) -> None:
+    np.testing.assert_allclose(boxes.values[0, 7:], [0.0, 60.0], atol=1e-4)
+    np.testing.assert_allclose(boxes.scores, [1 / 8])
+
+
+@pytest.fixture
+def mounted(robot, make_model):
+    """An active node that merges three sweeps, told where the LiDAR is mounted."""
+    robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
+    robot.bring_up(model=str(make_model(**SPEC)), motion_timeout_s=0.5)
+    robot.wait_for_odometry_subscriber()
+    return robot
+
+
+def test_odometry_merges_sweeps_and_a_looped_bag_starts_afresh(mounted):
+    assert_three_sweeps(drive(mounted))
+    status = mounted.status_where(lambda s: s.level == DiagnosticStatus.OK, "an OK")
+    assert {p.key: p.value for p in status.values}["sweeps_used"] == "3"
+
+    # The bag starts over: nothing of the first pass may enter the second.
+    last = stamps()[-1]
+    mounted.send_odometry(T0, odom_SE3_base(T0))
+    _, boxes = mounted.ask(mounted.cloud(seen_at(T0, last), T0))
+    assert_single_sweep(boxes)
+    status = mounted.status_where(lambda s: s.level == DiagnosticStatus.WARN, "a WARN")
+    assert "stamps went backwards" in status.message
+    assert_three_sweeps(drive(mounted, T0 + 1000 * MS))
+
+
+def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted):
+    last = stamps()[-1]
+    for stamp in stamps():
+        answers = len(mounted.box_clouds)
+        mounted.send(mounted.cloud(seen_at(stamp, last), stamp))
+        time.sleep(0.02)
+        assert len(mounted.box_clouds) == answers, "not answered without its pose"
+        for beside in (-30 * MS, 30 * MS):
+            mounted.send_odometry(stamp + beside, odom_SE3_base(stamp + beside))
+        mounted.wait_for(lambda answers=answers: len(mounted.box_clouds) > answers, "detections")
+    _, boxes = mounted.ask(mounted.cloud(seen_at(last, last), last))
+    # The same stamp again does not count as another sweep; interpolated over 60 ms of the curve.
+    np.testing.assert_allclose(boxes.values[0, :3], LAST_POINT[0], atol=2e-3)
+    np.testing.assert_allclose(boxes.scores, [3 / 8])
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [("no odometry", "~/input/odometry"), ("no mounting", "/tf_static"), ("other child frame", "base_frame")],
+)
+def test_without_motion_a_single_sweep_is_used_and_said_so(robot, make_model, fault, remedy):
+    if fault != "no mounting":
+        robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
+    robot.bring_up(model=str(make_model(**SPEC)))
+    robot.wait_for_odometry_subscriber()
+    for stamp in stamps():
+        if fault != "no odometry":
+            child = "base_footprint" if fault == "other child frame" else "base_link"
+            robot.send_odometry(stamp, odom_SE3_base(stamp), child_frame_id=child)
+        _, boxes = robot.ask(robot.cloud([[*LAST_POINT[0], 60.0]], stamp))
+        assert_single_sweep(boxes)
+    status = robot.status_where(lambda s: s.level == DiagnosticStatus.WARN, "a WARN")
+    assert "single sweep" in status.message
+    assert remedy in status.message
+
+
+def test_tf_merges_sweeps(robot, make_model):
+    robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
+    robot.bring_up(model=str(make_model(**SPEC)), motion_source="tf", motion_timeout_s=0.5)
+    robot.wait_for_transform_subscriber()
+    last = stamps()[-1]
+    for stamp in stamps():
+        robot.send_transform(stamp, "odom", "base_link", odom_SE3_base(stamp))
+        _, boxes = robot.ask(robot.cloud(seen_at(stamp, last), stamp))
+    assert_three_sweeps(boxes)
