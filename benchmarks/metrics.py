@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import tyro
+
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.evaluation.matching import GroundTruth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from lidarloop_core.errors import DatasetError
 from lidarloop_training.evaluation.alignment import Frame, read_frames, results_frame, spread
 

@@ -6,11 +6,12 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image, ImageColor
+
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.evaluation.bev import COLORS, draw_bev
 from lidarloop_training.evaluation.breakdown import FrameOutcome
-from PIL import Image, ImageColor
 
 NO_POINTS = np.zeros((0, 3), np.float32)
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.evaluation.breakdown import best_and_worst, break_down, operating_score

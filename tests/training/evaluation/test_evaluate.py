@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from lidarloop_core import cli
 from lidarloop_core.io.results import write_results
 from lidarloop_training.evaluation import evaluate as module
@@ -200,11 +201,12 @@ def test_ground_truth_that_is_neither_bag_nor_tables(tmp_path, make_drive, detec
 def test_agrees_with_detection_eval_from_file_to_file(make_drive, detect, tmp_path, capsys):
     """The devkit opens the same tables and the same results file."""
     pytest.importorskip("nuscenes", reason="needs the nuscenes-devkit")
-    from lidarloop_training.data.nuscenes import NuScenesSource
-    from lidarloop_training.data.nuscenes_writer import write_nuscenes
     from nuscenes import NuScenes
     from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.detection.evaluate import DetectionEval
+
+    from lidarloop_training.data.nuscenes import NuScenesSource
+    from lidarloop_training.data.nuscenes_writer import write_nuscenes
 
     root = tmp_path / "tables"
     write_nuscenes(make_drive(8, scene="scene-0103"), root, keyframe_every=1, cameras=False)

@@ -84,9 +84,21 @@ def test_a_wall_is_skewed_by_the_sweeps_own_motion_and_flat_once_compensated() -
     ego_x = world.ego_matrices(fired)[1][:, 0]
     np.testing.assert_allclose(ego_x, speed * fired, atol=1e-6)
     np.testing.assert_allclose(x, 20 - 0.9 - ego_x, atol=0.1)  # as seen from where the sensor was
-    compensated = in_world(world, result)[wall, 0]
-    assert np.std(compensated) < 0.025
-    assert np.std(x) > 2 * np.std(compensated)
+    flat = lidar.compensated(result, world, 0.0, PERIOD_S)
+    assert np.std(flat[wall, 0]) < 0.025
+    assert np.std(x) > 2 * np.std(flat[wall, 0])
+    np.testing.assert_array_equal(flat[:, 3:], result.points[:, 3:])
+
+
+def test_compensated_points_lie_where_the_world_has_them() -> None:
+    circle = np.linspace(-0.4, 0.4, 50)
+    bend = Path.along(np.column_stack([25 * np.sin(circle), 25 - 25 * np.cos(circle)]), lambda xy: 0 * xy[:, 0], 10.0)
+    track = Track(bend, Motion.planned(bend, 5.0, -1, 1), 0.1, 0.1)
+    world = town([box((21, 0, 5), (2, 60, 10), METAL)], [], track)
+    result = sweep(world)
+    points = lidar.compensated(result, world, 0.0, PERIOD_S)[:, :3].astype(float)
+    pose = world.world_SE3_ego(0.0) @ lidar.EGO_SE3_LIDAR
+    np.testing.assert_allclose(pose.transform(points), in_world(world, result), atol=1e-4)
 
 
 def test_nothing_comes_back_from_behind_a_wall() -> None:

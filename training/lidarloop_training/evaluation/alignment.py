@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import Annotations, Sample, SampleSource
-
 from lidarloop_training.evaluation.matching import GroundTruth
 from lidarloop_training.evaluation.progress import progress
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lidarloop_core.geometry.boxes import Boxes3D, bev_corners
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
+from lidarloop_core.geometry.boxes import Boxes3D, bev_corners
 from lidarloop_training.evaluation.breakdown import FrameOutcome
 
 # Told apart by colour-blind readers too; the report's legend uses the same.

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 
 if TYPE_CHECKING:
     from lidarloop_core.geometry.boxes import Boxes3D
     from lidarloop_core.sample import SampleSource
-
     from lidarloop_training.evaluation.alignment import Frame, ResultsFrame
     from lidarloop_training.evaluation.breakdown import FrameOutcome
     from lidarloop_training.evaluation.latency import Latency
@@ -49,7 +49,6 @@ def evaluate(
     # Heavy imports only now, so that `--help` and wrong usage answer at once.
     from lidarloop_core.io import atomic
     from lidarloop_core.io.results import read_results
-
     from lidarloop_training.evaluation import alignment, console, summary
     from lidarloop_training.evaluation.latency import read_latency
     from lidarloop_training.evaluation.pictures import write_pictures
@@ -152,7 +151,6 @@ def cover(
 def score_run(run: Run) -> Score:
     """The metrics and their breakdown; every frame must be labelled."""
     from lidarloop_core.geometry.boxes import Boxes3D
-
     from lidarloop_training.evaluation.breakdown import break_down
     from lidarloop_training.evaluation.matching import DetectionConfig, match_detections
     from lidarloop_training.evaluation.nuscenes_metrics import score
@@ -173,7 +171,6 @@ def score_run(run: Run) -> Score:
 def report_pictures(run: Run, score: Score | None) -> dict[str, list[Picture]]:
     """Heading → pictures: the best and the worst frames, or some spread over the drive where nothing is scored."""
     from lidarloop_core.geometry.boxes import Boxes3D
-
     from lidarloop_training.evaluation.alignment import spread
     from lidarloop_training.evaluation.breakdown import best_and_worst
     from lidarloop_training.evaluation.pictures import draw_frame

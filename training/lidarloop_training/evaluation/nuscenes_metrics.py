@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from lidarloop_core.geometry.boxes import Boxes3D
 
+from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.evaluation.matching import (
     UNMATCHED,
     DetectionConfig,

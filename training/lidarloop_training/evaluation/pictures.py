@@ -9,7 +9,6 @@ from pathlib import Path
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
 from lidarloop_core.sample import SampleSource
-
 from lidarloop_training.evaluation.alignment import Frame, ResultsFrame, spread
 from lidarloop_training.evaluation.bev import draw_bev
 from lidarloop_training.evaluation.breakdown import FrameOutcome

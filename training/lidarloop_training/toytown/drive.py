@@ -13,7 +13,7 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
-from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, scan
+from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, scan
 from lidarloop_training.toytown.masks import InstanceMask, instance_masks
 from lidarloop_training.toytown.town import Town, build_town
 
@@ -125,7 +125,7 @@ class ToyTownDrive:
 
     def _sweep(self, index: int) -> Sweep:
         return Sweep(
-            self.scan(index).points,
+            compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz),
             COLUMNS,
             self.stamp_ns(index),
             EGO_SE3_LIDAR,

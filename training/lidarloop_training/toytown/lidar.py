@@ -2,8 +2,9 @@
 
 It turns clockwise seen from above, from straight behind over left, front and right, once per sweep; the sweep's stamp
 is the END of the turn, as in nuScenes. Each column is fired at its own time, from the sensor's pose at that time, at
-actors where they are at that time; its points are reported in the sensor's frame at that time. So a sweep is skewed by
-up to one period of ego-motion, as a raw driver hands it out: nothing is compensated.
+actors where they are at that time; its points are reported in the sensor's frame at that time. So a ``Scan`` is skewed
+by up to one period of ego-motion, as a raw driver hands it out. ``compensated`` takes the ego's part out again, as data
+sets do before they publish a sweep; what moves by itself stays smeared.
 """
 
 from __future__ import annotations
@@ -69,6 +70,19 @@ class Scan:
 def firing_times(stamp_s: float, period_s: float) -> FloatArray:
     """(A,) seconds at which the columns of the sweep stamped ``stamp_s`` are fired; the last one at the stamp."""
     return stamp_s - period_s + period_s * np.arange(1, NUM_AZIMUTHS + 1) / NUM_AZIMUTHS
+
+
+def compensated(scan: Scan, town: Town, stamp_s: float, period_s: float) -> Float32Array:
+    """(N, 5) the scan's points with x y z in the sensor's frame at the stamp, each moved by the ego's motion since."""
+    rotation, translation = town.ego_matrices(firing_times(stamp_s, period_s))
+    stamp_rotation, stamp_translation = rotation[-1], translation[-1]  # the last column is fired at the stamp
+    turn = stamp_rotation.T @ rotation
+    shift = (turn @ EGO_SE3_LIDAR.translation) + (translation - stamp_translation) @ stamp_rotation
+    shift -= EGO_SE3_LIDAR.translation
+    points = scan.points.copy()
+    xyz = np.einsum("nij,nj->ni", turn[scan.azimuth_index], scan.points[:, :3])
+    points[:, :3] = xyz + shift[scan.azimuth_index]
+    return points
 
 
 @dataclass
