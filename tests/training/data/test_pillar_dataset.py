@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -22,7 +23,7 @@ from lidarloop_training.data.pillar_dataset import (  # noqa: E402
     visible_boxes,
 )
 
-STRONG = AugmentConfig(flip_probability=0.5, max_rotation_rad=np.pi, max_scaling=0.2, max_drop=0.0)
+STRONG = AugmentConfig(max_rotation_rad=np.pi, max_scaling=0.2, max_drop=0.0)
 
 
 def scene(box_scenes, index: int = 0):
@@ -81,7 +82,7 @@ def test_no_augmentation_changes_nothing(box_scenes):
 
 def test_drop_leaves_out_about_its_share(box_scenes):
     points, values = scene(box_scenes)
-    config = AugmentConfig(flip_probability=0, max_rotation_rad=0, max_scaling=0, max_drop=0.5)
+    config = dataclasses.replace(NO_AUGMENTATION, max_drop=0.5)
     kept = [len(augment(points, values, config, np.random.default_rng(i))[0]) / len(points) for i in range(200)]
     assert min(kept) > 0.4
     assert np.mean(kept) == pytest.approx(0.75, abs=0.03)

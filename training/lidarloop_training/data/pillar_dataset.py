@@ -31,19 +31,21 @@ class AugmentConfig:
     """Random changes of a whole scene: CenterPoint's (Yin et al., CVPR 2021, section 5), and points left out.
 
     Attributes:
-        flip_probability: of mirroring at the x axis, and again at the y axis.
+        flip_left_right: probability of mirroring at the x axis.
+        flip_front_back: probability of mirroring at the y axis.
         max_rotation_rad: yaw of the scene is turned by up to this, either way.
         max_scaling: sizes and distances change by up to this share, either way.
         max_drop: up to this share of the points is left out, as if the sensor saw less.
     """
 
-    flip_probability: float = 0.5
-    max_rotation_rad: float = float(np.pi / 4)
+    flip_left_right: float = 0.5
+    flip_front_back: float = 0.5
+    max_rotation_rad: float = float(np.pi / 8)
     max_scaling: float = 0.05
     max_drop: float = 0.1
 
 
-NO_AUGMENTATION = AugmentConfig(flip_probability=0.0, max_rotation_rad=0.0, max_scaling=0.0, max_drop=0.0)
+NO_AUGMENTATION = AugmentConfig(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def augment(
@@ -60,7 +62,7 @@ def augment(
     Returns:
         The new points and box values; the arguments stay as they are.
     """
-    flip_y, flip_x = rng.random(2) < config.flip_probability
+    flip_y, flip_x = rng.random(2) < (config.flip_left_right, config.flip_front_back)
     angle = rng.uniform(-1, 1) * config.max_rotation_rad
     scale = 1 + rng.uniform(-1, 1) * config.max_scaling
     kept_share = 1 - rng.random() * config.max_drop

@@ -1,0 +1,109 @@
+"""Clouds that an exported model is proven on: toy, random, extreme, and real ones where there are any."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.model.spec import INPUT_NAMES, ModelSpec
+from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.pointcloud.voxelize import group_pillars
+
+# Real samples' columns, by the name of their folder; see the readers of these data sets.
+_NUSCENES_KEYFRAME = "nuscenes_keyframe/*LIDAR_TOP*.bin"
+_NUSCENES_SWEEPS = "nuscenes_10sweep/*.bin"
+
+
+class Cloud(NamedTuple):
+    """A named cloud, (N, C) float32 in ``spec.point_columns``."""
+
+    name: str
+    points: npt.NDArray[np.float32]
+
+
+def clouds(spec: ModelSpec) -> Iterator[Cloud]:
+    """From one point to every place of every pillar; real ones from $LIDARLOOP_REAL_DATA or ../shared/data."""
+    yield Cloud("one point", random_cloud(spec, 1, seed=1))
+    yield Cloud("random 50,000 points", random_cloud(spec, 50_000, seed=2))
+    yield Cloud("full capacity", full_cloud(spec, seed=3))
+    yield from _toy_clouds(spec)
+    yield from _real_clouds(spec, real_data_folder())
+
+
+def graph_inputs(points: npt.NDArray[np.float32], spec: ModelSpec) -> dict[str, npt.NDArray[np.generic]]:
+    """What the graph takes, by name."""
+    index = group_pillars(points, spec)
+    return dict(zip(INPUT_NAMES, (index.points, index.slot, index.cell, index.count), strict=True))
+
+
+def random_cloud(spec: ModelSpec, num_points: int, seed: int) -> npt.NDArray[np.float32]:
+    """Points all over the range; denser near the sensor, as a LiDAR's are."""
+    rng = np.random.default_rng(seed)
+    distance = 0.999 * rng.random(num_points) ** 2
+    angle = rng.uniform(-np.pi, np.pi, num_points)
+    xyz = np.stack([distance * np.cos(angle), distance * np.sin(angle), rng.uniform(-0.999, 0.999, num_points)], axis=1)
+    ranges = np.array([spec.x_range_m, spec.y_range_m, spec.z_range_m])
+    return _with_other_columns(ranges.mean(axis=1) + xyz * np.ptp(ranges, axis=1) / 2, spec, rng)
+
+
+def full_cloud(spec: ModelSpec, seed: int) -> npt.NDArray[np.float32]:
+    """As many pillars as the model takes, with as many points in each."""
+    rng = np.random.default_rng(seed)
+    num_columns, num_rows = spec.grid_size
+    cell = rng.choice(num_columns * num_rows, min(spec.max_pillars, num_columns * num_rows), replace=False)
+    cell = np.repeat(cell, spec.max_points_per_pillar)
+    column_row = np.stack([cell % num_columns, cell // num_columns], axis=1) + rng.uniform(0.01, 0.99, (len(cell), 2))
+    xy = column_row * spec.pillar_size_m + (spec.x_range_m[0], spec.y_range_m[0])
+    z = rng.uniform(spec.z_range_m[0], spec.z_range_m[1] - 0.01, (len(cell), 1))
+    return _with_other_columns(np.concatenate([xy, z], axis=1), spec, rng)
+
+
+def real_data_folder() -> Path:
+    """Where small real samples lie, if there are any."""
+    repository = Path(__file__).resolve().parents[2]
+    return Path(os.environ.get("LIDARLOOP_REAL_DATA", repository.parent / "shared" / "data"))
+
+
+def _with_other_columns(
+    xyz: npt.NDArray[np.float64], spec: ModelSpec, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    points = rng.random((len(xyz), len(spec.point_columns)))
+    points[:, :3] = xyz
+    for i, name in enumerate(spec.point_columns):
+        if name == "intensity":
+            points[:, i] /= spec.intensity_scale
+        elif name == "dt":
+            points[:, i] = rng.integers(0, spec.num_sweeps, len(xyz)) * spec.sweep_interval_s
+    return points.astype(np.float32)
+
+
+def _toy_clouds(spec: ModelSpec) -> Iterator[Cloud]:
+    try:
+        from lidarloop_training.toytown.drive import ToyTownDrive
+    except ImportError:  # the ray caster is an optional dependency
+        return
+    drive = ToyTownDrive(7, duration_s=2.0, num_sweeps=spec.num_sweeps, cameras=False)
+    yield Cloud("toy town", merge_sweeps(drive[len(drive) - 1].sweeps, spec.point_columns))
+
+
+def _real_clouds(spec: ModelSpec, folder: Path) -> Iterator[Cloud]:
+    for path in sorted(folder.glob(_NUSCENES_KEYFRAME)):
+        raw = np.fromfile(path, "<f4").reshape(-1, 5)
+        yield Cloud("nuScenes keyframe", _columns(raw, ("x", "y", "z", "intensity", "ring"), spec))
+    for path in sorted(folder.glob(_NUSCENES_SWEEPS)):
+        raw = np.fromfile(path, "<f2").reshape(-1, 5).astype(np.float32)
+        yield Cloud("nuScenes, ten sweeps", _columns(raw, ("x", "y", "z", "intensity", "dt"), spec))
+
+
+def _columns(raw: npt.NDArray[np.float32], names: tuple[str, ...], spec: ModelSpec) -> npt.NDArray[np.float32]:
+    """The model's columns of a real cloud; 0 where it has none."""
+    points = np.zeros((len(raw), len(spec.point_columns)), np.float32)
+    for i, name in enumerate(spec.point_columns):
+        if name in names:
+            points[:, i] = raw[:, names.index(name)]
+    return points

@@ -1,0 +1,115 @@
+"""The torch network as an ONNX graph that ONNX Runtime, TensorRT 8.6 to 11 and TensorRT-RTX all take."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+import torch
+from onnx import version_converter
+from torch import Tensor, nn
+
+from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES
+from lidarloop_export.clouds import graph_inputs, random_cloud
+from lidarloop_training.models.detector import PillarDetector
+
+RAW_NAMES = ("heatmap", "regression")
+"""Outputs that parity is checked on: the raw head maps, which unlike the K best have no order to differ in."""
+
+OPSET = 17
+"""TensorRT 8.6 reads up to 17; in 18 the axes of a reduction became an input, which it silently overlooks."""
+
+FORBIDDEN = (
+    "NonZero", "Unique", "Loop", "If", "Scan", "ScatterElements", "NonMaxSuppression", "BatchNormalization",
+)  # fmt: skip
+"""Operators that some engine rejects, or that were to be folded. Scatters with a reduction are not allowed either."""
+
+
+class _Deployed(nn.Module):
+    """Grouped points of one cloud → boxes, scores, labels and the raw maps they come from."""
+
+    def __init__(self, detector: PillarDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor) -> tuple[Tensor, ...]:
+        raw = self.detector(points, slot, cell, count)
+        return (*self.detector.head.decode(raw), *raw)
+
+
+def with_raw_maps(detector: PillarDetector) -> bytes:
+    """Exports the detector, batch norms folded, with the raw maps as two more outputs.
+
+    Numbers of points and of pillars stay open; everything else is fixed.
+    """
+    example = graph_inputs(random_cloud(detector.spec, num_points=500, seed=0), detector.spec)
+    num_points, num_pillars = torch.export.Dim("num_points", min=1), torch.export.Dim("num_pillars", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            _Deployed(detector).eval(),
+            tuple(torch.from_numpy(example[name]) for name in INPUT_NAMES),
+            input_names=list(INPUT_NAMES),
+            output_names=[*OUTPUT_NAMES, *RAW_NAMES],
+            dynamic_shapes=({0: num_points}, {0: num_points}, {0: num_pillars}, {0: num_pillars}),
+            opset_version=18,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = onnx.load_from_string(program.model_proto.SerializeToString())
+    _drop_notes(model)
+    model = _to_opset_17(model)
+    _check_operators(model)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def without_raw_maps(network: bytes) -> bytes:
+    """The same graph with boxes, scores and labels alone as outputs."""
+    model = onnx.load_from_string(network)
+    kept = [output for output in model.graph.output if output.name in OUTPUT_NAMES]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    return bytes(model.SerializeToString())
+
+
+def _drop_notes(model: Any) -> None:
+    """Takes out the exporter's notes: source paths and stack traces of the machine it ran on."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+def _to_opset_17(model: Any) -> Any:
+    """Only the reductions' axes differ between the two for the operators used here."""
+    for node in model.graph.node:
+        defaults = [a for a in node.attribute if a.name == "noop_with_empty_axes" and a.i == 0]
+        for attribute in defaults if node.op_type == "ReduceMax" else ():
+            node.attribute.remove(attribute)
+    return version_converter.convert_version(model, OPSET)
+
+
+def _check_operators(model: Any) -> None:
+    for node in model.graph.node:
+        reductions = [a.s for a in node.attribute if a.name == "reduction" and a.s != b"none"]
+        assert node.op_type not in FORBIDDEN, f"the network exports to {node.op_type}"
+        assert not reductions, f"the network exports to {node.op_type} with reduction {reductions}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's remarks on its own workings off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,72 @@
+"""Do NVIDIA's own ONNX parser and builder take a model? TensorRT-RTX answers without a GPU.
+
+In a process of its own: its libraries abort on some inputs instead of reporting them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lidarloop_core.model.model_file import read_model
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_export.engine import EngineError, build_engine
+
+MODULE = "tensorrt_rtx"
+TIMEOUT_S = 300
+
+
+def is_installed() -> bool:
+    """Whether TensorRT-RTX is there."""
+    return find_spec(MODULE) is not None
+
+
+def check_nvidia_builds(model: bytes, spec: ModelSpec) -> str:
+    """Builds an engine from a sealed model file's bytes and throws it away.
+
+    Returns:
+        One line: versions, target and the engine's size.
+
+    Raises:
+        EngineError: TensorRT-RTX is not installed, or refused the model.
+    """
+    if not is_installed():
+        raise EngineError(
+            "NVIDIA's parser was asked for, but tensorrt-rtx is not installed: pip install lidarloop[rtx]"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{spec.name}.onnx"
+        path.write_bytes(model)
+        command = [sys.executable, "-m", "lidarloop_export.rtx_check", str(path)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    if run.returncode != 0:
+        said = " ".join((run.stderr or run.stdout).split())[-1000:]
+        raise EngineError(f"NVIDIA's parser or builder refused the model (exit {run.returncode}): {said}")
+    return run.stdout.strip()
+
+
+def _for_any_machine(trt: Any) -> Any:
+    """Settings of a build for one kind of GPU, which need not be here: desktop Ampere, next of kin to Jetson Orin's."""
+
+    def configure(config: Any) -> None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+
+    return configure
+
+
+def main(path: Path) -> None:
+    """Builds the engine of a model file and prints one line on it."""
+    import tensorrt_rtx as trt
+
+    file = read_model(path)
+    engine = build_engine(trt, file.onnx_bytes, file.spec, _for_any_machine(trt))
+    print(f"TensorRT-RTX {trt.__version__} parsed and built it for SM86: {len(engine) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

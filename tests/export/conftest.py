@@ -1,0 +1,63 @@
+"""Fixtures of the export's tests: a tiny detector whose batch norms have seen something."""
+
+from __future__ import annotations
+
+import pytest
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.model.spec import ModelSpec
+
+
+@pytest.fixture(scope="session")
+def spec() -> ModelSpec:
+    """32 × 24 pillars."""
+    return ModelSpec(
+        name="pillar-test",
+        class_names=NUSCENES_CLASSES,
+        point_columns=("x", "y", "z", "intensity", "dt"),
+        intensity_scale=1 / 255,
+        x_range_m=(-12.8, 12.8),
+        y_range_m=(-9.6, 9.6),
+        z_range_m=(-5.0, 3.0),
+        pillar_size_m=(0.8, 0.8),
+        max_points_per_pillar=6,
+        max_pillars=200,
+        num_sweeps=3,
+        sweep_interval_s=0.1,
+        max_detections=30,
+        lidar_height_m=1.84,
+    )
+
+
+@pytest.fixture(scope="session")
+def detector(spec: ModelSpec):
+    """Six class groups; logits spread over several units, so that there are clear peaks."""
+    torch = pytest.importorskip("torch")
+    from lidarloop_training.models.detector import NetworkConfig, PillarDetector
+    from lidarloop_training.recipes.pillar_toytown import CENTERPOINT_GROUPS
+
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        class_groups=CENTERPOINT_GROUPS,
+        pillar_channels=8,
+        stage_channels=(8, 16),
+        stage_depths=(1, 1),
+        neck_channels=8,
+        shared_channels=8,
+        group_channels=8,
+    )
+    detector = PillarDetector(spec, config).eval()
+    for module in detector.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.2, 0.5)
+    return detector
+
+
+@pytest.fixture(scope="session")
+def graph(detector) -> bytes:
+    """The exported graph, raw maps among its outputs."""
+    pytest.importorskip("onnxscript")
+    from lidarloop_export.graph import with_raw_maps
+
+    return with_raw_maps(detector)

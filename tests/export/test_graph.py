@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("torch")
+
+from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES  # noqa: E402
+from lidarloop_export.graph import FORBIDDEN, OPSET, RAW_NAMES, with_raw_maps, without_raw_maps  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def model(graph):
+    return onnx.load_from_string(without_raw_maps(graph))
+
+
+def shape(value) -> list[int | str]:
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+def test_tensors_are_the_contracts(model, graph, spec):
+    assert [v.name for v in model.graph.input] == list(INPUT_NAMES)
+    assert [v.name for v in model.graph.output] == list(OUTPUT_NAMES)
+    assert [v.name for v in onnx.load_from_string(graph).graph.output] == [*OUTPUT_NAMES, *RAW_NAMES]
+    num_points, columns = shape(model.graph.input[0])
+    assert columns == 5
+    assert shape(model.graph.input[1]) == [num_points]
+    assert isinstance(num_points, str)
+    assert shape(model.graph.input[2]) == shape(model.graph.input[3]) != [num_points]
+    assert [shape(v) for v in model.graph.output] == [[30, 9], [30], [30]]
+    kinds = [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)]
+    float32, int64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    assert kinds == [float32, int64, int64, int64, float32, float32, int64]
+
+
+def test_operators_are_those_that_engines_take(model):
+    assert not {node.op_type for node in model.graph.node} & set(FORBIDDEN)
+    assert all(node.domain == "" for node in model.graph.node)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+    for node in model.graph.node:
+        assert not [a for a in node.attribute if a.name == "reduction" and a.s != b"none"]
+        if node.op_type == "ReduceMax":
+            assert len(node.input) == 1  # the axes are an attribute, which TensorRT 8.6 reads
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "TopK" and node.input[1] in constants:
+            assert constants[node.input[1]] <= 3840
+
+
+def test_no_constant_is_large(model, detector):
+    """Nothing but weights: no folded canvas, no table of cells."""
+    weights = sum(parameter.numel() for parameter in detector.parameters())
+    stored = sum(int(np.prod(i.dims)) for i in model.graph.initializer)
+    assert stored <= weights + 200
+    assert not [
+        n for n in model.graph.node if n.op_type == "Constant" and any(a.t.ByteSize() > 1000 for a in n.attribute)
+    ]
+
+
+def test_no_trace_of_the_machine(graph):
+    assert b"/work" not in graph
+    assert b"site-packages" not in graph
+    assert b".py" not in graph
+
+
+def test_the_same_weights_give_the_same_bytes(detector, graph):
+    assert with_raw_maps(detector) == graph

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from lidarloop_core.errors import LidarloopError  # noqa: E402
+from lidarloop_core.inference.backend import open_backend  # noqa: E402
+from lidarloop_core.inference.detector import Detector  # noqa: E402
+from lidarloop_core.model.model_file import read_model  # noqa: E402
+from lidarloop_export import onnx as command  # noqa: E402
+from lidarloop_export.clouds import Cloud, random_cloud  # noqa: E402
+from lidarloop_export.onnx import export  # noqa: E402
+
+
+@pytest.fixture
+def few_clouds(monkeypatch, spec):
+    monkeypatch.setattr(command, "clouds", lambda _: iter([Cloud("random", random_cloud(spec, 2000, seed=0))]))
+
+
+@pytest.fixture
+def checkpoint(monkeypatch, detector, tmp_path):
+    """Stands in for a folder: reading one is the checkpoint's own test."""
+    monkeypatch.setattr(command, "load_detector", lambda path: (detector, path))
+    return tmp_path / "run"
+
+
+def test_the_file_is_the_model(few_clouds, checkpoint, spec, tmp_path, capsys):
+    out = tmp_path / "new" / "model.onnx"
+    export(checkpoint, out, check_nvidia="never")
+    file = read_model(out)
+    assert file.spec == spec
+    printed = capsys.readouterr().out
+    assert "parity on random" in printed
+    assert f"sha256 {file.sha256}" in printed
+    assert printed.splitlines()[-1] == f"next: lidarloop replay BAG --model {out} --out out/replay"
+
+
+def test_the_vehicles_detector_runs_it(few_clouds, checkpoint, spec, tmp_path, detector):
+    export(checkpoint, tmp_path / "model.onnx", check_nvidia="never")
+    vehicle = Detector(open_backend(tmp_path / "model.onnx"), score_threshold=0.0)
+    boxes = vehicle.detect(random_cloud(spec, 2000, seed=4)).boxes
+    assert boxes.class_names == spec.class_names
+    assert 0 < len(boxes) <= spec.max_detections
+
+
+def test_nothing_is_written_where_parity_fails(monkeypatch, few_clouds, checkpoint, tmp_path):
+    real = command.with_raw_maps
+
+    def other_weights(detector):
+        from copy import deepcopy
+
+        wrong = deepcopy(detector)
+        wrong.encoder.linear.weight.data += 0.05
+        return real(wrong)
+
+    monkeypatch.setattr(command, "with_raw_maps", other_weights)
+    with pytest.raises(LidarloopError, match="differs from torch"):
+        export(checkpoint, tmp_path / "model.onnx", check_nvidia="never")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(LidarloopError, match="holds no checkpoint"):
+        export(tmp_path, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []

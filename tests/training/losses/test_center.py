@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lidarloop_training.losses.center import (  # noqa: E402
+    BatchTargets,
+    CenterLossConfig,
+    center_loss,
+    gaussian_focal_loss,
+    regression_loss,
+)
+from lidarloop_training.models.center_head import HeadOutput  # noqa: E402
+
+ONES = torch.ones(10)
+GROUPS = torch.tensor([0, 1, 1])  # of three classes
+
+
+def logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def focal(p: float, target: float) -> float:
+    """Equation 1 of CenterNet, one cell, in double precision."""
+    if target == 1:
+        return -((1 - p) ** 2) * math.log(p)
+    return -((1 - target) ** 4) * p**2 * math.log(1 - p)
+
+
+def targets(regression, *, sample=(0,), cell=(0,), label=(0,), heatmap=None) -> BatchTargets:
+    heatmap = torch.zeros(2, 3, 2, 2) if heatmap is None else heatmap
+    return BatchTargets(heatmap, torch.tensor(sample), torch.tensor(cell), torch.tensor(label), regression)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.3, 0.9, 1.0])
+@pytest.mark.parametrize("p", [0.01, 0.1, 0.5, 0.97])
+def test_focal_loss_of_one_cell(p, target):
+    found = gaussian_focal_loss(torch.full((1, 1, 1, 1), logit(p)), torch.full((1, 1, 1, 1), target))
+    assert found.item() == pytest.approx(focal(p, target), rel=1e-5)
+
+
+def test_focal_loss_is_the_sum_over_cells_by_the_number_of_centres():
+    p, target = [0.2, 0.7, 0.4, 0.9], [1.0, 0.5, 1.0, 0.0]
+    found = gaussian_focal_loss(
+        torch.tensor([logit(x) for x in p]).view(1, 1, 2, 2), torch.tensor(target).view(1, 1, 2, 2)
+    )
+    assert found.item() == pytest.approx(sum(map(focal, p, target)) / 2, rel=1e-5)
+
+
+def test_focal_loss_of_a_perfect_and_of_a_wrong_map():
+    target = torch.zeros(1, 1, 4, 4)
+    target[0, 0, 1, 2] = 1
+    logits = torch.where(target == 1, 20.0, -20.0)
+    assert gaussian_focal_loss(logits, target).item() < 1e-12
+    assert gaussian_focal_loss(-logits, target).item() > 100
+
+
+def test_focal_loss_stays_finite_for_any_logit():
+    logits = torch.tensor([-500.0, 500.0, -500.0, 500.0], requires_grad=True)
+    loss = gaussian_focal_loss(logits.view(1, 1, 2, 2), torch.tensor([1.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_focal_loss_without_any_object_still_teaches():
+    logits = torch.zeros(1, 1, 2, 2)
+    assert gaussian_focal_loss(logits, torch.zeros(1, 1, 2, 2)).item() == pytest.approx(4 * focal(0.5, 0))
+
+
+def test_focal_gradient():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    target = torch.rand(1, 2, 3, 3, dtype=torch.float64)
+    target[0, 0, 1, 1] = 1
+    assert torch.autograd.gradcheck(lambda x: gaussian_focal_loss(x, target), logits)
+
+
+def test_regression_is_read_at_the_objects_sample_group_and_cell():
+    torch.manual_seed(0)
+    maps = torch.randn(2, 10, 2, 2, 2)
+    values = torch.randn(3, 10)
+    sample, cell, label = (0, 1, 1), (3, 0, 2), (0, 2, 1)
+    expected = sum(
+        (maps[s, :, GROUPS[k], c // 2, c % 2] - v).abs().sum()
+        for s, c, k, v in zip(sample, cell, label, values, strict=True)
+    )
+    found = regression_loss(maps, targets(values, sample=sample, cell=cell, label=label), GROUPS, ONES)
+    assert found.item() == pytest.approx(expected.item() / 3, rel=1e-5)
+
+
+def test_regression_of_what_was_asked_for_is_zero():
+    maps = torch.randn(2, 10, 2, 2, 2)
+    wanted = targets(maps[1, :, 1, 0, 1][None].clone(), sample=(1,), cell=(1,), label=(2,))
+    assert regression_loss(maps, wanted, GROUPS, ONES).item() == 0
+
+
+def test_code_weights():
+    maps, wanted = torch.zeros(2, 10, 2, 2, 2), targets(torch.ones(1, 10))
+    weights = torch.arange(10.0)
+    assert regression_loss(maps, wanted, GROUPS, weights).item() == pytest.approx(45)
+
+
+def test_unknown_velocities_add_neither_loss_nor_gradient_nor_weight():
+    values = torch.zeros(2, 10)
+    values[0, 8:] = torch.nan
+    values[1, 8] = 3.0
+    maps = torch.zeros(2, 10, 2, 2, 2, requires_grad=True)
+    loss = regression_loss(maps, targets(values, sample=(0, 1), cell=(0, 0), label=(0, 0)), GROUPS, ONES)
+    loss.backward()
+    assert loss.item() == pytest.approx(3.0)  # the mean over the one object that knows vx
+    assert maps.grad[0, 8:].abs().sum() == 0
+    assert maps.grad[1, 8].abs().sum() == 1
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_a_batch_without_objects_has_no_regression_loss():
+    maps = torch.randn(2, 10, 2, 2, 2, requires_grad=True)
+    empty = targets(torch.zeros(0, 10), sample=[], cell=[], label=[])
+    empty = BatchTargets(empty.heatmap, *(t.long() for t in empty[1:4]), empty.regression)
+    loss = regression_loss(maps, empty, GROUPS, ONES)
+    loss.backward()
+    assert loss.item() == 0
+    assert maps.grad.abs().sum() == 0
+
+
+def test_total_is_the_weighted_sum():
+    torch.manual_seed(0)
+    output = HeadOutput(torch.randn(2, 3, 2, 2), torch.randn(2, 10, 2, 2, 2))
+    loss = center_loss(output, targets(torch.randn(1, 10)), GROUPS, CenterLossConfig(regression_weight=0.5))
+    assert loss.total.item() == pytest.approx(loss.heatmap.item() + 0.5 * loss.regression.item())

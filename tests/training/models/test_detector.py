@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lidarloop_core.pointcloud.sweeps import merge_sweeps  # noqa: E402
+from lidarloop_core.pointcloud.voxelize import group_pillars  # noqa: E402
+from lidarloop_training.models.bev_backbone import BevBackbone  # noqa: E402
+from lidarloop_training.models.detector import PillarDetector  # noqa: E402
+
+
+@pytest.mark.parametrize("size", [(16, 20), (32, 64)])
+def test_backbone_halves_the_canvas(size):
+    backbone = BevBackbone(4, (8, 16), (1, 2), 12).eval()
+    assert backbone(torch.randn(2, 4, *size)).shape == (2, 12, size[0] // 2, size[1] // 2)
+
+
+def test_backbone_keeps_places(spec):
+    """What is at one end of the canvas is seen there, not at the other."""
+    torch.manual_seed(0)
+    backbone = BevBackbone(2, (8, 8), (1, 1), 8).eval()
+    empty = torch.zeros(1, 2, 32, 32)
+    marked = empty.clone()
+    marked[..., 28, 3] = 10.0
+    with torch.no_grad():
+        change = (backbone(marked) - backbone(empty)).abs().sum(dim=(0, 1))
+    assert change[8:, :10].sum() > 0.99 * change.sum() > 0
+
+
+def test_raw_maps_of_a_cloud(spec, network_config, box_scenes):
+    torch.manual_seed(0)
+    detector = PillarDetector(spec, network_config).eval()
+    index = group_pillars(merge_sweeps(box_scenes()[0].sweeps, spec.point_columns), spec)
+    with torch.no_grad():
+        output = detector(*(torch.from_numpy(a) for a in (index.points, index.slot, index.cell, index.count)))
+    assert output.heatmap.shape == (1, 10, 8, 10)
+    assert output.regression.shape == (1, 10, 6, 8, 10)
+    assert np.isfinite(output.heatmap.numpy()).all()
+
+
+def test_a_range_that_the_backbone_cannot_halve_is_refused(spec, network_config):
+    odd = dataclasses.replace(spec, x_range_m=(-9.0, 10.0))
+    with pytest.raises(ValueError, match="multiple of 4"):
+        PillarDetector(odd, network_config)

@@ -1,0 +1,52 @@
+"""The one-cycle schedule as a function of the step alone, so that resuming needs no scheduler state.
+
+Source: Smith and Topin, "Super-Convergence" (2018); cosine form as in fast.ai and CenterPoint's training.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class OneCycleConfig:
+    """The cycle: the learning rate rises to its peak and falls to nearly nothing, β₁ of Adam does the opposite.
+
+    Attributes:
+        peak_learning_rate: at ``warm_up_share`` of the run.
+        start_divisor: the run starts at the peak over this.
+        end_divisor: and ends at its start over this.
+        warm_up_share: of the steps, until the peak.
+        beta1: at the start and end, and at the peak.
+    """
+
+    peak_learning_rate: float = 2e-3
+    start_divisor: float = 10.0
+    end_divisor: float = 1e4
+    warm_up_share: float = 0.3
+    beta1: tuple[float, float] = (0.95, 0.85)
+
+
+class OneCycle(NamedTuple):
+    """What the optimiser takes at one step."""
+
+    learning_rate: float
+    beta1: float
+
+
+def one_cycle(step: int, num_steps: int, config: OneCycleConfig) -> OneCycle:
+    """Learning rate and β₁ of step ``step`` in 0 … ``num_steps`` − 1."""
+    start = config.peak_learning_rate / config.start_divisor
+    calm, peak = config.beta1
+    turn = config.warm_up_share * num_steps - 1
+    if step <= turn:
+        share = step / turn if turn > 0 else 1.0
+        return OneCycle(_cosine(start, config.peak_learning_rate, share), _cosine(calm, peak, share))
+    share = (step - turn) / max(num_steps - 1 - turn, 1)
+    return OneCycle(_cosine(config.peak_learning_rate, start / config.end_divisor, share), _cosine(peak, calm, share))
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2

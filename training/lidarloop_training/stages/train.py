@@ -1,0 +1,274 @@
+"""`lidarloop train RECIPE`: a detector from labelled samples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+import tyro
+from accelerate import Accelerator, InitProcessGroupKwargs
+from rich.console import Console
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.pillar_dataset import (
+    NO_AUGMENTATION,
+    AugmentConfig,
+    ExampleKey,
+    PillarBatch,
+    PillarDataset,
+    StepSampler,
+    collate,
+)
+from lidarloop_training.losses.center import CenterLoss, center_loss
+from lidarloop_training.models.detector import PillarDetector
+from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
+from lidarloop_training.recipes.toytown_drives import open_drives, prepare
+from lidarloop_training.stages.checkpoint import config_as_dict, latest_checkpoint, resume, write_checkpoint
+from lidarloop_training.stages.config import TrainConfig
+from lidarloop_training.stages.schedule import one_cycle
+
+if TYPE_CHECKING:
+    Recipe = TrainConfig
+else:
+    Recipe = tyro.extras.subcommand_type_from_defaults(
+        {"pillar-toytown": pillar_toytown(), "pillar-smoke": pillar_smoke()},
+        descriptions={
+            "pillar-toytown": "The model that the repository carries.",
+            "pillar-smoke": "A tiny network and a few steps: the way through, not a model.",
+        },
+    )
+
+
+def train(config: Annotated[Recipe, tyro.conf.arg(name="")]) -> None:
+    """Trains a detector and writes checkpoints; the same command takes an interrupted run up again.
+
+    On several GPUs: torchrun --nproc-per-node N -m lidarloop_core.cli train RECIPE.
+
+    Args:
+        config: the recipe; every value of it can be overridden.
+    """
+    accelerator = _accelerator()
+    console = Console(quiet=not accelerator.is_main_process)
+    num_sweeps = config.spec.num_sweeps
+    with accelerator.main_process_first():
+        prepare(config.data, num_sweeps, lambda done, of: console.print(f"made drive {done} of {of}"))
+    folder = fit(
+        config,
+        open_drives(config.data, config.data.train_seeds, num_sweeps),
+        open_drives(config.data, config.data.validation_seeds, num_sweeps),
+        accelerator=accelerator,
+        console=console,
+    )
+    console.print(f"next: lidarloop export {folder} model.onnx", soft_wrap=True)
+
+
+def fit(
+    config: TrainConfig,
+    training: SampleSource,
+    validation: SampleSource,
+    *,
+    accelerator: Accelerator | None = None,
+    console: Console | None = None,
+    stop_after: int | None = None,
+) -> Path:
+    """Trains to ``config.optimisation.num_steps``, from the newest checkpoint in ``config.run.out`` on if there is one.
+
+    Args:
+        config: the run.
+        training: labelled samples.
+        validation: labelled samples, for the loss alone.
+        accelerator: device and processes; made where None.
+        console: where progress is printed; nowhere where None.
+        stop_after: stop at this step, as an interruption would; the schedule stays that of the whole run.
+
+    Returns:
+        The last checkpoint's folder.
+    """
+    accelerator = accelerator or _accelerator()
+    return _Run(config, accelerator, console or Console(quiet=True)).fit(training, validation, stop_after)
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, console: Console) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        self.console = console
+        self.saved_config = config_as_dict(config)
+        if config.run.num_threads:
+            torch.set_num_threads(config.run.num_threads)
+        torch.manual_seed(config.seed)
+        self.detector = PillarDetector(config.spec, config.network)
+        self.detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = accelerator.prepare_model(self.detector)
+        self.optimizer = torch.optim.AdamW(
+            self.detector.parameters(),
+            betas=(0.9, config.optimisation.beta2),
+            weight_decay=config.optimisation.weight_decay,
+        )
+        newest = latest_checkpoint(config.run.out)
+        self.first_step = 0
+        if newest is not None:
+            self.first_step = resume(
+                newest, self.detector, self.optimizer, self.saved_config, accelerator.num_processes
+            )
+            console.print(f"resuming from {newest}", soft_wrap=True)
+
+    def fit(self, training: SampleSource, validation: SampleSource, stop_after: int | None) -> Path:
+        run, num_steps = self.config.run, self.config.optimisation.num_steps
+        last_step = min(num_steps, stop_after or num_steps)
+        loader = self._training_batches(training, last_step)
+        folder = latest_checkpoint(run.out)
+        with _scalars(run.out, self.accelerator.is_main_process) as scalars:
+            clock = _Clock()
+            for step, batch in enumerate(loader, self.first_step):
+                loss, gradient_norm = self._step(step, batch.to(self.accelerator.device))
+                done = step + 1
+                is_last = done == last_step
+                clock.tick()
+                if done % run.log_every == 0 or is_last:
+                    self._log(done, loss, gradient_norm, clock.seconds_per_step, scalars)
+                if done % run.validate_every == 0 or is_last:
+                    self._validate(done, validation, scalars)
+                    clock.pause()
+                if done % run.checkpoint_every == 0 or is_last:
+                    folder = self._write_checkpoint(done)
+                    clock.pause()
+        assert folder is not None  # num_steps ≥ 1, and the last step writes one
+        return folder
+
+    def _step(self, step: int, batch: PillarBatch) -> tuple[CenterLoss, torch.Tensor]:
+        now = one_cycle(step, self.config.optimisation.num_steps, self.config.optimisation.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"], group["betas"] = now.learning_rate, (now.beta1, self.config.optimisation.beta2)
+        self.network.train()
+        loss = self._loss(self.network, batch)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss.total)
+        norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.config.optimisation.max_gradient_norm)
+        self.optimizer.step()
+        return loss, norm
+
+    def _loss(self, network: torch.nn.Module, batch: PillarBatch) -> CenterLoss:
+        # Not accelerate's mixed precision, which one process cannot set differently for two runs.
+        bfloat16 = self.config.optimisation.precision == "bfloat16"
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bfloat16):
+            output = network(*batch.inputs, batch_size=batch.batch_size)
+        return center_loss(output, batch.targets, self.detector.head.group_of_class, self.config.loss)
+
+    def _training_batches(self, source: SampleSource, last_step: int) -> Iterable[PillarBatch]:
+        sampler = StepSampler(
+            len(source),
+            self.config.optimisation.batch_size,
+            first_step=self.first_step,
+            num_steps=last_step,
+            seed=self.config.seed,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        batches: Iterable[PillarBatch] = DataLoader(
+            self._dataset(source, self.config.augment),
+            batch_sampler=sampler,
+            num_workers=self.config.run.num_workers,
+            collate_fn=partial(collate, spec=self.config.spec),
+        )
+        return batches
+
+    def _dataset(self, source: SampleSource, augment: AugmentConfig) -> PillarDataset:
+        stride = self.detector.backbone.stride
+        return PillarDataset(source, self.config.spec, stride, augment=augment, seed=self.config.seed)
+
+    @torch.no_grad()
+    def _validate(self, step: int, source: SampleSource, scalars: SummaryWriter | None) -> None:
+        """Mean loss over the validation samples, each process its share."""
+        dataset = self._dataset(source, NO_AUGMENTATION)
+        self.network.eval()
+        mine = range(self.accelerator.process_index, len(dataset), self.accelerator.num_processes)
+        total = torch.zeros(4, device=self.accelerator.device)
+        for index in mine:
+            batch = collate([dataset[ExampleKey(0, index)]], self.config.spec).to(self.accelerator.device)
+            loss = self._loss(self.detector, batch)  # DDP would wait for the others' batches
+            total += torch.stack([*loss, torch.ones_like(loss.total)])
+        total = self.accelerator.reduce(total, reduction="sum")
+        self._report(step, "validation", CenterLoss(*(total[:3] / total[3].clamp(min=1))), scalars)
+
+    def _report(self, step: int, part: str, loss: CenterLoss, scalars: SummaryWriter | None, more: str = "") -> None:
+        self.console.print(
+            f"step {step}/{self.config.optimisation.num_steps}  {part} loss {loss.total:.4f} "
+            f"(heatmap {loss.heatmap:.4f}, regression {loss.regression:.4f}){more}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        if scalars is not None:
+            for name, value in loss._asdict().items():
+                scalars.add_scalar(f"{part}/{name}", float(value), step)
+
+    def _log(
+        self,
+        step: int,
+        loss: CenterLoss,
+        gradient_norm: torch.Tensor,
+        seconds_per_step: float,
+        scalars: SummaryWriter | None,
+    ) -> None:
+        per_second = self.config.optimisation.batch_size * self.accelerator.num_processes / seconds_per_step
+        left = timedelta(seconds=round(seconds_per_step * (self.config.optimisation.num_steps - step)))
+        more = f"  {per_second:.1f} samples/s, {left} left"
+        self._report(step, "training", CenterLoss(*(v.detach() for v in loss)), scalars, more)
+        if scalars is not None:
+            scalars.add_scalar("training/gradient_norm", float(gradient_norm), step)
+            scalars.add_scalar("training/learning_rate", self.optimizer.param_groups[0]["lr"], step)
+            scalars.add_scalar("training/samples_per_second", per_second, step)
+
+    def _write_checkpoint(self, step: int) -> Path:
+        run = self.config.run
+        if self.accelerator.is_main_process:
+            write_checkpoint(
+                run.out, step, self.detector, self.optimizer, self.saved_config, self.accelerator.num_processes
+            )
+        self.accelerator.wait_for_everyone()
+        folder = latest_checkpoint(run.out)
+        assert folder is not None
+        return folder
+
+
+class _Clock:
+    """Time of a step, smoothed over some twenty of them; pauses do not count."""
+
+    def __init__(self) -> None:
+        self.seconds_per_step = float("nan")
+        self._last = time.perf_counter()
+
+    def tick(self) -> None:
+        now = time.perf_counter()
+        taken, self._last = now - self._last, now
+        is_first = self.seconds_per_step != self.seconds_per_step
+        self.seconds_per_step = taken if is_first else 0.95 * self.seconds_per_step + 0.05 * taken
+
+    def pause(self) -> None:
+        self._last = time.perf_counter()
+
+
+def _accelerator() -> Accelerator:
+    # Making the drives keeps the other processes waiting for longer than the default half an hour.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
+    # Without CUDA accelerate joins the processes of torchrun only where told that the CPU is meant.
+    return Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
+
+
+@contextmanager
+def _scalars(folder: Path, is_main: bool) -> Iterator[SummaryWriter | None]:
+    if not is_main:
+        yield None
+        return
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        yield writer
