@@ -86,7 +86,8 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 
 bench: $(VENV)/.ready
-	$(BIN)/lidarloop bench all --model $(MODEL) --json $(OUT)/bench.json
+	for what in decode grouping overlap; do $(BIN)/lidarloop bench $$what --json $(OUT)/bench/$$what.json; done
+	$(BIN)/lidarloop bench inference --model $(MODEL) --json $(OUT)/bench/inference.json
 
 clean:
 	rm -rf $(OUT) build install log
