@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.images import encoded
+from lidarloop_training.data.workers import worker_pool
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def render(source: SampleSource, needs: Sequence[Need], num_workers: int) -> Ite
         for need in needs:
             yield _frame(source, need)
         return
-    with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _start_worker, (source,)) as pool:
+    with worker_pool(num_workers, _start_worker, source) as pool:
         # As many frames as keep the workers busy are under way, so that memory does not grow with the drive.
         pending: deque[Future[Sample]] = deque()
         for need in needs:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.concat import ConcatSource
 from lidarloop_training.data.nuscenes import NuScenesSource
 from lidarloop_training.data.nuscenes_writer import write_nuscenes
+from lidarloop_training.data.workers import worker_pool
 
 RATE_HZ = 10.0
 
@@ -62,8 +62,7 @@ def prepare(drives: ToyTownDrives, num_sweeps: int, on_drive: Callable[[int, int
     missing = [
         seed for seed in (*drives.validation_seeds, *drives.train_seeds) if not drives.drive_folder(seed).exists()
     ]
-    # Spawned, because forking a process that has torch's threads may lock up.
-    with ProcessPoolExecutor(drives.num_processes, mp_context=get_context("spawn")) as pool:
+    with worker_pool(drives.num_processes) as pool:
         jobs = [pool.submit(_make, drives, seed, num_sweeps) for seed in missing]
         try:
             for number, job in enumerate(as_completed(jobs), 1):

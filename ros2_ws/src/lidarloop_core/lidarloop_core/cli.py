@@ -9,10 +9,14 @@ It returns None or an exit code. Wrong usage exits with 2, a ``LidarloopError`` 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import LidarloopError
@@ -55,10 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, command: Callable[..., int | None], args: Sequence[str]) -> int:
-    import tyro
-
     try:
-        return tyro.cli(command, prog=f"lidarloop {name}", args=args) or 0
+        return _parsed(name, command, args)() or 0
     except LidarloopError as error:
         print(f"lidarloop {name}: {error}", file=sys.stderr)
         return 1
@@ -68,6 +70,31 @@ def _run(name: str, command: Callable[..., int | None], args: Sequence[str]) -> 
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _parsed(name: str, command: Callable[..., int | None], args: Sequence[str]) -> Callable[[], int | None]:
+    """The command with its arguments bound; wrong usage is said in one line instead of tyro's box."""
+    import tyro
+
+    @functools.wraps(command)
+    def bind(*positional: Any, **options: Any) -> Callable[[], int | None]:
+        return functools.partial(command, *positional, **options)
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(bind, prog=f"lidarloop {name}", args=args)
+    except SystemExit:
+        if said := _unboxed(complaint.getvalue()):
+            print(f"lidarloop {name}: {said}", file=sys.stderr)
+        raise
+
+
+def _unboxed(box: str) -> str:
+    """The words in one of tyro's boxes: its title left out, its sections set apart by semicolons."""
+    words = [line.strip(" │") for line in box.splitlines() if line.startswith("│")]
+    sections = " ".join(line if line.strip("─") else "─" for line in words).split("─")
+    return "; ".join(section.strip(" :") for section in sections)
 
 
 def _usage(available: dict[str, EntryPoint]) -> str:
