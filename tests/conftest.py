@@ -23,3 +23,10 @@ def real_data() -> Path:
     if not (folder / "nuscenes_keyframe").is_dir():
         pytest.skip(f"no real samples at {folder}; set LIDARLOOP_REAL_DATA to run this test")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that run nodes share one worker: two nodes at a time on two cores would answer late."""
+    for item in items:
+        if item.path.relative_to(REPOSITORY).parts[1] in ("ros", "e2e"):
+            item.add_marker(pytest.mark.xdist_group("nodes"))

@@ -13,7 +13,6 @@ from lidarloop_core.model.model_file import read_model
 NUM_CLOUDS = 20
 
 
-@pytest.mark.xdist_group("ros")
 def test_train_export_replay_evaluate(tmp_path: Path):
     pytest.importorskip("torch", reason="no torch here: pip install lidarloop[train]")
     pytest.importorskip("rclpy", reason="no ROS 2 here")
