@@ -74,9 +74,7 @@ def corrupt_model(path: Path) -> Path:
         pytest.param(lambda path: path, "drive.mcap", id="missing"),
     ],
 )
-def test_replay_refuses_a_bad_bag(
-    make: Callable[[Path], Path], said: str, tmp_path: Path, shipped_model: Path
-):
+def test_replay_refuses_a_bad_bag(make: Callable[[Path], Path], said: str, tmp_path: Path, shipped_model: Path):
     pytest.importorskip("rclpy", reason="no ROS 2 here")
     bag = make(tmp_path / "drive.mcap")
     done = lidarloop("replay", bag, "--model", shipped_model, "--out", tmp_path / "out")

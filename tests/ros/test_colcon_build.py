@@ -18,7 +18,6 @@ from lifecycle_msgs.msg import State
 from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
 
 # One worker builds once for all of them.
-pytestmark = pytest.mark.xdist_group("colcon")
 
 PACKAGES = {"lidarloop_core", "lidarloop_ros", "lidarloop_bringup"}
 

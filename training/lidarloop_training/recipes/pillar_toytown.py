@@ -7,8 +7,8 @@ from pathlib import Path
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.data.pillar_dataset import AugmentConfig
+from lidarloop_training.data.toytown_drives import ToyTownDrives
 from lidarloop_training.models.detector import NetworkConfig
-from lidarloop_training.recipes.toytown_drives import ToyTownDrives
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
 

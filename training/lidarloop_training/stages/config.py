@@ -8,9 +8,9 @@ from typing import Literal
 
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.data.pillar_dataset import AugmentConfig
+from lidarloop_training.data.toytown_drives import ToyTownDrives
 from lidarloop_training.losses.center import CenterLossConfig
 from lidarloop_training.models.detector import NetworkConfig
-from lidarloop_training.recipes.toytown_drives import ToyTownDrives
 from lidarloop_training.stages.schedule import OneCycleConfig
 
 

@@ -27,10 +27,10 @@ from lidarloop_training.data.pillar_dataset import (
     StepSampler,
     collate,
 )
+from lidarloop_training.data.toytown_drives import open_drives, prepare
 from lidarloop_training.losses.center import CenterLoss, center_loss
 from lidarloop_training.models.detector import PillarDetector
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
-from lidarloop_training.recipes.toytown_drives import open_drives, prepare
 from lidarloop_training.stages.checkpoint import config_as_dict, latest_checkpoint, resume, write_checkpoint
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.stages.schedule import one_cycle

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("embreex")
 
-from lidarloop_training.recipes.toytown_drives import ToyTownDrives, open_drives, prepare
+from lidarloop_training.data.toytown_drives import ToyTownDrives, open_drives, prepare
 
 
 def test_drives_are_made_once_and_read_back(tmp_path):
