@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from lidarloop_core.geometry.boxes import (
     Boxes3D,
@@ -124,3 +125,15 @@ def test_selection_and_concatenation() -> None:
 def test_refusals(values: np.ndarray, scores: np.ndarray, labels: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Boxes3D(values, scores, labels, NAMES)
+
+
+def test_righted_undoes_the_way_into_a_tilted_frame():
+    """Upright boxes that move horizontally survive a frame on a slope; ``transformed`` would not bring them back."""
+    rng = np.random.default_rng(0)
+    values = np.column_stack([rng.uniform(-50, 50, (40, 3)), rng.uniform(1, 5, (40, 3)), rng.uniform(-3, 3, (40, 3))])
+    boxes = Boxes3D(values, np.ones(40), np.zeros(40), ("car",))
+    rotation = Rotation.from_euler("zyx", [0.7, 0.05, -0.08]).as_matrix()
+    world_SE3_tilted = SE3(rotation, np.array([3.0, -4.0, 1.0]))
+    tilted = boxes.transformed(world_SE3_tilted.inverse())
+    np.testing.assert_allclose(tilted.righted(world_SE3_tilted).values, boxes.values, atol=2e-5)
+    assert np.abs(tilted.transformed(world_SE3_tilted).velocities - boxes.velocities).max() > 1e-3

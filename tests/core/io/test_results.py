@@ -9,7 +9,7 @@ import pytest
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.io.results import read_results, write_results
+from lidarloop_core.io.results import read_results, read_track_ids, write_results
 
 
 def random_boxes(num: int) -> Boxes3D:
@@ -90,3 +90,26 @@ def test_refusals(tmp_path: Path) -> None:
     write_results(path, {"a": random_boxes(7)}, {"frame": "lidar"})
     with pytest.raises(DatasetError, match=r"r.json: received class .*; expected car"):
         read_results(path, ("car",))
+
+
+def test_track_ids_travel_with_the_boxes(tmp_path: Path) -> None:
+    boxes = {"a": random_boxes(2), "b": random_boxes(1), "c": Boxes3D.empty(NUSCENES_CLASSES)}
+    ids = {"a": ("car-7", ""), "b": ("car-7",), "c": ()}
+    write_results(tmp_path / "r.json", boxes, {"frame": "lidar"}, track_ids=ids)
+    assert read_track_ids(tmp_path / "r.json") == ids
+    read, _ = read_results(tmp_path / "r.json", NUSCENES_CLASSES)
+    assert [len(read[token]) for token in "abc"] == [2, 1, 0]
+    write_results(tmp_path / "r.json", boxes, {"frame": "lidar"})
+    assert read_track_ids(tmp_path / "r.json")["a"] == ("", "")
+
+
+def test_class_names_of_the_file(tmp_path: Path) -> None:
+    write_results(tmp_path / "r.json", {"a": random_boxes(2)}, {"frame": "lidar"})
+    assert read_results(tmp_path / "r.json")[0]["a"].class_names == NUSCENES_CLASSES
+    foreign = Boxes3D(random_boxes(2).values, np.ones(2), np.array([1, 0]), ("Van", "Car"))
+    write_results(tmp_path / "r.json", {"a": foreign}, {"frame": "lidar"})
+    read = read_results(tmp_path / "r.json")[0]["a"]
+    assert read.class_names == ("Car", "Van")
+    assert read.names == ["Car", "Van"]
+    write_results(tmp_path / "r.json", {"a": Boxes3D.empty(("Van",))}, {"frame": "lidar"})
+    assert len(read_results(tmp_path / "r.json")[0]["a"]) == 0

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from lidarloop_core.errors import BagError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
-from lidarloop_core.io.bag import BagReader, BagWriter, message_type
+from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
 from lidarloop_training.data.bag import BagSource
+from lidarloop_training.data.bag_pictures import decode_raw
 from lidarloop_training.data.bag_writer import write_bag
-from lidarloop_training.data.images import encode_jpeg
+from lidarloop_training.data.images import encode_jpeg, encoded
 
 MS = 1_000_000
 
@@ -166,9 +170,9 @@ def test_errors_name_what_is_there(tmp_path):
         bag.write("/right", 0, _cloud(0))
     with pytest.raises(BagError, match=r"2 topics.*/left.*/right"):
         BagSource(tmp_path / "two.mcap")
-    assert len(BagSource(tmp_path / "two.mcap", points_topic="/left")) == 1
+    assert len(BagSource(tmp_path / "two.mcap", points_topics=["/left"])) == 1
     with pytest.raises(BagError, match="/middle"):
-        BagSource(tmp_path / "two.mcap", points_topic="/middle")
+        BagSource(tmp_path / "two.mcap", points_topics=["/middle"])
     with BagWriter(tmp_path / "none.mcap") as bag:
         bag.write("/names", 0, messages.string_message([], message_type))
     with pytest.raises(BagError, match=r"0 topics.*/names"):
@@ -179,3 +183,169 @@ def test_errors_name_what_is_there(tmp_path):
         bag.write("/points", 0, _cloud(0))
     with pytest.raises(BagError, match="base_link to velodyne"):
         BagSource(tmp_path / "loose.mcap")
+
+
+def _transforms(*transforms: tuple[str, str, SE3], time_ns: int = 0) -> object:
+    return messages.transforms_message(transforms, time_ns, message_type)
+
+
+def _cloud_of(xyz: np.ndarray, stamp_ns: int, frame: str, **columns: np.ndarray) -> object:
+    named = {name: xyz[:, i].astype(np.float32) for i, name in enumerate("xyz")}
+    return messages.cloud_message({**named, **columns}, stamp_ns, frame, message_type)
+
+
+def _copy(source: Path, target: Path, *, without: tuple[str, ...] = ()) -> Path:
+    """A bag without some of its topics."""
+    with BagReader(source) as old, BagWriter(target) as new:
+        for topic, time_ns, message in old.messages([t for t in old.topics if t not in without]):
+            new.write(topic, time_ns, message)
+    return target
+
+
+def test_poses_by_tf_alone(street, tmp_path):
+    whole = BagSource(write_bag(street, tmp_path / "street.mcap"), num_sweeps=3)
+    read = BagSource(_copy(whole.path, tmp_path / "tf.mcap", without=("/odom",)), num_sweeps=3)
+    assert len(read) == len(whole)
+    for i in range(len(read)):
+        assert len(read[i].sweeps) == len(whole[i].sweeps)
+        for got, want in ((read[i].keyframe, whole[i].keyframe), (read[i].cameras[0], whole[i].cameras[0])):
+            np.testing.assert_allclose(got.world_SE3_ego.matrix, want.world_SE3_ego.matrix, atol=1e-12)
+
+
+def test_tf_chain_of_a_robot(tmp_path):
+    """map → odom → base_footprint by /tf, the sensors fixed below it; odom, which does not jump, is the world."""
+    with BagWriter(tmp_path / "robot.mcap") as bag:
+        statics = [
+            ("base_footprint", "base_link", SE3.from_yaw(0.0, (0, 0, 0.3))),
+            ("base_link", "velodyne", SE3.from_yaw(0.5, (1.0, 0, 1.5))),
+        ]
+        bag.write("/tf_static", 0, _transforms(*statics))
+        for i in range(5):
+            map_SE3_odom = SE3.from_yaw(0.1 * i, (5.0 * i, 0, 0))
+            bag.write("/tf", 100 * MS * i, _transforms(("map", "odom", map_SE3_odom), time_ns=100 * MS * i))
+            pose = SE3.from_yaw(0.02 * i, (0.4 * i, 0, 0))
+            bag.write("/tf", 100 * MS * i, _transforms(("/odom", "/base_footprint", pose), time_ns=100 * MS * i))
+        bag.write("/points", 150 * MS, _cloud(150 * MS))
+        bag.write("/points", 400 * MS, _cloud(400 * MS))
+    source = BagSource(tmp_path / "robot.mcap", num_sweeps=2)
+    keyframe = source[0].keyframe
+    np.testing.assert_allclose(keyframe.world_SE3_ego.translation, [0.6, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(keyframe.world_SE3_ego.yaw_rad, 0.03, atol=1e-12)
+    np.testing.assert_allclose(keyframe.ego_SE3_lidar.translation, [1.0, 0, 1.8], atol=1e-12)
+    assert len(source[1].sweeps) == 2
+
+
+def _two_lidars(path: Path, *, moving: bool, num_right: int = 3) -> np.ndarray:
+    """A wall of points seen by two LiDARs of a robot, the right one 30 ms later; gives the wall in the world."""
+    mountings = {"left": SE3.from_yaw(0.4, (1.0, 0.5, 1.2)), "right": SE3.from_yaw(-1.9, (0.8, -0.6, 1.1))}
+    wall = np.random.default_rng(0).uniform((5, -4, 0), (6, 4, 2), (50, 3))
+    with BagWriter(path) as bag:
+        bag.write("/tf_static", 0, _transforms(*[("base_link", name, pose) for name, pose in mountings.items()]))
+        for i in range(3):
+            for name, time_ns in (("left", 100 * MS * i), ("right", 100 * MS * i + 30 * MS)):
+                world_SE3_base = (
+                    SE3.from_yaw(time_ns * 1e-9, (8.0 * time_ns * 1e-9, 0, 0)) if moving else SE3.identity()
+                )
+                if moving:
+                    odometry = messages.odometry_message(world_SE3_base, (8, 0, 0), (0, 0, 1), time_ns, message_type)
+                    bag.write("/odom", time_ns, odometry)
+                if name == "right" and i >= num_right:
+                    continue
+                seen = (world_SE3_base @ mountings[name]).inverse().transform(wall)
+                ring = np.full(50, 3 if name == "left" else 40, np.uint16)
+                extra = {"ring": ring, "dt": np.full(50, 0.01, np.float32)}
+                if name == "left":
+                    extra["intensity"] = np.full(50, 9, np.float32)
+                bag.write(f"/{name}", time_ns, _cloud_of(seen, time_ns, name, **extra))
+    return wall
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_several_lidars_become_one_sweep(tmp_path, moving):
+    wall = _two_lidars(tmp_path / "robot.mcap", moving=moving)
+    source = BagSource(tmp_path / "robot.mcap", points_topics=["/left", "/right"])
+    assert len(source) == 3
+    for i in range(3):
+        sweep = source[i].keyframe
+        assert sweep.stamp_ns == 100 * MS * i
+        assert sweep.columns == ("x", "y", "z", "ring", "dt")  # the right one tells no intensity
+        world_SE3_lidar = (sweep.world_SE3_ego or SE3.identity()) @ sweep.ego_SE3_lidar
+        np.testing.assert_allclose(
+            world_SE3_lidar.transform(sweep.points[:, :3].astype(np.float64)), np.tile(wall, (2, 1)), atol=1e-5
+        )
+        assert sweep.points[:, 3].tolist() == [3] * 50 + [40] * 50
+        np.testing.assert_allclose(sweep.points[:, 4], [0.01] * 50 + [-0.02] * 50, atol=1e-6)
+
+
+def test_a_lidar_that_falls_silent_is_told(tmp_path):
+    _two_lidars(tmp_path / "robot.mcap", moving=True, num_right=2)
+    with pytest.warns(UserWarning, match="1 of 3 sweeps lack a cloud of /right"):
+        source = BagSource(tmp_path / "robot.mcap", points_topics=["/left", "/right"])
+    assert [len(source[i].keyframe.points) for i in range(3)] == [100, 100, 50]
+
+
+def _raw_image(pixels: np.ndarray, encoding: str, stamp_ns: int, *, padding: int = 0) -> object:
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1)
+    padded = np.concatenate([rows, np.full((height, padding), 77, np.uint8)], axis=1)
+    return message_type("sensor_msgs/msg/Image")(
+        header=messages.header_message(stamp_ns, "front", message_type),
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=padded.shape[1],
+        data=padded.reshape(-1),
+    )
+
+
+def test_raw_pictures(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    names = {"left": ("rgb8", rgb), "right": ("bgr8", rgb[:, :, ::-1]), "rear": ("mono8", rgb[:, :, 0])}
+    names["top"] = ("16UC1", np.repeat(rgb[:, :, :1], 2, axis=2))
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        bag.write("/tf_static", 0, _transforms(("velodyne", "front", SE3.identity())))
+        bag.write("/points", 0, _cloud(0))
+        for name, (encoding, pixels) in names.items():
+            info = messages.camera_info_message(np.eye(3), 7, 5, 0, "front", message_type)
+            bag.write(f"/cam/{name}/camera_info", 0, info)
+            bag.write(f"/cam/{name}/image_raw", 0, _raw_image(np.ascontiguousarray(pixels), encoding, 0, padding=3))
+        jpeg = messages.image_message(encode_jpeg(rgb).data, 0, "front", message_type)
+        bag.write("/cam/left/image_raw/compressed", 0, jpeg)
+    with pytest.warns(UserWarning, match=r"/cam/top/image_raw has encoding 16UC1"):
+        source = BagSource(tmp_path / "drive.mcap")
+    pictures = {image.name: image for image in source[0].cameras}
+    assert set(pictures) == {"LEFT", "RIGHT", "REAR"}
+    np.testing.assert_array_equal(pictures["LEFT"].load(), encode_jpeg(rgb)())  # of two topics the compressed one
+    np.testing.assert_array_equal(pictures["RIGHT"].load(), rgb)
+    np.testing.assert_array_equal(pictures["REAR"].load(), np.repeat(rgb[:, :, :1], 3, axis=2))
+    assert encoded(pictures["RIGHT"]).format == "jpeg"  # a raw picture can be written to a bag again
+
+
+def test_raw_pictures_that_contradict_themselves():
+    whole = _raw_image(np.zeros((4, 4, 3), np.uint8), "rgb8", 0)
+    np.testing.assert_array_equal(decode_raw(whole), np.zeros((4, 4, 3)))
+    for change in ({"step": 11}, {"data": whole.data[:-1]}, {"encoding": "bayer_rggb8"}):
+        with pytest.raises(BagError, match=r"picture"):
+            decode_raw(dataclasses.replace(whole, **change))
+
+
+def test_sqlite3_bags(street, tmp_path):
+    whole = BagSource(write_bag(street, tmp_path / "street.mcap"))
+    store, connections = typestore(), {}
+    with (
+        BagReader(whole.path) as bag,
+        Writer(tmp_path / "drive", version=8, storage_plugin=StoragePlugin.SQLITE3) as out,
+    ):
+        for topic, time_ns, message in bag.messages():
+            kind = message.__msgtype__
+            if topic not in connections:
+                connections[topic] = out.add_connection(topic, kind, typestore=store)
+            out.write(connections[topic], time_ns, store.serialize_cdr(message, kind))
+    for path in (tmp_path / "drive", tmp_path / "drive" / "drive.db3"):
+        read = BagSource(path)
+        assert len(read) == len(whole)
+        for i in (0, 7):
+            np.testing.assert_array_equal(read[i].keyframe.points, whole[i].keyframe.points)
+            np.testing.assert_array_equal(read[i].cameras[0].load(), whole[i].cameras[0].load())
+            np.testing.assert_array_equal(read[i].annotations.boxes.values, whole[i].annotations.boxes.values)

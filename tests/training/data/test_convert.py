@@ -79,7 +79,7 @@ def test_mistakes_are_one_line(arguments, expected, tmp_path, monkeypatch, capsy
 
 def test_wrong_usage_exits_with_2(tmp_path):
     with pytest.raises(SystemExit) as error:
-        _convert("waymo", "somewhere", tmp_path / "out.mcap")
+        _convert("lyft", "somewhere", tmp_path / "out.mcap")
     assert error.value.code == 2
 
 

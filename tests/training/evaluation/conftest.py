@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.sample import Annotations, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
 
 EGO_SE3_LIDAR = SE3.from_yaw(0.3, (0.9, 0.1, 1.84))
 SIZES = np.array([[4.5, 1.9, 1.6], [8, 2.5, 3.2], [11, 2.9, 3.4], [10, 2.8, 3.5], [6, 2.7, 3], [0.7, 0.7, 1.75]])
@@ -28,7 +29,12 @@ class MemorySource:
 
 
 def make_drive(
-    num_frames: int = 12, *, labelled: bool = True, ego_motion: bool = True, scene: str = "made-up-0001"
+    num_frames: int = 12,
+    *,
+    labelled: bool = True,
+    ego_motion: bool = True,
+    cameras: bool = False,
+    scene: str = "made-up-0001",
 ) -> MemorySource:
     rng = np.random.default_rng(0)
     count = 40
@@ -45,7 +51,30 @@ def make_drive(
     labels = rng.choice([0, 0, 0, 1, 5, 5], count)
     world[:, 3:6] = SIZES[labels] * rng.uniform(0.9, 1.1, (count, 3))
     objects = Boxes3D(world, np.ones(count), labels, NUSCENES_CLASSES)
-    return MemorySource(tuple(_sample(i, objects, rng, labelled, ego_motion, scene) for i in range(num_frames)))
+    samples = [_sample(i, objects, rng, labelled, ego_motion, scene) for i in range(num_frames)]
+    if cameras:
+        samples = [dataclasses.replace(sample, cameras=_cameras(sample)) for sample in samples]
+    return MemorySource(tuple(samples))
+
+
+def _cameras(sample: Sample) -> tuple[CameraImage, ...]:
+    """One ahead and one behind, half a metre above the roof, whose pictures show only a sky and a ground."""
+    ahead = SE3(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([1.0, 0.0, 2.0]))
+    picture = np.repeat(np.where(np.arange(450) < 225, 200, 90).astype(np.uint8)[:, None, None], 800, axis=1)
+    intrinsics = np.array([[500.0, 0, 400], [0, 500, 225], [0, 0, 1]])
+    return tuple(
+        CameraImage(
+            name,
+            lambda: np.repeat(picture, 3, axis=2),
+            intrinsics,
+            800,
+            450,
+            sample.stamp_ns,
+            SE3.from_yaw(yaw_rad) @ ahead,
+            sample.keyframe.world_SE3_ego,
+        )
+        for name, yaw_rad in (("CAM_FRONT", 0.0), ("CAM_BACK", np.pi))
+    )
 
 
 def _sample(i: int, objects: Boxes3D, rng: np.random.Generator, labelled: bool, ego_motion: bool, scene: str) -> Sample:

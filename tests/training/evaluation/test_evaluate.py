@@ -7,6 +7,7 @@ import json
 import pytest
 
 from lidarloop_core import cli
+from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.results import write_results
 from lidarloop_training.evaluation import evaluate as module
 
@@ -18,7 +19,7 @@ def run(tmp_path, monkeypatch, capsys):
     """Runs ``lidarloop evaluate`` on a source in memory; gives (exit code, metrics.json, stdout + stderr)."""
 
     def run(source, results, *options, meta=None):
-        monkeypatch.setattr(module, "open_ground_truth", lambda path: source)
+        monkeypatch.setattr(module, "open_ground_truth", lambda path, kind=None, *, cameras=False: source)
         write_results(tmp_path / "detections.json", results, {"frame": "world", **(meta or {})})
         out = tmp_path / "out"
         code = cli.main(["evaluate", str(tmp_path / "detections.json"), "drive.mcap", "--out", str(out), *options])
@@ -54,6 +55,7 @@ def latency_file(tmp_path):
 def no_pictures(monkeypatch):
     """They take most of the time."""
     monkeypatch.setattr(module, "report_pictures", lambda run, score: {})
+    monkeypatch.setattr(module, "miss_pictures", lambda run, score, with_cameras: [])
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -101,8 +103,8 @@ def test_the_report_holds_all_and_fetches_nothing(run, make_drive, detect, laten
     assert len(html) < 5_000_000
     assert "http://" not in html
     assert "https://" not in html
-    assert html.count("data:image/png;base64,") == 6
-    assert html.count("<svg") == 3 + 1  # three classes present and the latency
+    assert html.count("data:image/png;base64,") == 3 + 3 + 6  # worst and best frames, worst misses
+    assert html.count("<svg") == 3 + 4 + 1  # three classes present, four errors, the latency
     for text in (
         SHA,
         "&lt;b&gt;drive&lt;/b&gt;",
@@ -119,6 +121,78 @@ def test_the_report_holds_all_and_fetches_nothing(run, make_drive, detect, laten
 def test_equal_runs_write_equal_metrics(run, make_drive, detect):
     source = make_drive()
     assert run(source, detect(source, "world"))[1] == run(source, detect(source, "world"))[1]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_two_results_side_by_side(run, make_drive, detect, tmp_path):
+    source = make_drive(24)
+    write_results(tmp_path / "other.json", detect(source, "lidar", noise_m=0.1, seed=1), {"frame": "lidar"})
+    options = ("--compare", str(tmp_path / "other.json"), "--resamples", "200")
+    code, metrics, printed = run(source, detect(source, "world", noise_m=0.8), *options)
+    assert code == 0
+    comparison = metrics["comparison"]
+    assert comparison["rows"]["mAP"]["first"] == metrics["mAP"]
+    assert comparison["rows"]["mAP"]["verdict"] == comparison["rows"]["ATE"]["verdict"] == "better"
+    assert 0 < comparison["rows"]["mAP"]["low"] < comparison["rows"]["mAP"]["value"]
+    assert comparison["found"]["car"]["only_second"] > 0
+    assert "200 draws of 24 single frames" in comparison["units"]
+    assert "second result against the first" in printed
+    html = (tmp_path / "out/report.html").read_text()
+    assert "Against the second result" in html
+    assert html.count("<svg") == 3 + 3 + 4  # both curves, those of the first, the errors
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_intervals(run, make_drive, detect):
+    source = make_drive(24)
+    results = detect(source, "world")
+    _, metrics, printed = run(source, results, "--resamples", "100")
+    low, high = metrics["intervals_95"]["mAP"]
+    assert low < metrics["mAP"] < high
+    assert {"NDS", "ATE", "car", "pedestrian"} <= set(metrics["intervals_95"])
+    assert metrics["resampling"]["num_resamples"] == 100
+    assert f"mAP {metrics['mAP']:.3f} ({low:.3f}–{high:.3f})" in printed
+    _, without, _ = run(source, results, "--resamples", "0")
+    assert "intervals_95" not in without
+    assert without["mAP"] == metrics["mAP"]
+
+
+def test_class_agnostic(run, make_drive, detect, tmp_path):
+    source = make_drive()
+    results = {
+        token: Boxes3D(boxes.values, boxes.scores, boxes.labels * 0, ("object",))
+        for token, boxes in detect(source, "world", noise_m=0.0).items()
+    }
+    code, metrics, _ = run(source, results, "--class-agnostic", "--compare", str(tmp_path / "detections.json"))
+    assert (code, metrics["mAP"]) == (0, pytest.approx(1))
+    assert metrics["comparison"]["rows"]["mAP"]["p_value"] == 1
+    assert list(metrics["classes"]) == ["object"]
+    assert metrics["config"]["class_range_m"] == {"object": 50.0}
+    code, _, printed = run(source, results)
+    assert code == 1
+    assert "received class object" in printed
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_waymos_numbers(run, make_drive, detect, tmp_path):
+    source = make_drive()
+    _, metrics, printed = run(source, detect(source, "world"), "--metric", "waymo", "--resamples", "0")
+    assert [row["type"] for row in metrics["waymo"][::2]] == ["vehicle", "pedestrian", "cyclist", "mean"]
+    assert metrics["waymo"][4]["AP"] is None  # no cyclists
+    assert "Waymo, AP and APH" in printed
+    assert "Waymo, AP and APH" in (tmp_path / "out/report.html").read_text()
+
+
+def test_options_that_exclude_one_another(run, make_drive, detect):
+    source = make_drive(2)
+    for options, message in (
+        (("--metric", "kitti"), "not the KITTI object benchmark"),
+        (("--metric", "waymo", "--class-agnostic"), "scores by class"),
+        (("--resamples", "-1"), "expected 0 for none"),
+    ):
+        code, metrics, printed = run(source, detect(source, "world"), *options)
+        assert (code, metrics) == (1, None)
+        assert message in " ".join(printed.split())
 
 
 def test_without_annotations_nothing_is_scored(run, make_drive, detect, latency_file, tmp_path):

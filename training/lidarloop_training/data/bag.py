@@ -1,15 +1,16 @@
 """ROS 2 bags as samples: those we write, and any recording with a PointCloud2 topic.
 
-What else a bag holds is used: odometry and static transforms for poses, compressed pictures with their camera_info,
-our ground truth and lane map. Intensities are taken as they were recorded; ours are 0–255.
+What else a bag holds is used: odometry or TF for poses, static transforms for mountings, pictures with their
+camera_info, our ground truth and lane map. Several LiDARs become one sweep. Intensities are taken as they were
+recorded; ours are 0–255.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,24 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
 from lidarloop_training.data import bag_layout as layout
-from lidarloop_training.data.images import EncodedImage
+from lidarloop_training.data.bag_frames import FrameTree, odometry_trajectory, tf_trajectory
+from lidarloop_training.data.bag_pictures import (
+    COMPRESSED_TYPE,
+    RAW_ENCODINGS,
+    RAW_TYPE,
+    CompressedPicture,
+    RawPicture,
+)
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
-IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 
 MAX_POSE_GAP_NS = 500_000_000
 MAX_CAMERA_OFFSET_NS = 100_000_000
+MAX_LIDAR_OFFSET_NS = 60_000_000
+"""Of another LiDAR's cloud that is merged: half a turn at 10 Hz, and something for the clocks."""
 
-_OPTIONAL_COLUMNS = ("intensity", "ring", "dt")
+_OPTIONAL_COLUMNS = ("intensity", "ring", "dt", "label", "instance")
 
 
 class BagSource:
@@ -49,18 +58,21 @@ class BagSource:
         *,
         num_sweeps: int = 1,
         cameras: bool = True,
-        points_topic: str | None = None,
+        points_topics: Sequence[str] = (),
         odometry_topic: str | None = None,
     ) -> None:
         """Scans the bag.
 
         Args:
             path: an ``.mcap`` or ``.db3`` file, or a bag folder.
-            num_sweeps: clouds per sample, fewer at the start; 1 where the bag has no odometry.
+            num_sweeps: clouds per sample, fewer at the start; 1 where the bag has no poses.
             cameras: whether samples carry pictures.
-            points_topic: of the clouds; None takes ``/lidar/points`` or the only one there is.
-            odometry_topic: None takes ``/odom`` or the only one there is, if there is one. Clouds before its first pose
-                and after its last are left out, with a warning.
+            points_topics: of the clouds; none given takes ``/lidar/points`` or the only one there is. Of several, the
+                first gives stamps, frame and mounting: each of its clouds is joined by the nearest of every other
+                LiDAR, brought into its frame by the static transforms and, where there are poses, to its stamp.
+            odometry_topic: None takes ``/odom`` or the only one there is; without any, poses are those that ``/tf``
+                tells of the frame all sensors are fixed to. Clouds before the first pose and after the last are left
+                out, with a warning.
 
         Raises:
             BagError: no bag, no such topic, several to choose from, no cloud, or no transform between ego and LiDAR.
@@ -69,25 +81,28 @@ class BagSource:
         self.scene = self.path.stem
         self._reader: BagReader | None = None
         bag = self._bag
-        self.points_topic = points_topic or _only_topic(bag, CLOUD_TYPE, layout.POINTS)
+        self.points_topics = tuple(points_topics) or (_only_topic(bag, CLOUD_TYPE, layout.POINTS, "points_topics"),)
         odometry = odometry_topic or (
-            _only_topic(bag, ODOMETRY_TYPE, layout.ODOMETRY) if ODOMETRY_TYPE in bag.topics.values() else None
+            _only_topic(bag, ODOMETRY_TYPE, layout.ODOMETRY, "odometry_topic")
+            if ODOMETRY_TYPE in bag.topics.values()
+            else None
         )
-        bag.require(self.points_topic, *([odometry] if odometry else []))
-        wanted = [self.points_topic, layout.GROUND_TRUTH_BOXES, layout.GROUND_TRUTH_DETECTIONS]
-        self._times = self._scan([*wanted, *(self._image_topics() if cameras else ())])
-        if not self._times[self.points_topic]:
-            raise BagError(f"{self.path} has no cloud on {self.points_topic}; record some, or name another topic")
-        tree = _FrameTree(self._all(layout.TF_STATIC))
-        self._trajectory, ego_frame = self._read_odometry(odometry)
-        first = self._read(self.points_topic, next(iter(self._times[self.points_topic])))
-        lidar_frame = first.header.frame_id
-        self._ego_frame = ego_frame or tree.root(lidar_frame)
-        self._ego_SE3_lidar = tree.transform(self._ego_frame, lidar_frame, self.path)
-        self._columns = ("x", "y", "z", *(c for c in _OPTIONAL_COLUMNS if c in decode_cloud(first).names))
-        self._stamps = self._with_pose(list(self._times[self.points_topic]))
+        bag.require(*self.points_topics, *([odometry] if odometry else []))
+        image_topics = self._image_topics() if cameras else []
+        wanted = [*self.points_topics, layout.GROUND_TRUTH_BOXES, layout.GROUND_TRUTH_DETECTIONS, *image_topics]
+        self._times = self._scan(wanted)
+        self._stamps_of = {topic: np.array(list(times), dtype=np.int64) for topic, times in self._times.items()}
+        tree = FrameTree(self._all(layout.TF_STATIC))
+        first_clouds = [self._first_cloud(topic) for topic in self.points_topics]
+        lidar_frames = [cloud.header.frame_id for cloud in first_clouds]
+        self._trajectory, self._ego_frame = self._read_motion(odometry, tree.root(lidar_frames[0]))
+        self._mountings = [tree.transform(self._ego_frame, frame, self.path) for frame in lidar_frames]
+        names = [decode_cloud(cloud).names for cloud in first_clouds]
+        self._columns = ("x", "y", "z", *(c for c in _OPTIONAL_COLUMNS if all(c in found for found in names)))
+        self._stamps = self._with_pose(list(self._times[self.points_topics[0]]))
+        self._warn_of_gaps()
         self._num_sweeps = num_sweeps if self._trajectory is not None else 1
-        self._cameras = dict(self._find_cameras(tree)) if cameras else {}
+        self._cameras = dict(self._find_cameras(tree, image_topics))
         self._class_names = tuple(self._json(layout.GROUND_TRUTH_CLASS_NAMES) or ())
         lane_map = self._json(layout.LANE_MAP)
         self._lane_map: LaneMap | None = None if lane_map is None else layout.lane_map_from_json(lane_map)
@@ -148,14 +163,17 @@ class BagSource:
         found = self._bag.messages([topic], start_ns=time_ns, stop_ns=time_ns + 1)
         return next(message for _, _, message in found if messages.stamp_ns(message.header) == stamp_ns)
 
-    def _read_odometry(self, topic: str | None) -> tuple[Trajectory | None, str | None]:
-        if topic is None:
-            return None, None
-        trajectory, frame = Trajectory(), None
-        for message in self._all(topic):
-            trajectory.add(messages.stamp_ns(message.header), messages.pose_from_message(message.pose.pose))
-            frame = message.child_frame_id
-        return trajectory, frame
+    def _first_cloud(self, topic: str) -> Any:
+        if not self._times[topic]:
+            raise BagError(f"{self.path} has no cloud on {topic}; record some, or name another topic")
+        return self._read(topic, next(iter(self._times[topic])))
+
+    def _read_motion(self, odometry: str | None, sensors_frame: str) -> tuple[Trajectory | None, str]:
+        """The ego's poses, and which frame is the ego's; ``sensors_frame`` is the one all sensors are fixed to."""
+        if odometry is None:
+            return tf_trajectory(self._all(layout.TF), sensors_frame), sensors_frame
+        trajectory, frame = odometry_trajectory(self._all(odometry))
+        return trajectory, frame or sensors_frame
 
     def _pose(self, stamp_ns: int) -> SE3 | None:
         if self._trajectory is None:
@@ -171,38 +189,83 @@ class BagSource:
         known = [stamp_ns for stamp_ns in stamps if self._pose(stamp_ns) is not None]
         if not known:
             raise BagError(
-                f"{self.path}: none of {len(stamps)} clouds on {self.points_topic} lies between two poses; "
+                f"{self.path}: none of {len(stamps)} clouds on {self.points_topics[0]} lies between two poses; "
                 "expected odometry at the clouds' stamps: check that both use one clock"
             )
         if len(known) < len(stamps):
             warnings.warn(f"{self.path}: {len(stamps) - len(known)} clouds without a pose are left out", stacklevel=3)
         return known
 
-    def _sweep(self, stamp_ns: int) -> Sweep:
-        points = read_points(self._read(self.points_topic, stamp_ns), self._columns).points
-        return Sweep(points, self._columns, stamp_ns, self._ego_SE3_lidar, self._pose(stamp_ns))
+    def _warn_of_gaps(self) -> None:
+        for topic in self.points_topics[1:]:
+            num_alone = sum(self._nearest(topic, stamp_ns, MAX_LIDAR_OFFSET_NS) is None for stamp_ns in self._stamps)
+            if num_alone:
+                warnings.warn(
+                    f"{self.path}: {num_alone} of {len(self._stamps)} sweeps lack a cloud of {topic}", stacklevel=3
+                )
 
-    def _find_cameras(self, tree: _FrameTree) -> Iterator[tuple[str, tuple[Any, SE3]]]:
+    def _nearest(self, topic: str, stamp_ns: int, max_offset_ns: int) -> int | None:
+        """The stamp of a topic's message nearest to another's; None where there is none near enough."""
+        stamps = self._stamps_of[topic]
+        after = int(np.searchsorted(stamps, stamp_ns))
+        around = [int(stamp) for stamp in stamps[max(after - 1, 0) : after + 1]]
+        nearest_ns = min(around, key=lambda stamp: abs(stamp - stamp_ns))
+        return nearest_ns if abs(nearest_ns - stamp_ns) <= max_offset_ns else None
+
+    def _sweep(self, stamp_ns: int) -> Sweep:
+        pose = self._pose(stamp_ns)
+        clouds = [self._cloud(self.points_topics[0], stamp_ns)]
+        for topic, ego_SE3_other in zip(self.points_topics[1:], self._mountings[1:], strict=True):
+            other_ns = self._nearest(topic, stamp_ns, MAX_LIDAR_OFFSET_NS)
+            if other_ns is not None:
+                points = self._cloud(topic, other_ns)
+                ego_SE3_then = _motion(pose, self._pose(other_ns))
+                points[:, :3] = (self._mountings[0].inverse() @ ego_SE3_then @ ego_SE3_other).transform(points[:, :3])
+                if "dt" in self._columns:  # ages count from the sweep's stamp
+                    points[:, self._columns.index("dt")] += np.float32((stamp_ns - other_ns) * 1e-9)
+                clouds.append(points)
+        points = clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
+        return Sweep(points, self._columns, stamp_ns, self._mountings[0], pose)
+
+    def _cloud(self, topic: str, stamp_ns: int) -> npt.NDArray[np.float32]:
+        return read_points(self._read(topic, stamp_ns), self._columns).points
+
+    def _find_cameras(self, tree: FrameTree, topics: list[str]) -> Iterator[tuple[str, tuple[Any, SE3]]]:
         """Image topic → (camera_info, ego_SE3_camera) of the cameras whose calibration the bag has."""
-        for topic in self._image_topics():
+        for topic in topics:
             info = next(self._all(layout.camera_info_topic(topic)), None)
             if info is None:
                 warnings.warn(f"{self.path}: {topic} has no camera_info beside it and is left out", stacklevel=3)
-            elif self._times[topic]:
+            elif self._times[topic] and self._is_readable(topic):
                 yield topic, (info, tree.transform(self._ego_frame, info.header.frame_id, self.path))
 
+    def _is_readable(self, topic: str) -> bool:
+        if self._bag.topics[topic] != RAW_TYPE:
+            return True
+        encoding = self._read(topic, next(iter(self._times[topic]))).encoding
+        if encoding not in RAW_ENCODINGS:
+            warnings.warn(
+                f"{self.path}: {topic} has encoding {encoding}, none of {', '.join(RAW_ENCODINGS)}, and is left out",
+                stacklevel=4,
+            )
+        return encoding in RAW_ENCODINGS
+
     def _image_topics(self) -> list[str]:
-        return [topic for topic, kind in self._bag.topics.items() if kind == IMAGE_TYPE]
+        """One topic for each camera: the compressed one of two."""
+        topics = self._bag.topics.items()
+        compressed = [topic for topic, kind in topics if kind == COMPRESSED_TYPE]
+        known = {layout.camera_name(topic) for topic in compressed}
+        return compressed + [t for t, kind in topics if kind == RAW_TYPE and layout.camera_name(t) not in known]
 
     def _pictures(self, stamp_ns: int) -> Iterator[CameraImage]:
         for topic, (info, ego_SE3_camera) in self._cameras.items():
-            stamps = np.fromiter(self._times[topic], dtype=np.int64)
-            nearest_ns = int(stamps[np.abs(stamps - stamp_ns).argmin()])
-            if abs(nearest_ns - stamp_ns) > MAX_CAMERA_OFFSET_NS:
+            nearest_ns = self._nearest(topic, stamp_ns, MAX_CAMERA_OFFSET_NS)
+            if nearest_ns is None:
                 continue
+            read = partial(self._read, topic, nearest_ns)
             yield CameraImage(
                 name=layout.camera_name(topic),
-                load=_BagPicture(self, topic, nearest_ns),
+                load=RawPicture(read) if self._bag.topics[topic] == RAW_TYPE else CompressedPicture(read),
                 intrinsics=np.array(info.k, dtype=np.float64).reshape(3, 3),
                 width=info.width,
                 height=info.height,
@@ -210,11 +273,6 @@ class BagSource:
                 ego_SE3_camera=ego_SE3_camera,
                 world_SE3_ego=self._pose(nearest_ns),
             )
-
-    def read_picture(self, topic: str, stamp_ns: int) -> EncodedImage:
-        """The compressed picture of a topic with this header stamp."""
-        message = self._read(topic, stamp_ns)
-        return EncodedImage(bytes(message.data), "png" if "png" in message.format else "jpeg")
 
     def _annotations(self, stamp_ns: int) -> Annotations | None:
         """The ground truth of one cloud; None where the bag has none for it."""
@@ -240,58 +298,14 @@ class BagSource:
         return boxes, extra
 
 
-@dataclass(frozen=True)
-class _BagPicture:
-    """A picture that is read when somebody looks at it."""
-
-    source: BagSource
-    topic: str
-    stamp_ns: int
-
-    def __call__(self) -> npt.NDArray[np.uint8]:
-        return self.encoded()()
-
-    def encoded(self) -> EncodedImage:
-        return self.source.read_picture(self.topic, self.stamp_ns)
+def _motion(world_SE3_now: SE3 | None, world_SE3_then: SE3 | None) -> SE3:
+    """``now_SE3_then``; the identity where one of the two is not known."""
+    if world_SE3_now is None or world_SE3_then is None:
+        return SE3.identity()
+    return world_SE3_now.inverse() @ world_SE3_then
 
 
-class _FrameTree:
-    """The static transforms of a bag."""
-
-    def __init__(self, transform_messages: Iterator[Any]) -> None:
-        self._parents: dict[str, tuple[str, SE3]] = {}
-        for message in transform_messages:
-            for stamped in message.transforms:
-                pose = messages.transform_from_message(stamped.transform)
-                self._parents[stamped.child_frame_id] = (stamped.header.frame_id, pose)
-
-    def root(self, frame: str) -> str:
-        """The frame above all others that ``frame`` is fixed to."""
-        return self._to_root(frame)[0]
-
-    def transform(self, dst: str, src: str, path: Path) -> SE3:
-        """``dst_SE3_src``. Raises BagError where no static transforms join the two; ``path`` is named in it."""
-        dst_root, root_SE3_dst = self._to_root(dst)
-        src_root, root_SE3_src = self._to_root(src)
-        if dst_root != src_root:
-            known = ", ".join(f"{parent}→{child}" for child, (parent, _) in self._parents.items()) or "none"
-            raise BagError(
-                f"{path}: no static transform leads from {dst} to {src}; found {known}: record {layout.TF_STATIC}"
-            )
-        return root_SE3_dst.inverse() @ root_SE3_src
-
-    def _to_root(self, frame: str) -> tuple[str, SE3]:
-        pose, seen = SE3.identity(), {frame}
-        while frame in self._parents:
-            frame, parent_SE3_frame = self._parents[frame]
-            pose = parent_SE3_frame @ pose
-            if frame in seen:
-                raise BagError(f"{layout.TF_STATIC} goes in a circle through {frame}; expected a tree of frames")
-            seen.add(frame)
-        return frame, pose
-
-
-def _only_topic(bag: BagReader, message_type: str, preferred: str) -> str:
+def _only_topic(bag: BagReader, message_type: str, preferred: str, option: str) -> str:
     """The topic of a type: the preferred name, or the only one that is no ground truth."""
     found = [t for t, kind in bag.topics.items() if kind == message_type and not t.startswith("/ground_truth/")]
     if preferred in found:
@@ -301,7 +315,7 @@ def _only_topic(bag: BagReader, message_type: str, preferred: str) -> str:
     topics = ", ".join(f"{t} ({kind})" for t, kind in bag.topics.items()) or "none"
     raise BagError(
         f"{bag.path} has {len(found)} topics of type {message_type}; expected {preferred} or a single one. "
-        f"Topics found: {topics}. Name the one to use"
+        f"Topics found: {topics}. Name the one to use: {option}, on the command line --{option.replace('_', '-')}"
     )
 
 

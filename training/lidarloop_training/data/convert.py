@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -15,17 +16,39 @@ from lidarloop_core import __version__
 from lidarloop_core.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
+    from lidarloop_core.io.salvage import Salvage
     from lidarloop_core.sample import Sample, SampleSource
     from lidarloop_training.data.masks_writer import CocoMasks
 
-SourceName = Literal["toytown", "kitti-raw", "kitti-object", "nuscenes-sweep", "nuscenes", "bag"]
+SourceName = Literal[
+    "toytown",
+    "kitti-raw",
+    "kitti-object",
+    "nuscenes-sweep",
+    "nuscenes",
+    "av2",
+    "semantic-kitti",
+    "nuscenes-lidarseg",
+    "waymo",
+    "once",
+    "bag",
+]
+
+# Sources of drives that may lack poses; the frames of the others have theirs, or do not follow one another.
+_WITHOUT_POSES = ("kitti-raw", "bag")
+
+# Sources of samples with several sweeps: a bag of them holds more frames than there are samples.
+_WITH_SWEEPS = ("nuscenes", "nuscenes-lidarseg")
+
+# For scripts: the destination is written, but something of the source is not in it.
+EXIT_WITH_LOSS = 3
 
 # Reaches back from one nuScenes keyframe to the one before, at 20 sweeps and 2 keyframes per second.
 _SWEEPS_PER_NUSCENES_KEYFRAME = 11
 
 
 def convert(
-    source: tyro.conf.Positional[SourceName],
+    source: tyro.conf.Positional[Literal[SourceName, "results", "cvat"]],
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH_OR_SEED")],
     dst: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DST")],
     *,
@@ -36,9 +59,15 @@ def convert(
     keyframe_every: int = 5,
     sweeps_per_keyframe: int | None = None,
     num_workers: int | None = None,
+    ego_motion: Literal["kiss-icp"] | None = None,
+    points_topics: tuple[str, ...] = (),
+    odometry_topic: str | None = None,
+    salvage: bool = False,
+    of: tuple[SourceName, str] | None = None,
+    min_score: float = 0.3,
     overwrite: bool = False,
-) -> None:
-    """Converts a drive to a ROS 2 bag or to nuScenes tables.
+) -> int | None:
+    """Converts a drive to a ROS 2 bag or to nuScenes tables; or results to a CVAT task, and back when corrected.
 
     Bags play through the node (`lidarloop replay`), tables are what training and the nuScenes devkit read.
 
@@ -46,7 +75,7 @@ def convert(
         source: What to read.
         path: The drive's file or folder; for toytown the seed.
         dst: A name ending in .mcap makes a bag; any other makes a folder of nuScenes tables, which need ego-motion
-            and annotations (toytown, nuscenes, and bags made from these).
+            and annotations (toytown, nuscenes, av2, and bags made from these).
         duration_s: Length of a toytown drive.
         rate_hz: Clouds per second of a toytown drive.
         cameras: Whether pictures are converted.
@@ -54,48 +83,89 @@ def convert(
         keyframe_every: Tables only: every how many frames one is annotated.
         sweeps_per_keyframe: Tables only: frames kept before each keyframe; all by default.
         num_workers: Processes that render toytown frames; by default one per core. The result does not depend on it.
+        points_topics: Bags only: the clouds' topics; several LiDARs are merged into the first one's clouds. By default
+            /lidar/points or the only one there is.
+        odometry_topic: Bags only: by default /odom or the only one there is, else poses are taken from /tf.
+        salvage: Bags only: reads what is whole of a broken MCAP file and tells what was lost; the exit code is then 3.
+        ego_motion: How poses are found where the source has none: kiss-icp estimates them from the clouds.
+        of: For results only: the source and path of the drive that they are of.
+        min_score: For results only: boxes below it are not sent to CVAT.
         overwrite: Replace DST if lidarloop wrote it.
     """
+    if source == "results" or source == "cvat":
+        from lidarloop_training.data.cvat import convert_corrections
+
+        drive_of_results = partial(open_source, *of) if of else None
+        convert_corrections(source, Path(path), dst, drive_of_results, min_score=min_score, overwrite=overwrite)
+        return None
     started = time.monotonic()
     is_bag = dst.suffix == ".mcap"
-    _check_options(source, dst, masks=masks, cameras=cameras)
+    _check_options(source, dst, masks=masks, cameras=cameras, ego_motion=ego_motion)
+    _check_bag_options(source, salvage=salvage, points_topics=points_topics, odometry_topic=odometry_topic)
     _check_destination(dst, is_bag, overwrite)
-    drive = open_source(source, path, duration_s=duration_s, rate_hz=rate_hz, cameras=cameras)
-    coco = None
-    if masks:
-        drive, coco = _with_masks(drive, is_bag)
-    workers = _num_workers(num_workers) if source == "toytown" else 0
-    if is_bag:
-        from lidarloop_training.data.bag_writer import write_bag
+    with _salvaged(path, dst) if salvage else nullcontext() as salvaged:
+        drive = open_source(
+            source,
+            path if salvaged is None else str(salvaged[0]),
+            duration_s=duration_s,
+            rate_hz=rate_hz,
+            cameras=cameras,
+            points_topics=points_topics,
+            odometry_topic=odometry_topic,
+        )
+        _check_one_drive(drive, path)
+        loss = None if salvaged is None else _loss(Path(path), salvaged, drive)
+        provenance: dict[str, Any] = {"source": source, "path": path, "lidarloop": __version__}
+        if source not in _WITH_SWEEPS:
+            provenance["num_frames"] = len(drive)
+        if ego_motion is not None:
+            drive = _with_ego_motion(drive)
+            provenance["ego_motion"] = ego_motion
+        coco = None
+        if masks:
+            drive, coco = _with_masks(drive, is_bag)
+        workers = _num_workers(num_workers) if source == "toytown" else 0
+        if is_bag:
+            from lidarloop_training.data.bag_writer import write_bag
 
-        provenance = {"source": source, "path": path, "lidarloop": __version__}
-        with _progress(len(drive), coco) as on_sample:
-            write_bag(drive, dst, cameras=cameras, num_workers=workers, provenance=provenance, on_sample=on_sample)
-    else:
-        from lidarloop_training.data.nuscenes_writer import plan, write_nuscenes
+            with _progress(len(drive), coco) as on_sample:
+                write_bag(drive, dst, cameras=cameras, num_workers=workers, provenance=provenance, on_sample=on_sample)
+        else:
+            from lidarloop_training.data.nuscenes_writer import plan, write_nuscenes
 
-        num_frames = len(plan(len(drive), keyframe_every, sweeps_per_keyframe, cameras))
-        with _progress(num_frames, coco) as on_sample:
-            write_nuscenes(
-                drive,
-                dst,
-                keyframe_every=keyframe_every,
-                sweeps_per_keyframe=sweeps_per_keyframe,
-                cameras=cameras,
-                num_workers=workers,
-                overwrite=overwrite,
-                on_sample=on_sample,
-            )
-    print(f"{dst}  ({len(drive)} frames in {time.monotonic() - started:.1f} s)")
-    if coco is not None:
-        path_of_masks = dst.with_suffix(".masks.json") if is_bag else dst / "masks.json"
-        coco.write(path_of_masks)
-        print(path_of_masks)
-    print(f"next: {_next_command(dst, is_bag)}")
+            num_frames = len(plan(len(drive), keyframe_every, sweeps_per_keyframe, cameras))
+            with _progress(num_frames, coco) as on_sample:
+                write_nuscenes(
+                    drive,
+                    dst,
+                    keyframe_every=keyframe_every,
+                    sweeps_per_keyframe=sweeps_per_keyframe,
+                    cameras=cameras,
+                    num_workers=workers,
+                    overwrite=overwrite,
+                    on_sample=on_sample,
+                )
+        print(f"{dst}  ({len(drive)} frames in {time.monotonic() - started:.1f} s)")
+        if coco is not None:
+            path_of_masks = dst.with_suffix(".masks.json") if is_bag else dst / "masks.json"
+            coco.write(path_of_masks)
+            print(path_of_masks)
+        print(f"next: {_next_command(dst, is_bag)}")
+    if salvaged is None or loss is None:
+        return None
+    print(loss)
+    return None if salvaged[1].is_whole else EXIT_WITH_LOSS
 
 
 def open_source(
-    source: SourceName, path: str, *, duration_s: float = 20.0, rate_hz: float = 10.0, cameras: bool = True
+    source: SourceName,
+    path: str,
+    *,
+    duration_s: float = 20.0,
+    rate_hz: float = 10.0,
+    cameras: bool = True,
+    points_topics: tuple[str, ...] = (),
+    odometry_topic: str | None = None,
 ) -> SampleSource:
     """The source behind a name and a path (or a seed).
 
@@ -128,20 +198,90 @@ def open_source(
         from lidarloop_training.data.nuscenes import NuScenesSource
 
         return NuScenesSource(place, num_sweeps=_SWEEPS_PER_NUSCENES_KEYFRAME, cameras=cameras)
+    if source == "av2":
+        from lidarloop_training.data.av2 import Av2Source
+
+        return Av2Source(place, cameras=cameras)
+    if source == "semantic-kitti":
+        from lidarloop_training.data.semantic_kitti import SemanticKittiSource
+
+        return SemanticKittiSource(place, cameras=cameras)
+    if source == "nuscenes-lidarseg":
+        from lidarloop_training.data.nuscenes import NuScenesSource
+        from lidarloop_training.data.nuscenes_lidarseg import NuScenesLidarsegSource
+
+        return NuScenesLidarsegSource(NuScenesSource(place, num_sweeps=_SWEEPS_PER_NUSCENES_KEYFRAME, cameras=cameras))
+    if source == "waymo":
+        from lidarloop_training.data.waymo import WaymoSource
+
+        return WaymoSource(place, cameras=cameras)
+    if source == "once":
+        from lidarloop_training.data.once import OnceSource
+
+        return OnceSource(place, cameras=cameras)
     from lidarloop_training.data.bag import BagSource
 
-    return BagSource(place, cameras=cameras)
+    return BagSource(place, cameras=cameras, points_topics=points_topics, odometry_topic=odometry_topic)
 
 
-def _check_options(source: SourceName, dst: Path, *, masks: bool, cameras: bool) -> None:
+def _check_options(source: SourceName, dst: Path, *, masks: bool, cameras: bool, ego_motion: str | None) -> None:
+    if ego_motion is not None and source not in _WITHOUT_POSES:
+        raise ConfigError(
+            f"received --ego-motion {ego_motion} with {source}; expected {' or '.join(_WITHOUT_POSES)}: the frames of "
+            "the others have poses, or do not follow one another"
+        )
     if masks and not (source == "toytown" and cameras):
         raise ConfigError(
             f"received --masks with {source}; expected toytown with cameras: nothing else knows its masks"
         )
-    if source in ("kitti-raw", "kitti-object", "nuscenes-sweep") and dst.suffix != ".mcap":
+    if source in ("kitti-raw", "kitti-object", "nuscenes-sweep", "semantic-kitti") and dst.suffix != ".mcap":
         raise ConfigError(
-            f"received {dst}; {source} has no ego-motion over a drive, which nuScenes tables need: "
+            f"received {dst}; {source} has no boxes or no ego-motion over a drive, and nuScenes tables need both: "
             "choose a name ending in .mcap"
+        )
+
+
+def _check_bag_options(
+    source: SourceName, *, salvage: bool, points_topics: tuple[str, ...], odometry_topic: str | None
+) -> None:
+    given = {"--salvage": salvage, "--points-topics": bool(points_topics), "--odometry-topic": bool(odometry_topic)}
+    if source != "bag" and any(given.values()):
+        names = ", ".join(name for name, is_given in given.items() if is_given)
+        raise ConfigError(f"received {names} with {source}; expected a bag, which is all that these are for")
+
+
+@contextmanager
+def _salvaged(path: str, dst: Path) -> Iterator[tuple[Path, Salvage]]:
+    from lidarloop_training.data.salvaged_bag import salvaged_bag
+
+    if not Path(path).is_file():
+        raise DatasetError(f"{path} is no file; expected an MCAP file to salvage")
+    with salvaged_bag(Path(path), dst.parent) as salvaged:
+        yield salvaged
+
+
+def _loss(path: Path, salvaged: tuple[Path, Salvage], drive: SampleSource) -> str:
+    from lidarloop_training.data.bag import BagSource
+    from lidarloop_training.data.salvaged_bag import loss_report
+
+    assert isinstance(drive, BagSource)
+    return loss_report(path, *salvaged, drive.points_topics[0])
+
+
+def _with_ego_motion(drive: SampleSource) -> SampleSource:
+    from lidarloop_training.data.ego_motion import WithEgoMotion
+
+    with _progress(len(drive), None, "estimating ego-motion") as on_sample:
+        return WithEgoMotion(drive, on_sample)
+
+
+def _check_one_drive(drive: SampleSource, path: str) -> None:
+    """Frames of a second drive would be of another time and place."""
+    scenes: tuple[str, ...] = getattr(drive, "scenes", ())
+    if len(scenes) > 1:
+        raise ConfigError(
+            f"received {path}, which holds {len(scenes)} drives; expected one of them, such as the folder or file of "
+            f"{scenes[0]}: convert them one by one"
         )
 
 
@@ -191,12 +331,12 @@ def _num_workers(wanted: int | None) -> int:
 
 
 @contextmanager
-def _progress(total: int, coco: CocoMasks | None) -> Iterator[Callable[[Sample], None]]:
+def _progress(total: int, coco: CocoMasks | None, doing: str = "converting") -> Iterator[Callable[[Sample], None]]:
     """A progress bar on stderr; gives what to call with each sample, which also collects its masks."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("converting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total)
 

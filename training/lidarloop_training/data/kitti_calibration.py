@@ -74,6 +74,18 @@ def read_object_calibration(path: Path) -> KittiCalibration:
     )
 
 
+def read_odometry_calibration(path: Path) -> KittiCalibration:
+    """The calib.txt of a sequence of the odometry benchmark, whose ``Tr`` leads to the rectified camera at once.
+
+    Raises:
+        DatasetError: the file or one of P2 and Tr is missing.
+    """
+    values = _read_values(path)
+    return KittiCalibration.from_matrices(
+        _matrix(values, "P2", (3, 4), path), np.eye(3), SE3.from_matrix(_matrix(values, "Tr", (3, 4), path))
+    )
+
+
 def read_raw_calibration(folder: Path) -> KittiCalibration:
     """The calibration of a raw recording.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ LIDAR = "LIDAR_TOP"
 LIDAR_COLUMNS = ("x", "y", "z", "intensity", "ring")
 MAX_VELOCITY_GAP_S = 1.5
 
-_Index = dict[str, dict[str, Any]]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _annotations(objects: _Objects, keyframe: Sweep) -> Annotations:
 
 def _parse(root: Path, folder: Path, num_sweeps: int, cameras: bool, scenes: Sequence[str] | None) -> list[_Keyframe]:
     """The keyframes in order of scenes and time."""
-    scene_records = _read_table(folder, "scene")
+    scene_records = read_table(folder, "scene")
     unknown = set(scenes or ()) - {record["name"] for record in scene_records}
     if unknown:
         raise DatasetError(
@@ -233,12 +233,16 @@ def _parse(root: Path, folder: Path, num_sweeps: int, cameras: bool, scenes: Seq
         )
     except KeyError as error:
         raise DatasetError(
-            f"{folder}: the tables refer to {error}, which is in none of them; expected complete nuScenes v1.0 tables: "
-            "restore the folder"
+            f"{folder}: a record lacks its {error}; expected complete nuScenes v1.0 tables: restore the folder"
         ) from None
 
 
-def _read_table(folder: Path, table: str) -> list[dict[str, Any]]:
+def read_table(folder: Path, table: str) -> list[dict[str, Any]]:
+    """The records of one table.
+
+    Raises:
+        DatasetError: the file is missing or holds no list.
+    """
     path = folder / f"{table}.json"
     try:
         records = json.loads(path.read_bytes())
@@ -260,10 +264,10 @@ class _Parser:
         self._samples = _index(folder, "sample")
         self._sample_data = _index(folder, "sample_data")
         self._poses = _index(folder, "ego_pose")
-        self._locations = {record["token"]: record["location"] for record in _read_table(folder, "log")}
-        channels = {record["token"]: record["channel"] for record in _read_table(folder, "sensor")}
-        self._mountings = {}
-        for record in _read_table(folder, "calibrated_sensor"):
+        self._locations = _column(folder, "log", "location")
+        channels = _column(folder, "sensor", "channel")
+        self._mountings: _ByToken[tuple[str, SE3, Any]] = _ByToken(folder / "calibrated_sensor.json", ())
+        for record in read_table(folder, "calibrated_sensor"):
             mounting = SE3.from_wxyz(record["rotation"], record["translation"])
             self._mountings[record["token"]] = (channels[record["sensor_token"]], mounting, record["camera_intrinsic"])
         self._files: dict[str, dict[str, dict[str, Any]]] = {}
@@ -275,9 +279,9 @@ class _Parser:
         self._by_sample: dict[str, list[dict[str, Any]]] = {}
         for record in self._annotations.values():
             self._by_sample.setdefault(record["sample_token"], []).append(record)
-        categories = {record["token"]: record["name"] for record in _read_table(folder, "category")}
-        self._labels = {}
-        for record in _read_table(folder, "instance"):
+        categories = _column(folder, "category", "name")
+        self._labels: _ByToken[int | None] = _ByToken(folder / "instance.json", ())
+        for record in read_table(folder, "instance"):
             name = CATEGORY_TO_CLASS.get(categories[record["category_token"]])
             self._labels[record["token"]] = None if name is None else NUSCENES_CLASSES.index(name)
 
@@ -350,9 +354,27 @@ class _Parser:
         gap_s = (end_us - start_us) * 1e-6
         if first is last or gap_s > limit_s:
             return math.nan, math.nan, math.nan
-        vx, vy, vz = ((b - a) / gap_s for a, b in zip(first["translation"], last["translation"], strict=True))
-        return vx, vy, vz
+        vx, vy, _ = ((b - a) / gap_s for a, b in zip(first["translation"], last["translation"], strict=True))
+        return vx, vy, 0.0  # horizontal, as it is scored
 
 
-def _index(folder: Path, table: str) -> _Index:
-    return {record["token"]: record for record in _read_table(folder, table)}
+class _ByToken(dict[str, _T]):
+    """What a table says, by token; a token it lacks is an error that names the table."""
+
+    def __init__(self, path: Path, entries: Iterable[tuple[str, _T]]) -> None:
+        super().__init__(entries)
+        self._path = path
+
+    def __missing__(self, token: str) -> _T:
+        raise DatasetError(
+            f"{self._path}: has no record '{token}', which another table refers to; expected complete nuScenes v1.0 "
+            "tables: restore the folder"
+        )
+
+
+def _index(folder: Path, table: str) -> _ByToken[dict[str, Any]]:
+    return _ByToken(folder / f"{table}.json", ((record["token"], record) for record in read_table(folder, table)))
+
+
+def _column(folder: Path, table: str, name: str) -> _ByToken[Any]:
+    return _ByToken(folder / f"{table}.json", ((record["token"], record[name]) for record in read_table(folder, table)))

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy.spatial.transform import Rotation
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import points_in_boxes
@@ -197,9 +196,9 @@ class Scene:
         counts = annotations.num_lidar_pts.copy()
         unknown = counts < 0
         counts[unknown] = points_in_boxes(sweep.points, boxes.values[unknown]).sum(axis=1)
-        yaws = Rotation.from_rotvec(np.outer(boxes.yaws.astype(np.float64), (0.0, 0.0, 1.0)))
-        rotations = (Rotation.from_matrix(world_SE3_lidar.rotation) * yaws).as_quat(canonical=True)
-        rotations = np.roll(rotations, 1, axis=1)  # to w x y z
+        half_yaws = (
+            boxes.righted(world_SE3_lidar).yaws.astype(np.float64) / 2
+        )  # nuScenes' boxes are upright in the world
         speeds = np.linalg.norm(boxes.velocities.astype(np.float64), axis=1)
         for i, (name, instance_id) in enumerate(zip(boxes.names, annotations.instance_ids, strict=True)):
             if name not in CLASS_TO_CATEGORY:
@@ -216,7 +215,7 @@ class Scene:
                 attribute_tokens=[],
                 translation=centers[i].tolist(),
                 size=[width, length, height],
-                rotation=rotations[i].tolist(),
+                rotation=[np.cos(half_yaws[i]), 0.0, 0.0, np.sin(half_yaws[i])],
                 num_lidar_pts=int(counts[i]),
                 num_radar_pts=0,
             )

@@ -74,7 +74,7 @@ class Frame:
         """The annotations in the level frame; only for a frame that has some."""
         assert self.annotations is not None
         return GroundTruth(
-            boxes=self.annotations.boxes.transformed(self.level_SE3_lidar),
+            boxes=self.annotations.boxes.righted(self.level_SE3_lidar),
             num_lidar_pts=self.annotations.num_lidar_pts,
             visibility=self.annotations.visibility,
         )

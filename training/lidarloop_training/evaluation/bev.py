@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ def draw_bev(
     *,
     title: str = "",
     extent_m: float = 51.2,
+    center_xy_m: tuple[float, float] = (0.0, 0.0),
     size_px: int = 720,
 ) -> bytes:
     """Draws one frame; x (forward) points up, y (left) to the left.
@@ -48,6 +50,7 @@ def draw_bev(
         outcome: which of them were found, invented, missed. With it only these are drawn, coloured by verdict.
         title: in the upper left corner.
         extent_m: half the side of the square shown.
+        center_xy_m: its middle.
         size_px: edge of the picture.
 
     Returns:
@@ -55,9 +58,10 @@ def draw_bev(
     """
     figure = Figure(figsize=(size_px / 100, size_px / 100), dpi=100, facecolor=_BACKGROUND)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(extent_m, -extent_m), ylim=(-extent_m, extent_m), aspect="equal")
+    x, y = center_xy_m
+    axes.set(xlim=(y + extent_m, y - extent_m), ylim=(x - extent_m, x + extent_m), aspect="equal")
     axes.axis("off")
-    _draw_rings(axes, extent_m)
+    _draw_rings(axes, extent_m + math.hypot(x, y))
     _draw_cloud(axes, points)
     if outcome is None:
         if gt is not None:
@@ -79,7 +83,7 @@ def _draw_rings(axes: Any, extent_m: float) -> None:
     angle = np.linspace(0, 2 * np.pi, 181)
     for radius in range(10, int(extent_m) + 1, 10):
         axes.plot(radius * np.cos(angle), radius * np.sin(angle), color=_RINGS, linewidth=0.7)
-        axes.text(0, -radius, f"{radius} m", color="#7585aa", fontsize=9, ha="center", va="bottom")
+        axes.text(0, -radius, f"{radius} m", color="#7585aa", fontsize=9, ha="center", va="bottom", clip_on=True)
     axes.fill([0.7, -0.7, 0], [-1, -1, 1.4], color="white")  # where the sensor is and where it looks
 
 

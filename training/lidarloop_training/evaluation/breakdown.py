@@ -81,26 +81,26 @@ class Breakdown:
 def break_down(matching: Matching) -> Breakdown:
     """Splits the score of a matching."""
     threshold = operating_score(matching)
-    found_by = _found_by(matching, threshold)
-    distance = _center_distance(matching, found_by)
+    found = found_by(matching, threshold)
+    distance = _center_distance(matching, found)
 
     def by_object(values: npt.NDArray[Any], slices: Mapping[Any, str]) -> tuple[Slice, ...]:
-        found, which = found_by != UNMATCHED, np.digitize(values, list(slices)) - 1  # NaN lies above all
+        is_found, which = found != UNMATCHED, np.digitize(values, list(slices)) - 1  # NaN lies above all
         which[~np.isfinite(values)] = -1
         if not (which >= 0).any():
             return ()
         rows = []
         for i, name in enumerate(slices.values()):
-            total, hit = which == i, (which == i) & found
+            total, hit = which == i, (which == i) & is_found
             rows.append(Slice(name, int(total.sum()), _ratio(hit.sum(), total.sum()), _mean(distance[hit])))
         return tuple(rows)
 
     return Breakdown(
         operating_score=threshold,
-        by_range=tuple(_range_slice(matching, threshold, found_by, distance, i) for i in range(len(RANGES_M))),
+        by_range=tuple(_range_slice(matching, threshold, found, distance, i) for i in range(len(RANGES_M))),
         by_points=by_object(matching.num_lidar_pts, POINT_COUNTS),
         by_visibility=by_object(matching.visibility, VISIBILITIES),
-        frames=_frame_outcomes(matching, threshold, found_by),
+        frames=_frame_outcomes(matching, threshold, found),
     )
 
 
@@ -116,7 +116,7 @@ def operating_score(matching: Matching) -> float:
     return float(scores[order][np.argmax(f1)])
 
 
-def _found_by(matching: Matching, threshold: float) -> npt.NDArray[np.int64]:
+def found_by(matching: Matching, threshold: float) -> npt.NDArray[np.int64]:
     """(G,) row of the detection at or above the threshold that found each object, or ``UNMATCHED``."""
     # Matching goes by falling score, so leaving out low scores does not change what the others found.
     match = matching.match[matching.config.tp_threshold]
@@ -126,11 +126,11 @@ def _found_by(matching: Matching, threshold: float) -> npt.NDArray[np.int64]:
     return found_by
 
 
-def _center_distance(matching: Matching, found_by: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(G,) metres in the ground plane; NaN where an object was missed."""
-    distance = np.full(len(found_by), np.nan)
-    found = found_by != UNMATCHED
-    offset = matching.detections.values[found_by[found], :2] - matching.objects.values[found, :2]
+def _center_distance(matching: Matching, finder: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(G,) metres in the ground plane between an object and its finder; NaN where it was missed."""
+    distance = np.full(len(finder), np.nan)
+    found = finder != UNMATCHED
+    offset = matching.detections.values[finder[found], :2] - matching.objects.values[found, :2]
     distance[found] = np.sqrt((offset**2).sum(axis=1))
     return distance
 
@@ -138,7 +138,7 @@ def _center_distance(matching: Matching, found_by: npt.NDArray[np.int64]) -> npt
 def _range_slice(
     matching: Matching,
     threshold: float,
-    found_by: npt.NDArray[np.int64],
+    finder: npt.NDArray[np.int64],
     distance: npt.NDArray[np.float64],
     which: int,
 ) -> Slice:
@@ -148,7 +148,7 @@ def _range_slice(
 
     config = matching.config
     chosen = within(matching.objects.range_m)
-    found = chosen & (found_by != UNMATCHED)
+    found = chosen & (finder != UNMATCHED)
     # A detection belongs where its object is; one that found none belongs where it is itself.
     places = [
         within(np.where(m != UNMATCHED, np.append(matching.objects.range_m, 0.0)[m], matching.detections.range_m))
@@ -175,7 +175,7 @@ def _range_slice(
     )
 
 
-def _frame_outcomes(matching: Matching, threshold: float, found_by: npt.NDArray[np.int64]) -> tuple[FrameOutcome, ...]:
+def _frame_outcomes(matching: Matching, threshold: float, finder: npt.NDArray[np.int64]) -> tuple[FrameOutcome, ...]:
     detections, objects = matching.detections, matching.objects
     shown = detections.scores >= threshold
     hit = matching.match[matching.config.tp_threshold] != UNMATCHED
@@ -187,8 +187,8 @@ def _frame_outcomes(matching: Matching, threshold: float, found_by: npt.NDArray[
                 token,
                 hits=detections.index[mine & hit],
                 inventions=detections.index[mine & ~hit],
-                found=objects.index[its & (found_by != UNMATCHED)],
-                missed=objects.index[its & (found_by == UNMATCHED)],
+                found=objects.index[its & (finder != UNMATCHED)],
+                missed=objects.index[its & (finder == UNMATCHED)],
             )
         )
     return tuple(outcomes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,74 @@ def precision_recall_chart(metrics: ClassMetrics) -> Markup:
         kind="pr",
         data={"x0": plane.left, "x1": plane.width - plane.right, "y0": plane.top, "y1": plane.y(0), "series": series},
     )
+
+
+def error_chart(title: str, values: Mapping[str, npt.NDArray[np.float64]]) -> Markup:
+    """Which share of the matches of each class has at most a certain error.
+
+    Args:
+        title: error and unit.
+        values: class → error of each match; classes keep their colours over all charts.
+    """
+    everything = np.concatenate([np.zeros(0), *values.values()])
+    # The few worst would squeeze all others to the left.
+    end = float(np.percentile(everything, 98)) if len(everything) else 1.0
+    plane = _Plane((0, end or 1.0), (0, 1), width=340, height=220)
+    lines = []
+    for i, (name, errors) in enumerate(values.items()):
+        if not len(errors):
+            continue
+        share = np.linspace(0, 1, min(len(errors), 80) + 1)
+        at_most = np.quantile(errors, share)
+        shown = at_most <= end
+        points = plane.path(at_most[shown], share[shown])
+        lines.append(
+            f'<polyline class="curve" style="stroke:{class_color(i)}" points="{points}">'
+            f"<title>{escape(name.replace('_', ' '))}: median {np.median(errors):.3g}, {len(errors)} matches</title>"
+            "</polyline>"
+        )
+    axes = plane.axes(_ticks(end or 1.0, 5), (0, 0.5, 1), title)
+    return _svg(plane, f"share of matches over {title}", axes + "".join(lines), kind="errors", data={})
+
+
+def comparison_chart(first: ClassMetrics, second: ClassMetrics, distance_m: float) -> Markup:
+    """Precision over recall of two results at one match distance."""
+    plane = _Plane((0, 1), (0, 1), width=250, height=180)
+    lines = []
+    for css, metrics in (("c2", first), ("c0", second)):
+        curve = metrics.curves[distance_m]
+        end = curve.last_reached + 1
+        if curve.confidence.any():
+            lines.append(
+                f'<polyline class="curve {css}" points="{plane.path(RECALL_GRID[:end], curve.precision[:end])}"/>'
+            )
+    ticks = (0, 0.5, 1)
+    return _svg(
+        plane,
+        f"precision over recall of both, {first.name}",
+        plane.axes(ticks, ticks, "recall") + "".join(lines),
+        kind="both",
+        data={},
+    )
+
+
+def class_color(position: int) -> str:
+    """Ten colours told apart on light and on dark, also by colour-blind readers."""
+    return _CLASS_COLORS[position % len(_CLASS_COLORS)]
+
+
+_CLASS_COLORS = (
+    "#1f77b4",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#8c6d31",
+    "#d55e00",
+    "#56b4e9",
+    "#7f7f7f",
+    "#b5a800",
+    "#9467bd",
+)
 
 
 def latency_histogram(samples_ms: npt.ArrayLike, deadline_ms: float) -> Markup:

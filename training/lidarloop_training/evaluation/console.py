@@ -9,23 +9,36 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lidarloop_training.evaluation.comparison import Comparison
+from lidarloop_training.evaluation.field_metrics import FieldTable
 from lidarloop_training.evaluation.latency import Latency
-from lidarloop_training.evaluation.nuscenes_metrics import DetectionMetrics
-from lidarloop_training.evaluation.summary import Score
+from lidarloop_training.evaluation.scoring import Score
 
 
-def show(score: Score | None, latency: Latency | None, notes: Sequence[str]) -> None:
-    """Prints the notes, the table by class and the latency."""
+def show(
+    score: Score | None,
+    latency: Latency | None,
+    notes: Sequence[str],
+    *,
+    tables: Sequence[FieldTable] = (),
+    comparison: Comparison | None = None,
+) -> None:
+    """Prints the notes, the table by class, those of other benchmarks, the comparison and the latency."""
     console = Console()
     for note in notes:
         console.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True, highlight=False)
     if score is not None:
-        console.print(_table(score.metrics))
+        console.print(_table(score))
+    for table in tables:
+        console.print(_field_table(table))
+    if comparison is not None:
+        console.print(_comparison_table(comparison))
     if latency is not None:
         console.print(_latency_line(latency), soft_wrap=True, highlight=False)
 
 
-def _table(metrics: DetectionMetrics) -> Table:
+def _table(score: Score) -> Table:
+    metrics, intervals = score.metrics, score.intervals
     table = Table(title=f"{metrics.num_frames} frames, nuScenes detection metrics")
     table.add_column("class")
     for column in ("objects", "AP", "ATE m", "ASE", "AOE rad", "AVE m/s"):
@@ -35,7 +48,38 @@ def _table(metrics: DetectionMetrics) -> Table:
     table.add_section()
     num_objects = sum(c.num_objects for c in metrics.present)
     table.add_row("mean", str(num_objects), _number(metrics.mean_ap), *_errors(metrics.errors), style="bold")
-    table.caption = f"mAP {_number(metrics.mean_ap)}   NDS {_number(metrics.nds)}"
+    table.caption = "   ".join(
+        f"{name} {_number(value)}" + (f" ({_number(low)}–{_number(high)})" if low is not None else "")
+        for name, value in (("mAP", metrics.mean_ap), ("NDS", metrics.nds))
+        for low, high in [intervals.get(name, (None, None))]
+    )
+    return table
+
+
+def _field_table(field: FieldTable) -> Table:
+    table = Table(title=field.title)
+    for i, column in enumerate(field.columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for row in field.rows:
+        table.add_row(*(_number(cell) if isinstance(cell, float) else str(cell) for cell in row))
+    return table
+
+
+def _comparison_table(comparison: Comparison) -> Table:
+    table = Table(title="second result against the first")
+    table.add_column("")
+    for column in ("first", "second", "difference", "95 %", "p", "second is"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in comparison.rows:
+        difference = row.difference
+        statistics = (
+            [f"{_number(difference.low)}…{_number(difference.high)}", _number(difference.p_value)]
+            if difference
+            else ["", ""]
+        )
+        table.add_row(
+            row.name, _number(row.first), _number(row.second), _number(row.second - row.first), *statistics, row.verdict
+        )
     return table
 
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.errors import DatasetError
+from lidarloop_core.errors import ConfigError, DatasetError
+from lidarloop_training.data.convert import SourceName, open_source
 
 if TYPE_CHECKING:
-    from lidarloop_core.geometry.boxes import Boxes3D
     from lidarloop_core.sample import SampleSource
-    from lidarloop_training.evaluation.alignment import Frame, ResultsFrame
+    from lidarloop_training.evaluation.alignment import Frame
     from lidarloop_training.evaluation.breakdown import FrameOutcome
+    from lidarloop_training.evaluation.comparison import Comparison
+    from lidarloop_training.evaluation.field_metrics import FieldTable
     from lidarloop_training.evaluation.latency import Latency
     from lidarloop_training.evaluation.pictures import Picture
-    from lidarloop_training.evaluation.summary import Score
+    from lidarloop_training.evaluation.scoring import Resampling, Run, Score
+
+Metric = Literal["nuscenes", "kitti", "waymo"]
 
 _PICTURES_IN_A_ROW = 3
+_NUM_MISSES = 6
 
 
 def evaluate(
@@ -30,6 +34,11 @@ def evaluate(
     ground_truth: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="GROUND_TRUTH")],
     *,
     out: Path,
+    source: SourceName | None = None,
+    compare: Path | None = None,
+    metric: Metric = "nuscenes",
+    class_agnostic: bool = False,
+    resamples: int = 1000,
     latency: Path | None = None,
     pictures: int = 0,
     allow_missing: bool = False,
@@ -40,132 +49,102 @@ def evaluate(
 
     Args:
         results: detections: the JSON file that `lidarloop replay` writes, or any nuScenes submission.
-        ground_truth: the bag that was replayed, or a folder of nuScenes tables.
+        ground_truth: the bag that was replayed, or a folder of nuScenes tables or of KITTI's object benchmark.
         out: folder to write to.
+        source: what GROUND_TRUTH is, as for `lidarloop convert`, where it is none of those.
+        compare: a second results file for the same frames: what differs, and whether by more than chance.
+        metric: kitti and waymo add that benchmark's own numbers, where the ground truth holds what they need.
+        class_agnostic: every box is an object and nothing else, for results made without labels.
+        resamples: bootstrap draws for the 95 % intervals; 0 makes none.
         latency: latency.json of the same replay.
         pictures: so many frames as PNG files in OUT/pictures, spread evenly.
         allow_missing: take a frame without results as one in which nothing was detected, instead of failing.
     """
+    if resamples < 0:
+        raise ConfigError(f"received --resamples {resamples}; expected 0 for none, or about 1000")
+    if class_agnostic and metric != "nuscenes":
+        raise ConfigError(
+            f"received --class-agnostic with --metric {metric}, which scores by class; expected one of them"
+        )
     # Heavy imports only now, so that `--help` and wrong usage answer at once.
     from lidarloop_core.io import atomic
-    from lidarloop_core.io.results import read_results
     from lidarloop_training.evaluation import alignment, console, summary
+    from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
     from lidarloop_training.evaluation.latency import read_latency
     from lidarloop_training.evaluation.pictures import write_pictures
     from lidarloop_training.evaluation.report import render
 
-    detections, meta = read_results(results, NUSCENES_CLASSES)
     record = read_latency(latency) if latency else None
-    _check_same_model(meta, record)
-    source = open_ground_truth(ground_truth)
-    frames = alignment.read_frames(source)
+    drive = open_ground_truth(ground_truth, source)
+    frames = [in_nuscenes_classes(frame) for frame in alignment.read_frames(drive)]
     labelled = [frame for frame in frames if frame.annotations is not None]
-    covered, notes = cover(detections, labelled or frames, allow_missing)
-    run = Run(source, labelled or frames, covered, alignment.results_frame(meta))
+    run, meta, notes = _read_run(results, drive, labelled or frames, class_agnostic, allow_missing)
+    _check_same_model(meta, record)
 
-    score = score_run(run) if labelled else None
-    document = summary.summarise(run.frames, score, record, meta, results, ground_truth, notes)
-    html = render(summary.report(document, score, record, report_pictures(run, score)))
+    resampling = _resampling(run.frames, resamples)
+    score = comparison = None
+    if labelled:
+        score = _score(run, class_agnostic, resampling)
+    tables = _tables(run, metric) if labelled else []
+    document = summary.summarise(
+        run.frames, score, record, meta, results, ground_truth, notes, resampling=resampling, tables=tables
+    )
+    if compare is not None and score is not None:
+        second, second_meta, second_notes = _read_run(compare, drive, labelled, class_agnostic, allow_missing)
+        document["notes"] += [f"second result: {note}" for note in second_notes]
+        comparison = _compare(score, _score(second, class_agnostic, resampling), resampling)
+        document["comparison"] = summary.comparison_document(comparison, compare, second_meta)
+    report = summary.report(
+        document,
+        score,
+        record,
+        report_pictures(run, score),
+        resampling=resampling,
+        comparison=comparison,
+        tables=tables,
+        misses=miss_pictures(run, score, lambda: open_ground_truth(ground_truth, source, cameras=True)),
+    )
     atomic.write_bytes(out / "metrics.json", (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
-    atomic.write_bytes(out / "report.html", html.encode())
+    atomic.write_bytes(out / "report.html", render(report).encode())
     if pictures:
         outcomes = {outcome.token: outcome for outcome in score.breakdown.frames} if score else None
         write_pictures(
             run.detections,
-            source,
+            drive,
             out / "pictures",
             frames=run.frames,
             results_frame=run.results_frame,
             num_pictures=pictures,
             outcomes=outcomes,
         )
-    console.show(score, record, document["notes"])
+    console.show(score, record, document["notes"], tables=tables, comparison=comparison)
     print(out / "report.html")
 
 
-@dataclass(frozen=True)
-class Run:
-    """Detections and the frames they belong to.
-
-    Attributes:
-        source: where the clouds are.
-        frames: the frames to score, or to draw where none is labelled.
-        detections: token → boxes; a frame may lack them.
-        results_frame: the frame of reference of the boxes.
-    """
-
-    source: SampleSource
-    frames: Sequence[Frame]
-    detections: Mapping[str, Boxes3D]
-    results_frame: ResultsFrame
-
-
-def open_ground_truth(path: Path) -> SampleSource:
-    """The source at ``path``: a bag, or a folder of nuScenes tables.
+def open_ground_truth(path: Path, source: SourceName | None = None, *, cameras: bool = False) -> SampleSource:
+    """The source at ``path``: what it is said to be, else a bag, nuScenes tables or KITTI's object benchmark.
 
     Raises:
-        DatasetError: there is neither.
+        DatasetError: there is none of them.
     """
+    if source is not None:
+        return open_source(source, str(path), cameras=cameras)
     if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file():
         from lidarloop_training.data.bag import BagSource
 
-        return BagSource(path, num_sweeps=1, cameras=False)
+        return BagSource(path, num_sweeps=1, cameras=cameras)
+    if (path / "velodyne").is_dir() or (path / "training" / "velodyne").is_dir():
+        from lidarloop_training.data.kitti_object import KittiObjectSource
+
+        return KittiObjectSource(path, cameras=cameras)
     if path.is_dir():
         from lidarloop_training.data.nuscenes import open_nuscenes
 
-        return open_nuscenes(path, num_sweeps=1, cameras=False, lane_map=False)
-    raise DatasetError(f"received ground truth {path}; expected a bag (.mcap) or a folder of nuScenes tables")
-
-
-def cover(
-    detections: Mapping[str, Boxes3D], frames: Sequence[Frame], allow_missing: bool
-) -> tuple[dict[str, Boxes3D], list[str]]:
-    """The detections of ``frames``, and notes about what did not fit.
-
-    Raises:
-        DatasetError: a frame has no results (unless ``allow_missing``), or none has.
-    """
-    tokens = {frame.token for frame in frames}
-    if len(tokens) < len(frames):
-        raise DatasetError(f"the ground truth holds {len(frames)} frames with {len(tokens)} tokens; expected each once")
-    missing = [frame.token for frame in frames if frame.token not in detections]
-    unknown = [token for token in detections if token not in tokens]
-    if not frames or len(missing) == len(frames):
-        raise DatasetError(
-            f"none of the {len(detections)} frames of the results is among the {len(frames)} of the ground truth "
-            f"(e.g. {_example(unknown)} against {_example(missing)}); expected the results of this very drive"
-        )
-    if missing and not allow_missing:
-        raise DatasetError(
-            f"{len(missing)} of {len(frames)} frames of the ground truth have no results (e.g. {_example(missing)}); "
-            "expected results for all. Give --allow-missing to take them as frames in which nothing was detected"
-        )
-    notes = []
-    if missing:
-        notes.append(f"{len(missing)} of {len(frames)} frames have no results: taken as frames with nothing detected")
-    if unknown:
-        notes.append(f"{len(unknown)} frames of the results have no counterpart in the ground truth and were left out")
-    return {token: boxes for token, boxes in detections.items() if token in tokens}, notes
-
-
-def score_run(run: Run) -> Score:
-    """The metrics and their breakdown; every frame must be labelled."""
-    from lidarloop_core.geometry.boxes import Boxes3D
-    from lidarloop_training.evaluation.breakdown import break_down
-    from lidarloop_training.evaluation.matching import DetectionConfig, match_detections
-    from lidarloop_training.evaluation.nuscenes_metrics import score
-    from lidarloop_training.evaluation.summary import Score
-
-    by_token = {frame.token: frame for frame in run.frames}
-    # In the order of the results, which decides among equal scores as in the devkit.
-    predictions = {token: by_token[token].to_level(boxes, run.results_frame) for token, boxes in run.detections.items()}
-    nothing = Boxes3D.empty(NUSCENES_CLASSES)
-    matching = match_detections(
-        predictions | {token: nothing for token in by_token if token not in predictions},
-        {frame.token: frame.ground_truth() for frame in run.frames},
-        DetectionConfig(),
+        return open_nuscenes(path, num_sweeps=1, cameras=cameras, lane_map=False)
+    raise DatasetError(
+        f"received ground truth {path}; expected a bag (.mcap), a folder of nuScenes tables or of KITTI's object "
+        "benchmark; for anything else say what it is with --source"
     )
-    return Score(score(matching), break_down(matching))
 
 
 def report_pictures(run: Run, score: Score | None) -> dict[str, list[Picture]]:
@@ -191,6 +170,62 @@ def report_pictures(run: Run, score: Score | None) -> dict[str, list[Picture]]:
     }
 
 
+def miss_pictures(run: Run, score: Score | None, with_cameras: Callable[[], SampleSource]) -> list[Picture]:
+    """The worst misses; ``with_cameras`` opens the ground truth with its pictures, which takes time."""
+    from lidarloop_training.evaluation.misses import draw_misses
+
+    if score is None or all(len(outcome.missed) == 0 for outcome in score.breakdown.frames):
+        return []
+    return draw_misses(run, score, with_cameras(), _NUM_MISSES)
+
+
+def _read_run(
+    results: Path, source: SampleSource, frames: Sequence[Frame], class_agnostic: bool, allow_missing: bool
+) -> tuple[Run, dict[str, Any], list[str]]:
+    """(the run, the file's meta, notes about what did not fit)."""
+    from lidarloop_core.io.results import read_results
+    from lidarloop_training.evaluation.alignment import results_frame
+    from lidarloop_training.evaluation.class_agnostic import OBJECT
+    from lidarloop_training.evaluation.scoring import Run, cover, without_classes
+
+    detections, meta = read_results(results, (*NUSCENES_CLASSES, OBJECT) if class_agnostic else NUSCENES_CLASSES)
+    covered, notes = cover(detections, frames, allow_missing)
+    run = Run(source, frames, covered, results_frame(meta))
+    return without_classes(run) if class_agnostic else run, meta, notes
+
+
+def _resampling(frames: Sequence[Frame], num_resamples: int) -> Resampling | None:
+    from lidarloop_training.evaluation.bootstrap import resampling_units
+    from lidarloop_training.evaluation.scoring import Resampling
+
+    if num_resamples == 0:
+        return None
+    return Resampling(resampling_units([(frame.token, frame.scene) for frame in frames]), num_resamples)
+
+
+def _score(run: Run, class_agnostic: bool, resampling: Resampling | None) -> Score:
+    from lidarloop_training.evaluation.class_agnostic import class_agnostic_config
+    from lidarloop_training.evaluation.matching import DetectionConfig
+    from lidarloop_training.evaluation.scoring import score_run
+
+    config = DetectionConfig()
+    return score_run(run, class_agnostic_config(config) if class_agnostic else config, resampling)
+
+
+def _tables(run: Run, metric: Metric) -> list[FieldTable]:
+    if metric == "nuscenes":
+        return []
+    from lidarloop_training.evaluation.field_metrics import kitti_table, waymo_table
+
+    return [kitti_table(run) if metric == "kitti" else waymo_table(run)]
+
+
+def _compare(first: Score, second: Score, resampling: Resampling | None) -> Comparison:
+    from lidarloop_training.evaluation.comparison import compare
+
+    return compare(first, second, f"{resampling.num_resamples} draws of {resampling.units.name}" if resampling else "")
+
+
 def _check_same_model(meta: Mapping[str, Any], record: Latency | None) -> None:
     detected_by, timed = meta.get("model_sha256"), record.model_sha256 if record else None
     if detected_by and timed and detected_by != timed:
@@ -198,7 +233,3 @@ def _check_same_model(meta: Mapping[str, Any], record: Latency | None) -> None:
             f"the results are of model {detected_by[:12]}… and the latency is of model {timed[:12]}…; "
             "expected both files of one replay"
         )
-
-
-def _example(tokens: Sequence[str]) -> str:
-    return f"'{tokens[0]}'" if tokens else "none"

@@ -34,6 +34,8 @@ from lidarloop_training.evaluation.matching import (
     match_detections,
 )
 
+RECALL_GRID = np.linspace(0.0, 1.0, 101)
+
 # Translation (m), scale (1 - IoU), orientation (rad), velocity (m/s), attribute (1 - accuracy).
 TP_ERRORS = ("ATE", "ASE", "AOE", "AVE", "AAE")
 
@@ -41,7 +43,15 @@ TP_ERRORS = ("ATE", "ASE", "AOE", "AVE", "AAE")
 _UNDEFINED_ERRORS = {"traffic_cone": ("AOE", "AVE", "AAE"), "barrier": ("AVE", "AAE")}
 _YAW_PERIOD_RAD = {"barrier": np.pi}  # which side of a barrier is the front is not annotated
 
-RECALL_GRID = np.linspace(0.0, 1.0, 101)
+
+def undefined_errors(class_name: str) -> tuple[str, ...]:
+    """Those of ``TP_ERRORS`` that a class does not have."""
+    return _UNDEFINED_ERRORS.get(class_name, ())
+
+
+def yaw_period_rad(class_name: str) -> float:
+    """Turn after which an object of a class looks the same."""
+    return _YAW_PERIOD_RAD.get(class_name, 2 * np.pi)
 
 
 @dataclass(frozen=True)
@@ -204,12 +214,12 @@ def precision_recall(is_match: npt.NDArray[np.bool_], scores: FloatArray, num_ob
 
 def average_precision(precision: FloatArray, config: DetectionConfig) -> float:
     """Area under a curve (101,) above ``min_recall`` and ``min_precision``, normed to [0, 1]."""
-    above = np.clip(precision[_first_recall(config) :] - config.min_precision, 0.0, None)
+    above = np.clip(precision[first_scored_recall(config) :] - config.min_precision, 0.0, None)
     return float(above.mean()) / (1.0 - config.min_precision)
 
 
-def _first_recall(config: DetectionConfig) -> int:
-    """Index of the first recall above ``min_recall``; the one at it is left out, as in the devkit."""
+def first_scored_recall(config: DetectionConfig) -> int:
+    """Index in ``RECALL_GRID`` of the first above ``min_recall``; the one at it is left out, as in the devkit."""
     return round(100 * config.min_recall) + 1
 
 
@@ -218,21 +228,21 @@ def _class_errors(matching: Matching, rows: slice, name: str, curve: PrecisionRe
     config = matching.config
     found = matching.match[config.tp_threshold, rows]
     hit = found != UNMATCHED
-    first, last = _first_recall(config), curve.last_reached
+    first, last = first_scored_recall(config), curve.last_reached
     if last < first:  # too little was found to say: the devkit's 1
         values = dict.fromkeys(TP_ERRORS, 1.0)
     else:
         errors = match_errors(
             matching.detections.values[rows][hit],
             matching.objects.values[found[hit]],
-            _YAW_PERIOD_RAD.get(name, 2 * np.pi),
+            yaw_period_rad(name),
         )
         scores = matching.detections.scores[rows][hit]
         values = {
             key: float(_over_recall(error, scores, curve)[first : last + 1].mean()) for key, error in errors.items()
         }
         values["AAE"] = 1.0
-    return {key: np.nan if key in _UNDEFINED_ERRORS.get(name, ()) else values[key] for key in TP_ERRORS}
+    return {key: np.nan if key in undefined_errors(name) else values[key] for key in TP_ERRORS}
 
 
 def match_errors(detected: FloatArray, truth: FloatArray, yaw_period_rad: float = 2 * np.pi) -> dict[str, FloatArray]:

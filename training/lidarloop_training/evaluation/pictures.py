@@ -20,11 +20,19 @@ SHOWN_SCORE = 0.3
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with its caption; ``token`` names its frame."""
+    """A frame from above.
+
+    Attributes:
+        token: names the frame.
+        caption: what to see.
+        png: the file.
+        camera_jpeg: the same from a camera; None where there is none.
+    """
 
     token: str
     caption: str
     png: bytes
+    camera_jpeg: bytes | None = None
 
 
 def draw_frame(

@@ -5,27 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lidarloop_training.evaluation import provenance
 from lidarloop_training.evaluation.alignment import Frame
-from lidarloop_training.evaluation.breakdown import Breakdown
+from lidarloop_training.evaluation.comparison import Comparison
+from lidarloop_training.evaluation.field_metrics import FieldTable
 from lidarloop_training.evaluation.latency import Latency
 from lidarloop_training.evaluation.nuscenes_metrics import DetectionMetrics
 from lidarloop_training.evaluation.pictures import Picture
 from lidarloop_training.evaluation.report import Report
+from lidarloop_training.evaluation.scoring import Resampling, Score
+from lidarloop_training.evaluation.tp_errors import error_samples
 
 NOT_SCORED = "no ground truth: nothing scored"
-
-
-@dataclass(frozen=True)
-class Score:
-    """The metrics with their breakdown."""
-
-    metrics: DetectionMetrics
-    breakdown: Breakdown
 
 
 def summarise(
@@ -36,10 +30,15 @@ def summarise(
     results: Path,
     ground_truth: Path,
     notes: Sequence[str],
+    *,
+    resampling: Resampling | None = None,
+    tables: Sequence[FieldTable] = (),
 ) -> dict[str, Any]:
     """The content of ``metrics.json``: plain JSON values, None for what is undefined or not known."""
     document: dict[str, Any] = {
         **_scores(score),
+        **(_intervals(score, resampling) if score and resampling else {}),
+        **{table.metric: [dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in tables},
         **_timing(latency),
         "model_sha256": meta.get("model_sha256") or (latency.model_sha256 if latency else None),
         "data": {
@@ -63,6 +62,11 @@ def report(
     score: Score | None,
     latency: Latency | None,
     picture_groups: Mapping[str, Sequence[Picture]],
+    *,
+    resampling: Resampling | None = None,
+    comparison: Comparison | None = None,
+    tables: Sequence[FieldTable] = (),
+    misses: Sequence[Picture] = (),
 ) -> Report:
     """The report of a summarised run."""
     data, machine = document["data"], document["machine"]
@@ -87,7 +91,36 @@ def report(
         picture_groups=picture_groups,
         provenance=rows,
         notes=document["notes"],
+        confusion=score.confusion if score else None,
+        errors=error_samples(score.matching, score.breakdown.operating_score) if score else {},
+        intervals=score.intervals if score else {},
+        resampling=_resampling_text(resampling) if score and resampling else "",
+        comparison=comparison,
+        tables=tables,
+        misses=misses,
     )
+
+
+def comparison_document(comparison: Comparison, results: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of ``metrics.json`` about a second result; differences are second less first."""
+    document: dict[str, Any] = _finite(
+        {
+            "results": str(results),
+            "model_sha256": meta.get("model_sha256"),
+            "units": comparison.units,
+            "rows": {
+                row.name: {
+                    "first": row.first,
+                    "second": row.second,
+                    **(dataclasses.asdict(row.difference) if row.difference else {}),
+                    "verdict": row.verdict or None,
+                }
+                for row in comparison.rows
+            },
+            "found": {row.name: dataclasses.asdict(row) for row in comparison.found},
+        }
+    )
+    return document
 
 
 def _scores(score: Score | None) -> dict[str, Any]:
@@ -115,7 +148,23 @@ def _scores(score: Score | None) -> dict[str, Any]:
         "by_range": [dataclasses.asdict(row) for row in breakdown.by_range],
         "by_points": [dataclasses.asdict(row) for row in breakdown.by_points],
         "by_visibility": [dataclasses.asdict(row) for row in breakdown.by_visibility],
+        "confusion": {"classes": list(score.confusion.class_names), "counts": score.confusion.counts.tolist()},
     }
+
+
+def _intervals(score: Score, resampling: Resampling) -> dict[str, Any]:
+    return {
+        "intervals_95": {name: list(ends) for name, ends in score.intervals.items()},
+        "resampling": {
+            "units": resampling.units.name,
+            "num_resamples": resampling.num_resamples,
+            "seed": resampling.seed,
+        },
+    }
+
+
+def _resampling_text(resampling: Resampling) -> str:
+    return f"{resampling.num_resamples} draws of {resampling.units.name}"
 
 
 def _timing(latency: Latency | None) -> dict[str, Any]:

@@ -107,6 +107,21 @@ class Boxes3D:
         values[:, 7:9] = dst_SE3_src.rotate(velocity)[:, :2]
         return Boxes3D(values, self.scores, self.labels, self.class_names)
 
+    def righted(self, dst_SE3_src: SE3) -> Boxes3D:
+        """The same boxes in frame *dst*, in which they truly stand upright and move horizontally.
+
+        Undoes exactly what ``transformed`` loses on the way from there into a tilted frame, which keeps the x and y of
+        headings and velocities: this finds the horizontal vectors that have these there. At a tilt of 2.5° turning them
+        back with ``transformed`` would leave 0.1 % of the velocity.
+        """
+        src_R_dst_xy = dst_SE3_src.rotation.T[:2, :2]
+        values = self.values.astype(np.float64)
+        values[:, :3] = dst_SE3_src.transform(values[:, :3])
+        headings = np.linalg.solve(src_R_dst_xy, np.stack([np.cos(values[:, 6]), np.sin(values[:, 6])]))
+        values[:, 6] = np.arctan2(headings[1], headings[0])
+        values[:, 7:9] = np.linalg.solve(src_R_dst_xy, values[:, 7:9].T).T
+        return Boxes3D(values.astype(np.float32), self.scores, self.labels, self.class_names)
+
     def relabelled(self, class_names: tuple[str, ...]) -> Boxes3D:
         """The boxes whose class is in ``class_names``, with labels counted in it."""
         position = {name: i for i, name in enumerate(class_names)}

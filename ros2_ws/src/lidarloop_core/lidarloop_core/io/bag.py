@@ -199,7 +199,8 @@ def _bag_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # besides its own errors: struct, type and assertion errors on cut records
         raise BagError(
             f"{path} is truncated, corrupt or no ROS 2 bag ({error or type(error).__name__}); expected a whole MCAP or "
-            "sqlite3 bag: copy it again, or salvage an interrupted recording with `mcap recover`"
+            "sqlite3 bag: copy it again, or save what is whole of an interrupted recording with "
+            f"`lidarloop convert bag {path} OUT.mcap --salvage`"
         ) from None
 
 

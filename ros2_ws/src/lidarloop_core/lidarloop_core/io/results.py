@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
 
 _SENSORS = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
 
 
-def write_results(path: Path, results: Mapping[str, Boxes3D], meta: Mapping[str, Any]) -> None:
+def write_results(
+    path: Path,
+    results: Mapping[str, Boxes3D],
+    meta: Mapping[str, Any],
+    *,
+    track_ids: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Writes sample_token → boxes, atomically.
 
     Args:
@@ -26,6 +33,8 @@ def write_results(path: Path, results: Mapping[str, Boxes3D], meta: Mapping[str,
         results: boxes of each sample, all in frame ``meta["frame"]``.
         meta: ``frame`` ("world", or "lidar" where there is no ego-motion) and what else belongs with the results:
             model_sha256, provenance. The official devkit's ``use_*`` keys are filled in.
+        track_ids: sample_token → as many ids as boxes, equal for the same object over a drive; "" for none. They become
+            ``tracking_id``, nuScenes' own name in its tracking task.
 
     Raises:
         DatasetError: ``meta`` names no frame.
@@ -34,13 +43,20 @@ def write_results(path: Path, results: Mapping[str, Boxes3D], meta: Mapping[str,
         raise DatasetError(f"write_results received frame {meta.get('frame')!r}; expected 'world' or 'lidar'")
     document = {
         "meta": {**_SENSORS, **meta},
-        "results": {token: _box_dicts(token, boxes) for token, boxes in results.items()},
+        "results": {
+            token: _box_dicts(token, boxes, track_ids[token] if track_ids else [""] * len(boxes))
+            for token, boxes in results.items()
+        },
     }
     atomic.write_bytes(Path(path), json.dumps(document, separators=(",", ":")).encode())
 
 
-def read_results(path: Path, class_names: tuple[str, ...]) -> tuple[dict[str, Boxes3D], dict[str, Any]]:
+def read_results(path: Path, class_names: tuple[str, ...] | None = None) -> tuple[dict[str, Boxes3D], dict[str, Any]]:
     """Reads a results file, ours or any nuScenes submission.
+
+    Args:
+        path: the JSON file.
+        class_names: what labels count in; None for nuScenes' ten or, where others occur, the file's own by name.
 
     Returns:
         (sample_token → boxes with labels counted in ``class_names``, meta).
@@ -48,24 +64,56 @@ def read_results(path: Path, class_names: tuple[str, ...]) -> tuple[dict[str, Bo
     Raises:
         DatasetError: the file is missing, no results JSON, or has a class not in ``class_names``.
     """
+    document = _read(path)
     try:
-        document = json.loads(Path(path).read_bytes())
-        meta: dict[str, Any] = dict(document["meta"])
-        return {token: _boxes(boxes, class_names) for token, boxes in document["results"].items()}, meta
+        names = class_names or _class_names(document["results"])
+        return _boxes_by_token(document["results"], names), dict(document["meta"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _foreign(path, error) from None
+
+
+def read_track_ids(path: Path) -> dict[str, tuple[str, ...]]:
+    """sample_token → the ``tracking_id`` of each box, in the order of ``read_results``; "" for a box that has none.
+
+    Raises:
+        DatasetError: the file is missing or no results JSON.
+    """
+    document = _read(path)
+    try:
+        return {
+            token: tuple(str(row.get("tracking_id", "")) for row in rows) for token, rows in document["results"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _foreign(path, error) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(Path(path).read_bytes())
+        return document
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}); expected a results JSON") from None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, DatasetError):
-            raise DatasetError(f"{path}: {error}") from None
-        raise DatasetError(
-            f"{path} is no nuScenes results JSON ({type(error).__name__}: {error}); expected 'meta' and 'results' "
-            "with boxes, as `lidarloop replay` writes them"
-        ) from None
+    except ValueError as error:
+        raise _foreign(path, error) from None
 
 
-def _box_dicts(token: str, boxes: Boxes3D) -> list[dict[str, Any]]:
-    rows = []
-    for value, score, name in zip(boxes.values, boxes.scores, boxes.names, strict=True):
+def _foreign(path: Path, error: Exception) -> DatasetError:
+    if isinstance(error, DatasetError):
+        return DatasetError(f"{path}: {error}")
+    return DatasetError(
+        f"{path} is no nuScenes results JSON ({type(error).__name__}: {error}); expected 'meta' and 'results' "
+        "with boxes, as `lidarloop replay` writes them"
+    )
+
+
+def _class_names(results: dict[str, list[dict[str, Any]]]) -> tuple[str, ...]:
+    found = {str(row["detection_name"]) for rows in results.values() for row in rows}
+    return NUSCENES_CLASSES if found <= set(NUSCENES_CLASSES) else tuple(sorted(found))
+
+
+def _box_dicts(token: str, boxes: Boxes3D, track_ids: Sequence[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for value, score, name, track_id in zip(boxes.values, boxes.scores, boxes.names, track_ids, strict=True):
         x, y, z, length, width, height, _, vx, vy = (_shortest(v) for v in value)
         half_yaw_rad = float(value[6]) / 2
         rows.append(
@@ -78,26 +126,51 @@ def _box_dicts(token: str, boxes: Boxes3D) -> list[dict[str, Any]]:
                 "detection_name": name,
                 "detection_score": _shortest(score),
                 "attribute_name": "",
+                **({"tracking_id": track_id} if track_id else {}),
             }
         )
     return rows
 
 
-def _boxes(rows: list[dict[str, Any]], class_names: tuple[str, ...]) -> Boxes3D:
+def _boxes_by_token(results: Mapping[str, Any], class_names: tuple[str, ...]) -> dict[str, Boxes3D]:
+    """All boxes of the file at once: an object for each of a hundred thousand rotations would take minutes."""
+    counts = [len(rows) for rows in results.values()]
+    rows = [row for sample in results.values() for row in sample]
     position = {name: i for i, name in enumerate(class_names)}
-    if unknown := sorted({row["detection_name"] for row in rows} - position.keys()):
+    names = [row["detection_name"] for row in rows]
+    if unknown := sorted(set(names) - position.keys()):
         raise DatasetError(f"received class {', '.join(unknown)}; expected {', '.join(class_names)}")
-    values = np.empty((len(rows), 9), np.float32)
-    for value, row in zip(values, rows, strict=True):
-        pose = SE3.from_wxyz(row["rotation"], row["translation"])
-        width, length, height = row["size"]
-        value[:] = (*row["translation"], length, width, height, pose.yaw_rad, *row["velocity"])
-    return Boxes3D(
-        values,
-        np.array([row["detection_score"] for row in rows], np.float32),
-        np.array([position[row["detection_name"]] for row in rows], np.int64),
-        class_names,
-    )
+    translation, size = _column(rows, "translation", 3), _column(rows, "size", 3)
+    yaw_rad = _yaws(_column(rows, "rotation", 4))
+    # nuScenes gives width, length, height.
+    columns = [translation, size[:, [1, 0, 2]], yaw_rad, _column(rows, "velocity", 2)]
+    values = np.column_stack(columns).astype(np.float32)
+    scores = np.array([row["detection_score"] for row in rows], np.float32)
+    labels = np.array([position[name] for name in names], np.int64)
+    ends = np.cumsum(counts)
+    return {
+        token: Boxes3D(values[end - count : end], scores[end - count : end], labels[end - count : end], class_names)
+        for token, count, end in zip(results, counts, ends, strict=True)
+    }
+
+
+def _column(rows: list[dict[str, Any]], key: str, width: int) -> npt.NDArray[np.float64]:
+    """(N, width) of one entry of all boxes."""
+    if not rows:
+        return np.zeros((0, width))
+    column = np.array([row[key] for row in rows], np.float64).reshape(len(rows), -1)
+    if column.shape[1] != width:
+        raise ValueError(f"{key} holds {column.shape[1]} numbers, expected {width}")
+    return column
+
+
+def _yaws(quaternions_wxyz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N,) heading of the turned x axis in the xy plane; the (N, 4) quaternions need not be normalised."""
+    if not np.isfinite(quaternions_wxyz).all() or not quaternions_wxyz.any(axis=1).all():
+        raise ValueError("a rotation is zero or not finite")
+    w, x, y, z = quaternions_wxyz.T
+    yaw_rad: npt.NDArray[np.float64] = np.arctan2(2 * (w * z + x * y), w * w + x * x - y * y - z * z)
+    return yaw_rad
 
 
 def _shortest(value: np.float32) -> float:

@@ -1,0 +1,105 @@
+"""The numbers of the other benchmarks for a run: KITTI's and Waymo's, as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_training.data.kitti_object import KittiObjectSource
+from lidarloop_training.evaluation.alignment import Frame
+from lidarloop_training.evaluation.kitti_ground_truth import USUAL_SIZE_PX, has_picture, kitti_frame
+from lidarloop_training.evaluation.kitti_metrics import evaluate_kitti
+from lidarloop_training.evaluation.progress import progress
+from lidarloop_training.evaluation.scoring import Run
+from lidarloop_training.evaluation.waymo_metrics import (
+    LEVELS,
+    WaymoFrame,
+    as_waymo_types,
+    difficulty_levels,
+    evaluate_waymo,
+    mean_over_types,
+)
+
+
+@dataclass(frozen=True)
+class FieldTable:
+    """A table of another benchmark's numbers.
+
+    Attributes:
+        metric: which benchmark.
+        title, note: for the reader.
+        columns: names; the first is that of the rows.
+        rows: a name and numbers each; counts are whole numbers, NaN what is undefined.
+    """
+
+    metric: Literal["kitti", "waymo"]
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float, ...], ...]
+
+
+def kitti_table(run: Run) -> FieldTable:
+    """AP R40 at the three difficulties; the ground truth must be the object benchmark's own folders."""
+    source = run.source
+    if not isinstance(source, KittiObjectSource):
+        raise DatasetError(
+            "received --metric kitti with ground truth that is not the KITTI object benchmark's folders; only its "
+            "label files hold what the metric needs: height in the picture, occlusion and truncation"
+        )
+    frames = [
+        kitti_frame(source.root, frame, _detections_in_lidar(run, frame))
+        for frame in progress(run.frames, "KITTI's metric")
+    ]
+    rows = evaluate_kitti(frames)
+    unseen = sum(not has_picture(source.root, frame.token) for frame in run.frames)
+    width, height = USUAL_SIZE_PX
+    assumed = f" {unseen} frames have no picture: its size is taken as {width} × {height}." if unseen else ""
+    return FieldTable(
+        "kitti",
+        "KITTI, AP R40",
+        "Per cent, over 40 recalls; IoU above 0.7 for cars and 0.5 for pedestrians and cyclists. A class with few "
+        f"objects cannot reach 100.{assumed}",
+        ("class", "difficulty", "objects", "AP 3D", "AP BEV"),
+        tuple((row.class_name, row.difficulty, row.num_objects, row.ap_3d, row.ap_bev) for row in rows),
+    )
+
+
+def waymo_table(run: Run) -> FieldTable:
+    """AP and APH at both levels; difficulty as the source tells it, else by the number of points."""
+    annotated = getattr(run.source, "difficulty_levels", None)
+    rows = evaluate_waymo([_waymo_frame(run, frame, annotated) for frame in run.frames])
+    means = [(level, *mean_over_types(rows, level)) for level in LEVELS]
+    return FieldTable(
+        "waymo",
+        "Waymo, AP and APH",
+        "IoU of at least 0.7 for vehicles and 0.5 for pedestrians and cyclists. Level 2 adds the objects with at most "
+        "5 points and those labelled hard; APH weighs each match by how right its heading is.",
+        ("type", "level", "objects", "AP", "APH"),
+        (
+            *((row.type_name, f"L{row.level}", row.num_objects, row.ap, row.aph) for row in rows),
+            *(("mean", f"L{level}", "", ap, aph) for level, ap, aph in means),
+        ),
+    )
+
+
+def _waymo_frame(run: Run, frame: Frame, annotated: Callable[[int], npt.NDArray[np.int64]] | None) -> WaymoFrame:
+    truth = frame.ground_truth()
+    objects, rows = as_waymo_types(truth.boxes)
+    levels = difficulty_levels(truth.num_lidar_pts) if annotated is None else annotated(frame.index)
+    boxes = run.detections.get(frame.token)
+    detections = Boxes3D.empty(truth.boxes.class_names) if boxes is None else frame.to_level(boxes, run.results_frame)
+    return WaymoFrame(objects, levels[rows], as_waymo_types(detections)[0])
+
+
+def _detections_in_lidar(run: Run, frame: Frame) -> Boxes3D:
+    boxes = run.detections.get(frame.token)
+    if boxes is None:
+        return Boxes3D.empty(("car",))
+    return frame.to_level(boxes, run.results_frame).transformed(frame.level_SE3_lidar.inverse())
