@@ -34,12 +34,13 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export AMENT_PREFIX_PATH := $(VIRTUAL_ENV)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
 export ROS_LOG_DIR ?= $(abspath $(OUT))/ros_log
 
-.PHONY: help setup demo demo-real test lint bench clean
+.PHONY: help setup demo demo-real test lint bench check-data clean
 
 help:
 	@echo "make demo       a drive, a bag, the node, boxes, a report: $(OUT)/demo/report.html"
 	@echo "make test       all tests"
 	@echo "make demo-real  the same node on a real KITTI drive (\$$LIDARLOOP_REAL_DATA or ../shared/data)"
+	@echo "make check-data what readers, metrics and viewer promise, measured: $(OUT)/checks/data.json"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      decode, grouping and inference, measured here"
 	@echo "make setup      the environment in $(VENV) that all of them use"
@@ -59,7 +60,7 @@ $(VENV)/.demo-ready: $(VENV)/bin/python $(MANIFESTS)
 $(VENV)/.ready: $(VENV)/.demo-ready
 	@echo "== setting up training, export and the tests (once)"
 	$(PIP) torch
-	$(PIP) --no-build-isolation -e ".[train,export,rtx,dev]"
+	$(PIP) --no-build-isolation -e ".[train,export,data,view,rtx,dev]"
 	touch $@
 
 setup: $(VENV)/.ready
@@ -88,6 +89,9 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	for what in decode grouping overlap; do $(BIN)/lidarloop bench $$what --json $(OUT)/bench/$$what.json; done
 	$(BIN)/lidarloop bench inference --model $(MODEL) --json $(OUT)/bench/inference.json
+
+check-data: $(VENV)/.ready
+	$(BIN)/python benchmarks/check_data.py --data $(REAL_DATA) --out $(OUT)/checks
 
 clean:
 	rm -rf $(OUT) build install log

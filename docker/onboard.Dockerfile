@@ -12,7 +12,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
 WORKDIR /opt/lidarloop
 COPY constraints.txt ./
 # What has no rosdep key. numpy and scipy stay apt's.
-RUN python3 -m pip install --break-system-packages --no-cache-dir -c constraints.txt numba onnxruntime rosbags tyro rich
+RUN python3 -m pip install --break-system-packages --no-cache-dir -c constraints.txt numba onnxruntime rosbags mcap tyro rich
 
 COPY ros2_ws ros2_ws
 COPY launch launch

@@ -23,6 +23,7 @@ setup(
         "numba>=0.60",
         "onnxruntime>=1.17",
         "rosbags>=0.11",
+        "mcap>=1.2",
         "tyro>=0.9",
         "rich>=13",
     ],
