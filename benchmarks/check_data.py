@@ -131,7 +131,9 @@ def nuscenes_boxes(context: Context) -> Iterator[Row]:
 def kitti_boxes(context: Context) -> Iterator[Row]:
     """KITTI's boxes, turned from the camera's frame to the Velodyne's, hold points."""
     folders = ("kitti_object_labelled", "kitti_object_with_images")
-    counts = np.concatenate([_points_in_objects(KittiObjectSource(context.data / folder)) for folder in folders])
+    counts = np.concatenate(
+        [_points_in_objects(KittiObjectSource(context.data / folder, own_classes=True)) for folder in folders]
+    )
     yield at_least(f"KITTI: share of {len(counts)} boxes with points", float((counts > 0).mean()), 0.96)
 
 
@@ -157,7 +159,7 @@ def overlays(context: Context) -> Iterator[Row]:
     view("nuscenes-sweep", str(context.data / "nuscenes_keyframe"), png=folder / "nuscenes")
     view("kitti-object", str(context.data / "kitti_object_with_images"), png=folder / "kitti")
     yield all_of("overlays of nuScenes and KITTI written as PNG", len(list(folder.glob("*/*.png"))), 4)
-    overlaps = _overlaps_with_labels(KittiObjectSource(context.data / "kitti_object_with_images"))
+    overlaps = _overlaps_with_labels(KittiObjectSource(context.data / "kitti_object_with_images", own_classes=True))
     yield at_least("KITTI: median overlap of projected boxes and labelled rectangles", float(np.median(overlaps)), 0.75)
 
 

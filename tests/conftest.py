@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,36 @@ def real_data() -> Path:
     if not (folder / "nuscenes_keyframe").is_dir():
         pytest.skip(f"no real samples at {folder}; set LIDARLOOP_REAL_DATA to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def open_page() -> Callable[[Path, Path], tuple[str, list[str]]]:
+    """Opens a page in a real browser: (page, empty folder) → (the DOM after loading, lines written to the console)."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
+
+    def open_page(page: Path, profile: Path) -> tuple[str, list[str]]:
+        command = [
+            browser,
+            "--headless",
+            "--no-sandbox",  # containers lack the kernel features for it
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--no-first-run",
+            f"--user-data-dir={profile}",
+            "--enable-logging=stderr",
+            "--v=0",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            page.resolve().as_uri(),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+    return open_page
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -130,6 +130,16 @@ def test_convert_leaves_nothing_behind_when_its_source_is_bad(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_convert_says_that_its_folder_is_a_file(tmp_path: Path):
+    pytest.importorskip("embreex", reason="no ray caster here: pip install lidarloop[toytown]")
+    in_the_way = written(tmp_path / "folder", b"")
+    done = lidarloop("convert", "toytown", "7", in_the_way / "x.mcap", "--duration-s", "0.2", "--no-cameras")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("lidarloop convert: ")  # after the progress bar
+    assert str(in_the_way) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_evaluate_refuses_results_that_are_none(tmp_path: Path):
     bag = bag_of_clouds(tmp_path / "drive.mcap", ("x", "y", "z", "intensity"))
     done = lidarloop("evaluate", written(tmp_path / "detections.json", b"{}"), bag, "--out", tmp_path / "out")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,40 +21,7 @@ from lidarloop_training.evaluation.report import Report, render
 
 pytestmark = pytest.mark.browser
 
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
-        if path := shutil.which(name):
-            return path
-    pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
-
-
-def open_page(chromium: str, page: Path, profile: Path) -> tuple[str, list[str]]:
-    """(the DOM after loading, lines that the page wrote to the console)."""
-    done = subprocess.run(
-        [
-            chromium,
-            "--headless",
-            "--no-sandbox",  # containers lack the kernel features for it
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--disable-background-networking",
-            "--no-first-run",
-            f"--user-data-dir={profile}",
-            "--enable-logging=stderr",
-            "--v=0",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            page.resolve().as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+OpenPage = Callable[[Path, Path], tuple[str, list[str]]]
 
 
 def made_up_report() -> Report:
@@ -102,16 +68,16 @@ def made_up_report() -> Report:
     )
 
 
-def test_every_plot_is_seen_and_the_console_is_silent(chromium: str, tmp_path: Path) -> None:
+def test_every_plot_is_seen_and_the_console_is_silent(open_page: OpenPage, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text(render(made_up_report()))
-    dom, console = open_page(chromium, page, tmp_path / "profile")
+    dom, console = open_page(page, tmp_path / "profile")
     # Ten precision–recall charts, the latency histogram and two pictures.
     assert re.search(r'<body[^>]* data-plots="([^"]*)"', dom).group(1) == "13/13"
     assert console == []
 
 
-def test_pointing_at_a_curve_tells_its_values(chromium: str, tmp_path: Path) -> None:
+def test_pointing_at_a_curve_tells_its_values(open_page: OpenPage, tmp_path: Path) -> None:
     report = made_up_report()
     car = report.metrics.classes[0]
     point = """<script>addEventListener("load", () => {
@@ -120,18 +86,18 @@ def test_pointing_at_a_curve_tells_its_values(chromium: str, tmp_path: Path) -> 
     });</script></body>"""
     page = tmp_path / "report.html"
     page.write_text(render(report).replace("</body>", point))
-    dom, console = open_page(chromium, page, tmp_path / "profile")
+    dom, console = open_page(page, tmp_path / "profile")
     tip = re.search(r'<div id="tip"[^>]*>([^<]*)</div>', dom).group(1).splitlines()
     assert tip[0] == "recall 0.00"  # left of the axis
     assert tip[3].split() == ["2", "m", "precision", f"{car.curves[2.0].precision[0]:.2f}"]
     assert console == []
 
 
-def test_a_broken_page_would_be_noticed(chromium: str, tmp_path: Path) -> None:
+def test_a_broken_page_would_be_noticed(open_page: OpenPage, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     html = render(made_up_report())
     html = html.replace("data:image/png;base64,", "data:image/png;base64,AAAA", 1)
     page.write_text(html.replace('"use strict";', '"use strict"; setTimeout(() => missing_function(), 0);'))
-    dom, console = open_page(chromium, page, tmp_path / "profile")
+    dom, console = open_page(page, tmp_path / "profile")
     assert re.search(r'<body[^>]* data-plots="([^"]*)"', dom).group(1) == "12/13"
     assert any("missing_function" in line for line in console)

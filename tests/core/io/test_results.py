@@ -87,6 +87,11 @@ def test_refusals(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DatasetError, match="no nuScenes results JSON"):
             read_results(path, NUSCENES_CLASSES)
+    boxes = random_boxes(2)
+    boxes.values[1, 2] = np.nan
+    write_results(path, {"a": boxes}, {"frame": "lidar"})
+    with pytest.raises(DatasetError, match=r"no nuScenes results JSON .*not finite"):
+        read_results(path, NUSCENES_CLASSES)
     write_results(path, {"a": random_boxes(7)}, {"frame": "lidar"})
     with pytest.raises(DatasetError, match=r"r.json: received class .*; expected car"):
         read_results(path, ("car",))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from lidarloop_core.errors import BagError
+from lidarloop_core.errors import BagError, DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
@@ -92,6 +92,17 @@ def test_nothing_half_written_stays(street, tmp_path):
 
     with pytest.raises(OSError, match="disk gone"):
         write_bag(Broken(), tmp_path / "street.mcap")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_of_another_scene_or_out_of_order_are_refused(street, make_street, tmp_path):
+    elsewhere = [dataclasses.replace(make_street()[i], scene="elsewhere") for i in range(2)]
+    for frames, message in (
+        ([street[0], street[1], *elsewhere], rf"scene elsewhere after those of {street[0].scene}.*a bag of each"),
+        ([street[0], street[2], street[1]], rf"at {street[1].stamp_ns} ns after one at {street[2].stamp_ns} ns.*sort"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            write_bag(frames, tmp_path / "street.mcap")
     assert list(tmp_path.iterdir()) == []
 
 

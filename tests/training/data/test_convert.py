@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -36,6 +37,19 @@ def test_tables_to_bag_and_back(street, tmp_path, capsys):
         np.testing.assert_allclose(got.values, want.values, atol=1e-4)
 
 
+def test_one_scene_of_several(street, make_street, tmp_path, capsys):
+    street_again = [dataclasses.replace(make_street()[i], scene="again") for i in range(len(street))]
+    write_nuscenes([street, street_again], tmp_path / "tables", keyframe_every=5, cameras=False)
+    assert NuScenesSource(tmp_path / "tables").scenes == (street[0].scene, "again")
+    assert _convert("nuscenes", tmp_path / "tables", tmp_path / "drive.mcap") == 1
+    assert f"holds 2 drives; expected one of them, such as --scene {street[0].scene}" in capsys.readouterr().err
+    assert not (tmp_path / "drive.mcap").exists()
+    assert _convert("nuscenes", tmp_path / "tables", tmp_path / "drive.mcap", "--scene", "nowhere") == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert _convert("nuscenes", tmp_path / "tables", tmp_path / "drive.mcap", "--scene", "again") == 0
+    assert len(BagSource(tmp_path / "drive.mcap")) == 11
+
+
 def test_toytown_with_masks(tmp_path, capfd):
     pytest.importorskip("embreex", reason="the toy town's ray caster is not installed")
     from pycocotools.coco import COCO
@@ -67,6 +81,17 @@ def test_toytown_with_masks(tmp_path, capfd):
         (("kitti-raw", ".", "tables"), "ego-motion"),
         (("bag", "nowhere.mcap", "out.mcap", "--masks"), "--masks"),
         (("toytown", "7", "out.mcap", "--num-workers", "-1"), "--num-workers"),
+        (("bag", "some.mcap", "out.mcap", "--num-workers", "2"), "--num-workers with bag; expected toytown"),
+        (("av2", ".", "out.mcap", "--scene", "a"), "--scene with av2; expected nuscenes or nuscenes-lidarseg"),
+        (("av2", ".", "out.mcap", "--duration-s", "2"), "--duration-s with av2; expected toytown"),
+        (("toytown", "7", "out.mcap", "--keyframe-every", "1"), "--keyframe-every with out.mcap"),
+        (("toytown", "7", "out.mcap", "--masks", "--no-cameras"), "--masks with --no-cameras"),
+        (("bag", "some.mcap", "out.mcap", "--min-score", "0.5"), "--min-score with bag; expected results"),
+        (("cvat", "export.zip", "out.json", "--of", "bag", "some.mcap"), "--of with cvat; expected results"),
+        (("results", "some.json", "cvat", "--no-cameras"), "--no-cameras with results"),
+        (("kitti-raw", ".", "out.mcap", "--salvage"), "--salvage with kitti-raw"),
+        (("av2", ".", "out.mcap", "--points-topics", "/a"), "--points-topics with av2"),
+        (("bag", ".", "out.mcap", "--salvage"), "is no file"),
     ],
 )
 def test_mistakes_are_one_line(arguments, expected, tmp_path, monkeypatch, capsys):

@@ -150,4 +150,4 @@ def test_only_for_drives_that_may_lack_poses(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     arguments = ["kitti-object", str(tmp_path / "in"), str(tmp_path / "out.mcap"), "--ego-motion", "kiss-icp"]
     assert main(["convert", *arguments]) == 1
-    assert "--ego-motion kiss-icp with kitti-object" in capsys.readouterr().err
+    assert "--ego-motion with kitti-object; expected kitti-raw or bag" in capsys.readouterr().err

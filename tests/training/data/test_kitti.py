@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.camera import in_image, project
 from lidarloop_training.data.bag import BagSource
 from lidarloop_training.data.bag_writer import write_bag
-from lidarloop_training.data.kitti_object import KITTI_CLASSES, KittiObjectSource
+from lidarloop_training.data.classes_kitti import KITTI_CLASSES
+from lidarloop_training.data.kitti_object import KittiObjectSource
 from lidarloop_training.data.kitti_raw import KittiRawSource
 
 # Velodyne x forward, y left, z up → camera x right, y down, z forward, 0.1 m below and 0.2 m ahead of it.
@@ -36,7 +38,7 @@ def object_root(tmp_path: Path) -> Path:
 
 
 def test_object_labels_by_hand(object_root):
-    (sample,) = [KittiObjectSource(object_root)[0]]
+    (sample,) = [KittiObjectSource(object_root, own_classes=True)[0]]
     boxes = sample.annotations.boxes
     assert boxes.names == ["Car", "Tram"]
     assert boxes.class_names == KITTI_CLASSES
@@ -49,10 +51,23 @@ def test_object_labels_by_hand(object_root):
     assert sample.keyframe.world_SE3_ego is None
 
 
+def test_object_classes_are_mapped(object_root):
+    own = KittiObjectSource(object_root, own_classes=True)[0].annotations
+    annotations = KittiObjectSource(object_root)[0].annotations
+    assert annotations.boxes.class_names == NUSCENES_CLASSES
+    assert annotations.boxes.names == ["car"]  # nuScenes has no trams
+    np.testing.assert_array_equal(annotations.boxes.values, own.boxes.values[:1])
+    assert annotations.instance_ids == own.instance_ids[:1]
+    assert annotations.num_lidar_pts.tolist() == [1]
+    (object_root / "label_2" / "000007.txt").write_text("")
+    assert len(KittiObjectSource(object_root)[0].annotations.boxes) == 0
+
+
 def test_object_errors_name_the_file(object_root):
-    (object_root / "label_2" / "000007.txt").write_text("Cat 0 0\n")
-    with pytest.raises(DatasetError, match=r"000007\.txt, line 1.*Cat"):
-        KittiObjectSource(object_root)[0]
+    for line in ("Cat 0 0", "Car 0 0", "Car 0.00 0 0 0 0 1 1 1.5 1.8 4.0 3.0 1.65 far -1.57"):
+        (object_root / "label_2" / "000007.txt").write_text(f"{line}\n")
+        with pytest.raises(DatasetError, match=rf"000007\.txt, line 1.*{line[:5]}"):
+            KittiObjectSource(object_root)[0]
     (object_root / "calib" / "000007.txt").write_text("P2: 1 2 3\n")
     with pytest.raises(DatasetError, match=r"calib.*000007\.txt.*P2"):
         KittiObjectSource(object_root)[0]
@@ -100,7 +115,7 @@ def test_raw_errors_say_what_is_missing(tmp_path):
 @pytest.mark.real
 def test_real_labels_lie_on_their_points(real_data):
     folders = ("kitti_object_labelled", "kitti_object_with_images")
-    sources = [KittiObjectSource(real_data / folder) for folder in folders]
+    sources = [KittiObjectSource(real_data / folder, own_classes=True) for folder in folders]
     assert [len(source) for source in sources] == [16, 3]
     counts = np.concatenate([s[i].annotations.num_lidar_pts for s in sources for i in range(len(s))])
     assert len(counts) > 80
@@ -110,7 +125,7 @@ def test_real_labels_lie_on_their_points(real_data):
 @pytest.mark.real
 def test_real_points_lie_on_the_picture(real_data):
     """Labelled boxes' points project into the labels' own 2D boxes: calibration, frames and yaw agree."""
-    source = KittiObjectSource(real_data / "kitti_object_with_images")
+    source = KittiObjectSource(real_data / "kitti_object_with_images", own_classes=True)
     for index, name in enumerate(("000000", "000001", "000002")):
         sample = source[index]
         (image,) = sample.cameras

@@ -98,22 +98,6 @@ def test_damage_in_the_middle_is_counted_by_the_end_of_the_file(street, tmp_path
     assert f"{NUM_FRAMES - num_lost} of {NUM_FRAMES} frames: {num_lost} lost" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("kitti-raw", ".", "out.mcap", "--salvage"), "--salvage with kitti-raw"),
-        (("av2", ".", "out.mcap", "--points-topics", "/a"), "--points-topics with av2"),
-        (("bag", ".", "out.mcap", "--salvage"), "is no file"),
-    ],
-)
-def test_mistakes_are_one_line(arguments, expected, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert _convert(*arguments) == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert expected in line
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_topics_can_be_named(whole, tmp_path, capsys):
     assert _convert("bag", whole, tmp_path / "a.mcap", "--points-topics", "/lidar/points", "/lidar/rear") == 1
     assert "/lidar/rear" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_training.data.bag import BagSource
 from lidarloop_training.data.bag_writer import write_bag
-from lidarloop_training.data.classes_kitti import KITTI_TO_NUSCENES, KITTI_TO_WAYMO
+from lidarloop_training.data.classes_kitti import KITTI_CLASSES, KITTI_TO_NUSCENES, KITTI_TO_WAYMO
 from lidarloop_training.data.classes_semantic_kitti import (
     LABEL_NAMES,
     RAW_TO_LABEL,
@@ -23,7 +23,6 @@ from lidarloop_training.data.classes_semantic_kitti import (
     SEMANTIC_KITTI_TO_WAYMO,
 )
 from lidarloop_training.data.classes_waymo import WAYMO_CLASSES
-from lidarloop_training.data.kitti_object import KITTI_CLASSES
 from lidarloop_training.data.semantic_kitti import SemanticKittiSource
 
 # Velodyne x forward, y left, z up → camera x right, y down, z forward, 0.08 m below and 0.27 m ahead of it.

@@ -189,6 +189,7 @@ def test_options_that_exclude_one_another(run, make_drive, detect):
         (("--metric", "kitti"), "not the KITTI object benchmark"),
         (("--metric", "waymo", "--class-agnostic"), "scores by class"),
         (("--resamples", "-1"), "expected 0 for none"),
+        (("--pictures", "-1"), "expected 0 for none"),
     ):
         code, metrics, printed = run(source, detect(source, "world"), *options)
         assert (code, metrics) == (1, None)
@@ -240,6 +241,26 @@ def test_the_results_of_another_drive_are_refused(run, make_drive, detect):
     assert "none of the 12 frames of the results is among the 12" in printed
 
 
+def test_a_second_result_of_another_drive_is_refused_by_its_name(run, make_drive, detect, tmp_path):
+    source = make_drive(2)
+    others = {f"other-{token}": boxes for token, boxes in detect(source, "world").items()}
+    write_results(tmp_path / "second.json", others, {"frame": "world"})
+    code, metrics, printed = run(source, detect(source, "world"), "--compare", str(tmp_path / "second.json"))
+    assert (code, metrics) == (1, None)
+    assert "second.json: none of the 2 frames" in printed
+    assert len(printed.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_without_annotations_a_second_result_is_not_compared(run, make_drive, detect, tmp_path):
+    results = detect(make_drive(2), "world")
+    write_results(tmp_path / "second.json", results, {"frame": "world"})
+    code, metrics, _ = run(make_drive(2, labelled=False), results, "--compare", str(tmp_path / "second.json"))
+    assert code == 0
+    assert "comparison" not in metrics
+    assert "was not compared" in metrics["notes"][1]
+
+
 def test_the_latency_of_another_model_is_refused(run, make_drive, detect, latency_file):
     source = make_drive(2)
     options = ("--latency", latency_file(model_sha256="f" * 64))
@@ -260,8 +281,16 @@ def test_what_is_no_latency_record_is_refused(run, make_drive, detect, tmp_path,
 def test_missing_files_are_one_line(tmp_path, capsys):
     code = cli.main(["evaluate", str(tmp_path / "no.json"), str(tmp_path), "--out", str(tmp_path / "out")])
     assert code == 1
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no.json do not exist; expected" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_place_of_the_folder_to_write_to(tmp_path, make_drive, detect, capsys):
+    write_results(tmp_path / "d.json", detect(make_drive(1), "world"), {"frame": "world"})
+    (tmp_path / "out").write_text("mine")
+    assert cli.main(["evaluate", str(tmp_path / "d.json"), "no.mcap", "--out", str(tmp_path / "out")]) == 1
+    assert "which is a file; expected a folder" in capsys.readouterr().err
 
 
 def test_ground_truth_that_is_neither_bag_nor_tables(tmp_path, make_drive, detect, capsys):

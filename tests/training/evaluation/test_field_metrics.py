@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +16,14 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.data.kitti_calibration import read_object_calibration
 from lidarloop_training.data.kitti_object import KittiObjectSource
+from lidarloop_training.data.waymo import WaymoSource
 from lidarloop_training.evaluation.alignment import Frame, read_frames
-from lidarloop_training.evaluation.field_metrics import kitti_table, waymo_table
+from lidarloop_training.evaluation.field_metrics import check_metric, kitti_table, waymo_table
 from lidarloop_training.evaluation.kitti_ground_truth import kitti_frame
 from lidarloop_training.evaluation.scoring import Run
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))
+import waymo_fixture as written
 
 NUSCENES_NAME = {"car": "car", "pedestrian": "pedestrian", "cyclist": "bicycle"}
 UPRIGHT_SE3_CAMERA = SE3(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
@@ -112,10 +118,11 @@ def test_an_assumed_size_of_the_picture_is_told(tmp_path):
     assert "1 frames have no picture" in kitti_table(run_of(source, {})).note
 
 
-def test_kitti_refuses_other_ground_truth(make_drive, detect):
-    source = make_drive(2)
-    with pytest.raises(DatasetError, match="not the KITTI object benchmark"):
-        kitti_table(Run(source, read_frames(source), detect(source, "world"), "world"))
+def test_kitti_refuses_other_ground_truth(make_drive, tmp_path):
+    with pytest.raises(DatasetError, match=r"not the KITTI object benchmark.*label_2"):
+        check_metric("kitti", make_drive(2))
+    check_metric("waymo", make_drive(2))
+    check_metric("kitti", write_kitti(tmp_path, {"000000": [label(0, 15)]}))
 
 
 @pytest.mark.parametrize(("content", "message"), [("Cat 0 0\n", "Cat"), ("Car 0 zero\n", "Car 0 zero")])
@@ -169,19 +176,15 @@ def test_waymo_perfect_detections(make_drive, detect):
     assert empty.rows[0][3] == 0
 
 
-def test_waymo_uses_the_levels_that_the_source_knows(make_drive, detect):
-    source = make_drive(3)
-    results = detect(source, "world")
-
-    class Annotated:
-        def __len__(self):
-            return len(source)
-
-        def __getitem__(self, index):
-            return source[index]
-
-        def difficulty_levels(self, index):
-            return np.full(len(source[index].annotations.boxes), 2)
-
-    table = waymo_table(Run(Annotated(), read_frames(source), results, "world"))
-    assert [row[2] > 0 for row in table.rows[:2]] == [False, True]
+def test_waymo_takes_the_levels_from_the_labellers(tmp_path):
+    """Of four objects the walker is labelled hard, the far car has 4 points and the rider none."""
+    root = tmp_path / "training"
+    written.write_segment(root, written.Options(num_frames=1, second_returns=False))
+    source = WaymoSource(root, cameras=False)
+    boxes = source[0].annotations.boxes
+    table = waymo_table(run_of(source, {source[0].token: boxes}))
+    counts, aps = ({(row[0], row[1]): row[i] for row in table.rows} for i in (2, 3))
+    assert [counts["vehicle", level] for level in ("L1", "L2")] == [1, 2]
+    assert [counts["pedestrian", level] for level in ("L1", "L2")] == [0, 1]
+    assert counts["cyclist", "L2"] == 0
+    assert aps["mean", "L2"] == pytest.approx(1)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -16,35 +14,7 @@ from lidarloop_training.evaluation import evaluate as module
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
-        if path := shutil.which(name):
-            return path
-    pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
-
-
-def open_page(chromium, page, profile):
-    """(the DOM after loading, lines that the page wrote to the console)."""
-    options = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking"
-    done = subprocess.run(
-        [
-            chromium,
-            *options.split(),
-            *["--no-first-run", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=5000", "--dump-dom"],
-            f"--user-data-dir={profile}",
-            page.resolve().as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-def test_everything_is_seen_and_the_console_is_silent(chromium, make_drive, detect, tmp_path, monkeypatch):
+def test_everything_is_seen_and_the_console_is_silent(open_page, make_drive, detect, tmp_path, monkeypatch):
     source = make_drive(24, cameras=True)
     monkeypatch.setattr(module, "open_ground_truth", lambda path, kind=None, *, cameras=False: source)
     write_results(tmp_path / "a.json", detect(source, "world", noise_m=0.7), {"frame": "world"})
@@ -57,7 +27,7 @@ def test_everything_is_seen_and_the_console_is_silent(chromium, make_drive, dete
     num_camera_pictures = html.count("data:image/jpeg;base64,")
     assert num_camera_pictures > 0
     assert len(html) < 5_000_000
-    dom, console = open_page(chromium, page, tmp_path / "profile")
+    dom, console = open_page(page, tmp_path / "profile")
     # Three classes: their curves, both results' curves; four errors; six frames and six misses from above.
     num_plots = 3 + 3 + 4 + 6 + 6 + num_camera_pictures
     assert re.search(r'<body[^>]* data-plots="([^"]*)"', dom).group(1) == f"{num_plots}/{num_plots}"

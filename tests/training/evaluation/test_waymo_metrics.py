@@ -12,8 +12,8 @@ from shapely.geometry import box as rectangle
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_training.data.classes_waymo import WAYMO_CLASSES
 from lidarloop_training.evaluation.waymo_metrics import (
-    WAYMO_TYPES,
     WaymoFrame,
     area_under_curve,
     as_waymo_types,
@@ -24,7 +24,7 @@ from lidarloop_training.evaluation.waymo_metrics import (
 
 
 def boxes(rows, labels, scores=None):
-    return Boxes3D(np.reshape(rows, (-1, 9)), np.ones(len(labels)) if scores is None else scores, labels, WAYMO_TYPES)
+    return Boxes3D(np.reshape(rows, (-1, 9)), np.ones(len(labels)) if scores is None else scores, labels, WAYMO_CLASSES)
 
 
 def random_frame(rng: np.random.Generator) -> WaymoFrame:
@@ -141,7 +141,7 @@ def test_agrees_with_the_oracle():
             if row.num_objects == 0:
                 assert math.isnan(row.ap)
                 continue
-            ap, aph, recall = zip(*oracle_curve(frames, WAYMO_TYPES.index(row.type_name), row.level), strict=True)
+            ap, aph, recall = zip(*oracle_curve(frames, WAYMO_CLASSES.index(row.type_name), row.level), strict=True)
             assert row.ap == pytest.approx(oracle_area(ap, recall), abs=1e-6)
             assert row.aph == pytest.approx(oracle_area(aph, recall), abs=1e-6)
             compared += 0 < row.aph < row.ap < 1

@@ -116,3 +116,7 @@ def test_without_a_screen_the_error_says_what_to_do(monkeypatch, town):
 def test_wrong_numbers(town):
     with pytest.raises(ConfigError, match="--every 0"):
         view("bag", str(town), every=0)
+    with pytest.raises(ConfigError, match="--range-m 0"):
+        view("bag", str(town), range_m=0.0)
+    with pytest.raises(ConfigError, match="which is a file; expected a folder"):
+        view("bag", str(town), png=town)

@@ -40,10 +40,12 @@ def camera_name(image_topic: str) -> str:
 
 
 def camera_frame(camera: str) -> str:
+    """The camera's optical frame: x right, y down, z forward."""
     return f"{camera.lower()}_optical"
 
 
 def lane_map_json(lane_map: LaneMap) -> dict[str, Any]:
+    """What ``LANE_MAP`` carries: lines and polygons in metres, in ``WORLD_FRAME``."""
     lanes = [
         {"id": lane_id, "centerline": line.tolist()}
         for lane_id, line in zip(lane_map.lane_ids, lane_map.centerlines, strict=True)
@@ -56,6 +58,11 @@ def lane_map_json(lane_map: LaneMap) -> dict[str, Any]:
 
 
 def lane_map_from_json(raw: dict[str, Any]) -> LaneMap:
+    """The inverse of ``lane_map_json``.
+
+    Raises:
+        BagError: an entry is missing or malformed.
+    """
     try:
         return LaneMap(
             tuple(np.array(lane["centerline"], dtype=np.float64).reshape(-1, 3) for lane in raw["lanes"]),

@@ -41,7 +41,8 @@ def write_bag(
     taken from it. A picture that the source has as JPEG or PNG is copied, any other becomes a JPEG.
 
     Args:
-        source: samples in order of time. A sample's older sweeps are written too, unless they were already.
+        source: samples of one scene in order of time. A sample's older sweeps are written too, unless they were
+            already.
         path: ``….mcap``; it appears when it is complete. Equal sources give equal bytes.
         cameras: whether pictures are written.
         num_workers: processes that render frames; 0 renders in this one. The bytes do not depend on it.
@@ -52,7 +53,7 @@ def write_bag(
         ``path``.
 
     Raises:
-        DatasetError: the source has no frame.
+        DatasetError: the source has no frame, frames of several scenes, or a frame earlier than the one before it.
     """
     if len(source) == 0:
         raise DatasetError("received a source without a frame; expected at least one")
@@ -95,8 +96,20 @@ class _Frame:
 
 
 def _frames(samples: Iterable[Sample]) -> Iterator[_Frame]:
-    last_ns = -1
+    """Every sweep once, in order of time. What comes too early would be taken for a sweep that is written already."""
+    last_ns, scene = -1, None
     for sample in samples:
+        if scene is not None and sample.scene != scene:
+            raise DatasetError(
+                f"{sample.token}: received a frame of scene {sample.scene} after those of {scene}; expected one scene, "
+                "for frames of another are of another time and place: write a bag of each"
+            )
+        if sample.stamp_ns < last_ns:
+            raise DatasetError(
+                f"{sample.token}: received a frame at {sample.stamp_ns} ns after one at {last_ns} ns; expected frames "
+                "in order of time: sort them by their stamps"
+            )
+        scene = sample.scene
         for sweep in reversed(sample.sweeps):
             if sweep.stamp_ns > last_ns:
                 last_ns = sweep.stamp_ns

@@ -7,6 +7,9 @@ ridden bicycle with its rider, as nuScenes draws it; parked bicycles are not lab
 
 from __future__ import annotations
 
+KITTI_CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
+"""All labels with a box; ``DontCare`` marks regions of the picture and has none."""
+
 KITTI_TO_NUSCENES = {
     "Car": "car",
     "Van": "car",

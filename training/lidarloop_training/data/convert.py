@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,13 @@ import tyro
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import ConfigError, DatasetError
+from lidarloop_training.data.convert_options import check_options
 
 if TYPE_CHECKING:
     from lidarloop_core.io.salvage import Salvage
     from lidarloop_core.sample import Sample, SampleSource
     from lidarloop_training.data.masks_writer import CocoMasks
+    from lidarloop_training.data.nuscenes import NuScenesSource
 
 SourceName = Literal[
     "toytown",
@@ -34,11 +37,8 @@ SourceName = Literal[
     "bag",
 ]
 
-# Sources of drives that may lack poses; the frames of the others have theirs, or do not follow one another.
-_WITHOUT_POSES = ("kitti-raw", "bag")
-
-# Sources of samples with several sweeps: a bag of them holds more frames than there are samples.
-_WITH_SWEEPS = ("nuscenes", "nuscenes-lidarseg")
+# Sources of keyframes with their sweeps, all scenes in one folder.
+_NUSCENES = ("nuscenes", "nuscenes-lidarseg")
 
 # For scripts: the destination is written, but something of the source is not in it.
 EXIT_WITH_LOSS = 3
@@ -59,6 +59,7 @@ def convert(
     keyframe_every: int = 5,
     sweeps_per_keyframe: int | None = None,
     num_workers: int | None = None,
+    scene: str | None = None,
     ego_motion: Literal["kiss-icp"] | None = None,
     points_topics: tuple[str, ...] = (),
     odometry_topic: str | None = None,
@@ -74,8 +75,8 @@ def convert(
     Args:
         source: What to read.
         path: The drive's file or folder; for toytown the seed.
-        dst: A name ending in .mcap makes a bag; any other makes a folder of nuScenes tables, which need ego-motion
-            and annotations (toytown, nuscenes, av2, and bags made from these).
+        dst: A name ending in .mcap makes a bag; any other makes a folder of nuScenes tables, for which the drive must
+            have ego-motion and annotations.
         duration_s: Length of a toytown drive.
         rate_hz: Clouds per second of a toytown drive.
         cameras: Whether pictures are converted.
@@ -83,6 +84,7 @@ def convert(
         keyframe_every: Tables only: every how many frames one is annotated.
         sweeps_per_keyframe: Tables only: frames kept before each keyframe; all by default.
         num_workers: Processes that render toytown frames; by default one per core. The result does not depend on it.
+        scene: nuScenes only: the name of the scene to convert, where the folder holds several.
         points_topics: Bags only: the clouds' topics; several LiDARs are merged into the first one's clouds. By default
             /lidar/points or the only one there is.
         odometry_topic: Bags only: by default /odom or the only one there is, else poses are taken from /tf.
@@ -92,6 +94,7 @@ def convert(
         min_score: For results only: boxes below it are not sent to CVAT.
         overwrite: Replace DST if lidarloop wrote it.
     """
+    check_options(source, dst, _given(locals()))
     if source == "results" or source == "cvat":
         from lidarloop_training.data.cvat import convert_corrections
 
@@ -100,8 +103,7 @@ def convert(
         return None
     started = time.monotonic()
     is_bag = dst.suffix == ".mcap"
-    _check_options(source, dst, masks=masks, cameras=cameras, ego_motion=ego_motion)
-    _check_bag_options(source, salvage=salvage, points_topics=points_topics, odometry_topic=odometry_topic)
+    workers = _num_workers(num_workers) if source == "toytown" else 0
     _check_destination(dst, is_bag, overwrite)
     with _salvaged(path, dst) if salvage else nullcontext() as salvaged:
         drive = open_source(
@@ -110,46 +112,34 @@ def convert(
             duration_s=duration_s,
             rate_hz=rate_hz,
             cameras=cameras,
+            scene=scene,
             points_topics=points_topics,
             odometry_topic=odometry_topic,
         )
-        _check_one_drive(drive, path)
+        _check_one_drive(source, drive, path)
         loss = None if salvaged is None else _loss(Path(path), salvaged, drive)
-        provenance: dict[str, Any] = {"source": source, "path": path, "lidarloop": __version__}
-        if source not in _WITH_SWEEPS:
-            provenance["num_frames"] = len(drive)
+        provenance = _provenance(source, path, drive, ego_motion)
         if ego_motion is not None:
             drive = _with_ego_motion(drive)
-            provenance["ego_motion"] = ego_motion
         coco = None
         if masks:
             drive, coco = _with_masks(drive, is_bag)
-        workers = _num_workers(num_workers) if source == "toytown" else 0
         if is_bag:
-            from lidarloop_training.data.bag_writer import write_bag
-
-            with _progress(len(drive), coco) as on_sample:
-                write_bag(drive, dst, cameras=cameras, num_workers=workers, provenance=provenance, on_sample=on_sample)
+            _write_bag(drive, dst, coco, cameras=cameras, num_workers=workers, provenance=provenance)
         else:
-            from lidarloop_training.data.nuscenes_writer import plan, write_nuscenes
-
-            num_frames = len(plan(len(drive), keyframe_every, sweeps_per_keyframe, cameras))
-            with _progress(num_frames, coco) as on_sample:
-                write_nuscenes(
-                    drive,
-                    dst,
-                    keyframe_every=keyframe_every,
-                    sweeps_per_keyframe=sweeps_per_keyframe,
-                    cameras=cameras,
-                    num_workers=workers,
-                    overwrite=overwrite,
-                    on_sample=on_sample,
-                )
+            _write_tables(
+                drive,
+                dst,
+                coco,
+                keyframe_every=keyframe_every,
+                sweeps_per_keyframe=sweeps_per_keyframe,
+                cameras=cameras,
+                num_workers=workers,
+                overwrite=overwrite,
+            )
         print(f"{dst}  ({len(drive)} frames in {time.monotonic() - started:.1f} s)")
         if coco is not None:
-            path_of_masks = dst.with_suffix(".masks.json") if is_bag else dst / "masks.json"
-            coco.write(path_of_masks)
-            print(path_of_masks)
+            _write_masks(coco, dst, is_bag)
         print(f"next: {_next_command(dst, is_bag)}")
     if salvaged is None or loss is None:
         return None
@@ -164,6 +154,7 @@ def open_source(
     duration_s: float = 20.0,
     rate_hz: float = 10.0,
     cameras: bool = True,
+    scene: str | None = None,
     points_topics: tuple[str, ...] = (),
     odometry_topic: str | None = None,
 ) -> SampleSource:
@@ -174,80 +165,128 @@ def open_source(
         DatasetError, BagError: nothing readable is there.
     """
     if source == "toytown":
-        from lidarloop_training.toytown.drive import ToyTownDrive
-
-        if not path.isdecimal():
-            raise ConfigError(f"toytown received {path!r}; expected a seed: a whole number such as 7")
-        return ToyTownDrive(int(path), duration_s=duration_s, rate_hz=rate_hz, cameras=cameras)
+        return _open_toytown(path, duration_s, rate_hz, cameras)
     place = Path(path)
     if not place.exists():
         raise DatasetError(f"{place} does not exist; expected the file or folder of a {source} drive")
-    if source == "kitti-raw":
-        from lidarloop_training.data.kitti_raw import KittiRawSource
+    match source:  # mypy tells where a name of SourceName has no case
+        case "kitti-raw":
+            from lidarloop_training.data.kitti_raw import KittiRawSource
 
-        return KittiRawSource(place, cameras=cameras)
-    if source == "kitti-object":
-        from lidarloop_training.data.kitti_object import KittiObjectSource
+            return KittiRawSource(place, cameras=cameras)
+        case "kitti-object":
+            from lidarloop_training.data.kitti_object import KittiObjectSource
 
-        return KittiObjectSource(place, cameras=cameras)
-    if source == "nuscenes-sweep":
-        from lidarloop_training.data.nuscenes_sweep import NuScenesSweepSource
+            return KittiObjectSource(place, cameras=cameras)
+        case "nuscenes-sweep":
+            from lidarloop_training.data.nuscenes_sweep import NuScenesSweepSource
 
-        return NuScenesSweepSource(place, cameras=cameras)
-    if source == "nuscenes":
-        from lidarloop_training.data.nuscenes import NuScenesSource
+            return NuScenesSweepSource(place, cameras=cameras)
+        case "nuscenes":
+            return _open_nuscenes(place, cameras, scene)
+        case "av2":
+            from lidarloop_training.data.av2 import Av2Source
 
-        return NuScenesSource(place, num_sweeps=_SWEEPS_PER_NUSCENES_KEYFRAME, cameras=cameras)
-    if source == "av2":
-        from lidarloop_training.data.av2 import Av2Source
+            return Av2Source(place, cameras=cameras)
+        case "semantic-kitti":
+            from lidarloop_training.data.semantic_kitti import SemanticKittiSource
 
-        return Av2Source(place, cameras=cameras)
-    if source == "semantic-kitti":
-        from lidarloop_training.data.semantic_kitti import SemanticKittiSource
+            return SemanticKittiSource(place, cameras=cameras)
+        case "nuscenes-lidarseg":
+            from lidarloop_training.data.nuscenes_lidarseg import NuScenesLidarsegSource
 
-        return SemanticKittiSource(place, cameras=cameras)
-    if source == "nuscenes-lidarseg":
-        from lidarloop_training.data.nuscenes import NuScenesSource
-        from lidarloop_training.data.nuscenes_lidarseg import NuScenesLidarsegSource
+            return NuScenesLidarsegSource(_open_nuscenes(place, cameras, scene))
+        case "waymo":
+            from lidarloop_training.data.waymo import WaymoSource
 
-        return NuScenesLidarsegSource(NuScenesSource(place, num_sweeps=_SWEEPS_PER_NUSCENES_KEYFRAME, cameras=cameras))
-    if source == "waymo":
-        from lidarloop_training.data.waymo import WaymoSource
+            return WaymoSource(place, cameras=cameras)
+        case "once":
+            from lidarloop_training.data.once import OnceSource
 
-        return WaymoSource(place, cameras=cameras)
-    if source == "once":
-        from lidarloop_training.data.once import OnceSource
+            return OnceSource(place, cameras=cameras)
+        case "bag":
+            from lidarloop_training.data.bag import BagSource
 
-        return OnceSource(place, cameras=cameras)
-    from lidarloop_training.data.bag import BagSource
-
-    return BagSource(place, cameras=cameras, points_topics=points_topics, odometry_topic=odometry_topic)
-
-
-def _check_options(source: SourceName, dst: Path, *, masks: bool, cameras: bool, ego_motion: str | None) -> None:
-    if ego_motion is not None and source not in _WITHOUT_POSES:
-        raise ConfigError(
-            f"received --ego-motion {ego_motion} with {source}; expected {' or '.join(_WITHOUT_POSES)}: the frames of "
-            "the others have poses, or do not follow one another"
-        )
-    if masks and not (source == "toytown" and cameras):
-        raise ConfigError(
-            f"received --masks with {source}; expected toytown with cameras: nothing else knows its masks"
-        )
-    if source in ("kitti-raw", "kitti-object", "nuscenes-sweep", "semantic-kitti") and dst.suffix != ".mcap":
-        raise ConfigError(
-            f"received {dst}; {source} has no boxes or no ego-motion over a drive, and nuScenes tables need both: "
-            "choose a name ending in .mcap"
-        )
+            return BagSource(place, cameras=cameras, points_topics=points_topics, odometry_topic=odometry_topic)
 
 
-def _check_bag_options(
-    source: SourceName, *, salvage: bool, points_topics: tuple[str, ...], odometry_topic: str | None
+def _open_toytown(seed: str, duration_s: float, rate_hz: float, cameras: bool) -> SampleSource:
+    from lidarloop_training.toytown.drive import ToyTownDrive
+
+    if not seed.isdecimal():
+        raise ConfigError(f"toytown received {seed!r}; expected a seed: a whole number such as 7")
+    return ToyTownDrive(int(seed), duration_s=duration_s, rate_hz=rate_hz, cameras=cameras)
+
+
+def _open_nuscenes(root: Path, cameras: bool, scene: str | None) -> NuScenesSource:
+    from lidarloop_training.data.nuscenes import NuScenesSource
+
+    scenes = None if scene is None else [scene]
+    return NuScenesSource(root, num_sweeps=_SWEEPS_PER_NUSCENES_KEYFRAME, cameras=cameras, scenes=scenes)
+
+
+def _given(arguments: Mapping[str, Any]) -> set[str]:
+    """The names of ``convert``'s arguments that differ from their defaults."""
+    parameters = inspect.signature(convert).parameters
+    return {name for name, value in arguments.items() if value != parameters[name].default}
+
+
+def _provenance(source: str, path: str, drive: SampleSource, ego_motion: str | None) -> dict[str, Any]:
+    """What a bag tells of where it comes from."""
+    provenance: dict[str, Any] = {"source": source, "path": path, "lidarloop": __version__}
+    if source not in _NUSCENES:  # a bag of those holds more frames than there are samples
+        provenance["num_frames"] = len(drive)
+    if ego_motion is not None:
+        provenance["ego_motion"] = ego_motion
+    return provenance
+
+
+def _write_bag(
+    drive: SampleSource,
+    dst: Path,
+    coco: CocoMasks | None,
+    *,
+    cameras: bool,
+    num_workers: int,
+    provenance: Mapping[str, Any],
 ) -> None:
-    given = {"--salvage": salvage, "--points-topics": bool(points_topics), "--odometry-topic": bool(odometry_topic)}
-    if source != "bag" and any(given.values()):
-        names = ", ".join(name for name, is_given in given.items() if is_given)
-        raise ConfigError(f"received {names} with {source}; expected a bag, which is all that these are for")
+    from lidarloop_training.data.bag_writer import write_bag
+
+    with _progress(len(drive), coco) as on_sample:
+        write_bag(drive, dst, cameras=cameras, num_workers=num_workers, provenance=provenance, on_sample=on_sample)
+
+
+def _write_tables(
+    drive: SampleSource,
+    dst: Path,
+    coco: CocoMasks | None,
+    *,
+    keyframe_every: int,
+    sweeps_per_keyframe: int | None,
+    cameras: bool,
+    num_workers: int,
+    overwrite: bool,
+) -> None:
+    from lidarloop_training.data.nuscenes_writer import plan, write_nuscenes
+
+    num_frames = len(plan(len(drive), keyframe_every, sweeps_per_keyframe, cameras))
+    with _progress(num_frames, coco) as on_sample:
+        write_nuscenes(
+            drive,
+            dst,
+            keyframe_every=keyframe_every,
+            sweeps_per_keyframe=sweeps_per_keyframe,
+            cameras=cameras,
+            num_workers=num_workers,
+            overwrite=overwrite,
+            on_sample=on_sample,
+        )
+
+
+def _write_masks(coco: CocoMasks, dst: Path, is_bag: bool) -> None:
+    path = dst.with_suffix(".masks.json") if is_bag else dst / "masks.json"
+    coco.write(path)
+    print(path)
 
 
 @contextmanager
@@ -275,13 +314,14 @@ def _with_ego_motion(drive: SampleSource) -> SampleSource:
         return WithEgoMotion(drive, on_sample)
 
 
-def _check_one_drive(drive: SampleSource, path: str) -> None:
+def _check_one_drive(source: str, drive: SampleSource, path: str) -> None:
     """Frames of a second drive would be of another time and place."""
     scenes: tuple[str, ...] = getattr(drive, "scenes", ())
     if len(scenes) > 1:
+        one = f"--scene {scenes[0]}" if source in _NUSCENES else f"the folder or file of {scenes[0]}"
         raise ConfigError(
-            f"received {path}, which holds {len(scenes)} drives; expected one of them, such as the folder or file of "
-            f"{scenes[0]}: convert them one by one"
+            f"received {path}, which holds {len(scenes)} drives; expected one of them, such as {one}: convert them one "
+            "by one"
         )
 
 

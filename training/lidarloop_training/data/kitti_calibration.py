@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.sample import CameraImage
+from lidarloop_training.data.images import ImageFile
 
 VELODYNE_HEIGHT_M = 1.73
 """Above the road, from the data set's page on its sensor set-up."""
@@ -42,6 +44,21 @@ class KittiCalibration:
     @property
     def ego_SE3_camera(self) -> SE3:
         return EGO_SE3_LIDAR @ self.camera_SE3_lidar.inverse()
+
+    def camera_image(self, path: Path, stamp_ns: int, world_SE3_ego: SE3 | None = None) -> CameraImage:
+        """The left colour camera's picture in a file, taken at ``stamp_ns``. Only its size is read now."""
+        picture = ImageFile(path)
+        width, height = picture.size()
+        return CameraImage(
+            name=CAMERA,
+            load=picture,
+            intrinsics=self.intrinsics,
+            width=width,
+            height=height,
+            stamp_ns=stamp_ns,
+            ego_SE3_camera=self.ego_SE3_camera,
+            world_SE3_ego=world_SE3_ego,
+        )
 
     @staticmethod
     def from_matrices(

@@ -1,7 +1,7 @@
 """The KITTI object benchmark: single clouds with labels of what the front camera sees.
 
 Labels lie in the camera's frame, at the bottom centre, y down; boxes come out in the Velodyne's frame at the centre.
-Reflectances of 0–1 are given as intensities of 0–255. Objects keep KITTI's own classes.
+Reflectances of 0–1 are given as intensities of 0–255.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
+from lidarloop_core.geometry.boxes import BOX_COLUMNS, Boxes3D, points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_training.data.classes_kitti import KITTI_CLASSES, KITTI_TO_NUSCENES
 from lidarloop_training.data.cloud_file import read_cloud
-from lidarloop_training.data.images import ImageFile
 from lidarloop_training.data.kitti_calibration import (
-    CAMERA,
     EGO_SE3_LIDAR,
     INTENSITY_SCALE,
     KittiCalibration,
     read_object_calibration,
 )
-
-KITTI_CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
-"""All labels with a box; ``DontCare`` marks regions of the picture and has none."""
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 
@@ -40,12 +37,14 @@ class KittiObjectSource:
     The frames come from many drives and have no times: they are given stamps 0.1 s apart and no pose.
     """
 
-    def __init__(self, root: Path, *, cameras: bool = True) -> None:
+    def __init__(self, root: Path, *, cameras: bool = True, own_classes: bool = False) -> None:
         """Lists the files.
 
         Args:
             root: the folder, or the one above its ``training``.
             cameras: whether samples carry the picture, where there is one.
+            own_classes: whether boxes keep KITTI's own eight classes; else they come in nuScenes' ten classes, without
+                those that have none there.
 
         Raises:
             DatasetError: no clouds.
@@ -56,6 +55,7 @@ class KittiObjectSource:
         if not self._names:
             raise DatasetError(f"{self.root}: holds no velodyne/*.bin; expected the KITTI object benchmark's folders")
         self._with_cameras = cameras
+        self._own_classes = own_classes
 
     def __len__(self) -> int:
         return len(self._names)
@@ -73,40 +73,49 @@ class KittiObjectSource:
             stamp_ns=stamp_ns,
             sweeps=(Sweep(points, LIDAR_COLUMNS, stamp_ns, EGO_SE3_LIDAR, None),),
             cameras=self._cameras(name, calibration, stamp_ns),
-            annotations=_annotations(labels, calibration, points) if labels.is_file() else None,
+            annotations=self._annotations(labels, calibration, points) if labels.is_file() else None,
+        )
+
+    def _annotations(self, path: Path, calibration: KittiCalibration, points: npt.NDArray[np.float32]) -> Annotations:
+        values, names = _read_labels(path, calibration)
+        wanted = {name: name for name in KITTI_CLASSES} if self._own_classes else KITTI_TO_NUSCENES
+        class_names = KITTI_CLASSES if self._own_classes else NUSCENES_CLASSES
+        rows = [i for i, name in enumerate(names) if name in wanted]
+        labels = np.array([class_names.index(wanted[names[i]]) for i in rows], np.int64)
+        boxes = Boxes3D(values[rows], np.ones(len(rows), np.float32), labels, class_names)
+        return Annotations(
+            boxes=boxes,
+            instance_ids=tuple(f"{path.stem}-{i}" for i in rows),
+            num_lidar_pts=points_in_boxes(points, boxes.values).sum(axis=1),
+            visibility=np.full(len(rows), np.nan, dtype=np.float32),
         )
 
     def _cameras(self, name: str, calibration: KittiCalibration, stamp_ns: int) -> tuple[CameraImage, ...]:
         path = self.root / "image_2" / f"{name}.png"
         if not (self._with_cameras and path.is_file()):
             return ()
-        picture = ImageFile(path)
-        width, height = picture.size()
-        intrinsics, pose = calibration.intrinsics, calibration.ego_SE3_camera
-        return (CameraImage(CAMERA, picture, intrinsics, width, height, stamp_ns, pose, None),)
+        return (calibration.camera_image(path, stamp_ns),)
 
 
-def _annotations(path: Path, calibration: KittiCalibration, points: npt.NDArray[np.float32]) -> Annotations:
-    values, labels = [], []
+def _read_labels(path: Path, calibration: KittiCalibration) -> tuple[npt.NDArray[np.float32], list[str]]:
+    """(N, 9) box columns in the Velodyne's frame, and KITTI's class of each."""
+    values, names = [], []
     lidar_SE3_reference = calibration.reference_SE3_lidar.inverse()
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         fields = line.split()
         if not fields or fields[0] == "DontCare":
             continue
-        if fields[0] not in KITTI_CLASSES or len(fields) < 15:
+        try:
+            if fields[0] not in KITTI_CLASSES or len(fields) < 15:
+                raise ValueError("no label")
+            values.append(_box(np.array(fields[8:15], dtype=np.float64), lidar_SE3_reference))
+        except ValueError:
             raise DatasetError(
-                f"{path}, line {number}: received {line[:40]!r}…; expected 15 fields that start with one of "
-                f"{', '.join(KITTI_CLASSES)}, DontCare: restore the file"
-            )
-        values.append(_box(np.array(fields[8:15], dtype=np.float64), lidar_SE3_reference))
-        labels.append(KITTI_CLASSES.index(fields[0]))
-    boxes = Boxes3D(np.array(values, np.float32), np.ones(len(values), np.float32), np.array(labels), KITTI_CLASSES)
-    return Annotations(
-        boxes=boxes,
-        instance_ids=tuple(f"{path.stem}-{i}" for i in range(len(boxes))),
-        num_lidar_pts=points_in_boxes(points, boxes.values).sum(axis=1),
-        visibility=np.full(len(boxes), np.nan, dtype=np.float32),
-    )
+                f"{path}, line {number}: received {line[:40]!r}…; expected one of {', '.join(KITTI_CLASSES)}, "
+                "DontCare, then 14 numbers: restore the file"
+            ) from None
+        names.append(fields[0])
+    return np.array(values, np.float32).reshape(-1, len(BOX_COLUMNS)), names
 
 
 def _box(fields: npt.NDArray[np.float64], lidar_SE3_reference: SE3) -> list[float]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.data.cloud_file import read_cloud
-from lidarloop_training.data.images import ImageFile
-from lidarloop_training.data.kitti_calibration import CAMERA, EGO_SE3_LIDAR, INTENSITY_SCALE, read_raw_calibration
+from lidarloop_training.data.kitti_calibration import EGO_SE3_LIDAR, INTENSITY_SCALE, read_raw_calibration
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 
@@ -69,20 +68,7 @@ class KittiRawSource:
     def _cameras(self, name: str) -> tuple[CameraImage, ...]:
         if name not in self._pictures or self._calibration is None:
             return ()
-        picture = ImageFile(self._pictures[name])
-        width, height = picture.size()
-        return (
-            CameraImage(
-                name=CAMERA,
-                load=picture,
-                intrinsics=self._calibration.intrinsics,
-                width=width,
-                height=height,
-                stamp_ns=self._picture_stamps[name],
-                ego_SE3_camera=self._calibration.ego_SE3_camera,
-                world_SE3_ego=None,
-            ),
-        )
+        return (self._calibration.camera_image(self._pictures[name], self._picture_stamps[name]),)
 
 
 def _files(folder: Path, *suffixes: str) -> dict[str, Path]:

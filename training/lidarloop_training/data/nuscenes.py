@@ -120,6 +120,11 @@ class NuScenesSource:
     def __len__(self) -> int:
         return len(self._keyframes)
 
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """The names of the scenes read."""
+        return tuple(dict.fromkeys(key.scene for key in self._keyframes))
+
     def __getitem__(self, index: int) -> Sample:
         """Reads one keyframe.
 

@@ -45,6 +45,11 @@ class NuScenesLidarsegSource:
     def __len__(self) -> int:
         return len(self._source)
 
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """The names of the scenes read."""
+        return self._source.scenes
+
     def __getitem__(self, index: int) -> Sample:
         """Reads one keyframe and its labels.
 

@@ -23,9 +23,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.data.classes_semantic_kitti import RAW_TO_LABEL
 from lidarloop_training.data.cloud_file import read_cloud
-from lidarloop_training.data.images import ImageFile
 from lidarloop_training.data.kitti_calibration import (
-    CAMERA,
     EGO_SE3_LIDAR,
     INTENSITY_SCALE,
     KittiCalibration,
@@ -125,20 +123,7 @@ class _Sequence:
         path = self.folder / "image_2" / f"{self.names[position]}.png"
         if self.calibration is None or not path.is_file():
             return ()
-        picture = ImageFile(path)
-        width, height = picture.size()
-        return (
-            CameraImage(
-                name=CAMERA,
-                load=picture,
-                intrinsics=self.calibration.intrinsics,
-                width=width,
-                height=height,
-                stamp_ns=self.stamps_ns[position],
-                ego_SE3_camera=self.calibration.ego_SE3_camera,
-                world_SE3_ego=self.pose(position),
-            ),
-        )
+        return (self.calibration.camera_image(path, self.stamps_ns[position], self.pose(position)),)
 
 
 def read_labels(path: Path, num_points: int) -> npt.NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,6 +30,23 @@ _PICTURES_IN_A_ROW = 3
 _NUM_MISSES = 6
 
 
+@dataclass(frozen=True)
+class _ReadRun:
+    """A results file with its frames.
+
+    Attributes:
+        path: of the file.
+        run: its detections and their frames.
+        meta: what the file says about itself.
+        notes: what did not fit.
+    """
+
+    path: Path
+    run: Run
+    meta: Mapping[str, Any]
+    notes: Sequence[str]
+
+
 def evaluate(
     results: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RESULTS")],
     ground_truth: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="GROUND_TRUTH")],
@@ -51,49 +69,50 @@ def evaluate(
         results: detections: the JSON file that `lidarloop replay` writes, or any nuScenes submission.
         ground_truth: the bag that was replayed, or a folder of nuScenes tables or of KITTI's object benchmark.
         out: folder to write to.
-        source: what GROUND_TRUTH is, as for `lidarloop convert`, where it is none of those.
+        source: what GROUND_TRUTH is, by the names of `lidarloop convert`, where it is none of those.
         compare: a second results file for the same frames: what differs, and whether by more than chance.
-        metric: kitti and waymo add that benchmark's own numbers, where the ground truth holds what they need.
-        class_agnostic: every box is an object and nothing else, for results made without labels.
-        resamples: bootstrap draws for the 95 % intervals; 0 makes none.
+        metric: kitti and waymo add that benchmark's own numbers; kitti needs the object benchmark's folder.
+        class_agnostic: every box counts as an object of one class, for results made without labels.
+        resamples: bootstrap draws for the 95 % intervals; 0 for no intervals.
         latency: latency.json of the same replay.
-        pictures: so many frames as PNG files in OUT/pictures, spread evenly.
+        pictures: how many frames to write as PNG files to OUT/pictures, spread evenly.
         allow_missing: take a frame without results as one in which nothing was detected, instead of failing.
     """
-    if resamples < 0:
-        raise ConfigError(f"received --resamples {resamples}; expected 0 for none, or about 1000")
-    if class_agnostic and metric != "nuscenes":
-        raise ConfigError(
-            f"received --class-agnostic with --metric {metric}, which scores by class; expected one of them"
-        )
+    _check_paths(results, compare, out)
+    _check_options(metric, class_agnostic, resamples, pictures)
     # Heavy imports only now, so that `--help` and wrong usage answer at once.
     from lidarloop_core.io import atomic
     from lidarloop_training.evaluation import alignment, console, summary
+    from lidarloop_training.evaluation.field_metrics import check_metric
     from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
     from lidarloop_training.evaluation.latency import read_latency
     from lidarloop_training.evaluation.pictures import write_pictures
     from lidarloop_training.evaluation.report import render
 
+    # All that can be wrong with the input shows before the first number is made.
     record = read_latency(latency) if latency else None
     drive = open_ground_truth(ground_truth, source)
+    check_metric(metric, drive)
     frames = [in_nuscenes_classes(frame) for frame in alignment.read_frames(drive)]
     labelled = [frame for frame in frames if frame.annotations is not None]
-    run, meta, notes = _read_run(results, drive, labelled or frames, class_agnostic, allow_missing)
-    _check_same_model(meta, record)
+    first = _read_run(results, drive, labelled or frames, class_agnostic, allow_missing)
+    second = _read_run(compare, drive, labelled or frames, class_agnostic, allow_missing) if compare else None
+    _check_same_model(first.meta, record)
 
+    run, notes = first.run, [*first.notes]
+    if second is not None and not labelled:
+        notes.append(f"{compare} was not compared: that needs ground truth")
     resampling = _resampling(run.frames, resamples)
-    score = comparison = None
-    if labelled:
-        score = _score(run, class_agnostic, resampling)
+    score = _score(run, class_agnostic, resampling) if labelled else None
     tables = _tables(run, metric) if labelled else []
     document = summary.summarise(
-        run.frames, score, record, meta, results, ground_truth, notes, resampling=resampling, tables=tables
+        run.frames, score, record, first.meta, results, ground_truth, notes, resampling=resampling, tables=tables
     )
-    if compare is not None and score is not None:
-        second, second_meta, second_notes = _read_run(compare, drive, labelled, class_agnostic, allow_missing)
-        document["notes"] += [f"second result: {note}" for note in second_notes]
-        comparison = _compare(score, _score(second, class_agnostic, resampling), resampling)
-        document["comparison"] = summary.comparison_document(comparison, compare, second_meta)
+    comparison = None
+    if second is not None and score is not None:
+        comparison = _compare(score, _score(second.run, class_agnostic, resampling), resampling)
+        document["comparison"] = summary.comparison_document(comparison, second.path, second.meta)
+        document["notes"] += [f"second result: {note}" for note in second.notes]
     report = summary.report(
         document,
         score,
@@ -107,16 +126,7 @@ def evaluate(
     atomic.write_bytes(out / "metrics.json", (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
     atomic.write_bytes(out / "report.html", render(report).encode())
     if pictures:
-        outcomes = {outcome.token: outcome for outcome in score.breakdown.frames} if score else None
-        write_pictures(
-            run.detections,
-            drive,
-            out / "pictures",
-            frames=run.frames,
-            results_frame=run.results_frame,
-            num_pictures=pictures,
-            outcomes=outcomes,
-        )
+        write_pictures(run, score, out / "pictures", pictures)
     console.show(score, record, document["notes"], tables=tables, comparison=comparison)
     print(out / "report.html")
 
@@ -125,10 +135,15 @@ def open_ground_truth(path: Path, source: SourceName | None = None, *, cameras: 
     """The source at ``path``: what it is said to be, else a bag, nuScenes tables or KITTI's object benchmark.
 
     Raises:
-        DatasetError: there is none of them.
+        DatasetError, BagError: there is none of them.
     """
     if source is not None:
         return open_source(source, str(path), cameras=cameras)
+    if not path.exists():
+        raise DatasetError(
+            f"the ground truth {path} does not exist; expected a bag, or a folder of nuScenes tables or of KITTI's "
+            "object benchmark"
+        )
     if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file():
         from lidarloop_training.data.bag import BagSource
 
@@ -179,19 +194,41 @@ def miss_pictures(run: Run, score: Score | None, with_cameras: Callable[[], Samp
     return draw_misses(run, score, with_cameras(), _NUM_MISSES)
 
 
+def _check_paths(results: Path, compare: Path | None, out: Path) -> None:
+    """A wrong name shows at once, not after the whole drive was read."""
+    for path in (results, compare):
+        if path is not None and not path.is_file():
+            raise DatasetError(f"the results {path} do not exist; expected a JSON file as `lidarloop replay` writes it")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"received --out {out}, which is a file; expected a folder, new or there already")
+
+
+def _check_options(metric: Metric, class_agnostic: bool, resamples: int, pictures: int) -> None:
+    if resamples < 0:
+        raise ConfigError(f"received --resamples {resamples}; expected 0 for none, or about 1000")
+    if pictures < 0:
+        raise ConfigError(f"received --pictures {pictures}; expected 0 for none, or how many to write")
+    if class_agnostic and metric != "nuscenes":
+        raise ConfigError(
+            f"received --class-agnostic with --metric {metric}, which scores by class; expected one of them"
+        )
+
+
 def _read_run(
     results: Path, source: SampleSource, frames: Sequence[Frame], class_agnostic: bool, allow_missing: bool
-) -> tuple[Run, dict[str, Any], list[str]]:
-    """(the run, the file's meta, notes about what did not fit)."""
+) -> _ReadRun:
     from lidarloop_core.io.results import read_results
     from lidarloop_training.evaluation.alignment import results_frame
     from lidarloop_training.evaluation.class_agnostic import OBJECT
     from lidarloop_training.evaluation.scoring import Run, cover, without_classes
 
     detections, meta = read_results(results, (*NUSCENES_CLASSES, OBJECT) if class_agnostic else NUSCENES_CLASSES)
-    covered, notes = cover(detections, frames, allow_missing)
-    run = Run(source, frames, covered, results_frame(meta))
-    return without_classes(run) if class_agnostic else run, meta, notes
+    try:
+        covered, notes = cover(detections, frames, allow_missing)
+        run = Run(source, frames, covered, results_frame(meta))
+    except DatasetError as error:
+        raise DatasetError(f"{results}: {error}") from None  # there may be a second file
+    return _ReadRun(results, without_classes(run) if class_agnostic else run, meta, notes)
 
 
 def _resampling(frames: Sequence[Frame], num_resamples: int) -> Resampling | None:
@@ -223,7 +260,7 @@ def _tables(run: Run, metric: Metric) -> list[FieldTable]:
 def _compare(first: Score, second: Score, resampling: Resampling | None) -> Comparison:
     from lidarloop_training.evaluation.comparison import compare
 
-    return compare(first, second, f"{resampling.num_resamples} draws of {resampling.units.name}" if resampling else "")
+    return compare(first, second, resampling.description if resampling else "")
 
 
 def _check_same_model(meta: Mapping[str, Any], record: Latency | None) -> None:

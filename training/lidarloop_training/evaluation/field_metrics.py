@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
-
+from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.kitti_object import KittiObjectSource
 from lidarloop_training.evaluation.alignment import Frame
 from lidarloop_training.evaluation.kitti_ground_truth import USUAL_SIZE_PX, has_picture, kitti_frame
 from lidarloop_training.evaluation.kitti_metrics import evaluate_kitti
+from lidarloop_training.evaluation.matching import IntArray
 from lidarloop_training.evaluation.progress import progress
 from lidarloop_training.evaluation.scoring import Run
 from lidarloop_training.evaluation.waymo_metrics import (
@@ -45,16 +44,34 @@ class FieldTable:
     rows: tuple[tuple[str | int | float, ...], ...]
 
 
-def kitti_table(run: Run) -> FieldTable:
-    """AP R40 at the three difficulties; the ground truth must be the object benchmark's own folders."""
-    source = run.source
-    if not isinstance(source, KittiObjectSource):
+@runtime_checkable
+class WithAnnotatedLevels(Protocol):
+    """A source whose labellers said which objects are hard, as ``data.waymo.WaymoSource``."""
+
+    def annotated_levels(self, index: int) -> IntArray:
+        """(N,) 1 or 2 for each box of the sample's annotations; 0 where the labellers said nothing."""
+
+
+def check_metric(metric: str, source: SampleSource) -> None:
+    """Refuses a metric that the ground truth does not hold enough for, before any time is spent on it.
+
+    Raises:
+        DatasetError: KITTI's metric without KITTI's label files.
+    """
+    if metric == "kitti" and not isinstance(source, KittiObjectSource):
         raise DatasetError(
-            "received --metric kitti with ground truth that is not the KITTI object benchmark's folders; only its "
-            "label files hold what the metric needs: height in the picture, occlusion and truncation"
+            "received --metric kitti with ground truth that is not the KITTI object benchmark's; expected a folder "
+            "with velodyne, calib and label_2, for only these labels hold what the metric needs: height in the "
+            "picture, occlusion and truncation. For anything else leave the option out, or give --metric waymo"
         )
+
+
+def kitti_table(run: Run) -> FieldTable:
+    """AP R40 at the three difficulties; the ground truth must be as ``check_metric`` wants it."""
+    source = run.source
+    assert isinstance(source, KittiObjectSource)
     frames = [
-        kitti_frame(source.root, frame, _detections_in_lidar(run, frame))
+        kitti_frame(source.root, frame, _detections(run, frame).transformed(frame.level_SE3_lidar.inverse()))
         for frame in progress(run.frames, "KITTI's metric")
     ]
     rows = evaluate_kitti(frames)
@@ -72,9 +89,8 @@ def kitti_table(run: Run) -> FieldTable:
 
 
 def waymo_table(run: Run) -> FieldTable:
-    """AP and APH at both levels; difficulty as the source tells it, else by the number of points."""
-    annotated = getattr(run.source, "difficulty_levels", None)
-    rows = evaluate_waymo([_waymo_frame(run, frame, annotated) for frame in run.frames])
+    """AP and APH at both levels: as the labellers said where the source tells it, else by the number of points."""
+    rows = evaluate_waymo([_waymo_frame(run, frame) for frame in progress(run.frames, "Waymo's metric")])
     means = [(level, *mean_over_types(rows, level)) for level in LEVELS]
     return FieldTable(
         "waymo",
@@ -89,17 +105,14 @@ def waymo_table(run: Run) -> FieldTable:
     )
 
 
-def _waymo_frame(run: Run, frame: Frame, annotated: Callable[[int], npt.NDArray[np.int64]] | None) -> WaymoFrame:
+def _waymo_frame(run: Run, frame: Frame) -> WaymoFrame:
     truth = frame.ground_truth()
+    annotated = run.source.annotated_levels(frame.index) if isinstance(run.source, WithAnnotatedLevels) else None
+    levels = difficulty_levels(truth.num_lidar_pts, annotated)
     objects, rows = as_waymo_types(truth.boxes)
-    levels = difficulty_levels(truth.num_lidar_pts) if annotated is None else annotated(frame.index)
-    boxes = run.detections.get(frame.token)
-    detections = Boxes3D.empty(truth.boxes.class_names) if boxes is None else frame.to_level(boxes, run.results_frame)
-    return WaymoFrame(objects, levels[rows], as_waymo_types(detections)[0])
+    return WaymoFrame(objects, levels[rows], as_waymo_types(_detections(run, frame))[0])
 
 
-def _detections_in_lidar(run: Run, frame: Frame) -> Boxes3D:
-    boxes = run.detections.get(frame.token)
-    if boxes is None:
-        return Boxes3D.empty(("car",))
-    return frame.to_level(boxes, run.results_frame).transformed(frame.level_SE3_lidar.inverse())
+def _detections(run: Run, frame: Frame) -> Boxes3D:
+    """The detections of a frame in its level frame; none where it was not answered."""
+    return frame.to_level(run.detections.get(frame.token, Boxes3D.empty(NUSCENES_CLASSES)), run.results_frame)

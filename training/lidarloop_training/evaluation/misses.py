@@ -144,8 +144,8 @@ def draw_in_camera(sample: Sample, objects: Boxes3D, index: int, hits: Boxes3D, 
         (inventions, COLORS["invention"]),
         (objects[[index]], COLORS["missed"]),
     ):
-        for frame in wireframes(camera, sample.keyframe, boxes):
-            for (u0, v0), (u1, v1) in (frame.edges + 0.5 - [left, top]) * scale:
+        for wireframe in wireframes(camera, sample.keyframe, boxes):
+            for (u0, v0), (u1, v1) in (wireframe.edges + 0.5 - [left, top]) * scale:
                 draw.line((u0, v0, u1, v1), fill=color, width=2)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85)
@@ -154,10 +154,10 @@ def draw_in_camera(sample: Sample, objects: Boxes3D, index: int, hits: Boxes3D, 
 
 def _box_px(camera: CameraImage, sample: Sample, box: Boxes3D) -> tuple[float, float, float, float] | None:
     """Left, top, right, bottom of what the camera sees of a box; None where it sees nothing."""
-    frames = wireframes(camera, sample.keyframe, box)
-    if not frames:
+    found = wireframes(camera, sample.keyframe, box)
+    if not found:
         return None
-    strokes: npt.NDArray[np.float64] = frames[0].edges.reshape(-1, 2)
+    strokes: npt.NDArray[np.float64] = found[0].edges.reshape(-1, 2)
     (left, top), (right, bottom) = strokes.min(axis=0), strokes.max(axis=0)
     return float(left), float(top), float(right), float(bottom)
 

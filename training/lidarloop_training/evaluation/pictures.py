@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from lidarloop_training.evaluation.alignment import Frame, ResultsFrame, spread
 from lidarloop_training.evaluation.bev import draw_bev
 from lidarloop_training.evaluation.breakdown import FrameOutcome
 from lidarloop_training.evaluation.progress import progress
+from lidarloop_training.evaluation.scoring import Run, Score
 
 # Without ground truth there is no best threshold to find; detectors put out many boxes of low score.
 SHOWN_SCORE = 0.3
@@ -56,32 +56,22 @@ def draw_frame(
     return Picture(frame.token, caption, draw_bev(points, detections, objects, outcome, title=title))
 
 
-def write_pictures(
-    results: Mapping[str, Boxes3D],
-    source: SampleSource,
-    out_dir: Path,
-    *,
-    frames: Sequence[Frame],
-    results_frame: ResultsFrame,
-    num_pictures: int,
-    outcomes: Mapping[str, FrameOutcome] | None = None,
-) -> list[Path]:
-    """Writes ``num_pictures`` PNGs, spread evenly over the frames that have results.
+def write_pictures(run: Run, score: Score | None, folder: Path, num_pictures: int) -> list[Path]:
+    """Writes PNGs, spread evenly over the frames that have results and named by their position in the source.
 
     Args:
-        results: frame token → detections.
-        source: where the clouds come from.
-        out_dir: the folder; files are named by the frame's position in the source.
-        frames: the frames of ``source``.
-        results_frame: the frame of reference of ``results``.
+        run: the frames and their detections.
+        score: with it boxes are coloured by what became of them.
+        folder: where to.
         num_pictures: at most so many.
-        outcomes: token → verdict, where there is ground truth.
     """
-    answered = [frame for frame in frames if frame.token in results]
+    outcomes = {outcome.token: outcome for outcome in score.breakdown.frames} if score else {}
+    answered = [frame for frame in run.frames if frame.token in run.detections]
     paths = []
     for i in progress(spread(len(answered), num_pictures), "drawing"):
         frame = answered[i]
-        picture = draw_frame(source, frame, results[frame.token], results_frame, (outcomes or {}).get(frame.token))
-        paths.append(out_dir / f"{frame.index:06d}.png")
+        boxes = run.detections[frame.token]
+        picture = draw_frame(run.source, frame, boxes, run.results_frame, outcomes.get(frame.token))
+        paths.append(folder / f"{frame.index:06d}.png")
         atomic.write_bytes(paths[-1], picture.png)
     return paths

@@ -43,6 +43,11 @@ class Resampling:
     num_resamples: int
     seed: int = 0
 
+    @property
+    def description(self) -> str:
+        """For the reader, e.g. ``1000 draws of 24 single frames``."""
+        return f"{self.num_resamples} draws of {self.units.name}"
+
 
 @dataclass(frozen=True)
 class Score:

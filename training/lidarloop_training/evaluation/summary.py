@@ -94,7 +94,7 @@ def report(
         confusion=score.confusion if score else None,
         errors=error_samples(score.matching, score.breakdown.operating_score) if score else {},
         intervals=score.intervals if score else {},
-        resampling=_resampling_text(resampling) if score and resampling else "",
+        resampling=resampling.description if score and resampling else "",
         comparison=comparison,
         tables=tables,
         misses=misses,
@@ -161,10 +161,6 @@ def _intervals(score: Score, resampling: Resampling) -> dict[str, Any]:
             "seed": resampling.seed,
         },
     }
-
-
-def _resampling_text(resampling: Resampling) -> str:
-    return f"{resampling.num_resamples} draws of {resampling.units.name}"
 
 
 def _timing(latency: Latency | None) -> dict[str, Any]:

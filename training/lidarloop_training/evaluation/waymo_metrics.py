@@ -31,7 +31,6 @@ from lidarloop_training.evaluation.overlap import bev_and_3d_iou
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-WAYMO_TYPES = WAYMO_CLASSES
 MIN_IOU: Mapping[str, float] = {"vehicle": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 
 LEVELS = (1, 2)
@@ -44,7 +43,7 @@ _IOU_STEPS = 1_000_000  # the matching works on whole numbers, so that equal sum
 
 @dataclass(frozen=True)
 class WaymoFrame:
-    """One frame's objects and detections; class names are ``WAYMO_TYPES``.
+    """One frame's objects and detections; class names are ``WAYMO_CLASSES``.
 
     Attributes:
         objects: N boxes.
@@ -91,19 +90,19 @@ def difficulty_levels(num_lidar_pts: IntArray, annotated: IntArray | None = None
 
 
 def as_waymo_types(boxes: Boxes3D) -> tuple[Boxes3D, IntArray]:
-    """Boxes of the nuScenes classes as boxes of ``WAYMO_TYPES``, and which of the given ones they are."""
-    position = {name: i for i, name in enumerate(WAYMO_TYPES)}
+    """Boxes of the nuScenes classes as boxes of ``WAYMO_CLASSES``, and which of the given ones they are."""
+    position = {name: i for i, name in enumerate(WAYMO_CLASSES)}
     types = [NUSCENES_TO_WAYMO.get(name, "") for name in boxes.class_names]
     lookup = np.array([position.get(name, -1) for name in types], dtype=np.int64)
     labels = lookup[boxes.labels] if len(boxes) else boxes.labels
     rows = np.nonzero(labels >= 0)[0]
-    return Boxes3D(boxes.values[rows], boxes.scores[rows], labels[rows], WAYMO_TYPES), rows
+    return Boxes3D(boxes.values[rows], boxes.scores[rows], labels[rows], WAYMO_CLASSES), rows
 
 
 def evaluate_waymo(frames: Sequence[WaymoFrame]) -> tuple[WaymoAp, ...]:
-    """AP and APH for each of ``WAYMO_TYPES`` and each of ``LEVELS``."""
+    """AP and APH for each of ``WAYMO_CLASSES`` and each of ``LEVELS``."""
     rows = []
-    for label, name in enumerate(WAYMO_TYPES):
+    for label, name in enumerate(WAYMO_CLASSES):
         counts = sum((_count(frame, label, MIN_IOU[name]) for frame in frames), np.zeros((len(SCORE_CUTOFFS), 5)))
         for level in LEVELS:
             num_objects = sum(

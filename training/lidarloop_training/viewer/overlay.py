@@ -97,7 +97,7 @@ def wireframes(image: CameraImage, keyframe: Sweep, boxes: Boxes3D) -> list[Wire
                 float(vertices[:, 2].mean()),
             )
         )
-    return sorted(found, key=lambda frame: -frame.depth_m)
+    return sorted(found, key=lambda wireframe: -wireframe.depth_m)
 
 
 def draw_overlay(image: CameraImage, keyframe: Sweep, layers: list[Layer], *, width_px: int) -> Image.Image:
@@ -107,20 +107,20 @@ def draw_overlay(image: CameraImage, keyframe: Sweep, layers: list[Layer], *, wi
     picture = Image.fromarray(image.load()).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture, "RGBA")
     for layer in layers:
-        for frame in wireframes(image, keyframe, layer.boxes):
-            _draw_frame(draw, frame, layer, scale)
+        for wireframe in wireframes(image, keyframe, layer.boxes):
+            _draw_wireframe(draw, wireframe, layer, scale)
     draw.text((8, 6), image.name, fill="white", font=_font(18), stroke_width=2, stroke_fill="black")
     return picture
 
 
-def _draw_frame(draw: ImageDraw.ImageDraw, frame: Wireframe, layer: Layer, scale: float) -> None:
+def _draw_wireframe(draw: ImageDraw.ImageDraw, wireframe: Wireframe, layer: Layer, scale: float) -> None:
     # The middle of the first pixel is at (0, 0): a resized picture's pixels keep their outer corners.
-    edges, heading = ((strokes + 0.5) * scale - 0.5 for strokes in (frame.edges, frame.heading))
-    color = layer.colors[frame.index]
+    edges, heading = ((strokes + 0.5) * scale - 0.5 for strokes in (wireframe.edges, wireframe.heading))
+    color = layer.colors[wireframe.index]
     left, top = edges.reshape(-1, 2).min(axis=0).tolist()
     height = float(edges[..., 1].max()) - top
     front_width = 3 if height > 2 * _NAMED_ABOVE_PX else 2
-    widths = np.where(frame.is_front, front_width, 1).tolist()
+    widths = np.where(wireframe.is_front, front_width, 1).tolist()
     for stroke, width in zip(edges.reshape(-1, 4).tolist(), widths, strict=True):
         draw.line(stroke, fill=_SHADOW, width=width + 2)
     for stroke, width in zip(edges.reshape(-1, 4).tolist(), widths, strict=True):
@@ -128,7 +128,7 @@ def _draw_frame(draw: ImageDraw.ImageDraw, frame: Wireframe, layer: Layer, scale
     for stroke in heading.reshape(-1, 4).tolist():
         draw.line(stroke, fill=color, width=2)
     if height >= _NAMED_ABOVE_PX:
-        place, text = (left, max(top - 15, 0)), _caption(layer.boxes, frame.index)
+        place, text = (left, max(top - 15, 0)), _caption(layer.boxes, wireframe.index)
         draw.text(place, text, fill=color, font=_font(12), stroke_width=1, stroke_fill="black")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from lidarloop_core.errors import ConfigError
+from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_training.data.convert import SourceName, open_source
 
 if TYPE_CHECKING:
@@ -39,19 +39,23 @@ def view(
     Without --png and --save the viewer opens, which needs a screen and `pip install lidarloop[view]`.
 
     Args:
-        source: What to read.
-        path: The drive's file or folder; for toytown the seed.
-        results: Detections or pseudo-labels to show too: a results JSON.
-        png: Writes a picture of each frame to this folder, from above and from every camera; needs no screen.
-        save: Writes the recording to this .rrd file instead of opening the viewer.
-        frames: At most so many frames.
-        every: Only every so many-th frame.
-        min_score: Boxes of the results below this score are left out.
-        color: What Rerun's points are coloured by; label is for data with point-wise classes.
-        range_m: Half the side of the square seen from above, for --png.
+        source: what to read.
+        path: the drive's file or folder; for toytown the seed.
+        results: detections or pseudo-labels to show too: a results JSON.
+        png: folder for a picture of each frame, from above and from every camera; needs no screen.
+        save: .rrd file to write the recording to instead of opening the viewer.
+        frames: show at most so many frames; all if not given.
+        every: show every so many-th frame.
+        min_score: boxes of the results below this score are left out.
+        color: what Rerun's points are coloured by; label is for data with point-wise classes.
+        range_m: half the side of the square seen from above, in metres; for --png.
     """
     if every < 1 or (frames is not None and frames < 1):
         raise ConfigError(f"received --every {every} --frames {frames}; expected 1 or more of each")
+    if not range_m > 0:
+        raise ConfigError(f"received --range-m {range_m:g}; expected metres above 0, e.g. 51.2")
+    if png is not None and png.exists() and not png.is_dir():
+        raise ConfigError(f"received --png {png}, which is a file; expected a folder, new or there already")
     # Heavy imports only now, so that `--help` and wrong usage answer at once.
     from lidarloop_core.io import atomic
     from lidarloop_training.evaluation.progress import progress
@@ -59,6 +63,8 @@ def view(
 
     boxes = Results.read(results, min_score) if results else None
     drive = open_source(source, path)
+    if not len(drive):
+        raise DatasetError(f"{path} holds no frames to show; expected at least one")
     indices = list(range(0, len(drive), every))[:frames]
     with ExitStack() as stack:
         log = None

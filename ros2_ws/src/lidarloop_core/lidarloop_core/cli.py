@@ -70,6 +70,9 @@ def _run(name: str, command: Callable[..., int | None], args: Sequence[str]) -> 
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, a folder that may not be written to: it names the file itself
+        print(f"lidarloop {name}: {error}", file=sys.stderr)
+        return 1
 
 
 def _parsed(name: str, command: Callable[..., int | None], args: Sequence[str]) -> Callable[[], int | None]:

@@ -67,7 +67,9 @@ class Annotations:
     Attributes:
         boxes: N boxes in the frame of the keyframe LiDAR (``Sample.sweeps[0]``); scores 1.
         instance_ids: N strings, equal for the same object over a drive.
-        num_lidar_pts: (N,) int64 LiDAR points of the keyframe sweep inside each box; -1 where unknown.
+        num_lidar_pts: (N,) int64 LiDAR points of the keyframe sweep on each object, as the data set counts them; where
+            it does not, those inside the box; -1 where unknown. A simulator counts returns of the object itself, which
+            may be fewer than there are inside its box.
         visibility: (N,) float32 visible share in [0, 1] over all cameras; NaN where unknown.
     """
 

@@ -146,6 +146,8 @@ def _boxes_by_token(results: Mapping[str, Any], class_names: tuple[str, ...]) ->
     columns = [translation, size[:, [1, 0, 2]], yaw_rad, _column(rows, "velocity", 2)]
     values = np.column_stack(columns).astype(np.float32)
     scores = np.array([row["detection_score"] for row in rows], np.float32)
+    if not (np.isfinite(values[:, :7]).all() and np.isfinite(scores).all()):  # a velocity may be unknown
+        raise ValueError("a translation, size or score is not finite")
     labels = np.array([position[name] for name in names], np.int64)
     ends = np.cumsum(counts)
     return {
