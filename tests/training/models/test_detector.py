@@ -46,3 +46,17 @@ def test_a_range_that_the_backbone_cannot_halve_is_refused(spec, network_config)
     odd = dataclasses.replace(spec, x_range_m=(-9.0, 10.0))
     with pytest.raises(ValueError, match="multiple of 4"):
         PillarDetector(odd, network_config)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_the_gpu_gives_the_cpu_s_maps(spec, network_config, box_scenes):
+    torch.manual_seed(0)
+    detector = PillarDetector(spec, network_config).eval()
+    index = group_pillars(merge_sweeps(box_scenes()[0].sweeps, spec.point_columns), spec)
+    inputs = [torch.from_numpy(a) for a in (index.points, index.slot, index.cell, index.count)]
+    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+        on_cpu = detector(*inputs)
+        on_gpu = detector.cuda()(*(tensor.cuda() for tensor in inputs))
+    for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
+        torch.testing.assert_close(gpu.cpu(), cpu, atol=1e-4, rtol=1e-4)
