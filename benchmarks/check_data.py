@@ -15,11 +15,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -31,8 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import readers
 import tyro
-from rich.console import Console
-from rich.table import Table
+from checks import Context, Row, all_of, as_json, at_least, at_most, finish, rows_of
 
 from lidarloop_core.cli import main as main_command
 from lidarloop_core.errors import DatasetError
@@ -49,53 +46,13 @@ from lidarloop_training.data.nuscenes import NuScenesSource
 from lidarloop_training.data.nuscenes_sweep import NuScenesSweepSource
 from lidarloop_training.data.nuscenes_writer import write_nuscenes
 from lidarloop_training.evaluation.evaluate import evaluate
-from lidarloop_training.evaluation.provenance import machine, versions
+from lidarloop_training.evaluation.provenance import machine
 from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.viewer.overlay import wireframes
 from lidarloop_training.viewer.view import view
 
 SEED = 0
 NO_DATA = "skipped: no real data"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One promise.
-
-    Attributes:
-        what: in words.
-        value: as measured; None where it was skipped.
-        target: what it is held against, in words.
-        holds: None where it was skipped.
-        note: why it was skipped or broke.
-    """
-
-    what: str
-    value: float | None
-    target: str
-    holds: bool | None
-    note: str = ""
-
-
-def at_least(what: str, value: float, target: float) -> Row:
-    return Row(what, value, f"≥ {target:g}", bool(value >= target))
-
-
-def at_most(what: str, value: float, target: float) -> Row:
-    return Row(what, value, f"≤ {target:g}", bool(value <= target))
-
-
-def all_of(what: str, number: int, of: int) -> Row:
-    return Row(what, number, f"all {of}", number == of > 0)
-
-
-@dataclass(frozen=True)
-class Context:
-    """Where things are: real samples, output, and a folder that is deleted afterwards."""
-
-    data: Path
-    out: Path
-    scratch: Path
 
 
 # --- the readers on real samples --------------------------------------------------------------------------------------
@@ -260,7 +217,9 @@ def truncated_recording(context: Context) -> Iterator[Row]:
     equal = [np.array_equal(got[i].keyframe.points, want[i].keyframe.points) for i in range(len(got))]
     lost = re.search(r"(\d+) lost", said.getvalue())
     num_lost = int(lost.group(1)) if lost else 0
-    yield all_of("MCAP cut at 60 %: frames read whole and frames reported lost", sum(equal) + num_lost, len(want))
+    # Clouds lie in the order of time: most of the first six tenths' must be there, whatever is said to be lost.
+    yield at_least("MCAP cut at 60 %: frames read back equal", float(sum(equal)), 5)
+    yield all_of("frames read back equal and frames reported lost", sum(equal) + num_lost, len(want))
     yield at_least("its exit code, which is 0 where nothing is lost", float(code), 1)
 
 
@@ -299,7 +258,7 @@ def throughput(context: Context) -> Iterator[Row]:
     rows = readers.measure(drives, 1.0)
     readers.show(rows)
     atomic.write_bytes(
-        context.out / "readers.json", _json({"machine": machine(), "rows": [asdict(row) for row in rows]})
+        context.out / "readers.json", as_json({"machine": machine(), "rows": [asdict(row) for row in rows]})
     )
     yield all_of("readers measured, samples per second in readers.json", len(rows), len(drives))
 
@@ -383,41 +342,6 @@ def _kiss_icp_by_itself(source: SampleSource) -> npt.NDArray[np.float64]:
     return np.array(positions)
 
 
-def _json(document: Any) -> bytes:
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _commit() -> str:
-    try:
-        command = ("git", "describe", "--always", "--dirty", "--abbrev=40")
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _rows(check: Callable[[Context], Iterator[Row]], context: Context) -> list[Row]:
-    """A check's rows; those it has not come to when it breaks fall short."""
-    place = replace(context, scratch=context.scratch / check.__name__)
-    place.scratch.mkdir()
-    rows = []
-    try:
-        for row in check(place):
-            rows.append(row)
-            print(f"{'ok  ' if row.holds else 'MISS'} {row.what}", file=sys.stderr)
-    except Exception as error:  # the others still have something to say
-        traceback.print_exc()
-        rows.append(Row(check.__name__.replace("_", " "), None, "runs", False, f"{type(error).__name__}: {error}"))
-    return rows
-
-
-def _show(rows: list[Row]) -> None:
-    table = Table("what", "value", "target", "holds")
-    for row in rows:
-        holds = {True: "[green]yes[/green]", False: "[red]NO[/red]", None: row.note}[row.holds]
-        table.add_row(row.what, "" if row.value is None else f"{row.value:.4g}", row.target, holds)
-    Console().print(table)
-
-
 def main(
     data: Path = Path(os.environ.get("LIDARLOOP_REAL_DATA", "../shared/data")), out: Path = Path("out/checks")
 ) -> int:
@@ -435,19 +359,8 @@ def main(
             if check in NEED_REAL_DATA and not has_data:
                 rows.append(Row(check.__name__.replace("_", " "), None, "", None, NO_DATA))
             else:
-                rows += _rows(check, context)
-    _show(rows)
-    document = {
-        "command": sys.argv,
-        "seed": SEED,
-        "commit": _commit(),
-        "machine": machine(),
-        "versions": versions(),
-        "rows": [asdict(row) for row in rows],
-    }
-    atomic.write_bytes(out / "data.json", _json(document))
-    print(out / "data.json")
-    return int(any(row.holds is False for row in rows))
+                rows += rows_of(check, context)
+    return finish(rows, out / "data.json", SEED)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def check_data(monkeypatch, repository):
     import check_data
 
     yield check_data
-    for name in ("check_data", "metrics", "readers"):
+    for name in ("check_data", "checks", "metrics", "readers"):
         sys.modules.pop(name, None)
 
 

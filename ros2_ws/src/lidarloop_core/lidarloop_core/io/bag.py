@@ -231,8 +231,8 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent))
-        # rosbags writes folders, and a file's name into its own metadata: so the name inside has to be a constant.
-        self._bag = self._folder / self.path.stem
+        # rosbags writes folders, and their name into the file: a constant one, so that bytes do not depend on it.
+        self._bag = self._folder / "bag"
         self._writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         return self
@@ -243,7 +243,7 @@ class BagWriter:
         try:
             if error is None:
                 self._writer.close()
-                atomic.publish(self._bag / f"{self.path.stem}.mcap", self.path)
+                atomic.publish(self._bag / "bag.mcap", self.path)
             else:
                 self._writer.abort()
         finally:

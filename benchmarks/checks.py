@@ -1,0 +1,113 @@
+"""What every check command shares: rows that hold or fall short, their table, and the file they are written to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lidarloop_core.io import atomic
+from lidarloop_training.evaluation.provenance import machine, versions
+
+
+@dataclass(frozen=True)
+class Row:
+    """One promise.
+
+    Attributes:
+        what: in words.
+        value: as measured; None where it was skipped.
+        target: what it is held against, in words.
+        holds: None where it was skipped.
+        note: why it was skipped or broke.
+    """
+
+    what: str
+    value: float | None
+    target: str
+    holds: bool | None
+    note: str = ""
+
+
+def at_least(what: str, value: float, target: float) -> Row:
+    return Row(what, value, f"≥ {target:g}", bool(value >= target))
+
+
+def at_most(what: str, value: float, target: float) -> Row:
+    return Row(what, value, f"≤ {target:g}", bool(value <= target))
+
+
+def all_of(what: str, number: int, of: int) -> Row:
+    return Row(what, number, f"all {of}", number == of > 0)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where things are: real samples, output, and a folder that is deleted afterwards."""
+
+    data: Path
+    out: Path
+    scratch: Path
+
+
+Check = Callable[[Context], Iterator[Row]]
+"""Yields rows; one that breaks is a row that falls short."""
+
+
+def rows_of(check: Check, context: Context) -> list[Row]:
+    """A check's rows; those it has not come to when it breaks fall short."""
+    place = replace(context, scratch=context.scratch / check.__name__)
+    place.scratch.mkdir()
+    rows = []
+    try:
+        for row in check(place):
+            rows.append(row)
+            print(f"{'ok  ' if row.holds else 'MISS'} {row.what}", file=sys.stderr)
+    except Exception as error:  # the others still have something to say
+        traceback.print_exc()
+        rows.append(Row(check.__name__.replace("_", " "), None, "runs", False, f"{type(error).__name__}: {error}"))
+    return rows
+
+
+def finish(rows: list[Row], path: Path, seed: int) -> int:
+    """Prints the table, writes it with what it was made by, and returns the exit code: 1 if a row falls short."""
+    _show(rows)
+    document = {
+        "command": sys.argv,
+        "seed": seed,
+        "commit": _commit(),
+        "machine": machine(),
+        "versions": versions(),
+        "rows": [asdict(row) for row in rows],
+    }
+    atomic.write_bytes(path, as_json(document))
+    print(path)
+    return int(any(row.holds is False for row in rows))
+
+
+def as_json(document: Any) -> bytes:
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _commit() -> str:
+    try:
+        command = ("git", "describe", "--always", "--dirty", "--abbrev=40")
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _show(rows: list[Row]) -> None:
+    table = Table("what", "value", "target", "holds")
+    for row in rows:
+        holds = {True: "[green]yes[/green]", False: "[red]NO[/red]", None: row.note}[row.holds]
+        table.add_row(row.what, "" if row.value is None else f"{row.value:.4g}", row.target, holds)
+    Console().print(table)
