@@ -33,14 +33,16 @@ def odom_SE3_base(i: int) -> SE3:
     return SE3.from_yaw(0.02 * i, (0.5 * i, 0.1 * i, 0.0))
 
 
-def write_bag(path: Path, num_clouds: int, *, odometry: bool = True, columns: tuple[str, ...] = ("intensity",)) -> Path:
-    """A LiDAR that drives by one point that stands still in the world."""
+def write_bag(
+    path: Path, num_clouds: int, *, num_odometry: int = 1000, columns: tuple[str, ...] = ("intensity",)
+) -> Path:
+    """A LiDAR that drives by one point that stands still in the world; odometry falls silent after some clouds."""
     with BagWriter(path) as bag:
         mounting = transforms_message([("base_link", "lidar_top", BASE_SE3_LIDAR)], T0, message_type)
         bag.write("/tf_static", T0, mounting)
         for i in range(num_clouds):
             stamp = T0 + i * 100 * MS
-            if odometry:
+            if i < num_odometry:
                 pose = odometry_message(odom_SE3_base(i), (5, 0, 0), (0, 0, 0), stamp, message_type)
                 bag.write("/odom", stamp, pose)
             point = (odom_SE3_base(i) @ BASE_SE3_LIDAR).inverse().transform(WORLD_POINT).astype(np.float32)
@@ -90,13 +92,23 @@ def test_every_cloud_is_answered_and_recorded(make_model: Callable[..., Path], t
 
 
 def test_a_bag_without_odometry_is_answered_in_the_lidar_frame(make_model: Callable[..., Path], tmp_path: Path):
-    bag = write_bag(tmp_path / "still.mcap", 3, odometry=False)
+    bag = write_bag(tmp_path / "still.mcap", 3, num_odometry=0)
     result = run(bag, "--model", make_model(num_sweeps=3), "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     boxes, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
     assert meta["frame"] == "lidar"
     first = BASE_SE3_LIDAR.inverse().transform(WORLD_POINT)
     np.testing.assert_allclose(boxes[str(T0)].centers, first, atol=1e-4)
+
+
+def test_clouds_that_odometry_does_not_reach_are_told(make_model: Callable[..., Path], tmp_path: Path):
+    bag = write_bag(tmp_path / "silent.mcap", 12, num_odometry=4)
+    result = run(bag, "--model", make_model(num_sweeps=3), "--out", tmp_path / "out", "--rate", "2")
+    assert result.returncode == 0, result.stderr
+    boxes, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
+    num_without = meta["provenance"]["num_without_pose"]
+    assert num_without == 12 - len(boxes) > 0
+    assert f"{num_without} of 12 answered clouds are not in detections.json" in " ".join(result.stderr.split())
 
 
 def test_mistakes_are_one_line_and_exit_code_1(make_model: Callable[..., Path], tmp_path: Path, capfd):

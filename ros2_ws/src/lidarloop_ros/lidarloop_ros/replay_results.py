@@ -34,6 +34,13 @@ def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model:
     boxes = {
         str(s): b.transformed(poses[s]) if poses else b for s, b in record.boxes.items() if not poses or s in poses
     }
+    num_without_pose = len(record.boxes) - len(boxes)
+    if num_without_pose:
+        Console(stderr=True).print(
+            f"{num_without_pose} of {len(record.boxes)} answered clouds are not in {path.name}: "
+            "the bag's odometry does not reach them",
+            markup=False,
+        )
     meta = {
         "frame": "world" if poses else "lidar",
         "model_sha256": model.sha256,
@@ -44,7 +51,7 @@ def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model:
             "rate": record.settings.rate,
             "model": model.spec.name,
             "node_parameters": dict(record.node_parameters),
-            "num_without_pose": len(record.boxes) - len(boxes),
+            "num_without_pose": num_without_pose,
         },
     }
     write_results(path, boxes, meta)
