@@ -20,6 +20,7 @@ setup(
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
+        "pillow>=10",
         "numba>=0.60",
         "onnxruntime>=1.17",
         "rosbags>=0.11",

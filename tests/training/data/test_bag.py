@@ -12,10 +12,10 @@ from lidarloop_core.errors import BagError, DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
+from lidarloop_core.io.images import encode_jpeg, encoded
 from lidarloop_training.data.bag import BagSource
 from lidarloop_training.data.bag_pictures import decode_raw
 from lidarloop_training.data.bag_writer import write_bag
-from lidarloop_training.data.images import encode_jpeg, encoded
 
 MS = 1_000_000
 

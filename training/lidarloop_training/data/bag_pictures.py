@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import BagError
-from lidarloop_training.data.images import EncodedImage
+from lidarloop_core.io.images import EncodedImage
 
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 RAW_TYPE = "sensor_msgs/msg/Image"

@@ -15,9 +15,9 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import LATCHED_TOPICS, BagWriter, message_type
+from lidarloop_core.io.images import encoded
 from lidarloop_core.sample import Annotations, CameraImage, Sample, SampleSource, Sweep
 from lidarloop_training.data import bag_layout as layout
-from lidarloop_training.data.images import encoded
 from lidarloop_training.data.render import Need, render
 
 _Message = tuple[str, int, Any]  # topic, time in nanoseconds, message

@@ -34,6 +34,7 @@ SourceName = Literal[
     "nuscenes-lidarseg",
     "waymo",
     "once",
+    "kept",
     "bag",
 ]
 
@@ -157,15 +158,22 @@ def open_source(
     scene: str | None = None,
     points_topics: tuple[str, ...] = (),
     odometry_topic: str | None = None,
+    num_sweeps: int | None = None,
 ) -> SampleSource:
     """The source behind a name and a path (or a seed).
+
+    Args:
+        num_sweeps: of each sample, as far as the source has poses. None is what a conversion wants: one or, of
+            nuScenes, all from one keyframe to the next.
+        source, path, duration_s, rate_hz, cameras, scene, points_topics, odometry_topic: see ``convert``.
 
     Raises:
         ConfigError: a seed that is no number.
         DatasetError, BagError: nothing readable is there.
     """
+    sweeps = 1 if num_sweeps is None else num_sweeps
     if source == "toytown":
-        return _open_toytown(path, duration_s, rate_hz, cameras)
+        return _open_toytown(path, duration_s, rate_hz, sweeps, cameras)
     place = Path(path)
     if not place.exists():
         raise DatasetError(f"{place} does not exist; expected the file or folder of a {source} drive")
@@ -183,46 +191,57 @@ def open_source(
 
             return NuScenesSweepSource(place, cameras=cameras)
         case "nuscenes":
-            return _open_nuscenes(place, cameras, scene)
+            return _open_nuscenes(place, num_sweeps, cameras, scene)
         case "av2":
             from lidarloop_training.data.av2 import Av2Source
 
-            return Av2Source(place, cameras=cameras)
+            return Av2Source(place, num_sweeps=sweeps, cameras=cameras)
         case "semantic-kitti":
             from lidarloop_training.data.semantic_kitti import SemanticKittiSource
 
-            return SemanticKittiSource(place, cameras=cameras)
+            return SemanticKittiSource(place, num_sweeps=sweeps, cameras=cameras)
         case "nuscenes-lidarseg":
             from lidarloop_training.data.nuscenes_lidarseg import NuScenesLidarsegSource
 
-            return NuScenesLidarsegSource(_open_nuscenes(place, cameras, scene))
+            return NuScenesLidarsegSource(_open_nuscenes(place, num_sweeps, cameras, scene))
         case "waymo":
             from lidarloop_training.data.waymo import WaymoSource
 
-            return WaymoSource(place, cameras=cameras)
+            return WaymoSource(place, num_sweeps=sweeps, cameras=cameras)
         case "once":
             from lidarloop_training.data.once import OnceSource
 
-            return OnceSource(place, cameras=cameras)
+            return OnceSource(place, num_sweeps=sweeps, cameras=cameras)
+        case "kept":
+            from lidarloop_training.data.kept_frames import KeptFramesSource
+
+            return KeptFramesSource(place, cameras=cameras)
         case "bag":
             from lidarloop_training.data.bag import BagSource
 
-            return BagSource(place, cameras=cameras, points_topics=points_topics, odometry_topic=odometry_topic)
+            return BagSource(
+                place,
+                num_sweeps=sweeps,
+                cameras=cameras,
+                points_topics=points_topics,
+                odometry_topic=odometry_topic,
+            )
 
 
-def _open_toytown(seed: str, duration_s: float, rate_hz: float, cameras: bool) -> SampleSource:
+def _open_toytown(seed: str, duration_s: float, rate_hz: float, num_sweeps: int, cameras: bool) -> SampleSource:
     from lidarloop_training.toytown.drive import ToyTownDrive
 
     if not seed.isdecimal():
         raise ConfigError(f"toytown received {seed!r}; expected a seed: a whole number such as 7")
-    return ToyTownDrive(int(seed), duration_s=duration_s, rate_hz=rate_hz, cameras=cameras)
+    return ToyTownDrive(int(seed), duration_s=duration_s, rate_hz=rate_hz, num_sweeps=num_sweeps, cameras=cameras)
 
 
-def _open_nuscenes(root: Path, cameras: bool, scene: str | None) -> NuScenesSource:
+def _open_nuscenes(root: Path, num_sweeps: int | None, cameras: bool, scene: str | None) -> NuScenesSource:
     from lidarloop_training.data.nuscenes import NuScenesSource
 
     scenes = None if scene is None else [scene]
-    return NuScenesSource(root, num_sweeps=_SWEEPS_PER_NUSCENES_KEYFRAME, cameras=cameras, scenes=scenes)
+    sweeps = _SWEEPS_PER_NUSCENES_KEYFRAME if num_sweeps is None else num_sweeps
+    return NuScenesSource(root, num_sweeps=sweeps, cameras=cameras, scenes=scenes)
 
 
 def _given(arguments: Mapping[str, Any]) -> set[str]:

@@ -33,9 +33,9 @@ from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
+from lidarloop_core.io.images import encoded
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.data.images import encoded
 
 TASK_FILE = "task.json"
 ANNOTATIONS_FILE = "annotations/default.json"

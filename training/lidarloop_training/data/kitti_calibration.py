@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import CameraImage
-from lidarloop_training.data.images import ImageFile
 
 VELODYNE_HEIGHT_M = 1.73
 """Above the road, from the data set's page on its sensor set-up."""

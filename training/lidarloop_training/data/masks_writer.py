@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.io import atomic
+from lidarloop_core.io.images import EncodedImage, encode_jpeg
 from lidarloop_core.sample import CameraImage, Sample
-from lidarloop_training.data.images import EncodedImage, encode_jpeg
 from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.toytown.masks import InstanceMask
 

@@ -20,11 +20,11 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
 from lidarloop_training.data.classes_nuscenes import CATEGORY_TO_CLASS, visible_share
 from lidarloop_training.data.cloud_file import read_cloud
 from lidarloop_training.data.concat import ConcatSource
-from lidarloop_training.data.images import ImageFile
 from lidarloop_training.data.nuscenes_map import read_lane_map
 
 LIDAR = "LIDAR_TOP"

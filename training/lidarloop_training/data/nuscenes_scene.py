@@ -15,6 +15,7 @@ from PIL import Image
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.images import encode_jpeg, encoded
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.data.classes_nuscenes import (
     CLASS_TO_CATEGORY,
@@ -22,7 +23,6 @@ from lidarloop_training.data.classes_nuscenes import (
     attribute_of,
     visibility_token,
 )
-from lidarloop_training.data.images import encode_jpeg, encoded
 from lidarloop_training.data.nuscenes_map import map_expansion
 from lidarloop_training.data.nuscenes_tables import Record, Tables, link, token, write_synced
 

@@ -18,9 +18,9 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
 from lidarloop_training.data.cloud_file import read_cloud
-from lidarloop_training.data.images import ImageFile
 
 SWEEP_COLUMNS = ("x", "y", "z", "intensity", "ring")
 MERGED_COLUMNS = ("x", "y", "z", "intensity", "dt")

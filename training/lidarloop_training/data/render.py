@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from lidarloop_core.io.images import encoded
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.data.images import encoded
 from lidarloop_training.data.workers import worker_pool
 
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import CameraImage, Sweep
 from lidarloop_training.data.classes_kitti import KITTI_CLASSES, KITTI_TO_NUSCENES
-from lidarloop_training.data.images import ImageFile
 from lidarloop_training.data.kitti_calibration import CAMERA, KittiCalibration, read_object_calibration
 from lidarloop_training.evaluation.alignment import Frame
 from lidarloop_training.evaluation.kitti_metrics import KittiFrame

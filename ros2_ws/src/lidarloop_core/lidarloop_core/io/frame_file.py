@@ -1,0 +1,210 @@
+"""One frame worth keeping, as one file: cloud, pictures, calibration, poses, labels and where they came from.
+
+The file is a zip archive without compression, so that any tool opens it and every member has a checksum:
+``frame.json``, ``sweep-00.npy`` (newest first) …, and each picture as the camera sent it. It is written under a
+temporary name and renamed, so that whatever kills the writer leaves a whole frame or none.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io import atomic
+from lidarloop_core.io.images import EncodedImage, encoded
+from lidarloop_core.labelling.pseudo_labels import PseudoLabels
+from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+
+SUFFIX = ".frame.zip"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class KeptFrame:
+    """A frame with its labels.
+
+    Attributes:
+        sample: sweeps, pictures and poses; its annotations are the labels.
+        labels: in the frame of the keyframe LiDAR.
+        value: how much it is worth keeping, in [0, 1]; the least valuable are let go first.
+        reasons: why it was kept, e.g. "rare class: bicycle".
+        degraded: what was missing when it was labelled, e.g. "CAM_BACK: no picture"; empty if nothing was.
+        provenance: who made the labels: model hashes, configuration, software versions.
+    """
+
+    sample: Sample
+    labels: PseudoLabels
+    value: float
+    reasons: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_frame(path: Path, frame: KeptFrame) -> None:
+    """Writes a frame, all of it or nothing.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    sample = frame.sample
+    pictures = [encoded(camera) for camera in sample.cameras]
+    with atomic.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("frame.json", json.dumps(_as_json(frame, pictures), allow_nan=True))
+        for i, sweep in enumerate(sample.sweeps):
+            buffer = io.BytesIO()
+            np.save(buffer, sweep.points, allow_pickle=False)
+            archive.writestr(_sweep_name(i), buffer.getvalue())
+        for camera, picture in zip(sample.cameras, pictures, strict=True):
+            archive.writestr(_picture_name(camera.name, picture.format), picture.data)
+
+
+def read_frame(path: Path) -> KeptFrame:
+    """Reads a frame; every checksum is verified.
+
+    Raises:
+        DatasetError: the file is missing, damaged, or no frame.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            document = json.loads(archive.read("frame.json"))
+            if document["version"] != _VERSION:
+                raise ValueError(f"version {document['version']}, this program reads {_VERSION}")
+            return _frame(document, archive)
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{path} is no readable frame ({error}); expected a whole *{SUFFIX} as the self-labelling node writes it: "
+            "restore the file, or delete it"
+        ) from None
+
+
+def _as_json(frame: KeptFrame, pictures: list[EncodedImage]) -> dict[str, Any]:
+    sample, labels = frame.sample, frame.labels
+    return {
+        "version": _VERSION,
+        "token": sample.token,
+        "scene": sample.scene,
+        "stamp_ns": sample.stamp_ns,
+        "sweeps": [
+            {
+                "columns": sweep.columns,
+                "stamp_ns": sweep.stamp_ns,
+                "ego_SE3_lidar": _matrix(sweep.ego_SE3_lidar),
+                "world_SE3_ego": _matrix(sweep.world_SE3_ego),
+            }
+            for sweep in sample.sweeps
+        ],
+        "cameras": [
+            {
+                "name": camera.name,
+                "format": picture.format,
+                "intrinsics": camera.intrinsics.tolist(),
+                "width": camera.width,
+                "height": camera.height,
+                "stamp_ns": camera.stamp_ns,
+                "ego_SE3_camera": _matrix(camera.ego_SE3_camera),
+                "world_SE3_ego": _matrix(camera.world_SE3_ego),
+            }
+            for camera, picture in zip(sample.cameras, pictures, strict=True)
+        ],
+        "labels": {
+            "class_names": labels.boxes.class_names,
+            "values": labels.boxes.values.astype(float).tolist(),
+            "scores": labels.boxes.scores.astype(float).tolist(),
+            "labels": labels.boxes.labels.tolist(),
+            "quality": labels.quality.astype(float).tolist(),
+            "num_points": labels.num_points.tolist(),
+            "cameras": labels.cameras,
+            "yaw_sources": labels.yaw_sources,
+        },
+        "value": frame.value,
+        "reasons": frame.reasons,
+        "degraded": frame.degraded,
+        "provenance": dict(frame.provenance),
+    }
+
+
+def _frame(document: dict[str, Any], archive: zipfile.ZipFile) -> KeptFrame:
+    rows = document["labels"]
+    boxes = Boxes3D(
+        np.array(rows["values"], np.float32).reshape(-1, 9),
+        np.array(rows["scores"], np.float32),
+        np.array(rows["labels"], np.int64),
+        tuple(rows["class_names"]),
+    )
+    labels = PseudoLabels(
+        boxes,
+        np.array(rows["quality"], np.float32),
+        np.array(rows["num_points"], np.int64),
+        tuple(tuple(names) for names in rows["cameras"]),
+        tuple(rows["yaw_sources"]),
+    )
+    unknown = np.full(len(boxes), np.nan, np.float32)
+    # Frames are kept one by one: what is the same object in another one is not known.
+    instance_ids = tuple(f"{document['token']}-{i}" for i in range(len(boxes)))
+    sample = Sample(
+        token=document["token"],
+        scene=document["scene"],
+        stamp_ns=document["stamp_ns"],
+        sweeps=tuple(_sweep(row, archive.read(_sweep_name(i))) for i, row in enumerate(document["sweeps"])),
+        cameras=tuple(_camera(row, archive) for row in document["cameras"]),
+        annotations=Annotations(boxes, instance_ids, labels.num_points, unknown),
+    )
+    return KeptFrame(
+        sample,
+        labels,
+        float(document["value"]),
+        tuple(document["reasons"]),
+        tuple(document["degraded"]),
+        document["provenance"],
+    )
+
+
+def _sweep(row: dict[str, Any], data: bytes) -> Sweep:
+    points: npt.NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
+    if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != len(row["columns"]):
+        raise ValueError(f"a sweep of {points.dtype} {points.shape} with columns {', '.join(row['columns'])}")
+    mounting = _pose(row["ego_SE3_lidar"])
+    assert mounting is not None
+    return Sweep(points, tuple(row["columns"]), row["stamp_ns"], mounting, _pose(row["world_SE3_ego"]))
+
+
+def _camera(row: dict[str, Any], archive: zipfile.ZipFile) -> CameraImage:
+    mounting = _pose(row["ego_SE3_camera"])
+    assert mounting is not None
+    return CameraImage(
+        name=row["name"],
+        load=EncodedImage(archive.read(_picture_name(row["name"], row["format"])), row["format"]),
+        intrinsics=np.array(row["intrinsics"], np.float64).reshape(3, 3),
+        width=row["width"],
+        height=row["height"],
+        stamp_ns=row["stamp_ns"],
+        ego_SE3_camera=mounting,
+        world_SE3_ego=_pose(row["world_SE3_ego"]),
+    )
+
+
+def _matrix(pose: SE3 | None) -> list[list[float]] | None:
+    return None if pose is None else pose.matrix.tolist()
+
+
+def _pose(matrix: list[list[float]] | None) -> SE3 | None:
+    return None if matrix is None else SE3.from_matrix(matrix)
+
+
+def _sweep_name(index: int) -> str:
+    return f"sweep-{index:02d}.npy"
+
+
+def _picture_name(camera: str, format: str) -> str:
+    return f"{camera}.{'jpg' if format == 'jpeg' else format}"
