@@ -35,6 +35,7 @@ from lidarloop_core.cli import main as main_command
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.io import atomic
+from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.bag import BagSource
@@ -48,7 +49,6 @@ from lidarloop_training.data.nuscenes_writer import write_nuscenes
 from lidarloop_training.evaluation.evaluate import evaluate
 from lidarloop_training.evaluation.provenance import machine
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.viewer.overlay import wireframes
 from lidarloop_training.viewer.view import view
 
 SEED = 0

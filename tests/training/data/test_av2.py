@@ -14,12 +14,12 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.images import encode_jpeg
 from lidarloop_training.data.av2 import Av2Source
 from lidarloop_training.data.av2_map import STEP_M, midline
 from lidarloop_training.data.bag import BagSource
 from lidarloop_training.data.bag_writer import write_bag
 from lidarloop_training.data.classes_av2 import AV2_CATEGORIES, AV2_TO_NUSCENES, AV2_TO_WAYMO
-from lidarloop_training.data.images import encode_jpeg
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: Argoverse 2's files are feather")
 from pyarrow import feather  # noqa: E402

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from lidarloop_core.errors import BagError, DatasetError
+from lidarloop_core.errors import BagError, DatasetError, ImageFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
-from lidarloop_core.io.images import encode_jpeg, encoded
+from lidarloop_core.io.images import decode_raw, encode_jpeg, encoded
 from lidarloop_training.data.bag import BagSource
-from lidarloop_training.data.bag_pictures import decode_raw
 from lidarloop_training.data.bag_writer import write_bag
 
 MS = 1_000_000
@@ -337,7 +336,7 @@ def test_raw_pictures_that_contradict_themselves():
     whole = _raw_image(np.zeros((4, 4, 3), np.uint8), "rgb8", 0)
     np.testing.assert_array_equal(decode_raw(whole), np.zeros((4, 4, 3)))
     for change in ({"step": 11}, {"data": whole.data[:-1]}, {"encoding": "bayer_rggb8"}):
-        with pytest.raises(BagError, match=r"picture"):
+        with pytest.raises(ImageFormatError, match=r"picture"):
             decode_raw(dataclasses.replace(whole, **change))
 
 

@@ -25,10 +25,10 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3, interpolate
+from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
 from lidarloop_training.data.av2_map import read_lane_map
 from lidarloop_training.data.classes_av2 import AV2_CATEGORIES, AV2_TO_NUSCENES
-from lidarloop_training.data.images import ImageFile
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity", "ring")
 

@@ -35,15 +35,16 @@ def read_lane_map(path: Path) -> LaneMap:
         centerlines = tuple(
             midline(_points(lane["left_lane_boundary"]), _points(lane["right_lane_boundary"])) for lane in lanes
         )
+        in_intersection = tuple(bool(lane["is_intersection"]) for lane in lanes)
         areas = tuple(_points(area["area_boundary"])[:, :2] for area in raw["drivable_areas"].values())
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DatasetError(
             f"{path}: no vector map of Argoverse 2 ({type(error).__name__}: {error}); expected lane_segments with "
-            "left_lane_boundary and right_lane_boundary, and drivable_areas: restore the file"
+            "left_lane_boundary, right_lane_boundary and is_intersection, and drivable_areas: restore the file"
         ) from None
-    return LaneMap(centerlines, tuple(str(lane["id"]) for lane in lanes), areas)
+    return LaneMap(centerlines, tuple(str(lane["id"]) for lane in lanes), areas, in_intersection)
 
 
 def midline(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -23,13 +23,14 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.trajectory import Trajectory
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader
+from lidarloop_core.io.images import RAW_ENCODINGS
+from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
 from lidarloop_training.data import bag_layout as layout
 from lidarloop_training.data.bag_frames import FrameTree, odometry_trajectory, tf_trajectory
 from lidarloop_training.data.bag_pictures import (
     COMPRESSED_TYPE,
-    RAW_ENCODINGS,
     RAW_TYPE,
     CompressedPicture,
     RawPicture,
@@ -105,7 +106,7 @@ class BagSource:
         self._cameras = dict(self._find_cameras(tree, image_topics))
         self._class_names = tuple(self._json(layout.GROUND_TRUTH_CLASS_NAMES) or ())
         lane_map = self._json(layout.LANE_MAP)
-        self._lane_map: LaneMap | None = None if lane_map is None else layout.lane_map_from_json(lane_map)
+        self._lane_map: LaneMap | None = None if lane_map is None else lane_map_from_json(lane_map, layout.LANE_MAP)
 
     def __len__(self) -> int:
         return len(self._stamps)

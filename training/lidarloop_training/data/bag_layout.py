@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from lidarloop_core.errors import BagError
-from lidarloop_core.sample import LaneMap
-
 POINTS = "/lidar/points"
 ODOMETRY = "/odom"
 TF = "/tf"
@@ -42,35 +35,3 @@ def camera_name(image_topic: str) -> str:
 def camera_frame(camera: str) -> str:
     """The camera's optical frame: x right, y down, z forward."""
     return f"{camera.lower()}_optical"
-
-
-def lane_map_json(lane_map: LaneMap) -> dict[str, Any]:
-    """What ``LANE_MAP`` carries: lines and polygons in metres, in ``WORLD_FRAME``."""
-    lanes = [
-        {"id": lane_id, "centerline": line.tolist()}
-        for lane_id, line in zip(lane_map.lane_ids, lane_map.centerlines, strict=True)
-    ]
-    return {
-        "frame_id": WORLD_FRAME,
-        "lanes": lanes,
-        "drivable_area": [polygon.tolist() for polygon in lane_map.drivable_area],
-    }
-
-
-def lane_map_from_json(raw: dict[str, Any]) -> LaneMap:
-    """The inverse of ``lane_map_json``.
-
-    Raises:
-        BagError: an entry is missing or malformed.
-    """
-    try:
-        return LaneMap(
-            tuple(np.array(lane["centerline"], dtype=np.float64).reshape(-1, 3) for lane in raw["lanes"]),
-            tuple(lane["id"] for lane in raw["lanes"]),
-            tuple(np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in raw["drivable_area"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BagError(
-            f"{LANE_MAP} holds JSON that is no lane map ({type(error).__name__}: {error}); "
-            "expected lanes with id and centerline, and drivable_area"
-        ) from None

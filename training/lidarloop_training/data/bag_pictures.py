@@ -9,21 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.errors import BagError
-from lidarloop_core.io.images import EncodedImage
+from lidarloop_core.io.images import EncodedImage, decode_raw
 
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 RAW_TYPE = "sensor_msgs/msg/Image"
-
-# Encoding → number of bytes per pixel, and which of them are red, green and blue.
-_ENCODINGS = {
-    "rgb8": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
-    "mono8": (1, (0, 0, 0)),
-}
-RAW_ENCODINGS = tuple(_ENCODINGS)
 
 
 @dataclass(frozen=True)
@@ -56,26 +45,3 @@ class RawPicture:
 
     def __call__(self) -> npt.NDArray[np.uint8]:
         return decode_raw(self.read())
-
-
-def decode_raw(message: Any) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a sensor_msgs/Image.
-
-    Raises:
-        BagError: an encoding other than ``RAW_ENCODINGS``, or fewer bytes than height × step.
-    """
-    if message.encoding not in _ENCODINGS:
-        raise BagError(
-            f"received a picture of encoding {message.encoding}; expected one of {', '.join(RAW_ENCODINGS)}: "
-            "record the camera's colour or its compressed topic"
-        )
-    num_channels, channels = _ENCODINGS[message.encoding]
-    height, width, step = int(message.height), int(message.width), int(message.step)
-    data = np.frombuffer(message.data, np.uint8)
-    if step < width * num_channels or len(data) < height * step:
-        raise BagError(
-            f"received a {message.encoding} picture of {width} × {height} with step {step} and {len(data)} bytes; "
-            f"expected a step of {width * num_channels} or more and height × step bytes: check the camera's driver"
-        )
-    rows = data[: height * step].reshape(height, step)[:, : width * num_channels]
-    return rows.reshape(height, width, num_channels)[:, :, channels]

@@ -16,6 +16,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import LATCHED_TOPICS, BagWriter, message_type
 from lidarloop_core.io.images import encoded
+from lidarloop_core.io.lane_map import lane_map_json
 from lidarloop_core.sample import Annotations, CameraImage, Sample, SampleSource, Sweep
 from lidarloop_training.data import bag_layout as layout
 from lidarloop_training.data.render import Need, render
@@ -148,7 +149,7 @@ def _latched(frame: _Frame, provenance: Mapping[str, Any], written: set[str]) ->
         mountings += [(layout.EGO_FRAME, layout.camera_frame(c.name), c.ego_SE3_camera) for c in sample.cameras]
         yield layout.TF_STATIC, time_ns, messages.transforms_message(mountings, time_ns, message_type)
     if layout.LANE_MAP not in written and sample.lane_map is not None:
-        yield layout.LANE_MAP, time_ns, _string(layout.lane_map_json(sample.lane_map))
+        yield layout.LANE_MAP, time_ns, _string(lane_map_json(sample.lane_map, layout.WORLD_FRAME))
     if layout.GROUND_TRUTH_CLASS_NAMES not in written and sample.annotations is not None:
         yield layout.GROUND_TRUTH_CLASS_NAMES, time_ns, _string(sample.annotations.boxes.class_names)
 

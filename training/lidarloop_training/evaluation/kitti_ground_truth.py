@@ -17,12 +17,12 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import ImageFile
+from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.sample import CameraImage, Sweep
 from lidarloop_training.data.classes_kitti import KITTI_CLASSES, KITTI_TO_NUSCENES
 from lidarloop_training.data.kitti_calibration import CAMERA, KittiCalibration, read_object_calibration
 from lidarloop_training.evaluation.alignment import Frame
 from lidarloop_training.evaluation.kitti_metrics import KittiFrame
-from lidarloop_training.viewer.overlay import wireframes
 
 KITTI_NAME: Mapping[str, str] = {"car": "Car", "pedestrian": "Pedestrian", "bicycle": "Cyclist"}
 """The classes of results that KITTI scores; the others are left out, as in a submission."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.sample import CameraImage, Sample, SampleSource
 from lidarloop_training.evaluation.alignment import Frame
 from lidarloop_training.evaluation.bev import COLORS, draw_bev
@@ -18,7 +19,6 @@ from lidarloop_training.evaluation.breakdown import FrameOutcome, found_by
 from lidarloop_training.evaluation.matching import UNMATCHED, Matching
 from lidarloop_training.evaluation.pictures import Picture
 from lidarloop_training.evaluation.scoring import Run, Score
-from lidarloop_training.viewer.overlay import wireframes
 
 _EXTENT_M = 15.0
 _BEV_PX = 480

@@ -21,9 +21,9 @@ import numpy.typing as npt
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import Encodable
+from lidarloop_core.io.overlay import Layer, wireframes
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.viewer.frames import ShownFrame
-from lidarloop_training.viewer.overlay import Layer, wireframes
 from lidarloop_training.viewer.sheet import layers
 from lidarloop_training.viewer.view import PointColor
 

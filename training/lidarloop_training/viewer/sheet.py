@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from PIL import Image
 
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io.overlay import Layer, draw_overlay
 from lidarloop_core.sample import CameraImage
 from lidarloop_training.evaluation.bev import COLORS, draw_bev
 from lidarloop_training.viewer.frames import ShownFrame
-from lidarloop_training.viewer.overlay import Layer, draw_overlay
 
 _BEV_PX = 900
 _ROW_PX = 2400

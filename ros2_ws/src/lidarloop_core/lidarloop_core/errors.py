@@ -9,6 +9,10 @@ class CloudFormatError(LidarloopError):
     """A point cloud message whose layout cannot be decoded, or that lacks a column the model needs."""
 
 
+class ImageFormatError(LidarloopError):
+    """A camera picture whose encoding or layout cannot be decoded."""
+
+
 class ModelFileError(LidarloopError):
     """A model file that is not ours, is corrupt, or does not fit its own ModelSpec."""
 

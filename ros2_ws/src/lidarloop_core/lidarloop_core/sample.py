@@ -60,6 +60,14 @@ class CameraImage:
     world_SE3_ego: SE3 | None
 
 
+def camera_SE3_lidar(image: CameraImage, keyframe: Sweep) -> SE3:
+    """From the keyframe LiDAR to the optical frame, through the ego-motion between both exposures where it is known."""
+    if image.world_SE3_ego is None or keyframe.world_SE3_ego is None:
+        return image.ego_SE3_camera.inverse() @ keyframe.ego_SE3_lidar
+    ego_SE3_ego = image.world_SE3_ego.inverse() @ keyframe.world_SE3_ego
+    return image.ego_SE3_camera.inverse() @ ego_SE3_ego @ keyframe.ego_SE3_lidar
+
+
 @dataclass(frozen=True)
 class Annotations:
     """Ground truth of one sample.
@@ -87,11 +95,14 @@ class LaneMap:
         centerlines: polylines in the world frame, each (K, 3) float64 metres, K ≥ 2, in driving direction.
         lane_ids: one name for each.
         drivable_area: polygons in the world frame, each (K, 2) float64 metres; may be empty.
+        in_intersection: whether each centre line lies in an intersection, where lanes cross; empty where the map does
+            not tell.
     """
 
     centerlines: tuple[npt.NDArray[np.float64], ...]
     lane_ids: tuple[str, ...]
     drivable_area: tuple[npt.NDArray[np.float64], ...] = ()
+    in_intersection: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,26 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lidarloop_core.errors import DatasetError
+from lidarloop_core.errors import DatasetError, ImageFormatError
 from lidarloop_core.sample import CameraImage
 
 JPEG_QUALITY = 90
+
+# Encoding → number of bytes per pixel, and which of them are red, green and blue.
+_ENCODINGS = {
+    "rgb8": (3, (0, 1, 2)),
+    "bgr8": (3, (2, 1, 0)),
+    "rgba8": (4, (0, 1, 2)),
+    "bgra8": (4, (2, 1, 0)),
+    "mono8": (1, (0, 0, 0)),
+}
+RAW_ENCODINGS = tuple(_ENCODINGS)
 
 
 @dataclass(frozen=True)
@@ -94,3 +104,26 @@ def encode_jpeg(pixels: npt.NDArray[np.uint8]) -> EncodedImage:
 def encoded(image: CameraImage) -> EncodedImage:
     """The picture's own file bytes where it has them, else a fresh JPEG."""
     return image.load.encoded() if isinstance(image.load, Encodable) else encode_jpeg(image.load())
+
+
+def decode_raw(message: Any) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a sensor_msgs/Image.
+
+    Raises:
+        ImageFormatError: an encoding other than ``RAW_ENCODINGS``, or fewer bytes than height × step.
+    """
+    if message.encoding not in _ENCODINGS:
+        raise ImageFormatError(
+            f"received a picture of encoding {message.encoding}; expected one of {', '.join(RAW_ENCODINGS)}: "
+            "take the camera's colour or its compressed topic"
+        )
+    num_channels, channels = _ENCODINGS[message.encoding]
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    data = np.frombuffer(message.data, np.uint8)
+    if step < width * num_channels or len(data) < height * step:
+        raise ImageFormatError(
+            f"received a {message.encoding} picture of {width} × {height} with step {step} and {len(data)} bytes; "
+            f"expected a step of {width * num_channels} or more and height × step bytes: check the camera's driver"
+        )
+    rows = data[: height * step].reshape(height, step)[:, : width * num_channels]
+    return rows.reshape(height, width, num_channels)[:, :, channels]

@@ -10,8 +10,8 @@ from PIL import ImageColor
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.sample import CameraImage, Sweep
-from lidarloop_training.viewer.overlay import Layer, camera_SE3_lidar, draw_overlay, wireframes
+from lidarloop_core.io.overlay import Layer, draw_overlay, wireframes
+from lidarloop_core.sample import CameraImage, Sweep, camera_SE3_lidar
 
 EGO_SE3_CAMERA = SE3(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))  # looks ahead from the LiDAR's place
 

@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lidarloop_core.geometry.boxes import Boxes3D, corners
 from lidarloop_core.geometry.camera import project
-from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.sample import CameraImage, Sweep
+from lidarloop_core.sample import CameraImage, Sweep, camera_SE3_lidar
 
 NEAR_M = 0.1
 """Nothing nearer to the camera's plane than this is drawn: its projection runs away to infinity."""
@@ -59,14 +58,6 @@ class Wireframe:
     is_front: npt.NDArray[np.bool_]
     heading: npt.NDArray[np.float64]
     depth_m: float
-
-
-def camera_SE3_lidar(image: CameraImage, keyframe: Sweep) -> SE3:
-    """From the keyframe LiDAR to the optical frame, through the ego-motion between both exposures where it is known."""
-    if image.world_SE3_ego is None or keyframe.world_SE3_ego is None:
-        return image.ego_SE3_camera.inverse() @ keyframe.ego_SE3_lidar
-    ego_SE3_ego = image.world_SE3_ego.inverse() @ keyframe.world_SE3_ego
-    return image.ego_SE3_camera.inverse() @ ego_SE3_ego @ keyframe.ego_SE3_lidar
 
 
 def wireframes(image: CameraImage, keyframe: Sweep, boxes: Boxes3D) -> list[Wireframe]:
