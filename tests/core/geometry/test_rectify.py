@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_training.data.rectify import distortion_coefficients, rectify
+from lidarloop_core.geometry.rectify import distortion_coefficients, rectify
 
 INTRINSICS = np.array([[140.0, 0.0, 101.3], [0.0, 135.0, 58.2], [0.0, 0.0, 1.0]])
 
