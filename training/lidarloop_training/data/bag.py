@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.errors import BagError
+from lidarloop_core.errors import BagError, DatasetError, ImageFormatError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.trajectory import Trajectory
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader
+from lidarloop_core.io.camera_messages import Calibration, calibration_from_message, camera_info_topic, camera_name
 from lidarloop_core.io.images import RAW_ENCODINGS
 from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
@@ -32,8 +33,7 @@ from lidarloop_training.data.bag_frames import FrameTree, odometry_trajectory, t
 from lidarloop_training.data.bag_pictures import (
     COMPRESSED_TYPE,
     RAW_TYPE,
-    CompressedPicture,
-    RawPicture,
+    BagPicture,
 )
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
@@ -231,14 +231,20 @@ class BagSource:
     def _cloud(self, topic: str, stamp_ns: int) -> npt.NDArray[np.float32]:
         return read_points(self._read(topic, stamp_ns), self._columns).points
 
-    def _find_cameras(self, tree: FrameTree, topics: list[str]) -> Iterator[tuple[str, tuple[Any, SE3]]]:
-        """Image topic → (camera_info, ego_SE3_camera) of the cameras whose calibration the bag has."""
+    def _find_cameras(self, tree: FrameTree, topics: list[str]) -> Iterator[tuple[str, tuple[Calibration, SE3]]]:
+        """Image topic → (calibration, ego_SE3_camera) of the cameras whose calibration the bag has."""
         for topic in topics:
-            info = next(self._all(layout.camera_info_topic(topic)), None)
+            info = next(self._all(camera_info_topic(topic)), None)
             if info is None:
                 warnings.warn(f"{self.path}: {topic} has no camera_info beside it and is left out", stacklevel=3)
-            elif self._times[topic] and self._is_readable(topic):
-                yield topic, (info, tree.transform(self._ego_frame, info.header.frame_id, self.path))
+                continue
+            try:
+                calibration = calibration_from_message(info, topic)
+            except (ImageFormatError, DatasetError) as error:
+                warnings.warn(f"{self.path}: {error}; its pictures are left out", stacklevel=3)
+                continue
+            if self._times[topic] and self._is_readable(topic):
+                yield topic, (calibration, tree.transform(self._ego_frame, info.header.frame_id, self.path))
 
     def _is_readable(self, topic: str) -> bool:
         if self._bag.topics[topic] != RAW_TYPE:
@@ -255,21 +261,21 @@ class BagSource:
         """One topic for each camera: the compressed one of two."""
         topics = self._bag.topics.items()
         compressed = [topic for topic, kind in topics if kind == COMPRESSED_TYPE]
-        known = {layout.camera_name(topic) for topic in compressed}
-        return compressed + [t for t, kind in topics if kind == RAW_TYPE and layout.camera_name(t) not in known]
+        known = {camera_name(topic) for topic in compressed}
+        return compressed + [t for t, kind in topics if kind == RAW_TYPE and camera_name(t) not in known]
 
     def _pictures(self, stamp_ns: int) -> Iterator[CameraImage]:
-        for topic, (info, ego_SE3_camera) in self._cameras.items():
+        for topic, (calibration, ego_SE3_camera) in self._cameras.items():
             nearest_ns = self._nearest(topic, stamp_ns, MAX_CAMERA_OFFSET_NS)
             if nearest_ns is None:
                 continue
             read = partial(self._read, topic, nearest_ns)
             yield CameraImage(
-                name=layout.camera_name(topic),
-                load=RawPicture(read) if self._bag.topics[topic] == RAW_TYPE else CompressedPicture(read),
-                intrinsics=np.array(info.k, dtype=np.float64).reshape(3, 3),
-                width=info.width,
-                height=info.height,
+                name=camera_name(topic),
+                load=BagPicture(read, calibration),
+                intrinsics=calibration.intrinsics,
+                width=calibration.width,
+                height=calibration.height,
                 stamp_ns=nearest_ns,
                 ego_SE3_camera=ego_SE3_camera,
                 world_SE3_ego=self._pose(nearest_ns),

@@ -22,16 +22,6 @@ def image_topic(camera: str) -> str:
     return f"/camera/{camera.lower()}/image/compressed"
 
 
-def camera_info_topic(image_topic: str) -> str:
-    """Beside the image topic, where image_transport puts it."""
-    return f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
-
-
-def camera_name(image_topic: str) -> str:
-    """The namespace of the image topic in capitals, e.g. ``CAM_FRONT`` of ``/camera/cam_front/image/compressed``."""
-    return image_topic.removesuffix("/compressed").rpartition("/")[0].rpartition("/")[2].upper()
-
-
 def camera_frame(camera: str) -> str:
     """The camera's optical frame: x right, y down, z forward."""
     return f"{camera.lower()}_optical"

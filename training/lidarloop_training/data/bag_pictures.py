@@ -1,4 +1,4 @@
-"""Pictures in bags: sensor_msgs/CompressedImage and sensor_msgs/Image, read when somebody looks at them."""
+"""Pictures in bags, read when somebody looks at them."""
 
 from __future__ import annotations
 
@@ -9,39 +9,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.io.images import EncodedImage, decode_raw
+from lidarloop_core.io.camera_messages import Calibration, MessagePicture
+from lidarloop_core.io.images import EncodedImage
 
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 RAW_TYPE = "sensor_msgs/msg/Image"
 
 
 @dataclass(frozen=True)
-class CompressedPicture:
-    """A JPEG or PNG in a bag.
+class BagPicture:
+    """A picture in a bag.
 
     Attributes:
         read: gives the message.
     """
 
     read: Callable[[], Any]
+    calibration: Calibration
 
     def __call__(self) -> npt.NDArray[np.uint8]:
-        return self.encoded()()
+        return MessagePicture(self.read(), self.calibration)()
 
     def encoded(self) -> EncodedImage:
-        message = self.read()
-        return EncodedImage(bytes(message.data), "png" if "png" in message.format else "jpeg")
-
-
-@dataclass(frozen=True)
-class RawPicture:
-    """An uncompressed picture in a bag.
-
-    Attributes:
-        read: gives the message.
-    """
-
-    read: Callable[[], Any]
-
-    def __call__(self) -> npt.NDArray[np.uint8]:
-        return decode_raw(self.read())
+        return MessagePicture(self.read(), self.calibration).encoded()

@@ -15,6 +15,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import LATCHED_TOPICS, BagWriter, message_type
+from lidarloop_core.io.camera_messages import camera_info_topic
 from lidarloop_core.io.images import encoded
 from lidarloop_core.io.lane_map import lane_map_json
 from lidarloop_core.sample import Annotations, CameraImage, Sample, SampleSource, Sweep
@@ -185,7 +186,7 @@ def _image_messages(image: CameraImage, frame: _Frame) -> Iterator[_Message]:
     if time_ns != frame.sweep.stamp_ns:
         yield from _pose_messages(image.world_SE3_ego, frame.twist, time_ns)
     info = messages.camera_info_message(image.intrinsics, image.width, image.height, time_ns, frame_id, message_type)
-    yield layout.camera_info_topic(topic), time_ns, info
+    yield camera_info_topic(topic), time_ns, info
     picture = encoded(image)
     message = messages.image_message(picture.data, time_ns, frame_id, message_type)
     yield topic, time_ns, dataclasses.replace(message, format=picture.format)

@@ -33,7 +33,7 @@ from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
 from lidarloop_training.data.classes_once import ONCE_CLASSES, ONCE_TO_NUSCENES
 from lidarloop_training.data.cloud_file import read_cloud
-from lidarloop_training.data.rectify import distortion_coefficients, rectify
+from lidarloop_core.geometry.rectify import distortion_coefficients, rectify
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 
