@@ -1,0 +1,145 @@
+"""How much a labelled frame is worth keeping: where the detector and the labels disagree, where classes are rare, where
+the detector is unsure, and where the scene is unlike those kept before."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.tracking.association import assign
+
+_RINGS = 20
+_RANGE_M = 60.0
+_SECTORS = 60
+_REMEMBERED = 500
+
+
+@dataclass(frozen=True)
+class WorthConfig:
+    """When a frame is worth keeping. Every share is in [0, 1], and so is the value.
+
+    Attributes:
+        match_radius_m: a label and a detection of one class this near are the same object.
+        sure: a detection of at least this score, or label of this quality, is one that the other side should have.
+        unsure: a detection between ``unsure`` and ``sure`` is one the detector hesitates about.
+        rare_share: a class is rare while it makes up less than this share of all labels so far.
+        novelty_distance: of two scenes (see ``scene_key``) that count as wholly different.
+    """
+
+    match_radius_m: float = 2.0
+    sure: float = 0.4
+    unsure: float = 0.15
+    rare_share: float = 0.02
+    novelty_distance: float = 0.25
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a frame is worth, and why.
+
+    Attributes:
+        value: in [0, 1]; the largest of the four shares.
+        reasons: one line for each share above a half, most telling first.
+    """
+
+    value: float
+    reasons: tuple[str, ...]
+
+
+class WorthRater:
+    """Rates frames in the order they come; remembers class counts and the scenes that were kept."""
+
+    def __init__(self, config: WorthConfig | None = None) -> None:
+        self.config = config or WorthConfig()
+        self._counts: Counter[str] = Counter()
+        self._kept: deque[npt.NDArray[np.float32]] = deque(maxlen=_REMEMBERED)
+
+    def rate(
+        self,
+        labels: Boxes3D,
+        quality: npt.NDArray[np.float32],
+        detections: Boxes3D | None,
+        points: npt.NDArray[np.float32],
+    ) -> Worth:
+        """Rates a frame.
+
+        Args:
+            labels: pseudo-labels in the LiDAR's frame.
+            quality: (N,) of the labels.
+            detections: of the same cloud, in the same frame; None where there is no detector.
+            points: (M, ≥3) the cloud, metres.
+        """
+        shares = {self._rarity(labels), self._novelty(scene_key(points))}
+        if detections is not None:
+            shares |= {self._disagreement(labels, quality, detections), self._hesitation(detections)}
+        self._counts.update(labels.names)
+        ranked = sorted(shares, reverse=True)
+        return Worth(ranked[0][0], tuple(reason for share, reason in ranked if share > 0.5))
+
+    def remember(self, points: npt.NDArray[np.float32]) -> None:
+        """To be called with the cloud of each frame that was kept: its like is no novelty any more."""
+        self._kept.append(scene_key(points))
+
+    def _disagreement(
+        self, labels: Boxes3D, quality: npt.NDArray[np.float32], detections: Boxes3D
+    ) -> tuple[float, str]:
+        """Share of the sure objects of either side that the other side has not got at all."""
+        near = self.config.match_radius_m
+        missed = _unmatched(labels[quality >= self.config.sure], detections, near)
+        invented = _unmatched(detections[detections.scores >= self.config.sure], labels, near)
+        num_sure = int((quality >= self.config.sure).sum() + (detections.scores >= self.config.sure).sum())
+        # One object of two is no finding yet: small numbers are drawn towards agreement.
+        share = (missed + invented) / (num_sure + 2)
+        return share, f"disagreement: {missed} labels without a detection, {invented} detections without a label"
+
+    def _hesitation(self, detections: Boxes3D) -> tuple[float, str]:
+        unsure = (detections.scores >= self.config.unsure) & (detections.scores < self.config.sure)
+        considered = int((detections.scores >= self.config.unsure).sum())
+        return int(unsure.sum()) / (considered + 2), f"low confidence: {int(unsure.sum())} of {considered} detections"
+
+    def _rarity(self, labels: Boxes3D) -> tuple[float, str]:
+        total = sum(self._counts.values())
+        rarity = {
+            name: max(0.0, 1 - self._counts[name] / total / self.config.rare_share) if total else 0.0
+            for name in labels.names
+        }
+        if not rarity:
+            return 0.0, "no label"
+        name = max(sorted(rarity), key=lambda name: rarity[name])
+        return rarity[name], f"rare class: {name}, {self._counts[name]} of {total} labels so far"
+
+    def _novelty(self, key: npt.NDArray[np.float32]) -> tuple[float, str]:
+        if not self._kept:
+            return 1.0, "novel scene: the first"
+        nearest = float(np.abs(np.stack(self._kept) - key).mean(axis=1).min())
+        share = min(1.0, nearest / self.config.novelty_distance)
+        return share, f"novel scene: {nearest:.2f} from the nearest kept"
+
+
+def _unmatched(boxes: Boxes3D, others: Boxes3D, near_m: float) -> int:
+    """How many boxes have no other one of their class near them, one to one."""
+    names, other_names = np.array(boxes.names, object), np.array(others.names, object)
+    distance = np.linalg.norm(boxes.centers[:, None, :2] - others.centers[None, :, :2], axis=2).astype(np.float64)
+    rows, _ = assign(distance, (distance < near_m) & (names[:, None] == other_names[None, :]))
+    return len(boxes) - len(rows)
+
+
+def scene_key(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(20,) share of occupied sectors in each ring round the sensor: what a place looks like, whatever the heading.
+
+    The ring key of Scan Context (Kim and Kim, IROS 2018, section III-C), of points more than half a metre above the
+    lowest percentiles, so that the ground itself does not count.
+    """
+    if not len(points):
+        return np.zeros(_RINGS, np.float32)
+    raised = points[points[:, 2] > np.percentile(points[:, 2], 5) + 0.5]
+    ring = (np.hypot(raised[:, 0], raised[:, 1]) / _RANGE_M * _RINGS).astype(np.int64)
+    sector = ((np.arctan2(raised[:, 1], raised[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS).astype(np.int64) % _SECTORS
+    occupied = np.zeros((_RINGS, _SECTORS), np.bool_)
+    occupied[ring[ring < _RINGS], sector[ring < _RINGS]] = True
+    key: npt.NDArray[np.float32] = occupied.mean(axis=1).astype(np.float32)
+    return key

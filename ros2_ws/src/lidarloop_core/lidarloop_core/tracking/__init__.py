@@ -1,0 +1,1 @@
+"""Boxes over time: a Kalman filter, association by assignment, and the tracker made of them."""
