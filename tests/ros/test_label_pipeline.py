@@ -12,7 +12,7 @@ import pytest
 from lidarloop_core.errors import ImageFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.bag import BagReader
-from lidarloop_core.io.camera_messages import calibration_from_message
+from lidarloop_core.io.camera_messages import Calibration, calibration_from_message
 from lidarloop_core.io.messages import pose_from_message, stamp_ns, transform_from_message
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.labelling.lanes import LaneLookup
@@ -20,7 +20,7 @@ from lidarloop_core.labelling.lift import lift
 from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import CameraImage
-from lidarloop_ros.label_pipeline import LabelPipeline, Picture
+from lidarloop_ros.label_pipeline import LabelPipeline
 from lidarloop_ros.motion import MotionUnavailableError
 from lidarloop_training.data.bag import BagSource
 from lidarloop_training.data.bag_writer import write_bag
@@ -104,14 +104,14 @@ def shelf(drive: ToyTownDrive) -> TrueMasks:
     return TrueMasks(drive)
 
 
-def pictures_of(messages: dict[str, list[Any]], stamp: int) -> dict[str, Picture]:
-    pictures = {}
-    for camera in CAMERAS:
-        topic = f"/camera/{camera.name.lower()}/image/compressed"
-        info = messages[f"/camera/{camera.name.lower()}/camera_info"][0]
-        (message,) = [m for m in messages[topic] if stamp_ns(m.header) == stamp]
-        pictures[camera.name] = Picture(message, calibration_from_message(info, topic))
-    return pictures
+def pictures_of(messages: dict[str, list[Any]], stamp: int) -> dict[str, Any]:
+    topics = {camera.name: f"/camera/{camera.name.lower()}/image/compressed" for camera in CAMERAS}
+    return {name: next(m for m in messages[topic] if stamp_ns(m.header) == stamp) for name, topic in topics.items()}
+
+
+def calibrations_of(messages: dict[str, list[Any]], names: Sequence[str]) -> dict[str, Calibration | None]:
+    topics = {name: f"/camera/{name.lower()}/camera_info" for name in names}
+    return {name: calibration_from_message(messages[topic][0], topic) for name, topic in topics.items()}
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def label(messages, shelf):
             pipeline.remember(cloud)
         pictures = pictures_of(messages, stamp_ns(clouds[FRAME].header))
         pictures = {name: picture for name, picture in pictures.items() if name not in without}
-        return pipeline.label(clouds[FRAME], pictures, cameras)
+        return pipeline.label(clouds[FRAME], pictures, calibrations_of(messages, cameras))
 
     return label
 
@@ -181,11 +181,11 @@ def test_a_picture_that_cannot_be_decoded_and_a_camera_nobody_calibrated(label, 
 
     cloud = messages["/lidar/points"][FRAME]
     pictures = pictures_of(messages, stamp_ns(cloud.header))
-    pictures["CAM_FRONT"] = Picture(pictures["CAM_FRONT"].message, None)
+    calibrations = calibrations_of(messages, CAMERA_NAMES) | {"CAM_FRONT": None}
     poses = BagPoses(messages)
     del poses._mountings["cam_back_left_optical"]
     pipeline = LabelPipeline(Choosy(), ShapePriors.paper(), paper_lifting(), poses, scene="drive")
-    frame = pipeline.label(cloud, pictures, CAMERA_NAMES)
+    frame = pipeline.label(cloud, pictures, calibrations)
     assert sorted(frame.degraded) == [
         "2 of 3 sweeps missing",
         "CAM_BACK: a picture of encoding bayer",

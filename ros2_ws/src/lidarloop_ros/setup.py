@@ -20,7 +20,10 @@ setup(
     install_requires=["lidarloop_core", "rich>=13"],
     zip_safe=False,  # Fast DDS reads its profile as a file
     entry_points={
-        "console_scripts": ["lidar_detector = lidarloop_ros.detector_node:main"],
+        "console_scripts": [
+            "lidar_detector = lidarloop_ros.detector_node:main",
+            "self_labeller = lidarloop_ros.self_label_node:main",
+        ],
         "lidarloop.commands": ["replay = lidarloop_ros.replay:replay"],
     },
 )

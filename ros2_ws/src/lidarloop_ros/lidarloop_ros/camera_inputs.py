@@ -21,13 +21,12 @@ from lidarloop_core.io.camera_messages import (
     camera_name,
 )
 from lidarloop_core.io.messages import stamp_ns
-from lidarloop_ros.label_pipeline import Picture
 
 # Clouds and pictures kept until their partner comes: a second of a 10 Hz LiDAR and of a camera at 30 Hz.
 _QUEUE_SIZE = 30
 
-OnPicture = Callable[[int, str, Picture], None]
-"""(stamp_ns of the cloud, camera, picture)."""
+OnPicture = Callable[[int, str, Any], None]
+"""(stamp_ns of the cloud, camera, message)."""
 
 
 @dataclass
@@ -90,6 +89,10 @@ class CameraInputs:
     def names(self) -> tuple[str, ...]:
         return tuple(self._cameras)
 
+    def calibrations(self) -> dict[str, Calibration | None]:
+        """The latest calibration of every camera; None where there is none that can be used."""
+        return {name: camera.calibration for name, camera in self._cameras.items()}
+
     def problems(self) -> list[str]:
         """A line for each camera whose pictures cannot be used."""
         return [f"{name}: {camera.problem}" for name, camera in self._cameras.items() if camera.problem]
@@ -106,4 +109,4 @@ class CameraInputs:
             self._node.get_logger().warning(camera.problem, throttle_duration_sec=5.0)
 
     def _receive(self, cloud: PointCloud2, picture: Any, name: str) -> None:
-        self._on_picture(stamp_ns(cloud.header), name, Picture(picture, self._cameras[name].calibration))
+        self._on_picture(stamp_ns(cloud.header), name, picture)

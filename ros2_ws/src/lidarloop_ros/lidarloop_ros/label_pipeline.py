@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,19 +38,6 @@ class Poses(Protocol):
     def motion(self, stamp_ns: int) -> SE3:
         """``world_SE3_ego``."""
         ...
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture with its calibration, as far as it is known.
-
-    Attributes:
-        message: sensor_msgs/Image or sensor_msgs/CompressedImage.
-        calibration: None where no camera_info has come, or one that cannot be used.
-    """
-
-    message: Any
-    calibration: Calibration | None
 
 
 @dataclass(frozen=True)
@@ -106,13 +93,15 @@ class LabelPipeline:
         """To be called after a jump in time."""
         self._recent.clear()
 
-    def label(self, cloud: Any, pictures: Mapping[str, Picture], cameras: Sequence[str]) -> LabelledFrame:
+    def label(
+        self, cloud: Any, pictures: Mapping[str, Any], calibrations: Mapping[str, Calibration | None]
+    ) -> LabelledFrame:
         """Labels one cloud.
 
         Args:
             cloud: the PointCloud2.
-            pictures: camera → picture of it.
-            cameras: all that there should be.
+            pictures: camera → sensor_msgs/Image or sensor_msgs/CompressedImage.
+            calibrations: of all cameras that there should be; None where there is none that can be used.
 
         Raises:
             CloudFormatError: the cloud cannot be decoded.
@@ -121,8 +110,9 @@ class LabelPipeline:
         clock = StageClock()
         sweeps, degraded = self._sweeps(cloud)
         images = []
-        for name in cameras:
-            image, problem = self._image(name, pictures.get(name), has_motion=sweeps[0].world_SE3_ego is not None)
+        has_motion = sweeps[0].world_SE3_ego is not None
+        for name, calibration in calibrations.items():
+            image, problem = self._image(name, pictures.get(name), calibration, has_motion=has_motion)
             images += [] if image is None else [image]
             degraded += [] if problem is None else [f"{name}: {problem}"]
         newest = sweeps[0]
@@ -140,7 +130,8 @@ class LabelPipeline:
         if problem is not None:
             return [newest], [f"single sweep: {problem}"]
         buffer = SweepBuffer(self._config.num_sweeps, SWEEP_INTERVAL_S)
-        for older in [c for c in self._recent if stamp_ns(c.header) < newest.stamp_ns]:
+        recent = list(self._recent)  # a copy: the receiving thread goes on adding
+        for older in [c for c in recent if stamp_ns(c.header) < newest.stamp_ns]:
             try:
                 sweep, problem = self._sweep(older)
             except (LidarloopError, MotionUnavailableError):
@@ -161,12 +152,14 @@ class LabelPipeline:
         except MotionUnavailableError as error:
             return Sweep(points, COLUMNS, stamp, mounting, None), str(error)
 
-    def _image(self, name: str, picture: Picture | None, *, has_motion: bool) -> tuple[CameraImage | None, str | None]:
-        if picture is None:
+    def _image(
+        self, name: str, message: Any, calibration: Calibration | None, *, has_motion: bool
+    ) -> tuple[CameraImage | None, str | None]:
+        """The picture of a message, or why there is none."""
+        if message is None:
             return None, "no picture"
-        if picture.calibration is None:
+        if calibration is None:
             return None, "no usable camera_info"
-        message, calibration = picture.message, picture.calibration
         stamp = stamp_ns(message.header)
         try:
             mounting = self._poses.mounting(message.header.frame_id)
