@@ -9,39 +9,50 @@ from lidarloop_ros.frame_assembler import AssembledFrame, FrameAssembler
 FOR_EVER = 1e6
 
 
-def assembler(*cameras: str, patience_s: float = FOR_EVER) -> FrameAssembler[str, str]:
-    return FrameAssembler(cameras, patience_s)
+def assembler(*sensors: str, patience_s: float = FOR_EVER) -> FrameAssembler[str, str]:
+    return FrameAssembler(dict.fromkeys(sensors, patience_s))
 
 
 def test_a_complete_frame_is_taken_whatever_the_order():
     meeting = assembler("a", "b")
     meeting.add_cloud(1, "cloud")
-    meeting.add_picture(1, "b", "B")
-    meeting.add_picture(1, "a", "A")
+    meeting.add_part(1, "b", "B")
+    meeting.add_part(1, "a", "A")
     assert meeting.take() == AssembledFrame(1, "cloud", {"a": "A", "b": "B"})
 
 
 def test_a_missing_camera_costs_its_patience_and_no_more():
     meeting = assembler("a", "b", patience_s=0.0)
     meeting.add_cloud(1, "cloud")
-    meeting.add_picture(1, "a", "A")
+    meeting.add_part(1, "a", "A")
     assert meeting.take() == AssembledFrame(1, "cloud", {"a": "A"})
+
+
+def test_each_sensor_has_a_patience_of_its_own():
+    meeting: FrameAssembler[str, str] = FrameAssembler({"slow": FOR_EVER, "late": 0.0})
+    meeting.add_cloud(1, "cloud")
+    taken: list[AssembledFrame[str, str] | None] = []
+    thread = threading.Thread(target=lambda: taken.append(meeting.take()))
+    thread.start()
+    meeting.add_part(1, "slow", "S")  # `late` is not waited for, `slow` was
+    thread.join(30)
+    assert taken == [AssembledFrame(1, "cloud", {"slow": "S"})]
 
 
 def test_the_newest_that_is_ready_wins_and_older_ones_are_forgotten():
     meeting = assembler("a")
     for stamp in (1, 2, 3):
         meeting.add_cloud(stamp, f"cloud {stamp}")
-    meeting.add_picture(1, "a", "A1")
-    meeting.add_picture(2, "a", "A2")
+    meeting.add_part(1, "a", "A1")
+    meeting.add_part(2, "a", "A2")
     taken = meeting.take()
     assert taken is not None
     assert taken.stamp_ns == 2
-    meeting.add_picture(1, "a", "too late")
-    meeting.add_picture(3, "a", "A3")
+    meeting.add_part(1, "a", "too late")
+    meeting.add_part(3, "a", "A3")
     taken = meeting.take()
     assert taken is not None
-    assert (taken.stamp_ns, taken.pictures) == (3, {"a": "A3"})
+    assert (taken.stamp_ns, taken.parts) == (3, {"a": "A3"})
 
 
 def test_lidar_alone_waits_for_nobody():
@@ -64,11 +75,11 @@ def test_a_taker_that_waits_is_woken_by_the_last_picture_and_by_the_end():
     thread = threading.Thread(target=take_all)
     thread.start()
     meeting.add_cloud(1, "cloud")
-    meeting.add_picture(1, "a", "A")
+    meeting.add_part(1, "a", "A")
     assert first_taken.wait(30)
     meeting.add_cloud(2, "cloud")
     meeting.clear()
-    meeting.add_picture(2, "a", "its cloud is forgotten")
+    meeting.add_part(2, "a", "its cloud is forgotten")
     meeting.close()
     thread.join(30)
     assert taken == [AssembledFrame(1, "cloud", {"a": "A"}), None]

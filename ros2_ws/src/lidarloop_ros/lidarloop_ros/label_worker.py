@@ -83,7 +83,7 @@ class LabelWorker:
         self._detections: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._statistics = LabelStatistics()
-        self._assembler: FrameAssembler[Any, Any] = FrameAssembler(tuple(calibrations()), patience_s)
+        self._assembler: FrameAssembler[Any, Any] = FrameAssembler(dict.fromkeys(calibrations(), patience_s))
         self._thread = threading.Thread(target=self._run, name="labelling", daemon=True)
         self._thread.start()
 
@@ -106,7 +106,7 @@ class LabelWorker:
 
     def add_picture(self, cloud_stamp_ns: int, camera: str, picture: Any) -> None:
         """A picture has come that belongs to a cloud."""
-        self._assembler.add_picture(cloud_stamp_ns, camera, picture)
+        self._assembler.add_part(cloud_stamp_ns, camera, picture)
 
     def add_detections(self, message: Any) -> None:
         """The detector's answer to a cloud, to be held against the labels."""
@@ -129,7 +129,7 @@ class LabelWorker:
     def _run(self) -> None:
         while (frame := self._assembler.take()) is not None:
             try:
-                self._label(frame.cloud, frame.pictures)
+                self._label(frame.cloud, frame.parts)
             except (CloudFormatError, MotionUnavailableError) as error:
                 with self._lock:
                     self._statistics.rejected = str(error)
