@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import readers
 import tyro
-from checks import Context, Row, all_of, as_json, at_least, at_most, finish, rows_of
+from checks import OUT, REAL_DATA, Context, Row, all_of, as_json, at_least, at_most, run_checks
 
 from lidarloop_core.cli import main as main_command
 from lidarloop_core.errors import DatasetError
@@ -52,7 +50,6 @@ from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.viewer.view import view
 
 SEED = 0
-NO_DATA = "skipped: no real data"
 
 
 # --- the readers on real samples --------------------------------------------------------------------------------------
@@ -342,25 +339,16 @@ def _kiss_icp_by_itself(source: SampleSource) -> npt.NDArray[np.float64]:
     return np.array(positions)
 
 
-def main(
-    data: Path = Path(os.environ.get("LIDARLOOP_REAL_DATA", "../shared/data")), out: Path = Path("out/checks")
-) -> int:
+def main(data: Path = REAL_DATA, out: Path = OUT) -> int:
     """Prints all rows and writes OUT/data.json; the exit code is 1 if one falls short.
 
     Args:
         data: folder of the real samples.
         out: folder to write to.
     """
-    has_data = (data / "nuscenes_keyframe").is_dir()
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        context = Context(data, out, Path(scratch))
-        for check in (*NEED_REAL_DATA, *NEED_NOTHING):
-            if check in NEED_REAL_DATA and not has_data:
-                rows.append(Row(check.__name__.replace("_", " "), None, "", None, NO_DATA))
-            else:
-                rows += rows_of(check, context)
-    return finish(rows, out / "data.json", SEED)
+    return run_checks(
+        "data", (*NEED_REAL_DATA, *NEED_NOTHING), needing_data=NEED_REAL_DATA, data=data, out=out, seed=SEED
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
-"""What every check command shares: rows that hold or fall short, their table, and the file they are written to."""
+"""What every check command shares: rows that hold or fall short, their table, and the file they are written to.
+
+Real samples are looked for in $LIDARLOOP_REAL_DATA, else in ../shared/data; rows that need them are skipped where there
+are none. Long studies keep their raw results in results/*.json; a check recomputes its rows from these and runs a small
+part anew. FULL=1 runs everything anew.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +23,10 @@ from rich.table import Table
 
 from lidarloop_core.io import atomic
 from lidarloop_training.evaluation.provenance import machine, versions
+
+NO_DATA = "skipped: no real data"
+REAL_DATA = Path(os.environ.get("LIDARLOOP_REAL_DATA", "../shared/data"))
+OUT = Path("out/checks")
 
 
 @dataclass(frozen=True)
@@ -77,13 +88,44 @@ def rows_of(check: Check, context: Context) -> list[Row]:
     return rows
 
 
+def run_checks(
+    name: str,
+    checks: Sequence[Check],
+    *,
+    needing_data: Sequence[Check] = (),
+    data: Path = REAL_DATA,
+    out: Path = OUT,
+    seed: int = 0,
+) -> int:
+    """Runs all checks, prints their rows and writes OUT/NAME.json; the exit code is 1 if one falls short.
+
+    Args:
+        name: of the file.
+        checks: in order.
+        needing_data: those of them that need real samples.
+        data: folder of the real samples.
+        out: folder to write to.
+        seed: of what is random.
+    """
+    has_data = (data / "nuscenes_keyframe").is_dir()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        context = Context(data, out, Path(scratch))
+        for check in checks:
+            if check in needing_data and not has_data:
+                rows.append(Row(check.__name__.replace("_", " "), None, "", None, NO_DATA))
+            else:
+                rows += rows_of(check, context)
+    return finish(rows, out / f"{name}.json", seed)
+
+
 def finish(rows: list[Row], path: Path, seed: int) -> int:
     """Prints the table, writes it with what it was made by, and returns the exit code: 1 if a row falls short."""
     _show(rows)
     document = {
         "command": sys.argv,
         "seed": seed,
-        "commit": _commit(),
+        "commit": commit(),
         "machine": machine(),
         "versions": versions(),
         "rows": [asdict(row) for row in rows],
@@ -97,7 +139,7 @@ def as_json(document: Any) -> bytes:
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _commit() -> str:
+def commit() -> str:
     try:
         command = ("git", "describe", "--always", "--dirty", "--abbrev=40")
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

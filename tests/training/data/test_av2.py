@@ -146,6 +146,17 @@ def test_cuboids_by_hand(log):
     np.testing.assert_allclose(np.linalg.norm(first.velocities[0]), 5.0, atol=1e-5)
 
 
+def test_labels_of_stamps_without_a_sweep(log):
+    (log / "sensors" / "lidar" / f"{FIRST_NS + 2 * PERIOD_NS}.feather").unlink()
+    source = Av2Source(log.parent)
+    found = list(source.labelled_stamps())
+    assert len(source) == 3
+    assert [stamp_ns for stamp_ns, _, _ in found] == [FIRST_NS + i * PERIOD_NS for i in range(4)]
+    for (_, pose, labels), car in zip(found, CAR_IN_CITY, strict=True):
+        assert labels.boxes.names == ["car"]
+        np.testing.assert_allclose(pose.transform(labels.boxes.centers.astype(np.float64)), [car], atol=1e-4)
+
+
 def test_own_classes(log):
     boxes = Av2Source(log, own_classes=True)[1].annotations.boxes
     assert boxes.names == ["REGULAR_VEHICLE", "DOG", "BICYCLIST"]
@@ -184,6 +195,7 @@ def test_unlabelled_logs_and_pickling(log):
     sample = pickle.loads(pickle.dumps(Av2Source(log)))[2]
     assert sample.annotations is None
     assert sample.lane_map is None
+    assert list(Av2Source(log).labelled_stamps()) == []
 
 
 def test_map_by_hand(log):
@@ -193,6 +205,7 @@ def test_map_by_hand(log):
     lane = {
         "left_lane_boundary": line((0, 4, 1), (10, 4, 1)),
         "right_lane_boundary": line((0, 0, 1), (4, 0, 1), (10, 0, 1)),
+        "is_intersection": True,
     }
     raw = {
         "lane_segments": {
@@ -207,6 +220,7 @@ def test_map_by_hand(log):
     path.write_text(json.dumps(raw))
     lane_map = Av2Source(log)[0].lane_map
     assert lane_map.lane_ids == ("12",)
+    assert lane_map.in_intersection == (True,)
     np.testing.assert_allclose(lane_map.centerlines[0], [(i, 2.0, 1.0) for i in range(11)], atol=1e-12)
     np.testing.assert_array_equal(lane_map.drivable_area[0], [(0, 0), (9, 0), (9, 9)])
     assert Av2Source(log, lane_map=False)[0].lane_map is None

@@ -56,6 +56,17 @@ def test_round_trip(tmp_path):
     assert np.linalg.norm(np.diff(line, axis=0), axis=1).max() <= 0.5 + 1e-9
 
 
+@pytest.mark.parametrize("in_intersection", [(), (False, True)])
+def test_lanes_across_intersections_are_connectors(tmp_path, in_intersection):
+    lines = (np.array([[0.0, 0, 0], [9.0, 0, 0]]), np.array([[9.0, 0, 0], [15.0, 6, 0]]))
+    path = tmp_path / "map.json"
+    raw = map_expansion(LaneMap(lines, ("street", "crossing"), (), in_intersection), "town")
+    path.write_text(json.dumps(raw))
+    assert read_lane_map(path).in_intersection == in_intersection
+    assert len(raw["lane_connector"]) == sum(in_intersection)
+    assert raw["connectivity"][list(raw["arcline_path_3"])[0]]["outgoing"] == list(raw["arcline_path_3"])[1:]
+
+
 def test_old_or_broken_maps_are_named(tmp_path):
     path = tmp_path / "map.json"
     path.write_text(json.dumps({"version": "1.0"}))

@@ -12,7 +12,7 @@ the motion it tells of has been taken out. The world frame of the samples is the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -115,6 +115,20 @@ class Av2Source:
             annotations=self._annotations(log, stamp_ns),
             lane_map=_read_map(folder) if self._with_map else None,
         )
+
+    def labelled_stamps(self) -> Iterator[tuple[int, SE3, Annotations]]:
+        """What is labelled, whether the sweep is there or not: for looks at tracks and maps alone.
+
+        Yields:
+            For every stamp that has cuboids, log by log in time order: the stamp, ``world_SE3_ego`` and the cuboids in
+            the ego frame.
+        """
+        for folder in self._stamps:
+            log = _read_log(folder)
+            for stamp_ns in np.unique(log.cuboids.stamps_ns).tolist() if log.cuboids is not None else ():
+                annotations = self._annotations(log, stamp_ns)
+                assert annotations is not None
+                yield stamp_ns, log.pose(stamp_ns), annotations
 
     def _annotations(self, log: _Log, stamp_ns: int) -> Annotations | None:
         if log.cuboids is None:

@@ -2,7 +2,8 @@
 
 That format keeps a lane's centre line as a chain of arc-line paths: a start pose, three segments that each turn left,
 turn right or go straight, and their common radius (the shape of a Dubins path). A polyline of ours is a chain of
-straight ones. The format is flat: heights are dropped when writing and zero when reading.
+straight ones. The format is flat: heights are dropped when writing and zero when reading. Lanes across an intersection
+are its lane connectors.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ STEP_M = 0.5
 _JOINED_WITHIN_M = 0.5
 _EMPTY_LAYERS = (
     "road_segment", "road_block", "ped_crossing", "walkway", "stop_line", "carpark_area",
-    "road_divider", "lane_divider", "traffic_light", "lane_connector",
+    "road_divider", "lane_divider", "traffic_light",
 )  # fmt: skip
 
 
@@ -41,15 +42,22 @@ def map_expansion(lane_map: LaneMap, name: str) -> dict[str, Any]:
     """
     layers = _Layers(name)
     lanes: list[dict[str, Any]] = []
+    connectors: list[dict[str, Any]] = []
     paths: dict[str, list[dict[str, Any]]] = {}
-    for lane_id, line in zip(lane_map.lane_ids, lane_map.centerlines, strict=True):
+    crossings = lane_map.in_intersection or (False,) * len(lane_map.lane_ids)
+    for lane_id, line, crosses in zip(lane_map.lane_ids, lane_map.centerlines, crossings, strict=True):
         lane_token = token(name, "lane", lane_id)
+        paths[lane_token] = _straight_paths(line[:, :2])
         outline = _ribbon(line[:, :2], LANE_WIDTH_M)
+        polygon_token = layers.polygon(f"lane/{lane_id}", outline)
+        if crosses:
+            connectors.append({"token": lane_token, "polygon_token": polygon_token})
+            continue
         half = len(line)
         lanes.append(
             {
                 "token": lane_token,
-                "polygon_token": layers.polygon(f"lane/{lane_id}", outline),
+                "polygon_token": polygon_token,
                 "lane_type": "CAR",
                 "from_edge_line_token": layers.line(f"from/{lane_id}", outline[[0, -1]]),
                 "to_edge_line_token": layers.line(f"to/{lane_id}", outline[[half - 1, half]]),
@@ -57,7 +65,6 @@ def map_expansion(lane_map: LaneMap, name: str) -> dict[str, Any]:
                 "right_lane_divider_segments": [],
             }
         )
-        paths[lane_token] = _straight_paths(line[:, :2])
     areas = [
         {
             "token": token(name, "drivable_area", i),
@@ -74,9 +81,10 @@ def map_expansion(lane_map: LaneMap, name: str) -> dict[str, Any]:
         "node": layers.nodes,
         "drivable_area": areas,
         "lane": lanes,
+        "lane_connector": connectors,
         **{layer: [] for layer in _EMPTY_LAYERS},
         "arcline_path_3": paths,
-        "connectivity": _connectivity([lane["token"] for lane in lanes], lane_map.centerlines),
+        "connectivity": _connectivity(list(paths), lane_map.centerlines),
     }
 
 
@@ -98,11 +106,13 @@ def read_lane_map(path: Path) -> LaneMap:
             for polygon in area["polygon_tokens"]
         )
         lanes = {lane: discretize(pieces) for lane, pieces in raw["arcline_path_3"].items() if pieces}
+        connectors = {lane["token"] for lane in raw["lane_connector"]}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{path}: no nuScenes map expansion 1.3 ({type(error).__name__}: {error}); restore the file"
         ) from None
-    return LaneMap(tuple(lanes.values()), tuple(lanes), areas)
+    in_intersection = tuple(lane in connectors for lane in lanes) if connectors else ()
+    return LaneMap(tuple(lanes.values()), tuple(lanes), areas, in_intersection)
 
 
 def discretize(pieces: list[dict[str, Any]], step_m: float = STEP_M) -> npt.NDArray[np.float64]:

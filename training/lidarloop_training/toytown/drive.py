@@ -72,6 +72,10 @@ class ToyTownDrive:
     def stamp_ns(self, index: int) -> int:
         return self._start_ns + round(index * 1e9 / self.rate_hz)
 
+    def token(self, index: int) -> str:
+        """The sample_token of sample ``index``."""
+        return f"{self.scene}-{index:04d}"
+
     def time_s(self, index: int) -> float:
         """Seconds since the first stamp: the town's clock."""
         return index / self.rate_hz
@@ -114,7 +118,7 @@ class ToyTownDrive:
         index %= len(self)
         sweeps = tuple(self._sweep(i) for i in range(index, max(index - self.num_sweeps, -1), -1))
         return Sample(
-            token=f"{self.scene}-{index:04d}",
+            token=self.token(index),
             scene=self.scene,
             stamp_ns=self.stamp_ns(index),
             sweeps=sweeps,

@@ -169,8 +169,15 @@ def _lane_map(network: RoadNetwork, ground: Ground, polyline: FloatArray) -> Lan
         if np.linalg.norm(lane.centerline[:, None] - polyline[None, ::4], axis=2).min() < _SIGHT_M
     ]
     lines = tuple(np.column_stack([lane.centerline, ground.base_height(lane.centerline)]) for lane in lanes)
-    area = tuple(
-        np.concatenate([s.at(s.arc, -s.half_width_m), s.at(s.arc, s.half_width_m)[::-1]])
-        for s in _streets_near(network, polyline)
-    )
-    return LaneMap(lines, tuple(lane.lane_id for lane in lanes), area)
+    streets = _streets_near(network, polyline)
+    area = tuple(np.concatenate([s.at(s.arc, -s.half_width_m), s.at(s.arc, s.half_width_m)[::-1]]) for s in streets)
+    area += tuple(_around(network.junction_outline(j)) for j in sorted({j for s in streets for j in (s.start, s.end)}))
+    crossings = tuple(lane.street < 0 for lane in lanes)
+    return LaneMap(lines, tuple(lane.lane_id for lane in lanes), area, crossings)
+
+
+def _around(corners: FloatArray) -> FloatArray:
+    """Corners in the order of a walk round their middle."""
+    outwards = corners - corners.mean(axis=0)
+    ordered: FloatArray = corners[np.argsort(np.arctan2(outwards[:, 1], outwards[:, 0]))]
+    return ordered
