@@ -28,6 +28,10 @@ setup(
         "tyro>=0.9",
         "rich>=13",
     ],
+    extras_require={
+        # Ready-made COCO masks as a 2D model, and HDBSCAN to split masks.
+        "labelling": ["pycocotools>=2.0.7", "scikit-learn>=1.3"],
+    },
     zip_safe=True,
     entry_points={
         "console_scripts": ["lidarloop = lidarloop_core.cli:main"],

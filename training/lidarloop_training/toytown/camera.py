@@ -47,7 +47,8 @@ class Camera:
 def _camera(name: str, position: tuple[float, float, float], yaw_deg: float, view_deg: float) -> Camera:
     optical = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
     focal = WIDTH / 2 / np.tan(np.radians(view_deg) / 2)
-    intrinsics = np.array([[focal, 0.0, WIDTH / 2], [0.0, focal, HEIGHT / 2], [0.0, 0.0, 1.0]])
+    # Pixels' middles are at whole numbers.
+    intrinsics = np.array([[focal, 0.0, (WIDTH - 1) / 2], [0.0, focal, (HEIGHT - 1) / 2], [0.0, 0.0, 1.0]])
     turn = SE3.from_yaw(np.radians(yaw_deg), position)
     return Camera(name, turn @ SE3(optical, np.zeros(3)), intrinsics)
 
@@ -69,10 +70,12 @@ class Picture:
     Attributes:
         rgb: (H, W, 3) uint8.
         actor: (H, W) int16 index of the actor each pixel shows; -1 for none.
+        distance: (H, W) float32 metres from the camera to what each pixel shows, along its ray; infinite for the sky.
     """
 
     rgb: npt.NDArray[np.uint8]
     actor: npt.NDArray[np.int16]
+    distance: Float32Array
 
 
 @dataclass
@@ -94,12 +97,13 @@ def render(town: Town, camera: Camera, time_s: float) -> Picture:
     film = _film_of(town, origin, directions)
     for index, window in _actors_in_view(town, camera, world_SE3_camera, time_s):
         _expose_actor(town, index, window, time_s, origin, directions, film)
-    return Picture(_develop(town, film, directions).reshape(HEIGHT, WIDTH, 3), film.actor.reshape(HEIGHT, WIDTH))
+    rgb = _develop(town, film, directions).reshape(HEIGHT, WIDTH, 3)
+    return Picture(rgb, film.actor.reshape(HEIGHT, WIDTH), film.distance.reshape(HEIGHT, WIDTH))
 
 
 def _pixel_rays(camera: Camera) -> FloatArray:
     """(H·W, 3) unit vectors through the pixels' middles, optical frame."""
-    u, v = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     rays = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3) @ np.linalg.inv(camera.intrinsics).T
     unit: FloatArray = rays / np.linalg.norm(rays, axis=1, keepdims=True)
     return unit
@@ -138,6 +142,7 @@ def _window(intrinsics: FloatArray, cuboid: FloatArray) -> tuple[slice, slice] |
     if (depth <= 0).all():
         return None
     scaled = cuboid @ intrinsics.T  # pixels times depth: beyond an edge of the picture, also where depth is negative
+    scaled[:, :2] += 0.5 * depth[:, None]  # counted from the corner of the first pixel
     for axis, size in ((0, WIDTH), (1, HEIGHT)):
         if (scaled[:, axis] < 0).all() or (scaled[:, axis] > size * depth).all():
             return None

@@ -29,6 +29,9 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.io import atomic
 from lidarloop_core.io.bag import message_type
 from lidarloop_core.io.messages import cloud_message
+from lidarloop_core.labelling.benchmark import time_lifting
+from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.labelling.made_up_scene import made_up_scene
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.pointcloud.voxelize import group_pillars, group_pillars_reference
@@ -62,7 +65,7 @@ class Report:
 
 
 def bench(
-    what: tyro.conf.Positional[Literal["decode", "grouping", "overlap", "inference"]],
+    what: tyro.conf.Positional[Literal["decode", "grouping", "overlap", "inference", "labelling"]],
     *,
     model: Path | None = None,
     num_threads: int = 0,
@@ -72,7 +75,8 @@ def bench(
 
     Args:
         what: decode: PointCloud2 bytes to points; grouping: points to pillars; overlap: rotated boxes;
-            inference: cloud to boxes, stage by stage (needs --model).
+            inference: cloud to boxes, stage by stage (needs --model); labelling: clouds and masks to pseudo-labels,
+            stage by stage, without the 2D model.
         model: model.onnx, for inference.
         num_threads: of the network, 0 for as many as there are cores.
         json: also writes the figures to this file, with machine and versions.
@@ -84,7 +88,8 @@ def bench(
             )
         report = measure_inference(model, num_threads)
     else:
-        report = {"decode": measure_decode, "grouping": measure_grouping, "overlap": measure_overlap}[what]()
+        measure = {"decode": measure_decode, "grouping": measure_grouping, "overlap": measure_overlap}
+        report = (measure | {"labelling": measure_labelling})[what]()
     _print(report)
     if json is not None:
         document = {"command": sys.argv, "machine": machine(), "versions": versions(), **asdict(report)}
@@ -158,6 +163,19 @@ def measure_inference(model: Path, num_threads: int) -> Report:
     stages["total"] = np.sum(list(stages.values()), axis=0)
     rows = [_summary(name, times_ms) for name, times_ms in stages.items()]
     return Report(f"inference: {len(points):,} points, {source}, {backend.spec.name} on {backend.device}", rows, {})
+
+
+def measure_labelling() -> Report:
+    """Masks and clouds of a made-up scene of nuScenes' size → pseudo-labels, by the paper's steps and by all."""
+    sample, found = made_up_scene()
+    rows, rates = [], []
+    for name, config in (("paper", paper_lifting()), ("full", full_lifting())):
+        times = time_lifting(config, sample, found)
+        rows += [_summary(f"{name}: {stage}", ms) for stage, ms in times.stages.items()]
+        rows.append(_summary(f"{name}: total", times.whole_ms))
+        rates.append(f"{times.frames_per_s:.1f} frames/s with {name} lifting")
+    size = f"{times.num_points:,} points of {len(sample.sweeps)} sweeps, {times.num_masks} masks in six pictures"
+    return Report(f"labelling: made-up scene, {size}; {', '.join(rates)}, in one thread", rows, {})
 
 
 def machine() -> dict[str, Any]:

@@ -17,7 +17,8 @@ class PseudoLabels:
     """M labels, in the frame of the keyframe LiDAR.
 
     Attributes:
-        boxes: scores are those of the 2D detections; velocity 0 until a drive is refined.
+        boxes: scores are those of the 2D detections, times how well the points bear the label out where lifting
+            rescores; velocity 0 until a drive is refined.
         quality: (M,) float32 in [0, 1], how far each label can be trusted: a weight for training.
         num_points: (M,) int64 LiDAR points each rests on.
         cameras: the pictures each was seen in, best first.

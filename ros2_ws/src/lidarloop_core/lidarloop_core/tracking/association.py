@@ -15,21 +15,20 @@ GATE = 9.21
 """Squared Mahalanobis distance in the plane that 1 % of true pairs exceed (χ² with two degrees of freedom)."""
 
 
-def squared_mahalanobis(predicted: Beliefs, measured: Beliefs) -> tuple[FloatArray, FloatArray]:
+def squared_mahalanobis(predicted: Beliefs, measured: Beliefs, blur: FloatArray) -> tuple[FloatArray, FloatArray]:
     """How far measurements lie from predictions in the ground plane, in standard deviations.
 
     Args:
-        predicted: of N tracks.
-        measured: M detections.
+        predicted, measured: of P pairs.
+        blur: (P, 2) direction along which a pair may be farther apart, as long as the standard deviation.
 
     Returns:
-        (N, M) squared distances, and (N, M) the logarithm of the determinant of the covariance they are measured by.
+        (P,) squared distances, and (P,) the logarithm of the determinant of the covariance they are measured by.
     """
-    spread = predicted.covariance[:, None, :2, :2] + measured.covariance[None, :, :2, :2]
-    xx, xy, yy = spread[..., 0, 0], spread[..., 0, 1], spread[..., 1, 1]
+    spread = predicted.covariance[:, :2, :2] + measured.covariance[:, :2, :2] + blur[:, :, None] * blur[:, None, :]
+    xx, xy, yy = spread[:, 0, 0], spread[:, 0, 1], spread[:, 1, 1]
     determinant = xx * yy - xy * xy
-    dx = measured.mean[None, :, 0] - predicted.mean[:, None, 0]
-    dy = measured.mean[None, :, 1] - predicted.mean[:, None, 1]
+    dx, dy = (measured.mean[:, :2] - predicted.mean[:, :2]).T
     return (yy * dx * dx - 2 * xy * dx * dy + xx * dy * dy) / determinant, np.log(determinant)
 
 

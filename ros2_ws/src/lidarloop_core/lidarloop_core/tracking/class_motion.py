@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ class ClassMotion:
     position_m: float
 
 
+_STILL = 1e-3  # as good as zero, and no division by it
 _VEHICLE = ClassMotion(reach_mps=14.0, speed_mps=4.0, acceleration_mpss=2.0, position_m=0.4)
 _LONG_VEHICLE = ClassMotion(reach_mps=12.0, speed_mps=3.0, acceleration_mpss=1.5, position_m=0.8)
 _CYCLE = ClassMotion(reach_mps=10.0, speed_mps=3.0, acceleration_mpss=2.0, position_m=0.25)
@@ -82,3 +83,12 @@ class MotionTable:
                 elif any(a in group and b in group for group in self.alike):
                     costs[i, j] = cost
         return costs
+
+    def standing(self) -> MotionTable:
+        """The same classes, if none of them ever moved."""
+        still = {
+            name: replace(m, reach_mps=_STILL, speed_mps=_STILL, acceleration_mpss=_STILL)
+            for name, m in self.motions.items()
+        }
+        other = replace(self.other, reach_mps=_STILL, speed_mps=_STILL, acceleration_mpss=_STILL)
+        return MotionTable(still, self.alike, other)

@@ -26,7 +26,7 @@ from lidarloop_core.tracking.kalman import STATE_SIZE, UNKNOWN, Beliefs, predict
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_REACH_MARGIN_M = 1.0
+_REACH_MARGIN_M = 2.0
 _HEIGHT_VARIANCE_M2 = 0.04
 _SIZE_MEMORY = 20  # detections that a size is averaged over
 _HEADING_GAIN = 0.4
@@ -120,13 +120,10 @@ class _Known:
 
 
 def _joined(a: _Known, b: _Known) -> _Known:
+    columns: dict[str, Any] = {name: (value, getattr(b, name)) for name, value in vars(a).items()}
     return _Known(
-        **{
-            name: Beliefs.joined((value, getattr(b, name)))
-            if isinstance(value, Beliefs)
-            else np.concatenate([value, getattr(b, name)])
-            for name, value in vars(a).items()
-        }
+        beliefs=Beliefs.joined(columns.pop("beliefs")),
+        **{name: np.concatenate(parts) for name, parts in columns.items()},
     )
 
 
@@ -158,8 +155,13 @@ class Tracker:
             believed &= known.last_ns == stamp_ns
         return self._tracks(known[np.flatnonzero(believed)], stamp_ns)
 
-    def assign(self, stamp_ns: int, boxes_world: Boxes3D) -> IntArray:
+    def assign(self, stamp_ns: int, boxes_world: Boxes3D, position_m: FloatArray | None = None) -> IntArray:
         """Takes the detections of a frame, gives the track that each belongs to.
+
+        Args:
+            stamp_ns: of the frame.
+            boxes_world: M detections.
+            position_m: (M,) standard deviation of each centre, each axis; the class's where not given.
 
         Returns:
             (M,) ids, old and new; -1 for a detection too weak to start a track and that continues none.
@@ -174,7 +176,7 @@ class Tracker:
             dt_s = 0.0
         assert self._known is not None
         self._stamp_ns = stamp_ns
-        found = self._found(stamp_ns, boxes_world)
+        found = self._found(stamp_ns, boxes_world, position_m)
         known = self._aged(self._known, dt_s)
         rows, columns = self._pairs(known, found)
         found.ids[columns] = known.ids[rows]
@@ -196,9 +198,9 @@ class Tracker:
         self._acceleration_mpss = motion.column("acceleration_mpss", class_names)
         self._position_m = motion.column("position_m", class_names)
         self._change_cost = motion.change_cost(class_names, self.config.class_change_cost)
-        self._known = self._found(0, Boxes3D.empty(class_names))
+        self._known = self._found(0, Boxes3D.empty(class_names), None)
 
-    def _found(self, stamp_ns: int, boxes: Boxes3D) -> _Known:
+    def _found(self, stamp_ns: int, boxes: Boxes3D, position_m: FloatArray | None) -> _Known:
         """Detections as the tracks that they would start, without ids."""
         values, scores = boxes.values.astype(np.float64), boxes.scores.astype(np.float64)
         if not (np.isfinite(values[:, :7]).all() and np.isfinite(scores).all()):
@@ -208,7 +210,7 @@ class Tracker:
         stamps_ns = np.full(len(boxes), stamp_ns, np.int64)
         return _Known(
             ids=np.full(len(boxes), -1, np.int64),
-            beliefs=self._measured(values, boxes.labels),
+            beliefs=self._measured(values, self._position_m[boxes.labels] if position_m is None else position_m),
             heading=np.column_stack([np.cos(values[:, 6]), np.sin(values[:, 6])]),
             size=values[:, 3:6],
             votes=votes,
@@ -218,11 +220,11 @@ class Tracker:
             last_ns=stamps_ns,
         )
 
-    def _measured(self, values: FloatArray, labels: IntArray) -> Beliefs:
-        """What detections say of their objects, and nothing else; (N, 9) box columns."""
+    def _measured(self, values: FloatArray, position_m: FloatArray) -> Beliefs:
+        """What detections say of their objects, and nothing else; (N, 9) box columns, (N,) standard deviations."""
         known = np.isfinite(values[:, 7:9]).all(axis=1) & math.isfinite(self.config.velocity_mps)
         variances = np.empty((len(values), STATE_SIZE))
-        variances[:, :2] = self._position_m[labels, None] ** 2
+        variances[:, :2] = position_m[:, None] ** 2
         variances[:, 2] = _HEIGHT_VARIANCE_M2
         variances[:, 3:] = np.where(known, min(self.config.velocity_mps**2, UNKNOWN), UNKNOWN)[:, None]
         mean = np.column_stack([values[:, :3], np.where(known[:, None], values[:, 7:9], 0.0)])
@@ -243,19 +245,28 @@ class Tracker:
         return replace(known, beliefs=beliefs, confidence=known.confidence * math.exp(-dt_s / self.config.memory_s))
 
     def _pairs(self, known: _Known, found: _Known) -> tuple[IntArray, IntArray]:
-        squared, log_determinant = squared_mahalanobis(known.beliefs, found.beliefs)
         change = self._change_cost[known.labels][:, found.labels]
-        offset = known.beliefs.mean[:, None, :2] - found.beliefs.mean[None, :, :2]
+        x, y = (known.beliefs.mean[:, axis, None] - found.beliefs.mean[None, :, axis] for axis in (0, 1))
         # A track that coasted may be as far off as it could come meanwhile.
         waited_s = (self._stamp_ns - known.last_ns) * 1e-9
         reach_m = self._reach_mps[known.labels] * waited_s + _REACH_MARGIN_M
-        allowed = (squared <= GATE) & (np.linalg.norm(offset, axis=2) <= reach_m[:, None]) & np.isfinite(change)
-        return assign(squared + log_determinant + change, allowed)
+        allowed = (x * x + y * y <= reach_m[:, None] ** 2) & np.isfinite(change)
+        # Few pairs are so near; only they are looked at closely.
+        rows, columns = np.nonzero(allowed)
+        blur = _size_blur(known.size[rows], found.size[columns], known.heading[rows])
+        squared, log_determinant = squared_mahalanobis(known.beliefs[rows], found.beliefs[columns], blur)
+        allowed[rows, columns] = squared <= GATE
+        cost = np.zeros(allowed.shape)
+        cost[rows, columns] = squared + log_determinant + change[rows, columns]
+        return assign(cost, allowed)
 
     def _continued(self, known: _Known, found: _Known, rows: IntArray, columns: IntArray) -> _Known:
         """The tracks after the detections that continue them."""
         old, new = known[rows], found[columns]
-        beliefs = update(old.beliefs, new.beliefs)
+        measured = new.beliefs.covariance.copy()
+        blur = _size_blur(old.size, new.size, old.heading)
+        measured[:, :2, :2] += blur[:, :, None] * blur[:, None, :]
+        beliefs = update(old.beliefs, Beliefs(new.beliefs.mean, measured))
         num_hits = old.num_hits + 1
         gain = np.maximum(1 / num_hits, 1 / _SIZE_MEMORY)[:, None]
         after = _Known(
@@ -264,7 +275,7 @@ class Tracker:
             heading=_turned(old.heading, new.heading, beliefs.mean[:, 3:]),
             size=old.size + gain * (new.size - old.size),
             votes=old.votes + new.votes,
-            confidence=1 - (1 - old.confidence) * (1 - new.confidence),
+            confidence=1.0 - (1.0 - old.confidence) * (1.0 - new.confidence),
             num_hits=num_hits,
             first_ns=old.first_ns,
             last_ns=new.last_ns,
@@ -285,6 +296,12 @@ class Tracker:
             known.num_hits,
             (stamp_ns - known.last_ns) * 1e-9,
         )
+
+
+def _size_blur(a: FloatArray, b: FloatArray, heading: FloatArray) -> FloatArray:
+    """(…, 2) how far, and which way, the centres of boxes of one thing may be apart for their sizes (…, 3): a box that
+    was made too long, for another class or since little was seen, begins at the same face and ends elsewhere."""
+    return np.asarray(np.abs(a[..., :1] - b[..., :1]) / 2 * heading)
 
 
 def _turned(old: FloatArray, new: FloatArray, velocity: FloatArray) -> FloatArray:

@@ -1,0 +1,40 @@
+"""Masks made smaller at their edge, where LiDAR and camera disagree about what is where."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.labelling.instance_masks import MaskWindow
+
+
+def eroded(mask: MaskWindow, radius_px: int, width: int, height: int) -> MaskWindow:
+    """The pixels of a mask whose whole 3 × 3 neighbourhood is in it, ``radius_px`` times over.
+
+    The picture's border is no edge of the object: what is cut off there loses nothing there.
+
+    Args:
+        mask: of a picture of ``width`` × ``height`` pixels.
+        radius_px: how often.
+
+    Returns:
+        A mask in the same window.
+    """
+    pixels = mask.pixels
+    rows, columns = pixels.shape
+    at_edge = (mask.top == 0, mask.top + rows == height, mask.left == 0, mask.left + columns == width)
+    for _ in range(radius_px):
+        pixels = _both_neighbours(pixels, *at_edge[:2])
+        pixels = _both_neighbours(pixels.T, *at_edge[2:]).T
+    return MaskWindow(mask.left, mask.top, np.ascontiguousarray(pixels))
+
+
+def _both_neighbours(pixels: npt.NDArray[np.bool_], before_first: bool, after_last: bool) -> npt.NDArray[np.bool_]:
+    """Whether a pixel and those above and below it are set; the two flags stand for the rows beyond the window."""
+    kept = pixels.copy()
+    kept[1:] &= pixels[:-1]
+    kept[:-1] &= pixels[1:]
+    if len(kept):
+        kept[0] &= before_first
+        kept[-1] &= after_last
+    return kept

@@ -1,0 +1,102 @@
+"""Shape priors: how large things of a class usually are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io import atomic
+
+_DIMENSIONS = ("length", "width", "height")
+
+_PAPER = {
+    "car": (4.5, 1.8, 1.4),
+    "truck": (8.0, 2.6, 3.6),
+    "bus": (12.0, 2.5, 4.0),
+    "trailer": (12.0, 2.6, 3.6),
+    "construction_vehicle": (4.5, 2.0, 2.5),
+    "pedestrian": (0.7, 0.4, 1.7),
+    "motorcycle": (2.1, 0.8, 1.7),
+    "bicycle": (1.8, 0.6, 1.4),
+    "traffic_cone": (0.3, 0.3, 0.7),
+    "barrier": (1.2, 0.5, 0.9),
+}
+
+
+@dataclass(frozen=True)
+class ShapePriors:
+    """The usual size of each class.
+
+    Attributes:
+        sizes: class name → length (along the heading), width, height in metres, all positive.
+    """
+
+    sizes: Mapping[str, tuple[float, float, float]]
+
+    def __post_init__(self) -> None:
+        for name, size in self.sizes.items():
+            if len(size) != 3 or not all(np.isfinite(size)) or min(size) <= 0:
+                raise ConfigError(
+                    f"ShapePriors received {size} for {name}; expected length, width and height in metres, all positive"
+                )
+
+    def of(self, class_names: Sequence[str]) -> npt.NDArray[np.float64]:
+        """(C, 3) length, width, height of each class, metres.
+
+        Raises:
+            ConfigError: a class has none.
+        """
+        missing = [name for name in class_names if name not in self.sizes]
+        if missing:
+            raise ConfigError(
+                f"no shape prior for {', '.join(missing)}; there are some for {', '.join(self.sizes)}: "
+                "add length, width and height of the missing ones to the priors file"
+            )
+        return np.array([self.sizes[name] for name in class_names], np.float64).reshape(-1, 3)
+
+    @staticmethod
+    def paper() -> ShapePriors:
+        """Those of CM3D's authors for the ten nuScenes classes, as a language model named them; here length first."""
+        return ShapePriors(dict(_PAPER))
+
+    @staticmethod
+    def from_statistics(boxes: Sequence[Boxes3D]) -> ShapePriors:
+        """The median size of each class among labelled boxes; classes without a box are left out."""
+        found: dict[str, list[npt.NDArray[np.float32]]] = {}
+        for frame in boxes:
+            for name, size in zip(frame.names, frame.dimensions, strict=True):
+                found.setdefault(name, []).append(size)
+        medians = {name: np.median(np.array(sizes, np.float64), axis=0).round(3) for name, sizes in found.items()}
+        return ShapePriors({name: (float(m[0]), float(m[1]), float(m[2])) for name, m in medians.items()})
+
+    @staticmethod
+    def read(path: Path) -> ShapePriors:
+        """From JSON: class name → {"length": m, "width": m, "height": m}, the form to ask a language model for.
+
+        Raises:
+            ConfigError: the file is missing, no JSON, or of another form.
+        """
+        try:
+            entries = json.loads(Path(path).read_text(encoding="utf-8"))
+            sizes = {
+                str(name): (float(entry["length"]), float(entry["width"]), float(entry["height"]))
+                for name, entry in entries.items()
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"{path}: no shape priors ({type(error).__name__}: {error}); expected JSON like "
+                '{"car": {"length": 4.5, "width": 1.8, "height": 1.4}, …} in metres'
+            ) from None
+        return ShapePriors(sizes)
+
+    def write(self, path: Path) -> None:
+        """The inverse of ``read``."""
+        entries = {name: dict(zip(_DIMENSIONS, size, strict=True)) for name, size in self.sizes.items()}
+        atomic.write_bytes(Path(path), (json.dumps(entries, indent=2) + "\n").encode())
