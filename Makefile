@@ -34,13 +34,17 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export AMENT_PREFIX_PATH := $(VIRTUAL_ENV)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
 export ROS_LOG_DIR ?= $(abspath $(OUT))/ros_log
 
-.PHONY: help setup demo demo-real test lint bench check-data clean
+.PHONY: help setup demo demo-real test lint bench check-data check-pseudolabel check-onboard check-engine clean
 
 help:
 	@echo "make demo       a drive, a bag, the node, boxes, a report: $(OUT)/demo/report.html"
 	@echo "make test       all tests"
 	@echo "make demo-real  the same node on a real KITTI drive (\$$LIDARLOOP_REAL_DATA or ../shared/data)"
-	@echo "make check-data what readers, metrics and viewer promise, measured: $(OUT)/checks/data.json"
+	@echo "make check-data        what readers, metrics and viewer promise, measured: $(OUT)/checks/data.json"
+	@echo "make check-pseudolabel what pseudo-labels and training on them promise: $(OUT)/checks/pseudolabel.json"
+	@echo "make check-onboard     what the stack on the vehicle promises: $(OUT)/checks/onboard.json"
+	@echo "make check-engine      what engines and precisions promise: $(OUT)/checks/engine.json"
+	@echo "                       (long studies are stored in results/; FULL=1 runs them anew)"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      decode, grouping and inference, measured here"
 	@echo "make setup      the environment in $(VENV) that all of them use"
@@ -60,7 +64,7 @@ $(VENV)/.demo-ready: $(VENV)/bin/python $(MANIFESTS)
 $(VENV)/.ready: $(VENV)/.demo-ready
 	@echo "== setting up training, export and the tests (once)"
 	$(PIP) torch
-	$(PIP) --no-build-isolation -e ".[train,export,data,view,rtx,dev]"
+	$(PIP) --no-build-isolation -e ".[train,shelf,ray,export,data,view,rtx,dev]"
 	touch $@
 
 setup: $(VENV)/.ready
@@ -90,8 +94,8 @@ bench: $(VENV)/.ready
 	for what in decode grouping overlap; do $(BIN)/lidarloop bench $$what --json $(OUT)/bench/$$what.json; done
 	$(BIN)/lidarloop bench inference --model $(MODEL) --json $(OUT)/bench/inference.json
 
-check-data: $(VENV)/.ready
-	$(BIN)/python benchmarks/check_data.py --data $(REAL_DATA) --out $(OUT)/checks
+check-data check-pseudolabel check-onboard check-engine: check-%: $(VENV)/.ready
+	$(BIN)/python benchmarks/check_$*.py --data $(REAL_DATA) --out $(OUT)/checks
 
 clean:
 	rm -rf $(OUT) build install log

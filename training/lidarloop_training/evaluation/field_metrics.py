@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
@@ -31,13 +31,13 @@ class FieldTable:
     """A table of another benchmark's numbers.
 
     Attributes:
-        metric: which benchmark.
+        metric: which benchmark; the key of its rows in metrics.json.
         title, note: for the reader.
         columns: names; the first is that of the rows.
         rows: a name and numbers each; counts are whole numbers, NaN what is undefined.
     """
 
-    metric: Literal["kitti", "waymo"]
+    metric: str
     title: str
     note: str
     columns: tuple[str, ...]

@@ -1,0 +1,13 @@
+"""A short drive and what labels it quickest: clusters of the cloud need no pictures."""
+
+from __future__ import annotations
+
+import pytest
+
+from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
+
+
+@pytest.fixture(scope="session")
+def job() -> LabelJob:
+    """Four samples in four segments."""
+    return LabelJob(DriveSpec("toytown", "3000", duration_s=0.4), shelf=None, sensors="lidar", segment_frames=1)

@@ -1,0 +1,119 @@
+"""What a labelling run does: everything its result depends on, in one value that travels to every worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from lidarloop_core import __version__
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
+from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.labelling.refine_config import RefineConfig
+from lidarloop_core.labelling.shelf import ShelfModel
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.convert import SourceName, open_source
+from lidarloop_training.pseudolabel.camera_only import DepthModel
+
+Sensors = Literal["lidar-camera", "lidar", "camera"]
+RecipeName = Literal["paper", "full"]
+
+
+@dataclass(frozen=True)
+class DriveSpec:
+    """A source by name and path, opened anew in each worker; see ``convert`` for the options."""
+
+    source: SourceName
+    path: str
+    duration_s: float = 20.0
+    rate_hz: float = 10.0
+    scene: str | None = None
+    points_topics: tuple[str, ...] = ()
+    odometry_topic: str | None = None
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True) -> SampleSource:
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:]}
+        return open_source(self.source, self.path, num_sweeps=num_sweeps, cameras=cameras, **options)
+
+
+class ShelfSpec(Protocol):
+    """Which 2D model, as a frozen dataclass of plain values; the model itself is loaded where it works."""
+
+    def open(self, drive: SampleSource) -> ShelfModel:
+        """Loads the model; ``drive`` is what it will look at."""
+        ...
+
+    def open_depth(self, drive: SampleSource) -> DepthModel:
+        """Loads the depth model that goes with it.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """A whole labelling run.
+
+    Attributes:
+        drive: what is labelled.
+        shelf: the 2D model; None for ``sensors`` "lidar", which needs none.
+        lifting: from masks to boxes.
+        refinement: over each drive afterwards; None leaves it out.
+        priors: class name → usual size.
+        sensors: "lidar" clusters the cloud without pictures, "camera" lifts with depth seen in the picture.
+        every: labels each n-th sample of the source.
+        segment_frames: samples in one piece of work: what a killed run has to do again at most, per worker.
+    """
+
+    drive: DriveSpec
+    shelf: ShelfSpec | None
+    lifting: LiftingConfig = field(default_factory=full_lifting)
+    refinement: RefineConfig | None = field(default_factory=RefineConfig)
+    priors: ShapePriors = field(default_factory=ShapePriors.paper)
+    sensors: Sensors = "lidar-camera"
+    every: int = 1
+    segment_frames: int = 20
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.segment_frames < 1:
+            raise ConfigError(
+                f"received every {self.every} and segment_frames {self.segment_frames}; expected at least 1 of each"
+            )
+
+    def open_drive(self) -> SampleSource:
+        """The source with the sweeps and pictures that labelling needs."""
+        return self.drive.open(num_sweeps=self.lifting.num_sweeps, cameras=self.sensors != "lidar")
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values of everything the labels depend on, the same in every process."""
+        described: dict[str, Any] = plain(self)
+        kind = {} if self.shelf is None else {"shelf_type": type(self.shelf).__name__}
+        return {"lidarloop": __version__, **described, **kind}
+
+
+def recipe(name: RecipeName) -> tuple[LiftingConfig, RefineConfig | None]:
+    """The paper's pipeline, plain; or ours, with refinement over the drive."""
+    return (paper_lifting(), None) if name == "paper" else (full_lifting(), RefineConfig())
+
+
+def sha256_of(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A configuration as JSON values; sets in order."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,77 @@
+"""What a worker holds, the open drive and the loaded 2D model, and what it does with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from lidarloop_core.labelling.lanes import LaneLookup
+from lidarloop_core.sample import LaneMap, Sample, SampleSource
+from lidarloop_training.pseudolabel.files import LabelledFrame
+from lidarloop_training.pseudolabel.frames import frame_document, read_segment, segment_document
+from lidarloop_training.pseudolabel.job import LabelJob
+from lidarloop_training.pseudolabel.manifest import Segment
+from lidarloop_training.pseudolabel.refinement import refined
+from lidarloop_training.pseudolabel.variants import Lifter, open_lifter
+
+
+@dataclass(frozen=True)
+class WholeDrive:
+    """A piece of work: a drive whose segments are all lifted.
+
+    Attributes:
+        name: of the drive.
+        document: its frames; see ``segment_document``.
+    """
+
+    name: str
+    document: bytes
+
+
+Work = Segment | WholeDrive
+"""What a worker is given: a segment to lift, or a drive to refine."""
+
+
+class Labeller:
+    """One per process: opening the drive and loading the model may take long, so each is done when first needed."""
+
+    def __init__(self, job: LabelJob) -> None:
+        self._job = job
+        self._lane_map: LaneMap | None = None
+        self._lanes: LaneLookup | None = None
+
+    def do(self, work: Work) -> bytes:
+        """The document of a piece of work; the same bytes in any process."""
+        return self.lifted(work) if isinstance(work, Segment) else self.refined(work)
+
+    def lifted(self, segment: Segment) -> bytes:
+        """The labels of a segment's samples."""
+        frames = [frame_document(self.frame(index)) for index in segment.frames]
+        return segment_document(self._lifter.class_names, frames, model=self._lifter.name)
+
+    def refined(self, drive: WholeDrive) -> bytes:
+        """The labels of a drive, better."""
+        clouds = None if self._job.sensors == "camera" else self._job.drive.open(cameras=False)
+        frames = refined(read_segment(drive.document), self._job.refinement, clouds)
+        return segment_document(frames[0].labels.boxes.class_names, [frame_document(frame) for frame in frames])
+
+    def frame(self, index: int) -> LabelledFrame:
+        """Labels one sample of the drive."""
+        sample = self._drive[index]
+        labels, left_out = self._lifter(sample, self._lanes_of(sample))
+        return LabelledFrame.of(index, sample, labels, left_out)
+
+    @cached_property
+    def _drive(self) -> SampleSource:
+        return self._job.open_drive()
+
+    @cached_property
+    def _lifter(self) -> Lifter:
+        return open_lifter(self._job, self._drive)
+
+    def _lanes_of(self, sample: Sample) -> LaneLookup | None:
+        """The lookup of a drive's map is built once."""
+        if sample.lane_map is not self._lane_map:
+            self._lane_map = sample.lane_map
+            self._lanes = None if sample.lane_map is None else LaneLookup(sample.lane_map)
+        return self._lanes

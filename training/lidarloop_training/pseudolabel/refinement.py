@@ -1,0 +1,43 @@
+"""A drive's labels, refined by looking at all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.labelling.refine import refine
+from lidarloop_core.labelling.refine_config import RefineConfig
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.pseudolabel.files import LabelledFrame
+
+
+def refined(
+    frames: Sequence[LabelledFrame], config: RefineConfig | None, clouds: SampleSource | None
+) -> list[LabelledFrame]:
+    """A drive's frames with their labels refined; as they are where that is not wanted, there is no ego-motion, or only
+    one frame.
+
+    Args:
+        frames: of one drive, in order.
+        config: the steps; None leaves refinement out.
+        clouds: the source the frames are of: its LiDAR confirms and corrects; None where there is none to look at.
+    """
+    poses = [frame.world_SE3_lidar for frame in frames if frame.world_SE3_lidar is not None]
+    if config is None or len(poses) < len(frames) or len(frames) < 2:
+        return list(frames)
+
+    def cloud_of(position: int) -> npt.NDArray[np.float32]:
+        assert clouds is not None
+        return clouds[frames[position].index].keyframe.points
+
+    labels = refine(
+        [frame.labels for frame in frames],
+        [frame.stamp_ns for frame in frames],
+        poses,
+        config,
+        None if clouds is None else cloud_of,
+    )
+    return [dataclasses.replace(frame, labels=better) for frame, better in zip(frames, labels, strict=True)]

@@ -1,0 +1,63 @@
+"""The three ways from a sample to its labels: pictures and LiDAR together, the LiDAR alone, the pictures alone."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.labelling.lanes import LaneLookup
+from lidarloop_core.labelling.lift import lift
+from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
+from lidarloop_core.labelling.shelf import ShelfModel
+from lidarloop_core.sample import Sample, SampleSource
+from lidarloop_training.pseudolabel.camera_only import DepthLifter
+from lidarloop_training.pseudolabel.job import LabelJob
+from lidarloop_training.pseudolabel.lidar_only import ClusterLifter
+
+
+class Lifter(Protocol):
+    """From one sample to its labels.
+
+    Attributes:
+        name: of the 2D model behind it.
+        class_names: what the labels mean.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+
+    def __call__(self, sample: Sample, lanes: LaneLookup | None) -> tuple[PseudoLabels, LeftOut]: ...
+
+
+class MaskLifter:
+    """Pictures tell what and where, the LiDAR how far: the paper's way and ours."""
+
+    def __init__(self, shelf: ShelfModel, priors: ShapePriors, config: LiftingConfig) -> None:
+        self.name = shelf.name
+        self.class_names = shelf.class_names
+        self._shelf = shelf
+        self._priors = priors
+        self._config = config
+
+    def __call__(self, sample: Sample, lanes: LaneLookup | None) -> tuple[PseudoLabels, LeftOut]:
+        found = self._shelf.find(sample.token, sample.cameras)
+        by_camera = {camera.name: masks for camera, masks in zip(sample.cameras, found, strict=True)}
+        return lift(sample, by_camera, self._priors, self._config, lanes)
+
+
+def open_lifter(job: LabelJob, drive: SampleSource) -> Lifter:
+    """What a job labels with.
+
+    Raises:
+        ConfigError: it needs a 2D model and names none.
+    """
+    if job.sensors == "lidar":
+        return ClusterLifter(job.priors, job.lifting)
+    if job.shelf is None:
+        raise ConfigError(f"received sensors '{job.sensors}' without a shelf model; expected one: masks, onnx, …")
+    shelf = job.shelf.open(drive)
+    if job.sensors == "camera":
+        return DepthLifter(shelf, job.shelf.open_depth(drive), job.priors, job.lifting)
+    return MaskLifter(shelf, job.priors, job.lifting)
