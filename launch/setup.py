@@ -15,7 +15,7 @@ def files_of(folder: str) -> list[str]:
 setup(
     name="lidarloop_bringup",
     version="0.1.0",
-    description="Launch file, parameters, Fast DDS profile and viewer layouts of lidarloop",
+    description="Launch files, parameters, Fast DDS profile and viewer layouts of lidarloop",
     author="The lidarloop founders",
     maintainer="The lidarloop founders",
     maintainer_email="maintainers@lidarloop.dev",
@@ -25,7 +25,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/lidarloop_bringup"]),
         (SHARE, ["package.xml"]),
-        (f"{SHARE}/launch", ["perception.launch.py"]),
+        (f"{SHARE}/launch", sorted(str(path) for path in Path().glob("*.launch.py"))),
         *((f"{SHARE}/{folder}", files_of(folder)) for folder in FOLDERS),
     ],
     install_requires=[],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -39,6 +40,30 @@ from lidarloop_core.model.model_file import write_model
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_ros.conversions import message_type
 from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
+from lidarloop_ros.params import DetectorParams
+from tests.ros.fault_table import FAULTS
+from tests.ros.faults_page import TESTS, marked_tests, render
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-page", metavar="FILE", help="write the table of faults, with this run's results")
+
+
+_outcomes: dict[tuple[str, str], set[str]] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    path, _, name = report.nodeid.partition("::")
+    if report.when == "call" or report.outcome != "passed":
+        name = re.split(r"[\[@]", name)[0]  # without parameters, and without the group that xdist adds
+        _outcomes.setdefault((str(Path(path).relative_to(TESTS.name)), name), set()).add(report.outcome)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    page = session.config.getoption("--faults-page", default=None)
+    if page and not hasattr(session.config, "workerinput"):  # not in xdist's workers, which know only their own
+        Path(page).write_text(render(FAULTS, marked_tests(), _outcomes))
+
 
 CLASS_NAMES = ("car", "pedestrian", "barrier")
 SPEC = ModelSpec(
@@ -164,30 +189,52 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 class Robot:
     """The other side of the node under test: publishes clouds, odometry and TF, and keeps what the node says."""
 
-    def __init__(self, node: Node, process: NodeProcess) -> None:
+    def __init__(self, node: Node, process: NodeProcess, name: str = "/lidar_detector") -> None:
         self.node = node
         self.process = process
-        self.detector = ManagedNode(node, process, "/lidar_detector")
+        self.name = name
         self.detections: list[Detection3DArray] = []
         self.box_clouds: list[PointCloud2] = []
         self.statuses: list[DiagnosticStatus] = []
-        self._points = node.create_publisher(PointCloud2, "/lidar_detector/input/points", 10)
-        self._odometry = node.create_publisher(Odometry, "/lidar_detector/input/odometry", 50)
+        self._statuses_before_send = 0
+        self._points = node.create_publisher(PointCloud2, f"{name}/input/points", 10)
+        self._odometry = node.create_publisher(Odometry, f"{name}/input/odometry", 50)
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._static = node.create_publisher(TFMessage, "/tf_static", latched)
         self._tf = node.create_publisher(TFMessage, "/tf", 100)
-        node.create_subscription(Detection3DArray, "/lidar_detector/detections", self.detections.append, 100)
-        node.create_subscription(PointCloud2, "/lidar_detector/boxes", self.box_clouds.append, 100)
+        node.create_subscription(Detection3DArray, f"{name}/detections", self.detections.append, 100)
+        node.create_subscription(PointCloud2, f"{name}/boxes", self.box_clouds.append, 100)
         node.create_subscription(DiagnosticArray, "/diagnostics", lambda msg: self.statuses.extend(msg.status), 100)
+        # Last: when its last client is answered, the node has heard of all the above too, and no first message is lost.
+        self.detector = ManagedNode(node, process, name)
 
     def bring_up(self, **parameters: Any) -> None:
-        """Configures and activates, then waits until the node listens."""
-        if parameters:
-            self.detector.set_parameters(parameters)
+        """Configures and activates, then waits until the node listens. The stamps here are of no clock."""
+        self.detector.set_parameters({"max_age_s": 0.0} | parameters)
         self.detector.configure()
         self.detector.activate()
         self.wait_for(lambda: self._points.get_subscription_count() > 0, "a subscriber of clouds")
-        self.wait_for(lambda: self.node.count_publishers("/lidar_detector/boxes") > 0, "a publisher of boxes")
+        self.wait_for(lambda: self.node.count_publishers(f"{self.name}/boxes") > 0, "a publisher of boxes")
+
+    def reconfigure(self, **parameters: Any) -> None:
+        """Brings the node up anew, from its defaults: as good as a new process, and much quicker."""
+        if self.detector.state().label == "active":
+            assert self.detector.transition(Transition.TRANSITION_DEACTIVATE)
+        if self.detector.state().label == "inactive":
+            assert self.detector.transition(Transition.TRANSITION_CLEANUP)
+        # What the node has destroyed must be gone here too, or its successor is taken for it.
+        self.wait_for(lambda: self._points.get_subscription_count() == 0, "end of the subscription")
+        self.wait_for(lambda: self.node.count_publishers(f"{self.name}/boxes") == 0, "end of the publishers")
+        defaults = {field.name: field.default for field in dataclasses.fields(DetectorParams)}
+        usable = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+        self.bring_up(**usable | {"max_age_s": 0.0} | parameters)
+        self.forget()
+
+    def forget(self) -> None:
+        """Everything heard so far."""
+        for heard in (self.detections, self.box_clouds, self.statuses):
+            heard.clear()
+        self._statuses_before_send = 0
 
     @staticmethod
     def cloud(points: Sequence[Sequence[float]], stamp: int, frame_id: str = "lidar_top") -> PointCloud2:
@@ -197,6 +244,7 @@ class Robot:
         return cloud_message(columns, stamp, frame_id, message_type)
 
     def send(self, msg: PointCloud2) -> None:
+        self._statuses_before_send = len(self.statuses)
         self._points.publish(msg)
 
     def ask(self, msg: PointCloud2) -> tuple[Detection3DArray, Boxes3D]:
@@ -223,9 +271,42 @@ class Robot:
     def wait_for_transform_subscriber(self) -> None:
         self.wait_for(lambda: self._tf.get_subscription_count() > 0, "a subscriber of /tf")
 
+    def said(self, level: bytes, part: str) -> DiagnosticStatus:
+        """The diagnostic of that level, with ``part`` in its message, since the last cloud was sent."""
+        return self.status_since_send(
+            lambda s: s.level == level and part in s.message, f"diagnostic of level {level!r} with '{part}'"
+        )
+
+    def status_since_send(self, condition: Callable[[DiagnosticStatus], bool], what: str) -> DiagnosticStatus:
+        """The first diagnostic since the last cloud was sent that fulfils ``condition``: for what is said once.
+
+        The report about that cloud may have come while its detections were waited for.
+        """
+        return self._first_status(condition, what, self._statuses_before_send)
+
     def status_where(self, condition: Callable[[DiagnosticStatus], bool], what: str) -> DiagnosticStatus:
-        """The first diagnostic from now on that fulfils ``condition``."""
-        start = len(self.statuses)
+        """The first diagnostic from now on that fulfils ``condition``: for what lasts longer than one report."""
+        return self._first_status(condition, what, len(self.statuses))
+
+    def stream_until(
+        self, condition: Callable[[DiagnosticStatus], bool], what: str, cloud: Callable[[int], PointCloud2]
+    ) -> DiagnosticStatus:
+        """Sends ``cloud(0)``, ``cloud(1)`` … until a diagnostic from now on fulfils ``condition``."""
+        start, num_sent, due_s = len(self.statuses), 0, 0.0
+        found: list[DiagnosticStatus] = []
+
+        def look() -> bool:
+            nonlocal num_sent, due_s
+            if time.monotonic() > due_s:
+                self.send(cloud(num_sent))
+                num_sent, due_s = num_sent + 1, time.monotonic() + 0.1
+            found.extend(status for status in self.statuses[start:] if condition(status))
+            return bool(found)
+
+        self.wait_for(look, what)
+        return found[0]
+
+    def _first_status(self, condition: Callable[[DiagnosticStatus], bool], what: str, start: int) -> DiagnosticStatus:
         found: list[DiagnosticStatus] = []
 
         def look() -> bool:
@@ -235,7 +316,7 @@ class Robot:
         self.wait_for(look, what)
         return found[0]
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             self.process.require_alive()
@@ -259,8 +340,7 @@ def active_robot(running_robot: Robot) -> Robot:
     """The shared node, activated afresh: its counts begin at nothing."""
     assert running_robot.detector.transition(Transition.TRANSITION_DEACTIVATE)
     running_robot.detector.set_parameters({"score_threshold": 0.1})
-    for heard in (running_robot.detections, running_robot.box_clouds, running_robot.statuses):
-        heard.clear()
+    running_robot.forget()
     assert running_robot.detector.transition(Transition.TRANSITION_ACTIVATE)
     return running_robot
 
@@ -276,6 +356,13 @@ def start_robot() -> Iterator[Callable[..., Robot]]:
             return Robot(node, process)
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def any_robot(make_model: Callable[..., Path]) -> Iterator[Robot]:
+    """A node, shared by the tests of a module, each of which begins with ``reconfigure``."""
+    with isolated_node("robot") as node, NodeProcess("lidarloop_ros.detector_node") as process:
+        yield Robot(node, process)
 
 
 @pytest.fixture

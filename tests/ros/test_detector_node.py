@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ from std_msgs.msg import Float64, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from lidarloop_core.io.messages import boxes_from_detections, cloud_message, stamp_ns
+from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_ros.conversions import message_type
 from lidarloop_ros.node_process import NodeError
+from tests.ros.conftest import mean_of_pillar_onnx
 
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND
@@ -61,11 +64,13 @@ def test_detections_carry_the_clouds_header_and_the_models_boxes(active_robot):
     assert on_the_wire.names == boxes.names
 
 
+@pytest.mark.fault("empty_cloud")
 def test_an_empty_cloud_is_answered_with_an_empty_array(active_robot):
     detections, _ = active_robot.ask(active_robot.cloud([], T0))
     assert (stamp_ns(detections.header), list(detections.detections)) == (T0, [])
 
 
+@pytest.mark.fault("transitions")
 def test_lifecycle_goes_round(robot, make_model):
     detector = robot.detector
     assert detector.state().label == "unconfigured"
@@ -91,6 +96,7 @@ def test_lifecycle_goes_round(robot, make_model):
     assert robot.process.stop() == 0
 
 
+@pytest.mark.fault("signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_active_node_with_exit_code_0(robot, make_model, number):
     robot.bring_up(model=str(make_model()))
@@ -126,13 +132,19 @@ def test_other_outputs(active_robot):
     assert 0 < total_ms[0].data < 5_000
 
 
+@pytest.mark.fault("model_file")
 def test_a_corrupt_model_fails_to_configure_and_a_good_one_then_works(robot, make_model, tmp_path):
     good = make_model()
     data = bytearray(good.read_bytes())
     data[len(data) // 2] ^= 1
     corrupt = tmp_path / "corrupt.onnx"
     corrupt.write_bytes(data)
-    for model in (corrupt, tmp_path / "missing.onnx", ""):
+    # Its seal is whole, but its spec promises other columns than its graph takes.
+    contradictory = tmp_path / "contradictory.onnx"
+    spec = read_model(good).spec
+    other = dataclasses.replace(spec, point_columns=("x", "y", "z", "intensity"))
+    write_model(contradictory, mean_of_pillar_onnx(spec), other)
+    for model in (corrupt, contradictory, tmp_path / "missing.onnx", ""):
         robot.detector.set_parameters({"model": str(model)})
         with pytest.raises(NodeError, match="refused to configure"):
             robot.detector.configure()
@@ -141,7 +153,8 @@ def test_a_corrupt_model_fails_to_configure_and_a_good_one_then_works(robot, mak
     assert "parameter 'model'" in status.message
     log = robot.process.log_tail(100)
     assert "Traceback" not in log
-    assert log.count("not configured") == 3
+    assert log.count("not configured") == 4
+    assert "its spec promises" in log
     robot.bring_up(model=str(good))
     robot.ask(robot.cloud(TWO_PILLARS, T0))
 
@@ -153,8 +166,17 @@ def bad_clouds(robot) -> dict[str, object]:
             setattr(msg, name, value)
         return msg
 
+    def with_field(**changes):
+        msg = changed()
+        for name, value in changes.items():
+            setattr(msg.fields[1], name, value)
+        return msg
+
     ones = np.ones(4, np.float32)
     return {
+        "'y' has datatype 9": with_field(datatype=9),
+        "'y' received bytes 14…18": with_field(offset=14),
+        "row_step 80; expected at least": changed(point_step=17),
         "lacks field intensity": cloud_message({"x": ones, "y": ones, "z": ones}, T0, "lidar_top", message_type),
         "lacks field x": cloud_message({"range": ones, "intensity": ones}, T0, "lidar_top", message_type),
         "no fields": changed(fields=[]),
@@ -163,19 +185,26 @@ def bad_clouds(robot) -> dict[str, object]:
     }
 
 
+@pytest.mark.fault("undecodable")
 def test_bad_clouds_are_rejected_aloud_and_the_next_good_one_is_answered(active_robot):
     active_robot.ask(active_robot.cloud(TWO_PILLARS, T0))
     for i, (reason, bad) in enumerate(bad_clouds(active_robot).items()):
         answers = len(active_robot.detections)
+        bad.header.stamp.nanosec = i + 1
         active_robot.send(bad)
-        status = active_robot.status_where(lambda s, reason=reason: s.level == ERROR and reason in s.message, reason)
+        status = active_robot.said(ERROR, reason)
         assert values_of(status)["frames_rejected"] == str(i + 1)
         assert len(active_robot.detections) == answers, "a rejected cloud publishes nothing"
     active_robot.ask(active_robot.cloud(TWO_PILLARS, T0 + SECOND))
-    status = active_robot.status_where(lambda s: s.level == OK, "an OK after the faults")
-    assert values_of(status)["frames_detected"] == "2"
+    status = active_robot.stream_until(
+        lambda s: s.level == OK and int(values_of(s)["frames_detected"]) > 2,
+        "an OK after the faults",
+        lambda i: active_robot.cloud(TWO_PILLARS, T0 + (i + 2) * SECOND),
+    )
+    assert values_of(status)["frames_rejected"] == str(len(bad_clouds(active_robot)))
 
 
+@pytest.mark.fault("not_finite")
 def test_points_that_are_not_finite_are_left_out_and_reported(active_robot):
     nan, inf = float("nan"), float("inf")
     _, boxes = active_robot.ask(active_robot.cloud([*TWO_PILLARS, [nan, 1, 1, 1], [1, inf, 1, 1], [1, 1, -inf, 1]], T0))
@@ -184,42 +213,33 @@ def test_points_that_are_not_finite_are_left_out_and_reported(active_robot):
     assert values_of(status)["non_finite_share"] == f"{3 / 8:.4f}"
 
 
-def test_capacity_overflow_still_detects_and_warns(robot, make_model):
-    robot.bring_up(model=str(make_model(max_pillars=2)))
-    spread = [[4.0 * i - 30, 0, 0, 1] for i in range(12) for _ in range(3)]
-    _, boxes = robot.ask(robot.cloud(spread, T0))
-    assert len(boxes) > 0
-    status = robot.status_where(lambda s: s.level == WARN, "a WARN")
-    assert "12 pillars, the model takes 2" in status.message
-
-
+@pytest.mark.fault("slow")
 def test_the_newest_cloud_wins_under_overload(robot, make_model):
-    """Clouds come four times as fast as they can be worked on: none waits in a queue, the drops are counted."""
+    """Clouds come much faster than they can be worked on: none waits in a queue, the drops are counted."""
     robot.bring_up(model=str(make_model(busy_layers=60)), num_threads=1)
-    start = time.monotonic()
-    robot.ask(robot.cloud(TWO_PILLARS, T0))
-    busy_s = time.monotonic() - start
-    num_clouds = 24
-    for i in range(1, num_clouds + 1):
-        robot.send(robot.cloud(TWO_PILLARS, T0 + i * SECOND))
-        time.sleep(busy_s / 4)
-    last = T0 + num_clouds * SECOND
-    robot.wait_for(
-        lambda: stamp_ns(robot.detections[-1].header) == last, "an answer to the newest cloud", busy_s * 4 + 2
-    )
-    num_answered = len(robot.detections) - 1
-    assert 2 <= num_answered <= num_clouds * 0.7
+    num_sent = num_dropped = 0
+    while not num_dropped and num_sent < 200:  # how many of a burst arrive while one is worked on is up to the machine
+        for _ in range(20):
+            num_sent += 1
+            robot.send(robot.cloud(TWO_PILLARS, T0 + num_sent * SECOND))
+            time.sleep(0.005)
+        last = T0 + num_sent * SECOND
+        robot.wait_for(
+            lambda last=last: robot.detections and stamp_ns(robot.detections[-1].header) == last, "the newest answered"
+        )
+        figures = values_of(robot.status_where(lambda s: "frames_in" in values_of(s), "figures"))
+        num_dropped = int(figures["frames_dropped"])
+    assert num_dropped > 0
+    assert num_dropped == int(figures["frames_in"]) - int(figures["frames_detected"])
     stamps = [stamp_ns(msg.header) for msg in robot.detections]
-    assert stamps == sorted(stamps)
-    status = robot.status_where(lambda s: "frames_in" in values_of(s), "figures")
-    figures = values_of(status)
-    assert int(figures["frames_dropped"]) == int(figures["frames_in"]) - int(figures["frames_detected"])
-    assert int(figures["frames_dropped"]) > 0
+    assert stamps == sorted(set(stamps))
+    assert len(stamps) == int(figures["frames_detected"]) < num_sent
+    robot.said(WARN, "the detector is slower than the LiDAR")
 
 
+@pytest.mark.fault("silence")
 def test_silence_is_a_warning_that_says_what_to_check(active_robot):
-    status = active_robot.status_where(lambda s: s.level == WARN, "a WARN")
-    assert "no cloud for" in status.message
+    status = active_robot.status_where(lambda s: s.level != OK and "no cloud for" in s.message, "a WARN")
     assert "fastdds.xml" in status.message, "a publisher is there, so the profile is the likely reason"
 
 

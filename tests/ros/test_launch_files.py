@@ -1,4 +1,4 @@
-"""perception.launch.py, evaluated on the real `launch` where it is installed, else on its stand-in."""
+"""The launch files, evaluated on the real `launch` where it is installed, else on its stand-in."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if importlib.util.find_spec("launch_ros") is None:
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
+    IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
@@ -28,10 +29,12 @@ from launch.events.process import ProcessExited, ProcessStarted
 from launch.substitutions import LocalSubstitution
 from launch.utilities import perform_substitutions
 from launch_ros.actions import LifecycleNode
+from launch_ros.actions import Node as NodeAction
 from launch_ros.events.lifecycle import StateTransition
 from lifecycle_msgs.msg import Transition, TransitionEvent
 
-from lidarloop_ros.params import DetectorParams
+from lidarloop_ros.params import DetectorParams, NodeParams
+from lidarloop_ros.self_label_params import SelfLabelParams
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
@@ -53,7 +56,7 @@ class Launched:
         merged: dict[str, Any] = {}
         for path in paths:
             for section in yaml.safe_load(Path(path).read_text()).values():
-                section = section.get("lidar_detector", section)
+                section = section.get(self.node.node_executable, section)
                 merged |= section["ros__parameters"]
         return merged
 
@@ -88,15 +91,16 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-def evaluate(launch_file: ModuleType, **arguments: str) -> Launched:
-    """Goes through the description in order, as launch does, but starts nothing."""
+def evaluate(launch_file: ModuleType, executable: str = "lidar_detector", **arguments: str) -> Launched:
+    """Goes through the description in order, as launch does, but starts nothing; gives one of its nodes."""
     description = launch_file.generate_launch_description()
     context = LaunchContext()
     context.launch_configurations.update(arguments)
     for entity in description.entities:
         if isinstance(entity, DeclareLaunchArgument | SetEnvironmentVariable | OpaqueFunction):
             entity.visit(context)
-    (node,) = (entity for entity in description.entities if isinstance(entity, LifecycleNode))
+    nodes = [entity for entity in description.entities if isinstance(entity, LifecycleNode)]
+    (node,) = (node for node in nodes if node.node_executable == executable)
     # Private, but the only way to the command line without starting it.
     node._perform_substitutions(context)
     parts = [part for part in node.cmd[1:] if not isinstance(part[0], LocalSubstitution)]
@@ -135,7 +139,12 @@ def test_every_argument_arrives(launch_file: ModuleType, tmp_path: Path) -> None
     )
 
     assert launched.node.node_name == "/front/lidar_detector"
-    assert launched.parameters == {"score_threshold": 0.6, "model": "a.onnx", "use_sim_time": True}
+    assert launched.parameters == {
+        "score_threshold": 0.6,
+        "model": "a.onnx",
+        "backend": "onnxruntime",
+        "use_sim_time": True,
+    }
     assert dict(launched.node.expanded_remapping_rules) == {
         "~/input/points": "/velodyne_points",
         "~/input/odometry": "/odometry/local",
@@ -203,8 +212,9 @@ def test_other_nodes_do_not_trigger_it(launch_file: ModuleType) -> None:
 def test_handlers_are_registered_before_the_node_starts(launch_file: ModuleType) -> None:
     entities = launch_file.generate_launch_description().entities
     kinds = [type(entity) for entity in entities]
-    assert kinds.index(LifecycleNode) > max(i for i, kind in enumerate(kinds) if kind is RegisterEventHandler)
-    assert kinds.index(LifecycleNode) > max(i for i, kind in enumerate(kinds) if kind is SetEnvironmentVariable)
+    for number, position in enumerate((i for i, kind in enumerate(kinds) if kind is LifecycleNode), 1):
+        assert kinds[:position].count(RegisterEventHandler) == 4 * number
+        assert SetEnvironmentVariable not in kinds[position:]
 
 
 def test_needs_a_model(launch_file: ModuleType) -> None:
@@ -212,9 +222,52 @@ def test_needs_a_model(launch_file: ModuleType) -> None:
         evaluate(launch_file)
 
 
-def test_refuses_self_labelling(launch_file: ModuleType) -> None:
-    with pytest.raises(RuntimeError, match="self_labelling"):
-        evaluate(launch_file, model="a.onnx", self_labelling="true")
+def test_self_labelling_is_started_only_when_asked_for(launch_file: ModuleType, repository: Path) -> None:
+    for asked in ("true", "false"):
+        launched = evaluate(launch_file, "self_labeller", model="a.onnx", self_labelling=asked, namespace="front")
+        assert launched.node.condition.evaluate(launched.context) == (asked == "true")
+    assert launched.node.node_name == "/front/self_labeller"
+    assert dict(launched.node.expanded_remapping_rules) == {
+        "~/input/points": "lidar/points",
+        "~/input/odometry": "odom",
+        "~/input/lane_map": "lane_map",
+        "~/input/detections": "lidar_detector/detections",
+    }
+    assert str(repository / "launch" / "config" / "self_labeller.yaml") in launched.arguments
+    (action,) = launched.answers_to(transition(launched.node, "configuring", "inactive"))
+    assert action.event.transition_id == Transition.TRANSITION_ACTIVATE
+
+
+def test_the_self_labeller_starts_alone(repository: Path) -> None:
+    launched = evaluate(load(repository / "launch" / "self_label.launch.py"), "self_labeller", use_sim_time="true")
+    assert launched.parameters["use_sim_time"] is True
+    assert launched.parameters["recipe"] == "full"
+    assert launched.node.condition is None
+
+
+def test_rviz_is_started_only_when_asked_for(launch_file: ModuleType) -> None:
+    for asked in ("true", "false"):
+        launched = evaluate(launch_file, model="a.onnx", rviz=asked)
+        (rviz,) = (e for e in launched.description.entities if type(e) is NodeAction)
+        assert rviz.node_package == "rviz2"
+        assert rviz.condition.evaluate(launched.context) == (asked == "true")
+
+
+def test_replay_plays_the_bag_on_its_own_clock_and_ends_with_it(repository: Path) -> None:
+    description = load(repository / "launch" / "replay.launch.py").generate_launch_description()
+    context = LaunchContext()
+    context.launch_configurations.update(bag="drive.mcap", model="a.onnx")
+    for entity in description.entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.visit(context)
+    include, timer = description.entities[-2:]
+    assert isinstance(include, IncludeLaunchDescription)
+    assert dict(include.launch_arguments) == {"use_sim_time": "true"}
+    included = include.launch_description_source.get_launch_description(context)
+    assert any(isinstance(entity, LifecycleNode) for entity in included.entities)
+    (bag,) = timer.actions
+    command = [perform_substitutions(context, part) for part in bag.cmd]
+    assert command == ["ros2", "bag", "play", "drive.mcap", "--clock", "--rate", "1.0"]
 
 
 def test_refuses_a_params_file_that_is_not_there(launch_file: ModuleType, tmp_path: Path) -> None:
@@ -230,6 +283,11 @@ def test_every_argument_is_described(launch_file: ModuleType) -> None:
         "points_topic",
         "odometry_topic",
         "namespace",
+        "backend",
+        "rviz",
+        "lane_map_topic",
+        "detections_topic",
+        "self_label_params_file",
         "use_sim_time",
         "self_labelling",
         "log_level",
@@ -238,14 +296,25 @@ def test_every_argument_is_described(launch_file: ModuleType) -> None:
     assert all(argument.description for argument in declared)
 
 
-def test_params_file_says_every_parameter_with_its_default(repository: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "node", "params", "required"),
+    [
+        ("detector.yaml", "lidar_detector", DetectorParams, {"model"}),
+        ("self_labeller.yaml", "self_labeller", SelfLabelParams, set()),
+    ],
+)
+def test_params_file_says_every_parameter_with_its_default(
+    repository: Path, file: str, node: str, params: type[NodeParams], required: set[str]
+) -> None:
     """The file is the documentation that users copy: it may neither lag behind the node nor differ from it."""
-    text = (repository / "launch" / "config" / "detector.yaml").read_text()
-    written = yaml.safe_load(text)["/**"]["lidar_detector"]["ros__parameters"]
-    defaults = {field.name: field.default for field in dataclasses.fields(DetectorParams)}
-    assert "# model:" in text
+    text = (repository / "launch" / "config" / file).read_text()
+    written = yaml.safe_load(text)["/**"][node]["ros__parameters"]
+    defaults = {field.name: field.default for field in dataclasses.fields(params)}
+    assert all(f"# {name}:" in text for name in required)
     assert written == {
-        name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items() if name != "model"
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in defaults.items()
+        if name not in required
     }
 
 

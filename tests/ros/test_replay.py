@@ -20,6 +20,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.bag import BagWriter, message_type
 from lidarloop_core.io.messages import cloud_message, odometry_message, transforms_message
 from lidarloop_core.io.results import read_results
+from lidarloop_core.io.salvage import salvage
 from lidarloop_core.model.model_file import read_model
 from lidarloop_ros.outputs import STAGES
 
@@ -63,20 +64,21 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_cloud_is_answered_and_recorded(make_model: Callable[..., Path], tmp_path: Path):
     model = make_model(num_sweeps=3, sweep_interval_s=0.1)
-    bag = write_bag(tmp_path / "drive.mcap", 20)
-    result = run(bag, "--model", model, "--out", tmp_path / "out", "--rate", "2")
+    bag = write_bag(tmp_path / "drive.mcap", 12)
+    result = run(bag, "--model", model, "--out", tmp_path / "out", "--rate", "0.5")
     assert result.returncode == 0, result.stderr
     assert "dropped" in result.stdout
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.json", "latency.json"]
 
     sha256 = read_model(model).sha256
     latency = json.loads((tmp_path / "out" / "latency.json").read_text())
-    assert (latency["frames_sent"], latency["frames_detected"], latency["frames_dropped"]) == (20, 20, 0)
-    assert len(latency["latency_ms"]["samples"]) == 20
+    assert (latency["frames_sent"], latency["frames_detected"], latency["frames_dropped"]) == (12, 12, 0)
+    assert len(latency["latency_ms"]["samples"]) == 12
     p50, p99, p99_9, largest = (latency["latency_ms"][name] for name in ("p50", "p99", "p99_9", "max"))
     assert 0 < p50 <= p99 <= p99_9 <= largest == max(latency["latency_ms"]["samples"])
     assert tuple(latency["stage_ms"]) == STAGES
-    assert latency["rate_hz"] == pytest.approx(20, rel=0.05), "10 Hz, played twice as fast"
+    # Slow enough that even a machine with much else to do answers each cloud before the next.
+    assert latency["rate_hz"] == pytest.approx(5, rel=0.2), "10 Hz, played half as fast"
     assert 50 < latency["rss_mb"] < 600
     assert latency["model_sha256"] == sha256
     assert latency["deadline_misses"] >= 0
@@ -85,7 +87,7 @@ def test_every_cloud_is_answered_and_recorded(make_model: Callable[..., Path], t
     assert (meta["frame"], meta["model_sha256"]) == ("world", sha256)
     assert meta["provenance"]["bag"] == "drive.mcap"
     assert meta["provenance"]["node_parameters"]["motion_source"] == "odometry"
-    assert list(boxes) == [str(T0 + i * 100 * MS) for i in range(20)]
+    assert list(boxes) == [str(T0 + i * 100 * MS) for i in range(12)]
     for i, (stamp, found) in enumerate(boxes.items()):
         # One box at the point, in the world, whatever the pillar borders split off.
         np.testing.assert_allclose(found.centers, np.repeat(WORLD_POINT, len(found), axis=0), atol=1e-3, err_msg=stamp)
@@ -108,8 +110,31 @@ def test_clouds_that_odometry_does_not_reach_are_told(make_model: Callable[..., 
     assert result.returncode == 0, result.stderr
     boxes, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
     num_without = meta["provenance"]["num_without_pose"]
-    assert num_without == 12 - len(boxes) > 0
-    assert f"{num_without} of 12 answered clouds are not in detections.json" in " ".join(result.stderr.split())
+    num_answered = json.loads((tmp_path / "out" / "latency.json").read_text())["frames_detected"]
+    assert num_without == num_answered - len(boxes) > 0
+    said = f"{num_without} of {num_answered} answered clouds are not in detections.json"
+    assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.fault("truncated_bag")
+def test_a_bag_that_breaks_off_is_refused_and_once_salvaged_answered(make_model, tmp_path: Path):
+    whole, broken, saved = (tmp_path / f"{name}.mcap" for name in ("whole", "broken", "saved"))
+    points = np.random.default_rng(0).uniform(-30, 30, (4, 50_000)).astype(np.float32)
+    columns = dict(zip(("x", "y", "z", "intensity"), points, strict=True))
+    with BagWriter(whole) as bag:
+        for i in range(8):
+            stamp = T0 + i * 100 * MS
+            bag.write("/lidar/points", stamp, cloud_message(columns, stamp, "lidar_top", message_type))
+    broken.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    refused = run(broken, "--model", make_model(), "--out", tmp_path / "out")
+    assert refused.returncode == 1
+    assert "--salvage" in refused.stderr
+    num_saved = salvage(broken, saved).message_counts["/lidar/points"]
+    assert 3 <= num_saved < 8
+    result = run(saved, "--model", make_model(), "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    boxes, _ = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
+    assert list(boxes) == [str(T0 + i * 100 * MS) for i in range(num_saved)]
 
 
 def test_mistakes_are_one_line_and_exit_code_1(make_model: Callable[..., Path], tmp_path: Path, capfd):

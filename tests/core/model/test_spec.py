@@ -53,3 +53,17 @@ def test_a_field_too_many_or_of_the_wrong_type_is_refused(spec: ModelSpec) -> No
         ModelSpec.from_json(json.dumps({**raw, "voxel_size": 1}))
     with pytest.raises(ModelFileError, match="wrong type"):
         ModelSpec.from_json(json.dumps({**raw, "max_pillars": "many"}))
+
+
+def test_a_file_without_what_is_optional_is_read(spec: ModelSpec) -> None:
+    assert "training_intensity" not in spec.to_json(), "older readers refuse fields they do not know"
+    assert ModelSpec.from_json(spec.to_json()).training_intensity == ()
+    deciles = tuple(float(v) for v in range(11))
+    with_deciles = dataclasses.replace(spec, training_intensity=deciles)
+    assert ModelSpec.from_json(with_deciles.to_json()) == with_deciles
+
+
+@pytest.mark.parametrize("deciles", [(1.0,), tuple(range(11, 0, -1))])
+def test_deciles_of_another_number_or_order_are_refused(spec: ModelSpec, deciles: tuple[float, ...]) -> None:
+    with pytest.raises(ModelFileError, match="11 ascending deciles"):
+        dataclasses.replace(spec, training_intensity=deciles)

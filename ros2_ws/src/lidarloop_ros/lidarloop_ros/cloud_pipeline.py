@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.detector import Detections, Detector
 from lidarloop_core.io.messages import stamp_ns
-from lidarloop_core.pointcloud.decode import read_points
+from lidarloop_core.pointcloud.decode import DecodedPoints, read_points
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.sample import Sweep
 from lidarloop_ros.motion import MotionUnavailableError, SensorPose
@@ -33,6 +36,9 @@ class Frame:
         non_finite_share: share of the newest cloud's points left out because they had no finite position.
         overflow: what was left out for want of capacity, or "".
         motion_problem: why sweeps could not be merged, or "".
+        missing_column: what was filled with zeros for want of a field, or "".
+        newest_points: (N, C) of the newest cloud, in ``columns``.
+        columns: of ``newest_points``.
     """
 
     boxes: Boxes3D
@@ -42,21 +48,37 @@ class Frame:
     non_finite_share: float
     overflow: str
     motion_problem: str
+    missing_column: str
+    newest_points: npt.NDArray[np.float32]
+    columns: tuple[str, ...]
 
 
 class CloudPipeline:
     """Decodes, merges sweeps and detects.
 
     Args:
-        detector: a warmed-up detector; the attribute may be replaced at any time, e.g. for other thresholds.
+        detector: a warmed-up detector; the attribute may be replaced at any time by one of the same model, e.g. with
+            other thresholds.
         locate: gives the LiDAR's pose at a stamp; asked only by models that merge sweeps.
         max_points: larger inputs are thinned evenly.
+        requires_motion: clouds without a pose raise instead of being used alone.
+        fills_intensity: clouds without intensity get zeros instead of being refused.
     """
 
-    def __init__(self, detector: Detector, locate: Locate, *, max_points: int) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        locate: Locate,
+        *,
+        max_points: int,
+        requires_motion: bool = False,
+        fills_intensity: bool = False,
+    ) -> None:
         self.detector = detector
         self._locate = locate
         self._max_points = max_points
+        self._requires_motion = requires_motion
+        self._fills_intensity = fills_intensity
         spec = detector.spec
         self._point_columns = spec.point_columns
         self._cloud_columns = tuple(name for name in spec.point_columns if name != "dt")
@@ -66,11 +88,15 @@ class CloudPipeline:
     def process(self, msg: Any) -> Frame:
         """Detects the objects in one cloud.
 
+        May be called again with the same cloud: it is kept as a sweep only when all has gone well.
+
         Raises:
             CloudFormatError: the message cannot be decoded or lacks a column of the model.
+            MotionUnavailableError: no pose, where one is required.
+            BackendError: the network failed.
         """
         clock = StageClock()
-        decoded = read_points(msg, self._cloud_columns)
+        decoded, missing_column = self._decoded(msg)
         clock.stop("decode")
         newest = Sweep(decoded.points, self._cloud_columns, stamp_ns(msg.header), SE3.identity(), None)
         newest, motion_problem = self._located(newest, msg.header.frame_id) if self._merges else (newest, "")
@@ -91,16 +117,37 @@ class CloudPipeline:
             non_finite_share=decoded.num_dropped / num_received if num_received else 0.0,
             overflow=_overflow(len(points), len(kept), detections, self.detector.spec.max_pillars),
             motion_problem=motion_problem,
+            missing_column=missing_column,
+            newest_points=decoded.points,
+            columns=self._cloud_columns,
         )
 
     def forget_sweeps(self) -> None:
         """To be called after a jump in time."""
         self._sweeps.clear()
 
+    def adopt_sweeps(self, before: CloudPipeline) -> None:
+        """Goes on with the sweeps of the pipeline this one takes the place of, if they have the columns it needs."""
+        if self._merges and self._cloud_columns == before._cloud_columns:
+            self._sweeps.adopt(before._sweeps)
+
+    def _decoded(self, msg: Any) -> tuple[DecodedPoints, str]:
+        """The points, and what had to be filled in for want of a field."""
+        columns = self._cloud_columns
+        if not self._fills_intensity or "intensity" not in columns or any(f.name == "intensity" for f in msg.fields):
+            return read_points(msg, columns), ""
+        place = columns.index("intensity")
+        decoded = read_points(msg, columns[:place] + columns[place + 1 :])
+        filled = np.insert(decoded.points, place, 0.0, axis=1)
+        reason = "clouds have no field intensity, zeros are used: scores will be lower than in training"
+        return DecodedPoints(filled, decoded.num_dropped), reason
+
     def _located(self, sweep: Sweep, frame_id: str) -> tuple[Sweep, str]:
         try:
             pose = self._locate(sweep.stamp_ns, frame_id)
         except MotionUnavailableError as error:
+            if self._requires_motion:
+                raise
             return sweep, str(error)
         return Sweep(sweep.points, sweep.columns, sweep.stamp_ns, pose.ego_SE3_lidar, pose.world_SE3_ego), ""
 

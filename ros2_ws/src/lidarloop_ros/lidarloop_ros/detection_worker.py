@@ -5,18 +5,23 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import PointCloud2
 
-from lidarloop_core.errors import CloudFormatError
+from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.io.messages import stamp_ns
-from lidarloop_ros.cloud_pipeline import CloudPipeline
-from lidarloop_ros.diagnostics import FrameStatistics
+from lidarloop_ros.cloud_health import inspect
+from lidarloop_ros.cloud_pipeline import CloudPipeline, Frame
+from lidarloop_ros.frame_statistics import FrameStatistics
 from lidarloop_ros.mailbox import Mailbox
+from lidarloop_ros.motion import MotionUnavailableError
 from lidarloop_ros.motion_sources import MotionSource
 from lidarloop_ros.outputs import DetectionOutputs
+from lidarloop_ros.stamps import StampGate
 
 LOG_EVERY_S = 5.0
 
@@ -27,7 +32,17 @@ class _Received(NamedTuple):
 
 
 class DetectionWorker:
-    """Runs from its construction until ``stop``."""
+    """Runs from its construction until ``stop``, or until the backend has failed twice on one cloud.
+
+    Args:
+        pipeline: may be replaced by ``swap``.
+        motion: told of jumps in time.
+        outputs: publishes.
+        statistics: counts.
+        gate: judges the clouds' stamps.
+        logger: of the node.
+        on_backend_failure: called by the detection thread, which then ends, with the reason.
+    """
 
     def __init__(
         self,
@@ -35,25 +50,42 @@ class DetectionWorker:
         motion: MotionSource,
         outputs: DetectionOutputs,
         statistics: FrameStatistics,
+        gate: StampGate,
         logger: RcutilsLogger,
         *,
-        num_sweeps: int,
+        on_backend_failure: Callable[[str], None],
     ) -> None:
         self._pipeline = pipeline
         self._motion = motion
         self._outputs = outputs
         self._statistics = statistics
+        self._gate = gate
         self._logger = logger
-        self._num_sweeps = num_sweeps
+        self._on_backend_failure = on_backend_failure
         self._last_stamp_ns = 0
+        self._must_forget = False
+        self._successors: deque[tuple[CloudPipeline, MotionSource]] = deque()
         self._mailbox: Mailbox[_Received] = Mailbox()
         self._thread = threading.Thread(target=self._run, name="detection", daemon=True)
         self._thread.start()
 
     def submit(self, cloud: PointCloud2) -> None:
-        """Leaves a cloud for detection in the place of one not begun yet."""
-        replaced = self._mailbox.put(_Received(cloud, time.perf_counter()))
-        self._statistics.received(replaced=replaced)
+        """Leaves a cloud for detection in the place of one not begun yet, unless its stamp forbids it."""
+        at_s = time.perf_counter()
+        self._statistics.received()
+        if refusal := self._gate.refusal(stamp_ns(cloud.header)):
+            self._statistics.refused(refusal)
+            self._logger.warning(f"cloud dropped: {refusal}", throttle_duration_sec=LOG_EVERY_S)
+        elif self._mailbox.put(_Received(cloud, at_s)):
+            self._statistics.replaced()
+
+    def swap(self, pipeline: CloudPipeline, motion: MotionSource) -> None:
+        """Lets another pipeline work on the clouds after the one in work, and go on with its sweeps."""
+        self._successors.append((pipeline, motion))
+
+    def forget(self) -> None:
+        """Forgets the sweeps before the next cloud: the clock went back."""
+        self._must_forget = True
 
     def stop(self) -> None:
         """Ends the thread after the cloud it is at."""
@@ -67,6 +99,13 @@ class DetectionWorker:
             except CloudFormatError as error:
                 self._statistics.rejected(str(error))
                 self._logger.error(f"cloud rejected: {error}", throttle_duration_sec=LOG_EVERY_S)
+            except MotionUnavailableError as error:
+                self._statistics.without_motion(str(error))
+                self._logger.warning(f"cloud dropped: {error}", throttle_duration_sec=LOG_EVERY_S)
+            except BackendError as error:
+                self._statistics.failed(str(error))
+                self._on_backend_failure(str(error))
+                return
             except Exception as error:  # one bad frame must not end detection; it is counted, logged and an ERROR
                 if not self._outputs.can_publish:
                     return  # a signal has shut ROS down under us
@@ -75,19 +114,43 @@ class DetectionWorker:
 
     def _detect(self, received: _Received) -> None:
         header = received.cloud.header
-        self._notice_time_jump(stamp_ns(header))
-        frame = self._pipeline.process(received.cloud)
+        stamp = stamp_ns(header)
+        self._hand_over()
+        pipeline = self._pipeline
+        self._notice_time_jump(stamp, pipeline)
+        frame = self._process(received.cloud, pipeline)
         processed_s = time.perf_counter()
         self._outputs.publish_detections(frame.boxes, header)
         published_s = time.perf_counter()
         total_ms = (published_s - received.at_s) * 1e3
-        self._statistics.detected(frame, total_ms, self._num_sweeps)
+        spec = pipeline.detector.spec
+        self._statistics.detected(frame, total_ms, self._gate.age_ms(stamp), spec.num_sweeps)
         stage_ms = frame.stage_ms | {"publish": (published_s - processed_s) * 1e3, "total": total_ms}
         self._outputs.publish_extras(frame.boxes, header, stage_ms)
+        if self._statistics.wants_health:
+            self._statistics.inspected(inspect(frame.newest_points, frame.columns))
 
-    def _notice_time_jump(self, stamp: int) -> None:
+    def _hand_over(self) -> None:
+        while self._successors:
+            pipeline, self._motion = self._successors.popleft()
+            pipeline.adopt_sweeps(self._pipeline)
+            self._pipeline = pipeline
+
+    def _process(self, cloud: PointCloud2, pipeline: CloudPipeline) -> Frame:
+        """Once more if the backend fails: what a driver or an allocator refuses once, it may grant the next time."""
+        try:
+            return pipeline.process(cloud)
+        except BackendError as error:
+            self._statistics.retried(str(error))
+            self._logger.error(f"inference failed, trying once more: {error}")
+            return pipeline.process(cloud)
+
+    def _notice_time_jump(self, stamp: int, pipeline: CloudPipeline) -> None:
+        if self._must_forget:
+            self._must_forget = False
+            pipeline.forget_sweeps()
         if stamp < self._last_stamp_ns:
-            self._pipeline.forget_sweeps()
+            pipeline.forget_sweeps()
             self._motion.time_jumped_back_to(stamp)
             self._statistics.time_jumped()
             self._logger.warning(

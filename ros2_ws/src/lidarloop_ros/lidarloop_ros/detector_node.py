@@ -5,6 +5,7 @@ the motion source. So odometry, services and diagnostics go on while a cloud is 
 clouds instead of lagging behind.
 
 In:  ``~/input/points`` (sensor_msgs/PointCloud2), ``~/input/odometry`` (nav_msgs/Odometry), ``/tf_static``, ``/tf``.
+Service: ``~/load_model`` (std_srvs/Trigger), see ``model_swap``.
 Out: ``~/detections`` (vision_msgs/Detection3DArray), ``~/boxes`` (sensor_msgs/PointCloud2, a point per box, with its
 velocity), ``~/markers`` (visualization_msgs/MarkerArray), ``~/class_names`` (latched std_msgs/String, a JSON list),
 ``~/debug/latency_ms/<stage>`` (std_msgs/Float64), ``/diagnostics``. What is about a cloud has that cloud's header.
@@ -14,58 +15,45 @@ from __future__ import annotations
 
 import gc
 import platform
-import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock
+from rclpy.clock import Clock, JumpThreshold
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.utilities import try_shutdown
+from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
 
 from lidarloop_core.errors import ConfigError, LidarloopError
-from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.inference.detector import Detector
-from lidarloop_ros import fastdds, params
-from lidarloop_ros.cloud_pipeline import CloudPipeline
+from lidarloop_ros import params
 from lidarloop_ros.detection_worker import DetectionWorker
-from lidarloop_ros.diagnostics import FrameStatistics, ModelInfo, status
+from lidarloop_ros.diagnostics import SILENT_AFTER_S, Limits, Report, status
+from lidarloop_ros.frame_statistics import FrameStatistics
+from lidarloop_ros.graph_check import input_problems, output_problems, silence_hint
+from lidarloop_ros.lifecycle_guard import refuse_impossible_transitions
+from lidarloop_ros.loaded import Loaded, make_pipeline, open_detector
+from lidarloop_ros.model_swap import ModelSwap
 from lidarloop_ros.motion_sources import MotionSource, NoMotion, open_motion_source
+from lidarloop_ros.node_runner import run
 from lidarloop_ros.outputs import DetectionOutputs
 from lidarloop_ros.params import DetectorParams
+from lidarloop_ros.stamps import StampGate
+
+# A simulation or a looped recording that starts over, not the jitter of a synchronised clock.
+CLOCK_JUMP_NS = 100_000_000
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a configured node holds.
-
-    Attributes:
-        points_topic: the clouds', remapping applied.
-        release: destroys the publishers and subscriptions.
-    """
-
-    model: ModelInfo
-    pipeline: CloudPipeline
-    motion: MotionSource
-    outputs: DetectionOutputs
-    points_topic: str
-    release: ExitStack
 
 
 class LidarDetector(LifecycleNode):
@@ -73,22 +61,31 @@ class LidarDetector(LifecycleNode):
 
     Attributes:
         configure_problem: why configuring failed last time, or "".
+        ended: done, with the reason, when the backend has failed for good.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("lidar_detector", **kwargs)
-        self._answer_impossible_transitions()
-        self._bad_overrides = params.declare(self, DetectorParams)
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_live_parameters)
-        self._statistics = FrameStatistics()
+        refuse_impossible_transitions(self)
+        self.ended: Future = Future()
         self.configure_problem = ""
+        self._bad_overrides = params.declare(self, DetectorParams)
+        self._statistics = FrameStatistics()
         self._loaded: Loaded | None = None
         self._worker: DetectionWorker | None = None
+        self._swap = ModelSwap(self, self)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_live_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: a paused or missing /clock must not silence the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+        backwards = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-CLOCK_JUMP_NS), on_clock_change=False
+        )
+        self._clock_jumps = self.get_clock().create_jump_callback(backwards, post_callback=self._on_clock_jump)
+
+    # --- lifecycle ----------------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Checks the parameters, loads the model and warms it up. What is wrong is logged once, and the node stays."""
@@ -98,7 +95,7 @@ class LidarDetector(LifecycleNode):
             return self._refuse_to_configure(str(error))
         except Exception:  # rclpy would swallow it without a word
             return self._refuse_to_configure(traceback.format_exc())
-        self.configure_problem = ""
+        self.configure_problem = self._swap.problem = ""
         # What was imported and loaded so far lives as long as the process: a full garbage collection need not walk
         # through it, which would take tens of milliseconds in the middle of a frame.
         gc.collect()
@@ -137,16 +134,14 @@ class LidarDetector(LifecycleNode):
     def _configure(self) -> None:
         self._refuse_overrides([*self._bad_overrides, *params.unknown_overrides(self, but_qos=True)])
         settings = params.read(self, DetectorParams)
-        if not settings.model:
-            raise ConfigError("parameter 'model' received nothing; expected the path of a model.onnx")
-        backend = open_backend(Path(settings.model), providers=settings.providers, num_threads=settings.num_threads)
-        spec = backend.spec
-        detector = _detector(backend, settings)
-        detector.warm_up()
+        detector = open_detector(settings)
         with ExitStack() as release:
-            outputs = DetectionOutputs(self, spec.class_names, publish_markers=settings.publish_markers)
+            outputs = DetectionOutputs(self, publish_markers=settings.publish_markers)
             release.callback(outputs.destroy)
-            motion = open_motion_source(self, settings) if spec.num_sweeps > 1 else NoMotion()
+            outputs.publish_class_names(detector.class_names)
+            motion: MotionSource = NoMotion()
+            if detector.spec.num_sweeps > 1:
+                motion = open_motion_source(self, settings)
             release.callback(motion.destroy)
             points = self.create_subscription(
                 PointCloud2,
@@ -157,10 +152,11 @@ class LidarDetector(LifecycleNode):
             )
             release.callback(self.destroy_subscription, points)
             self._refuse_overrides(params.unknown_overrides(self))
-            model = ModelInfo(spec.name, backend.model_sha256, backend.device, spec.num_sweeps)
-            pipeline = CloudPipeline(detector, motion.locate, max_points=settings.max_points)
-            self._loaded = Loaded(model, pipeline, motion, outputs, points.topic_name, release.pop_all())
-        self.get_logger().info(f"{model.name} ({model.sha256[:12]}) on {model.device}: ready")
+            gate = StampGate(lambda: int(self.get_clock().now().nanoseconds), max_age_s=settings.max_age_s)
+            pipeline = make_pipeline(detector, motion, settings)
+            self._loaded = Loaded(settings.model, pipeline, motion, outputs, points, gate, release.pop_all())
+        model = self._loaded.model
+        self.get_logger().info(f"{model.spec.name} ({model.sha256[:12]}) on {model.device}: ready")
 
     def _refuse_overrides(self, problems: list[str]) -> None:
         if problems:
@@ -173,13 +169,15 @@ class LidarDetector(LifecycleNode):
 
     def _start(self, loaded: Loaded) -> None:
         loaded.pipeline.forget_sweeps()
+        loaded.gate.reset()
         self._worker = DetectionWorker(
             loaded.pipeline,
             loaded.motion,
             loaded.outputs,
             self._statistics,
+            loaded.gate,
             self.get_logger(),
-            num_sweeps=loaded.model.num_sweeps,
+            on_backend_failure=self.ended.set_result,
         )
 
     def _stop(self) -> None:
@@ -193,84 +191,132 @@ class LidarDetector(LifecycleNode):
             loaded.release.close()
             gc.unfreeze()
 
+    # --- input --------------------------------------------------------------------------------------------------------
+
     def _on_points(self, cloud: PointCloud2) -> None:
         if self._worker is not None:
             self._worker.submit(cloud)
 
+    def _on_clock_jump(self, _: Any) -> None:
+        if self._worker is not None and self._loaded is not None:
+            self._worker.forget()
+            self._loaded.motion.time_jumped_back_to(self.get_clock().now().nanoseconds)
+            self._statistics.time_jumped()
+
+    # --- parameters and model swap ------------------------------------------------------------------------------------
+
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         reason = params.refusal(DetectorParams, changes, configured=self._loaded is not None)
+        if reason is None and self._loaded is not None:
+            reason = self._refusal_while_configured(changes, self._loaded)
         return SetParametersResult(successful=reason is None, reason=reason or "")
 
+    def _refusal_while_configured(self, changes: list[Parameter], loaded: Loaded) -> str | None:
+        models = [change.value for change in changes if change.name == "model"]
+        if self._swap.is_loading and any(model != loaded.model_path for model in models):
+            return "parameter 'model': a model is being loaded; ask again when ~/load_model has answered"
+        try:
+            settings = params.read(self, DetectorParams, changes)
+            settings.postprocessing().require_classes(loaded.model.spec.class_names)
+        except ConfigError as error:
+            return str(error)
+        return None
+
     def _apply_live_parameters(self, changes: list[Parameter]) -> None:
-        if self._loaded is not None:
-            settings = params.read(self, DetectorParams)
-            pipeline = self._loaded.pipeline
-            pipeline.detector = _detector(pipeline.detector.backend, settings)
+        loaded = self._loaded
+        if loaded is None:
+            return
+        settings = params.read(self, DetectorParams)
+        before = loaded.pipeline.detector
+        after = Detector(before.backend, postprocessing=settings.postprocessing())
+        loaded.pipeline.detector = after
+        if after.class_names != before.class_names:
+            loaded.outputs.publish_class_names(after.class_names)
+        if settings.model != loaded.model_path:
+            self._swap.start()
+
+    def detector_in_use(self) -> tuple[str, Detector] | None:
+        """For ``ModelSwap``."""
+        loaded = self._loaded
+        return None if loaded is None else (loaded.model_path, loaded.pipeline.detector)
+
+    def model_wanted(self) -> str:
+        """For ``ModelSwap``."""
+        return str(self.get_parameter("model").value)
+
+    def opener(self, model: str) -> Callable[[], Detector]:
+        """For ``ModelSwap``."""
+        settings = replace(params.read(self, DetectorParams), model=model)
+        return lambda: open_detector(settings)
+
+    def install(self, model: str, detector: Detector) -> None:
+        """For ``ModelSwap``."""
+        before = self._loaded
+        assert before is not None  # the swap has just asked
+        settings = params.read(self, DetectorParams)
+        motion = before.motion
+        if detector.spec.num_sweeps > 1 and isinstance(motion, NoMotion):
+            motion = open_motion_source(self, settings)
+            before.release.callback(motion.destroy)
+        # The parameters may have changed while the model was loading.
+        detector = Detector(detector.backend, postprocessing=settings.postprocessing())
+        pipeline = make_pipeline(detector, motion, settings)
+        self._loaded = replace(before, model_path=model, pipeline=pipeline, motion=motion)
+        if self._worker is not None:
+            self._worker.swap(pipeline, motion)
+        self.get_logger().info(f"{detector.spec.name} ({detector.backend.model_sha256[:12]}): swapped in")
+
+    # --- diagnostics --------------------------------------------------------------------------------------------------
+
+    def callback_failed(self, error: Exception) -> None:
+        """For ``node_runner.run``."""
+        self._statistics.failed(f"a callback: {type(error).__name__}: {error}")
+
+    def last_words(self) -> None:
+        """For ``node_runner.run``: why the node ends."""
+        self.get_logger().error(f"the backend failed twice on one cloud, the node ends: {self.ended.result()}")
+        self._publish_diagnostics()
+        self._diagnostics.wait_for_all_acked(Duration(seconds=1))
 
     def _publish_diagnostics(self) -> None:
-        report = self._statistics.report(
-            state=self._state_machine.current_state[1],
-            active=self._worker is not None,
-            configure_problem=self.configure_problem,
-            model=self._loaded.model if self._loaded else None,
-            silence_hint=self._silence_hint(),
-        )
-        entry = status(report, name=self.get_fully_qualified_name().lstrip("/"), hardware_id=platform.node())
+        entry = status(self._report(), name=self.get_fully_qualified_name().lstrip("/"), hardware_id=platform.node())
         array = DiagnosticArray(status=[entry])
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
-    def _silence_hint(self) -> str:
-        if self._loaded is None:
-            return ""
-        topic = self._loaded.points_topic
-        num_publishers = self.count_publishers(topic)
-        if num_publishers == 0:
-            return f"nobody publishes {topic}; check the LiDAR driver and the remapping of ~/input/points"
-        return (
-            f"{num_publishers} publishers on {topic}, but nothing arrives. Fast DDS loses clouds above 0.5 MB unless "
-            f"the publisher too runs with FASTRTPS_DEFAULT_PROFILES_FILE={fastdds.profile_path()}"
+    def _report(self) -> Report:
+        loaded = self._loaded
+        statistics = self._statistics.report()
+        is_active = self._worker is not None
+        about_model: dict[str, Any] = {}
+        if loaded is not None:
+            # Publishers come and go: what is asked at the start is asked again each time.
+            about_model = {
+                "model": loaded.model,
+                "clock_problem": loaded.gate.clock_problem,
+                "input_problems": input_problems(self, (loaded.points, *loaded.motion.inputs)),
+                "output_problems": output_problems(self, loaded.outputs.checked),
+                "silence_hint": silence_hint(self, loaded.points.topic_name)
+                if statistics.silent_s > SILENT_AFTER_S
+                else "",
+            }
+        live = ("non_finite_warn_share", "expected_rate_hz", "motion_error_after_s")
+        return Report(
+            state=self._state_machine.current_state[1],
+            active=is_active,
+            statistics=statistics,
+            limits=Limits(**{name: self.get_parameter(name).value for name in live}),
+            configure_problem=self.configure_problem,
+            backend_problem=f"the node ends: {self.ended.result()}" if self.ended.done() else "",
+            engine=self._swap.engine,
+            load_problem=self._swap.problem,
+            **about_model,
         )
-
-    def _answer_impossible_transitions(self) -> None:
-        """Lets a transition that the present state does not have be refused; rclpy would let it end the process."""
-        service = self._service_change_state
-        change_state = service.callback
-
-        def guarded(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
-            try:
-                return change_state(request, response)
-            except rclpy_implementation.RCLError as error:
-                self.get_logger().warning(f"transition refused: {error}")
-                response.success = False
-                return response
-
-        service.callback = guarded
-
-
-def _detector(backend: Backend, settings: DetectorParams) -> Detector:
-    return Detector(backend, score_threshold=settings.score_threshold, nms_iou=settings.nms_iou)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the node until SIGINT or SIGTERM; both end it cleanly, with 0."""
-    try:
-        rclpy.init(args=args)
-        executor = SingleThreadedExecutor()
-        node = LidarDetector()
-        try:
-            executor.add_node(node)
-            executor.spin()
-        finally:
-            # A second, impatient SIGINT must not interrupt the cleaning up.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            executor.shutdown()
-            node.destroy_node()
-            try_shutdown()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    return 0
+    """Runs the node: until SIGINT or SIGTERM with 0, until the backend has failed for good with 3."""
+    return run(LidarDetector, args)
 
 
 if __name__ == "__main__":

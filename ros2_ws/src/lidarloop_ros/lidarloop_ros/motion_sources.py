@@ -9,17 +9,24 @@ from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import pose_from_message, stamp_ns, transform_from_message
 from lidarloop_ros.motion import MotionUnavailableError, OdometryTrack, SensorPose, poll
-from lidarloop_ros.params import DetectorParams
+from lidarloop_ros.params import MotionParams
 
 
 class MotionSource(Protocol):
-    """Knows where the LiDAR was. ``locate`` is called by the detection thread, the subscriptions by the executor."""
+    """Knows where the LiDAR was. ``locate`` is called by the working thread, the subscriptions by the executor.
+
+    Attributes:
+        inputs: subscriptions whose publishers are checked.
+    """
+
+    inputs: tuple[Subscription, ...]
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
         """Raises MotionUnavailableError."""
@@ -30,7 +37,7 @@ class MotionSource(Protocol):
     def destroy(self) -> None: ...
 
 
-def open_motion_source(node: Node, params: DetectorParams) -> MotionSource:
+def open_motion_source(node: Node, params: MotionParams) -> MotionSource:
     """The one that the parameter ``motion_source`` names."""
     if params.motion_source == "odometry":
         return OdometryMotion(node, params)
@@ -39,8 +46,31 @@ def open_motion_source(node: Node, params: DetectorParams) -> MotionSource:
     return NoMotion()
 
 
+class VehiclePoses(MotionSource, Protocol):
+    """One that also tells both parts of a sensor's pose, as several sensors of one vehicle need them."""
+
+    def mounting(self, frame: str) -> SE3:
+        """``base_SE3_sensor``; raises MotionUnavailableError."""
+        ...
+
+    def motion(self, stamp_ns: int) -> SE3:
+        """``world_SE3_base``; raises MotionUnavailableError."""
+        ...
+
+
+def open_vehicle_poses(node: Node, params: MotionParams) -> VehiclePoses:
+    """The same for several sensors: where they are mounted is known even where ``motion_source`` is ``none``."""
+    if params.motion_source == "odometry":
+        return OdometryMotion(node, params)
+    if params.motion_source == "tf":
+        return TfMotion(node, params)
+    return StandingStill(node, params.base_frame)
+
+
 class NoMotion:
     """For a model that merges sweeps this is a fault the user chose, and the diagnostics go on saying so."""
+
+    inputs: tuple[Subscription, ...] = ()
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
         raise MotionUnavailableError("the model merges sweeps, but motion_source is 'none'")
@@ -52,17 +82,56 @@ class NoMotion:
         pass
 
 
-class OdometryMotion:
-    """Poses of ``base_frame`` from odometry; the LiDAR's mounting pose from /tf_static, for which /tf is not needed."""
+class Mountings:
+    """Where sensors are mounted, from /tf_static, for which /tf is not needed."""
 
-    def __init__(self, node: Node, params: DetectorParams) -> None:
+    def __init__(self, node: Node, base_frame: str) -> None:
         self._node = node
-        self._base_frame = params.base_frame
+        self._base_frame = base_frame
+        self._buffer = tf2_ros.Buffer()
+        self._subscription = node.create_subscription(
+            TFMessage,
+            "/tf_static",
+            self._on_static_transforms,
+            QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
+
+    def mounting(self, frame: str) -> SE3:
+        """``base_SE3_sensor``; raises MotionUnavailableError."""
+        return _mounting(self._buffer, self._base_frame, frame, "/tf_static")
+
+    def destroy(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_static_transforms(self, msg: TFMessage) -> None:
+        for transform in msg.transforms:
+            self._buffer.set_transform_static(transform, self._node.get_name())
+
+
+class StandingStill(Mountings):
+    """Sensors in their places on a vehicle whose motion nobody knows."""
+
+    inputs: tuple[Subscription, ...] = ()
+
+    def motion(self, stamp_ns: int) -> SE3:
+        raise MotionUnavailableError("motion_source is 'none'")
+
+    def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
+        return SensorPose(self.motion(stamp_ns), self.mounting(lidar_frame))
+
+    def time_jumped_back_to(self, stamp_ns: int) -> None:
+        pass
+
+
+class OdometryMotion(Mountings):
+    """Poses of ``base_frame`` from odometry; the sensors' mounting poses from /tf_static."""
+
+    def __init__(self, node: Node, params: MotionParams) -> None:
+        super().__init__(node, params.base_frame)
         self._timeout_s = params.motion_timeout_s
         self._track = OdometryTrack()
         self._foreign_child_frame = ""
-        self._buffer = tf2_ros.Buffer()
-        self._subscriptions = (
+        self.inputs: tuple[Subscription, ...] = (
             node.create_subscription(
                 Odometry,
                 "~/input/odometry",
@@ -70,33 +139,25 @@ class OdometryMotion:
                 QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             ),
-            node.create_subscription(
-                TFMessage,
-                "/tf_static",
-                self._on_static_transforms,
-                QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-            ),
         )
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
+        mounting = self.mounting(lidar_frame)
+        return SensorPose(self.motion(stamp_ns), mounting)
+
+    def motion(self, stamp_ns: int) -> SE3:
         if self._foreign_child_frame:
             raise MotionUnavailableError(
                 f"odometry is of '{self._foreign_child_frame}', but base_frame is '{self._base_frame}'; make them equal"
             )
-        try:
-            mounting = self._buffer.lookup_transform(self._base_frame, lidar_frame, Time())
-        except tf2_ros.TransformException as error:
-            raise MotionUnavailableError(
-                f"no transform from '{self._base_frame}' to the cloud's frame '{lidar_frame}' on /tf_static ({error})"
-            ) from None
-        world_SE3_ego = self._track.at(stamp_ns, timeout_s=self._timeout_s)
-        return SensorPose(world_SE3_ego, transform_from_message(mounting.transform))
+        return self._track.at(stamp_ns, timeout_s=self._timeout_s)
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
         self._track.time_jumped_back_to(stamp_ns)
 
     def destroy(self) -> None:
-        for subscription in self._subscriptions:
+        super().destroy()
+        for subscription in self.inputs:
             self._node.destroy_subscription(subscription)
 
     def _on_odometry(self, msg: Odometry) -> None:
@@ -108,27 +169,34 @@ class OdometryMotion:
             return
         self._track.add(stamp_ns(msg.header), pose)
 
-    def _on_static_transforms(self, msg: TFMessage) -> None:
-        for transform in msg.transforms:
-            self._buffer.set_transform_static(transform, "lidar_detector")
-
 
 class TfMotion:
-    """The LiDAR's pose in ``odom_frame`` straight from TF."""
+    """Everything from TF: the LiDAR's pose in ``odom_frame`` straight, whatever lies between."""
 
-    def __init__(self, node: Node, params: DetectorParams) -> None:
+    inputs: tuple[Subscription, ...] = ()
+
+    def __init__(self, node: Node, params: MotionParams) -> None:
+        self._base_frame = params.base_frame
         self._odom_frame = params.odom_frame
         self._timeout_s = params.motion_timeout_s
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
+        return SensorPose(self._in_odom(lidar_frame, stamp_ns), SE3.identity())
+
+    def mounting(self, frame: str) -> SE3:
+        return _mounting(self._buffer, self._base_frame, frame, "/tf_static or /tf")
+
+    def motion(self, stamp_ns: int) -> SE3:
+        return self._in_odom(self._base_frame, stamp_ns)
+
+    def _in_odom(self, frame: str, stamp_ns: int) -> SE3:
         def look_up() -> SE3:
-            transform = self._buffer.lookup_transform(self._odom_frame, lidar_frame, Time(nanoseconds=stamp_ns))
+            transform = self._buffer.lookup_transform(self._odom_frame, frame, Time(nanoseconds=stamp_ns))
             return transform_from_message(transform.transform)
 
-        odom_SE3_lidar = poll(look_up, tf2_ros.TransformException, timeout_s=self._timeout_s)
-        return SensorPose(odom_SE3_lidar, SE3.identity())
+        return poll(look_up, tf2_ros.TransformException, timeout_s=self._timeout_s)
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
         # tf2 ignores older data until it is cleared; static transforms outlive that.
@@ -136,3 +204,12 @@ class TfMotion:
 
     def destroy(self) -> None:
         self._listener.unregister()
+
+
+def _mounting(buffer: tf2_ros.Buffer, base_frame: str, frame: str, where: str) -> SE3:
+    try:
+        return transform_from_message(buffer.lookup_transform(base_frame, frame, Time()).transform)
+    except tf2_ros.TransformException as error:
+        raise MotionUnavailableError(
+            f"no transform from '{base_frame}' to the sensor's frame '{frame}' on {where} ({error})"
+        ) from None

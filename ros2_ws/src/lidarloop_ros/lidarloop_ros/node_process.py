@@ -118,6 +118,13 @@ class NodeProcess:
             self._process.kill()
             return self._process.wait()
 
+    def wait(self, timeout_s: float) -> int:
+        """Waits for the node to end by itself; returns its exit code. Raises NodeError if it goes on."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise NodeError(f"the node has not ended within {timeout_s:g} s:\n{self.log_tail()}") from None
+
     def log_tail(self, num_lines: int = 10) -> str:
         """The last lines it wrote to stdout and stderr."""
         size = os.fstat(self._log.fileno()).st_size

@@ -15,9 +15,9 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.io.messages import boxes_cloud_message, detections_message, stamp_ns
+from lidarloop_core.io.messages import boxes_cloud_message, stamp_ns
 from lidarloop_ros.conversions import message_type
-from lidarloop_ros.markers import box_markers
+from lidarloop_ros.serialised import detections_bytes, markers_bytes
 
 STAGES = ("decode", "motion", "merge", "group", "infer", "postprocess", "publish", "total")
 """Stages timed for each cloud; "total" runs from its reception to the publication of its detections."""
@@ -26,7 +26,7 @@ STAGES = ("decode", "motion", "merge", "group", "infer", "postprocess", "publish
 class DetectionOutputs:
     """The publishers, all lifecycle-managed but the latched class names."""
 
-    def __init__(self, node: LifecycleNode, class_names: tuple[str, ...], *, publish_markers: bool) -> None:
+    def __init__(self, node: LifecycleNode, *, publish_markers: bool) -> None:
         def publisher(message: type, topic: str) -> Any:
             options = QoSOverridingOptions.with_default_policies()
             return node.create_lifecycle_publisher(message, topic, QoSProfile(depth=10), qos_overriding_options=options)
@@ -40,16 +40,24 @@ class DetectionOutputs:
         }
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._class_names = node.create_publisher(String, "~/class_names", latched)
-        self._class_names.publish(String(data=json.dumps(class_names)))
+
+    @property
+    def checked(self) -> tuple[Any, ...]:
+        """Publishers whose subscribers are told when they cannot receive them."""
+        return (self._detections, self._boxes, *((self._markers,) if self._markers is not None else ()))
 
     @property
     def can_publish(self) -> bool:
         """False once ROS is shut down."""
         return bool(self._node.context.ok())
 
+    def publish_class_names(self, class_names: tuple[str, ...]) -> None:
+        """What the labels in ~/boxes mean."""
+        self._class_names.publish(String(data=json.dumps(class_names)))
+
     def publish_detections(self, boxes: Boxes3D, header: Header) -> None:
         """Both forms of the detections, with the cloud's header."""
-        self._detections.publish(detections_message(boxes, stamp_ns(header), header.frame_id, message_type))
+        self._detections.publish(detections_bytes(boxes, stamp_ns(header), header.frame_id))
         self._boxes.publish(boxes_cloud_message(boxes, {}, stamp_ns(header), header.frame_id, message_type))
 
     def publish_extras(self, boxes: Boxes3D, header: Header, stage_ms: Mapping[str, float]) -> None:
@@ -58,7 +66,7 @@ class DetectionOutputs:
             if self._stages[stage].get_subscription_count():
                 self._stages[stage].publish(Float64(data=duration_ms))
         if self._markers is not None and self._markers.get_subscription_count():
-            self._markers.publish(box_markers(boxes, header))
+            self._markers.publish(markers_bytes(boxes, stamp_ns(header), header.frame_id))
 
     def destroy(self) -> None:
         managed = [self._detections, self._boxes, *self._stages.values()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,57 +18,138 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.inference.postprocess import Postprocessing, parse_overlaps, parse_renamings, parse_thresholds
 
 
-def _param(
+def param(
     default: Any,
     description: str,
     *,
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    check: Callable[[str], object] | None = None,
     live: bool = False,
 ) -> Any:
-    """A field whose metadata is the parameter's descriptor; ``live`` ones take effect while the node is configured."""
-    metadata = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
+    """A field whose metadata is the parameter's descriptor.
+
+    Args:
+        default: also says the type.
+        description: for people.
+        low, high: bounds, both included.
+        choices: of a text, if only these are allowed.
+        check: raises ConfigError for a text that is not acceptable.
+        live: takes effect while the node is configured.
+    """
+    metadata = {
+        "description": description, "low": low, "high": high, "choices": choices, "check": check, "live": live,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
-class DetectorParams:
-    """Parameters of ``lidar_detector``."""
+class NodeParams:
+    """What every node's parameters have in common: that they are such a dataclass."""
 
-    model: str = _param("", "Path of model.onnx as `lidarloop export` wrote it. Range, classes and columns lie inside.")
-    providers: tuple[str, ...] = _param(
-        ("CPUExecutionProvider",), "ONNX Runtime execution providers; each must really be in use, or configuring fails."
-    )
-    num_threads: int = _param(0, "Threads of one inference; 0: as many as there are cores.", low=0, high=256)
-    score_threshold: float = _param(0.1, "Boxes below this score are left out.", low=0.0, high=1.0, live=True)
-    nms_iou: float = _param(
-        0.2, "Of two boxes of a class that overlap more than this (BEV IoU), the weaker is left out.",
-        low=0.0, high=1.0, live=True,
-    )  # fmt: skip
-    motion_source: str = _param(
+
+@dataclass(frozen=True)
+class MotionParams(NodeParams):
+    """Where the ego-motion comes from."""
+
+    motion_source: str = param(
         "odometry",
         "Where the ego-motion between sweeps comes from: `odometry` (nav_msgs/Odometry on ~/input/odometry), "
         "`tf` (odom_frame to the cloud's frame), or `none` (the newest sweep alone is used).",
         choices=("odometry", "tf", "none"),
     )
-    base_frame: str = _param(
+    base_frame: str = param(
         "base_link", "The odometry's child frame; /tf_static must lead from it to the cloud's frame."
     )
-    odom_frame: str = _param("odom", "Fixed frame that `motion_source: tf` measures the motion in.")
-    motion_timeout_s: float = _param(
+    odom_frame: str = param("odom", "Fixed frame that `motion_source: tf` measures the motion in.")
+    motion_timeout_s: float = param(
         0.05, "Longest wait for the ego-motion of a cloud; after it the newest sweep is used alone, and said so.",
         low=0.0, high=1.0,
     )  # fmt: skip
-    max_points: int = _param(
+
+
+@dataclass(frozen=True)
+class DetectorParams(MotionParams):
+    """Parameters of ``lidar_detector``."""
+
+    model: str = param(
+        "",
+        "Path of model.onnx as `lidarloop export` wrote it. Range, classes and columns lie inside. Set while the node "
+        "is configured, another model is loaded beside the one in use and swapped in; ~/load_model says how that went.",
+        live=True,
+    )
+    backend: str = param(
+        "onnxruntime",
+        "What runs the model: `onnxruntime` on `providers`, or `tensorrt` (builds its engine if the cache has none).",
+        choices=("onnxruntime", "tensorrt"),
+    )
+    providers: tuple[str, ...] = param(
+        ("CPUExecutionProvider",), "ONNX Runtime execution providers; each must really be in use, or configuring fails."
+    )
+    num_threads: int = param(0, "Threads of one inference; 0: as many as there are cores.", low=0, high=256)
+    score_threshold: float = param(0.1, "Boxes below this score are left out.", low=0.0, high=1.0, live=True)
+    score_thresholds: str = param(
+        "", "Thresholds of single classes, also by range (m): `car: 0.35; pedestrian: 0.2 <20, 0.3 <40, 0.4`.",
+        check=parse_thresholds, live=True,
+    )  # fmt: skip
+    nms_iou: float = param(
+        0.2, "Of two boxes of a class that overlap more than this (BEV IoU), the weaker is left out.",
+        low=0.0, high=1.0, live=True,
+    )  # fmt: skip
+    nms_ious: str = param(
+        "", "The same for single published classes: `pedestrian: 0.5; car: 0.1`.", check=parse_overlaps, live=True
+    )
+    class_remap: str = param(
+        "",
+        "Classes published as others: `construction_vehicle: truck; car: truck >12.1; barrier:` (the second for cars "
+        "of more than 12.1 m² of ground, the third leaves barriers out).",
+        check=parse_renamings, live=True,
+    )  # fmt: skip
+    without_motion: str = param(
+        "single_sweep", "A cloud without ego-motion is used alone (`single_sweep`), or dropped (`drop`).",
+        choices=("single_sweep", "drop"),
+    )  # fmt: skip
+    motion_error_after_s: float = param(
+        5.0, "So long without ego-motion is an ERROR, before that a WARN.", low=0.0, high=3600.0, live=True
+    )
+    max_age_s: float = param(
+        1.0,
+        "Clouds older than this when they arrive, or from the future, are dropped; 0: stamps are not held against the "
+        "clock. Stamps more than a day old are of another clock: they are let in with a WARN.",
+        low=0.0, high=3600.0,
+    )  # fmt: skip
+    missing_intensity: str = param(
+        "reject",
+        "Clouds without intensity, for a model that takes it: `reject` them, or use `zeros` and say so.",
+        choices=("reject", "zeros"),
+    )
+    non_finite_warn_share: float = param(
+        0.5, "A larger share of points without a finite position is a WARN.", low=0.0, high=1.0, live=True
+    )
+    expected_rate_hz: float = param(
+        0.0, "Fewer clouds a second than 80 % of this are a WARN; 0: not judged.", low=0.0, high=100.0, live=True
+    )
+    max_points: int = param(
         1_000_000, "Merged clouds above this are thinned evenly, and said so.", low=1_000, high=10_000_000
     )
-    publish_markers: bool = _param(True, "Publish ~/markers for RViz and Foxglove while somebody subscribes.")
+    publish_markers: bool = param(True, "Publish ~/markers for RViz and Foxglove while somebody subscribes.")
+
+    def postprocessing(self) -> Postprocessing:
+        """The thresholds, suppression and renaming. Raises ConfigError for a text of another form."""
+        return Postprocessing(
+            self.score_threshold,
+            self.nms_iou,
+            parse_thresholds(self.score_thresholds),
+            parse_overlaps(self.nms_ious),
+            parse_renamings(self.class_remap),
+        )
 
 
-Params = TypeVar("Params", bound=DetectorParams)
+Params = TypeVar("Params", bound=NodeParams)
 
 
 def declare(node: Node, params: type[Params]) -> list[str]:
@@ -86,22 +167,23 @@ def declare(node: Node, params: type[Params]) -> list[str]:
     return problems
 
 
-def read(node: Node, params: type[Params]) -> Params:
-    """The parameters' present values.
+def read(node: Node, params: type[Params], changes: Iterable[Parameter] = ()) -> Params:
+    """The parameters' values, with ``changes`` to them.
 
     Raises:
-        ConfigError: a value that is none of its choices.
+        ConfigError: a value that is none of its choices, or a text of another form.
     """
     values: dict[str, Any] = {}
+    changed = {change.name: change.value for change in changes}
     for field in dataclasses.fields(params):
-        value = node.get_parameter(field.name).value
+        value = changed[field.name] if field.name in changed else node.get_parameter(field.name).value
         if reason := _unacceptable(field, value):
             raise ConfigError(f"parameter '{field.name}': {reason}")
         values[field.name] = tuple(value) if isinstance(field.default, tuple) else value
     return params(**values)
 
 
-def refusal(params: type[DetectorParams], changes: Iterable[Parameter], *, configured: bool) -> str | None:
+def refusal(params: type[NodeParams], changes: Iterable[Parameter], *, configured: bool) -> str | None:
     """Why ``changes`` must not be taken now, or None. Types and ranges are already checked by the descriptors."""
     fields = {field.name: field for field in dataclasses.fields(params)}
     for change in changes:
@@ -164,6 +246,11 @@ def _unacceptable(field: dataclasses.Field[Any], value: Any) -> str | None:
     choices = field.metadata["choices"]
     if choices and value not in choices:
         return f"received '{value}'; expected one of {', '.join(choices)}"
+    if check := field.metadata["check"]:
+        try:
+            check(value)
+        except ConfigError as error:
+            return str(error)
     return None
 
 

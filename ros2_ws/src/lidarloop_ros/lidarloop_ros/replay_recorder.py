@@ -21,7 +21,7 @@ from vision_msgs.msg import Detection3DArray
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.messages import boxes_from_cloud
 from lidarloop_ros.bag_player import header_stamp_ns
-from lidarloop_ros.diagnostics import DEADLINE_MS, STALE_AFTER_S
+from lidarloop_ros.diagnostics import DEADLINE_MS, SILENT_AFTER_S
 from lidarloop_ros.outputs import STAGES
 
 # Nothing of a long replay's burst of answers may be lost here.
@@ -103,7 +103,7 @@ class ReplayRecorder:
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         # That no cloud comes before the bag is played, nor after it, is no fault.
-        if time.monotonic_ns() - self._last_sent_ns > STALE_AFTER_S * 1e9:
+        if time.monotonic_ns() - self._last_sent_ns > SILENT_AFTER_S * 1e9:
             return
         for status in msg.status:
             if status.level != DiagnosticStatus.OK and status.level >= self._worst.level:

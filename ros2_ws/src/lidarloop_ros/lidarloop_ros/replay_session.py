@@ -113,11 +113,12 @@ def run_replay(reader: BagReader, settings: ReplaySettings, class_names: tuple[s
 
 def _arguments(reader: BagReader, topics: BagTopics, settings: ReplaySettings, folder: Path) -> list[str]:
     """ROS arguments of the node: what the bag suggests, then what the user's file says, which wins."""
-    suggested: dict[str, Any] = {"motion_source": "none"}
+    # A recording's stamps are not to be held against the clock.
+    suggested: dict[str, Any] = {"max_age_s": 0.0, "motion_source": "none"}
     if topics.odometry:
-        suggested = {"motion_source": "odometry", "base_frame": _odometry_child_frame(reader, topics.odometry)}
+        suggested |= {"motion_source": "odometry", "base_frame": _odometry_child_frame(reader, topics.odometry)}
     elif "/tf" in topics.transforms:
-        suggested = {"motion_source": "tf"}
+        suggested |= {"motion_source": "tf"}
     suggestion = folder / "suggested.yaml"
     suggestion.write_text(json.dumps({"/**": {"ros__parameters": suggested}}))  # JSON is YAML
     files = [suggestion, settings.params_file] if settings.params_file else [suggestion]

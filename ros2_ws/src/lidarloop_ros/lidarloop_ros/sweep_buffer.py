@@ -38,5 +38,9 @@ class SweepBuffer:
         while self._older[0].stamp_ns < oldest_ns:
             self._older.popleft()
 
+    def adopt(self, other: SweepBuffer) -> None:
+        """Takes over the sweeps of another buffer."""
+        self._older = other._older.copy()
+
     def clear(self) -> None:
         self._older.clear()

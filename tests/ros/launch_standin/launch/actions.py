@@ -20,6 +20,7 @@ class DeclareLaunchArgument(Action):
         description: str | None = None,
         choices: Sequence[str] | None = None,
     ) -> None:
+        super().__init__()
         self.name = name
         self.default_value = None if default_value is None else normalize_to_list_of_substitutions(default_value)
         self.description = description or ""
@@ -37,6 +38,7 @@ class DeclareLaunchArgument(Action):
 
 class SetEnvironmentVariable(Action):
     def __init__(self, name: Any, value: Any) -> None:
+        super().__init__()
         self.name = normalize_to_list_of_substitutions(name)
         self.value = normalize_to_list_of_substitutions(value)
 
@@ -47,6 +49,7 @@ class SetEnvironmentVariable(Action):
 
 class OpaqueFunction(Action):
     def __init__(self, *, function: Callable[[Any], Any]) -> None:
+        super().__init__()
         self.function = function
 
     def execute(self, context: Any) -> Any:
@@ -55,6 +58,7 @@ class OpaqueFunction(Action):
 
 class RegisterEventHandler(Action):
     def __init__(self, event_handler: EventHandler) -> None:
+        super().__init__()
         if not isinstance(event_handler, EventHandler):
             raise TypeError(f"not an event handler: {event_handler!r}")
         self.event_handler = event_handler
@@ -62,6 +66,7 @@ class RegisterEventHandler(Action):
 
 class EmitEvent(Action):
     def __init__(self, *, event: Event) -> None:
+        super().__init__()
         if not isinstance(event, Event):
             raise TypeError(f"not an event: {event!r}")
         self.event = event
@@ -69,5 +74,26 @@ class EmitEvent(Action):
 
 class TimerAction(Action):
     def __init__(self, *, period: float, actions: Sequence[Action]) -> None:
+        super().__init__()
         self.period = period
         self.actions = actions
+
+
+class ExecuteProcess(Action):
+    def __init__(self, *, cmd: Sequence[Any], output: str = "log", on_exit: Any = None) -> None:
+        super().__init__()
+        self.cmd = [normalize_to_list_of_substitutions(part) for part in cmd]
+        self.on_exit = on_exit
+
+
+class Shutdown(Action):
+    def __init__(self, *, reason: str = "reason not given") -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class IncludeLaunchDescription(Action):
+    def __init__(self, launch_description_source: Any, *, launch_arguments: Sequence[tuple[str, Any]] = ()) -> None:
+        super().__init__()
+        self.launch_description_source = launch_description_source
+        self.launch_arguments = tuple(launch_arguments)

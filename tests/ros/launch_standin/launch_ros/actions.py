@@ -14,6 +14,16 @@ from launch.utilities import normalize_to_list_of_substitutions, perform_substit
 from launch_ros.parameter_descriptions import ParameterValue
 
 
+class Node(Action):
+    """A node of any kind, as a process."""
+
+    def __init__(self, *, package: str, executable: str, arguments: Sequence[str] = (), condition: Any = None) -> None:
+        super().__init__(condition=condition)
+        self.node_package = package
+        self.node_executable = executable
+        self.arguments = arguments
+
+
 class LifecycleNode(Action):
     """A node with a lifecycle, as a process."""
 
@@ -30,7 +40,9 @@ class LifecycleNode(Action):
         respawn: Any = False,
         respawn_delay: float | None = None,
         output: str = "log",
+        condition: Any = None,
     ) -> None:
+        super().__init__(condition=condition)
         self.node_package = package
         self.node_executable = executable
         self.node_name = name

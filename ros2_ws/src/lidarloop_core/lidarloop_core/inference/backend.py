@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from lidarloop_core.model.spec import ModelSpec
 
+TENSORRT = "tensorrt"
+"""Stands for ``TensorRtBackend`` among the providers."""
+
 
 class Backend(Protocol):
     """A loaded model.
@@ -37,17 +40,22 @@ class Backend(Protocol):
 
 
 def open_backend(model: Path, *, providers: Sequence[str] = ("CPUExecutionProvider",), num_threads: int = 0) -> Backend:
-    """Opens a model file in ONNX Runtime.
+    """Opens a model file in ONNX Runtime or TensorRT.
 
     Args:
         model: ``model.onnx`` as ``lidarloop export`` wrote it; its seal is verified first.
-        providers: execution providers, all of which must really be in use afterwards.
+        providers: ``("tensorrt",)`` for NVIDIA's engine, which is built where the cache has none; else onnxruntime's
+            execution providers, all of which must really be in use afterwards.
         num_threads: intra-op threads, 0 for as many as there are cores.
 
     Raises:
         ModelFileError: the file is missing, foreign or corrupt.
         BackendError: the runtime is not installed, or a provider asked for is not in use.
     """
+    if tuple(providers) == (TENSORRT,):
+        from lidarloop_core.inference.tensorrt_backend import TensorRtBackend
+
+        return TensorRtBackend(model)
     from lidarloop_core.inference.onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(model, providers=providers, num_threads=num_threads)

@@ -1,4 +1,4 @@
-"""Detector: cloud → boxes. Grouping before the graph, thresholds and suppression after it, time of each stage."""
+"""Detector: cloud → boxes. Grouping before the graph, postprocessing after it, time of each stage."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.errors import BackendError, CloudFormatError, ConfigError
+from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.iou import nms_rotated
 from lidarloop_core.inference.backend import Backend
+from lidarloop_core.inference.postprocess import Postprocessing
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.voxelize import PillarIndex, group_pillars
 
@@ -49,9 +50,11 @@ class Detector:
         score_threshold: boxes below are left out; one value, or one per class of ``backend.spec.class_names``.
         nms_iou: bird's-eye-view IoU above which the worse of two boxes of a class is left out; one value, or one per
             class.
+        postprocessing: everything that may be set, in the place of the two before.
 
     Raises:
-        ConfigError: a threshold outside [0, 1], or a number of values that is neither one nor that of the classes.
+        ConfigError: a threshold outside [0, 1], a number of values that is neither one nor that of the classes, or
+            ``postprocessing`` names a class that the model does not have.
     """
 
     def __init__(
@@ -60,14 +63,21 @@ class Detector:
         *,
         score_threshold: float | Sequence[float] = 0.1,
         nms_iou: float | Sequence[float] = 0.2,
+        postprocessing: Postprocessing | None = None,
     ) -> None:
         self.backend = backend
-        self.score_threshold = _per_class("score_threshold", score_threshold, backend.spec.class_names)
-        self.nms_iou = _per_class("nms_iou", nms_iou, backend.spec.class_names)
+        names = backend.spec.class_names
+        self.postprocessing = postprocessing or Postprocessing.by_class(names, score_threshold, nms_iou)
+        self.postprocessing.require_classes(names)
 
     @property
     def spec(self) -> ModelSpec:
         return self.backend.spec
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the labels of the detections mean: the model's classes, then those that renaming adds."""
+        return self.postprocessing.published_classes(self.spec.class_names)
 
     def detect(self, points: npt.NDArray[np.float32]) -> Detections:
         """Finds the objects in one cloud.
@@ -91,7 +101,7 @@ class Detector:
         grouped_ns = time.perf_counter_ns()
         outputs = self._infer(index) if len(index.points) else None
         inferred_ns = time.perf_counter_ns()
-        boxes = self._postprocess(outputs) if outputs else Boxes3D.empty(spec.class_names)
+        boxes = self._postprocess(outputs) if outputs else Boxes3D.empty(self.class_names)
         end_ns = time.perf_counter_ns()
         return Detections(
             boxes=boxes,
@@ -127,29 +137,10 @@ class Detector:
 
     def _postprocess(self, outputs: dict[str, npt.NDArray[Any]]) -> Boxes3D:
         found = Boxes3D(outputs["boxes"], outputs["scores"], outputs["labels"], self.spec.class_names)
-        # "not below" keeps a NaN score in, for the check that follows.
-        found = found[~(found.scores < self.score_threshold[found.labels])]
+        found = self.postprocessing.passing(found)
         if not (np.isfinite(found.values).all() and np.isfinite(found.scores).all()):
             raise BackendError(
                 f"{self.spec.name} on {self.backend.device} gave boxes that are not finite; "
                 "expected numbers: check the precision the engine was built with"
             )
-        kept = [
-            members[nms_rotated(found.values[members], found.scores[members], self.nms_iou[label])]
-            for label in np.unique(found.labels)
-            for members in [np.flatnonzero(found.labels == label)]
-        ]
-        chosen = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-        return found[chosen[np.argsort(-found.scores[chosen], kind="stable")]]
-
-
-def _per_class(name: str, value: float | Sequence[float], class_names: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    values = np.atleast_1d(np.asarray(value, dtype=np.float64))
-    if len(values) not in (1, len(class_names)):
-        raise ConfigError(
-            f"{name} received {len(values)} values; expected one, or one for each of {len(class_names)} classes: "
-            f"{', '.join(class_names)}"
-        )
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ConfigError(f"{name} received {values.tolist()}; expected values in [0, 1]")
-    return np.broadcast_to(values, len(class_names)) if len(values) == 1 else values
+        return self.postprocessing.publishable(found)

@@ -22,7 +22,7 @@ class OnnxRuntimeBackend:
         file = read_model(model)
         self.spec = file.spec
         self.model_sha256 = file.sha256
-        self._session = _open_session(file.onnx_bytes, tuple(providers), num_threads, model)
+        self._session = open_session(file.onnx_bytes, tuple(providers), num_threads, model)
         _check_tensors(self._session, self.spec, model)
         self.device = f"onnxruntime {_onnxruntime().__version__} {self._session.get_providers()[0]}"
 
@@ -47,7 +47,19 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int, path: Path) -> Any:
+def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int, path: Path) -> Any:
+    """An ``onnxruntime.InferenceSession`` that runs on the providers asked for and on no others.
+
+    Args:
+        onnx_bytes: the file's bytes, which may have been verified.
+        providers: in order of preference.
+        num_threads: of one run; 0 lets the runtime choose.
+        path: names the file in errors.
+
+    Raises:
+        BackendError: onnxruntime or a provider is missing.
+        ModelFileError: onnxruntime cannot load the file.
+    """
     ort = _onnxruntime()
     available = ort.get_available_providers()
     if not providers or (missing := [p for p in providers if p not in available]):

@@ -19,6 +19,8 @@ from lidarloop_core.model.spec import ModelSpec
 
 SPEC_KEY = "lidarloop.spec"
 SHA256_KEY = "lidarloop.sha256"
+PRECISION_KEY = "lidarloop.precision"
+"""Written by ``lidarloop optimise``; a file without it is as it was exported: fp32."""
 
 _METADATA_PROPS = 14  # field number in onnx.ModelProto
 _LENGTH_DELIMITED = 2  # protobuf wire type
@@ -33,11 +35,13 @@ class ModelFile:
         spec: the contract found inside.
         onnx_bytes: the whole file, which is ONNX.
         sha256: hex hash of the whole file, for provenance.
+        precision: of the arithmetic inside: ``fp32``, ``fp16`` or ``int8``.
     """
 
     spec: ModelSpec
     onnx_bytes: bytes
     sha256: str
+    precision: str = "fp32"
 
 
 def seal(onnx_bytes: bytes, spec: ModelSpec) -> bytes:
@@ -73,14 +77,19 @@ def read_model(path: Path) -> ModelFile:
         raise ModelFileError(
             f"{path} cannot be read ({error.strerror}); expected a model.onnx made by `lidarloop export`"
         ) from None
-    spec_json = _verified_spec(data, str(path))
-    return ModelFile(ModelSpec.from_json(spec_json), data, hashlib.sha256(data).hexdigest())
+    metadata = _verified_metadata(data, str(path))
+    return ModelFile(
+        spec=ModelSpec.from_json(metadata[SPEC_KEY]),
+        onnx_bytes=data,
+        sha256=hashlib.sha256(data).hexdigest(),
+        precision=metadata.get(PRECISION_KEY, "fp32"),
+    )
 
 
-def _verified_spec(data: bytes, name: str) -> str:
+def _verified_metadata(data: bytes, name: str) -> dict[str, str]:
     body, found = data[:-_SEAL_SIZE], data[-_SEAL_SIZE:]
     if found == _seal_of(body):
-        return _metadata(data, name)[SPEC_KEY]
+        return _metadata(data, name)
     if found.startswith(_SEAL_START) or SPEC_KEY in _metadata(data, name):
         raise ModelFileError(f"{name} is corrupt: its bytes do not match its seal. Copy it again, or export it again")
     raise ModelFileError(

@@ -14,6 +14,8 @@ from typing import Any
 from lidarloop_core.errors import ModelFileError
 
 SPEC_VERSION = 1
+# Fields that files may lack: those written before there were any, and those of models that do without.
+_OPTIONAL = {"training_intensity"}
 
 # Tensor names of the exported graph. Inputs: points (N, C) float32, slot (N,) int64, cell (P,) int64, count (P,) int64;
 # outputs: boxes (K, 9) float32, scores (K,) float32, labels (K,) int64.
@@ -41,6 +43,8 @@ class ModelSpec:
         max_detections: K of the outputs.
         lidar_height_m: mounting height above ground in the training data; for the vehicle's plausibility check.
         yaw_rule: how the yaw column is meant; there is one rule.
+        training_intensity: deciles of the training data's raw intensity, smallest to largest (11 values), for the
+            vehicle's plausibility check; empty where they were not taken down.
     """
 
     name: str
@@ -59,6 +63,7 @@ class ModelSpec:
     lidar_height_m: float
     yaw_rule: str = "counter-clockwise from +x, radians, length along the heading (REP-103)"
     version: int = SPEC_VERSION
+    training_intensity: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.point_columns[:3] != ("x", "y", "z"):
@@ -75,6 +80,13 @@ class ModelSpec:
                 raise ModelFileError(f"ModelSpec received {name}={getattr(self, name)}; expected at least 1")
         if not self.class_names or len(set(self.class_names)) != len(self.class_names):
             raise ModelFileError(f"ModelSpec received class_names {self.class_names}; expected distinct names")
+        if len(self.training_intensity) not in (0, 11) or list(self.training_intensity) != sorted(
+            self.training_intensity
+        ):
+            raise ModelFileError(
+                f"ModelSpec received training_intensity {self.training_intensity}; "
+                "expected none, or 11 ascending deciles"
+            )
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -85,8 +97,9 @@ class ModelSpec:
         )
 
     def to_json(self) -> str:
-        """One line of JSON with sorted keys: equal specs give equal bytes."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """One line of JSON with sorted keys: equal specs give equal bytes. Options that are not used are left out."""
+        values = dataclasses.asdict(self)
+        return json.dumps({k: v for k, v in values.items() if v or k not in _OPTIONAL}, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> ModelSpec:
@@ -106,9 +119,9 @@ class ModelSpec:
                 "export the model again"
             )
         fields = {f.name for f in dataclasses.fields(ModelSpec)}
-        if set(raw) != fields:
+        if wrong := (set(raw) ^ fields) - (_OPTIONAL - set(raw)):
             raise ModelFileError(
-                f"ModelSpec received fields {sorted(set(raw) ^ fields)} too many or too few; export the model again"
+                f"ModelSpec received fields {sorted(wrong)} too many or too few; export the model again"
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
         try:

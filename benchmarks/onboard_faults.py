@@ -1,0 +1,68 @@
+"""The fault table as it is answered now, and how soon a node that died is back.
+
+python benchmarks/onboard_faults.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from checks import Context, Row, all_of, at_most
+from onboard_load import MODEL, NODE, Driver, clouds
+from rclpy.node import Node
+
+from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def check_faults(context: Context) -> Iterator[Row]:
+    """Runs every test of the table in a process of its own, and writes docs/faults.md anew from it."""
+    page = context.out / "faults.md"
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "fault", "tests/ros", "--faults-page", str(page)]
+    page.unlink(missing_ok=True)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if not page.exists():
+        raise RuntimeError(run.stdout[-2000:] + run.stderr[-2000:])
+    rows = re.findall(r"^\| .* \| ([a-z, ]+) \|$", page.read_text(), re.M)
+    results = [result for result in rows if result != "result"]
+    yield all_of("faults of docs/faults.md: rows whose every test has passed", results.count("passed"), len(results))
+    yield at_most("node killed and started again: detecting after, s", restart_s(), 5.0)
+
+
+def restart_s() -> float:
+    """From the start of a second process to its first detections, after the first was killed."""
+    message = clouds(1_000, 1)[0]
+    with isolated_node("restart") as node:
+        with NodeProcess("lidarloop_ros.detector_node") as process:
+            driver = Driver(node, merges=False)
+            _bring_up(node, process)
+            driver.ask(message, 0)
+            os.kill(process.pid, signal.SIGKILL)
+        begin_s = time.monotonic()
+        with NodeProcess("lidarloop_ros.detector_node") as process:
+            _bring_up(node, process)
+            # DDS still counts the dead node's subscription: whether the new one listens shows only in an answer.
+            for i in range(1, 100):
+                driver.send(message, i)
+                if driver.wait_for(1, timeout_s=0.1):
+                    return time.monotonic() - begin_s
+    raise RuntimeError("the node that was started again answers nothing")
+
+
+def _bring_up(node: Node, process: NodeProcess) -> None:
+    detector = ManagedNode(node, process, NODE)
+    detector.set_parameters({"model": str(MODEL), "max_age_s": 0.0, "motion_source": "none"})
+    detector.configure()
+    detector.activate()
+
+
+if __name__ == "__main__":
+    print(f"{restart_s():.2f} s from the start of the process to its first detections")

@@ -1,0 +1,156 @@
+"""ModelSwap: another model in the place of the one in use, between two frames, without a frame lost.
+
+The parameter ``model`` names the file. Setting it while the node is configured starts the swap; the service
+``~/load_model`` (std_srvs/Trigger, a type every ROS has, so no interface package of our own must be built) waits for
+the swap that is under way, or loads the file anew, and answers how it went. The new model is read, verified and warmed
+up by a thread of its own while the old one goes on detecting. What is wrong with it leaves everything as it was, and
+the parameter too goes back to the model in use.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import Executor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.task import Future, Task
+from std_srvs.srv import Trigger
+
+from lidarloop_core.errors import LidarloopError, ModelFileError
+from lidarloop_core.inference.detector import Detector
+from lidarloop_core.model.spec import ModelSpec
+
+
+class SwapHost(Protocol):
+    """The node, as far as a swap needs it. All methods but ``open_detector`` are called by the executor's thread."""
+
+    def detector_in_use(self) -> tuple[str, Detector] | None:
+        """Path of the model and its detector; None while the node is not configured."""
+        ...
+
+    def model_wanted(self) -> str:
+        """The parameter ``model``."""
+        ...
+
+    def opener(self, model: str) -> Callable[[], Detector]:
+        """What opens and warms up a model with the node's present settings; called by the loading thread."""
+        ...
+
+    def install(self, model: str, detector: Detector) -> None:
+        """Lets the next cloud be detected by it. Raises LidarloopError if it cannot."""
+        ...
+
+
+class ModelSwap:
+    """The service and the swap behind it.
+
+    Attributes:
+        engine: ``none``, ``ready``, or ``loading …``; for the diagnostics.
+        problem: why the last swap did not take place, or "".
+    """
+
+    def __init__(self, node: Node, host: SwapHost) -> None:
+        self._node = node
+        self._host = host
+        self._task: Task | None = None
+        self._loading = ""
+        self.problem = ""
+        # Of its own: a callback that waits keeps its group's other callbacks from running.
+        node.create_service(Trigger, "~/load_model", self._on_request, callback_group=ReentrantCallbackGroup())
+
+    @property
+    def _executor(self) -> Executor:
+        executor = self._node.executor
+        assert executor is not None  # a node that is asked for something is being spun
+        return executor
+
+    @property
+    def engine(self) -> str:
+        if self._loading:
+            return f"loading {self._loading}"
+        return "none" if self._host.detector_in_use() is None else "ready"
+
+    @property
+    def is_loading(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> Task:
+        """Begins a swap, unless one is under way; the task's result is (whether it took place, message)."""
+        if self._task is None or self._task.done():
+            self._task = self._executor.create_task(self._swap)
+        return self._task
+
+    async def _on_request(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._host.detector_in_use() is None:
+            response.success, response.message = False, "the node is not configured: configuring it loads the model"
+        else:
+            response.success, response.message = await self.start()
+        return response
+
+    async def _swap(self) -> tuple[bool, str]:
+        in_use = self._host.detector_in_use()
+        wanted = self._host.model_wanted()
+        self._loading = wanted
+        try:
+            if in_use is None:
+                raise ModelFileError(f"{wanted}: the node was cleaned up; configuring it loads the model")
+            detector = await self._opened(wanted)
+            require_same_classes(detector.spec, in_use[1].spec)
+            if not self._is_still(in_use[1]):
+                raise ModelFileError(f"{wanted}: the node was cleaned up or configured meanwhile; ask again")
+            self._host.install(wanted, detector)
+        except Exception as error:
+            return self._roll_back(error)
+        finally:
+            self._loading = ""
+            self._executor.wake()  # whoever waits for this task is looked at again
+        self.problem = ""
+        return True, f"{_name(in_use[1])} → {_name(detector)} on {detector.backend.device}"
+
+    def _is_still(self, detector: Detector) -> bool:
+        in_use = self._host.detector_in_use()
+        return in_use is not None and in_use[1].backend is detector.backend
+
+    async def _opened(self, model: str) -> Detector:
+        """Opens the model in a thread of its own; meanwhile the executor goes on with everything else."""
+        done, executor, open_detector = Future(), self._executor, self._host.opener(model)
+
+        def work() -> None:
+            try:
+                done.set_result(open_detector())
+            except Exception as error:
+                done.set_exception(error)
+            executor.wake()
+
+        threading.Thread(target=work, name="model loading", daemon=True).start()
+        detector: Detector = await done
+        return detector
+
+    def _roll_back(self, error: Exception) -> tuple[bool, str]:
+        is_known = isinstance(error, LidarloopError)
+        reason = str(error) if is_known else "".join(traceback.format_exception(error))
+        in_use = self._host.detector_in_use()
+        self.problem = f"model not taken: {reason}"
+        if in_use is not None:
+            self.problem += f"; {_name(in_use[1])} goes on"
+            self._node.set_parameters([Parameter("model", value=in_use[0])])
+        self._node.get_logger().error(self.problem)
+        return False, self.problem
+
+
+def require_same_classes(new: ModelSpec, old: ModelSpec) -> None:
+    """Raises ModelFileError if those who read labels would take one class for another."""
+    if new.class_names != old.class_names:
+        raise ModelFileError(
+            f"{new.name} has the classes {', '.join(new.class_names)}; expected those of {old.name}, "
+            f"{', '.join(old.class_names)}, which the node's readers know: clean the node up and configure it anew"
+        )
+
+
+def _name(detector: Detector) -> str:
+    return f"{detector.spec.name} ({detector.backend.model_sha256[:12]})"

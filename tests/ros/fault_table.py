@@ -1,0 +1,89 @@
+"""The faults that have a defined answer: the rows of docs/faults.md. Their tests carry ``@pytest.mark.fault(key)``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One row.
+
+    Attributes:
+        key: what tests name it by.
+        fault: what happens to the node.
+        answer: what the node does.
+    """
+
+    key: str
+    fault: str
+    answer: str
+
+
+FAULTS = (
+    Fault("empty_cloud", "Empty cloud", "An empty array with the cloud's header"),
+    Fault("not_finite", "NaN or Inf in points", "Those points are left out; WARN above `non_finite_warn_share`"),
+    Fault(
+        "intensity",
+        "Intensity flat, zero, in another unit or missing",
+        "Flat, zero, other unit: detects, WARN. Missing: as `missing_intensity` says, dropped with an ERROR or zeros "
+        "with a WARN",
+    ),
+    Fault(
+        "decodable",
+        "Field order, datatype, byte order, padding or rows unlike the usual",
+        "Decoded, equal boxes",
+    ),
+    Fault(
+        "undecodable",
+        "Missing x, y or z, unknown datatype, lying point_step, row_step or data size",
+        "The cloud is dropped, ERROR naming the field and what was expected; the next is answered",
+    ),
+    Fault("capacity", "Ten times more pillars or points than there is room for", "Thinned, WARN, still detects"),
+    Fault(
+        "time_backward",
+        "Stamps go backward, a bag loops, simulated time starts over",
+        "Sweeps and ego-motion are forgotten, WARN",
+    ),
+    Fault("stamps", "Stamp zero, in the future or stale", "The cloud is dropped, WARN naming the reason"),
+    Fault("other_clock", "Stamps of another clock (recording without /clock)", "Detects, WARN that ages are unknown"),
+    Fault("duplicate", "The same cloud twice", "The second is dropped, WARN"),
+    Fault(
+        "motion",
+        "TF or odometry missing or stale",
+        "A bounded wait off the executor; then a single sweep or a drop, as `without_motion` says; WARN, and ERROR "
+        "after `motion_error_after_s`",
+    ),
+    Fault("slow", "Clouds come faster than they are worked on", "The newest wins, the others are counted, WARN"),
+    Fault("blocked", "Far fewer points than usual", "Detects, WARN"),
+    Fault("mounting", "The ground at another height than in training", "Detects, WARN with both heights"),
+    Fault(
+        "model_file", "Model file missing, corrupt, of another hash or another spec", "Not configured, ERROR says why"
+    ),
+    Fault(
+        "model_swap",
+        "A new model that is corrupt, or has other classes",
+        "It is not taken, the one in use goes on without a lost frame; WARN and the service's answer say why",
+    ),
+    Fault(
+        "backend",
+        "The backend raises (out of memory)",
+        "One retry, WARN; if that fails too an ERROR, and a clean exit with code 3 for respawn",
+    ),
+    Fault("callback", "An exception in a callback", "That message is dropped, ERROR; the node goes on"),
+    Fault(
+        "mismatch",
+        "A publisher's or subscriber's type or QoS does not fit",
+        "ERROR (of a subscriber: WARN) naming policy and remedy",
+    ),
+    Fault(
+        "silence", "No publisher, or a publisher but no data", "WARN naming the topic or the DDS profile; then STALE"
+    ),
+    Fault(
+        "parameters", "A parameter misspelt, of another type, out of range or NaN", "Refused, with what was expected"
+    ),
+    Fault("death", "kill -9 of the node", "Started again it is configured, active and detecting"),
+    Fault("signals", "SIGINT, SIGTERM, twice", "Ends with 0, nothing left behind"),
+    Fault("namespaces", "Two nodes in two namespaces", "No cross-talk"),
+    Fault("transitions", "A lifecycle transition that its state does not have", "Refused; the node goes on"),
+    Fault("truncated_bag", "A bag that breaks off", "Refused with the remedy; salvaged, every cloud left is detected"),
+)

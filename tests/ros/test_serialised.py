@@ -1,0 +1,71 @@
+"""Bytes written by hand: every field equals that of the message rclpy builds, wherever alignment falls."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rclpy.serialization import deserialize_message
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import Marker, MarkerArray
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io.messages import detections_message, stamp_ns
+from lidarloop_ros.conversions import message_type
+from lidarloop_ros.serialised import class_color, detections_bytes, markers_bytes
+
+STAMP = 1_700_000_000_123_456_789
+
+
+def boxes_of(labels: list[int], names: tuple[str, ...]) -> Boxes3D:
+    rng = np.random.default_rng(len(labels))
+    values = rng.uniform(-50, 50, (len(labels), 9))
+    values[:, 3:6] = np.abs(values[:, 3:6])
+    return Boxes3D(values, rng.random(len(labels)), np.array(labels, np.int64), names)
+
+
+texts = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), texts, st.lists(texts, min_size=1, max_size=4, unique=True))
+def test_detections_of_any_names_and_ids(data: st.DataObject, frame_id: str, names: list[str]):
+    labels = data.draw(st.lists(st.integers(0, len(names) - 1), max_size=9))
+    ids = data.draw(st.lists(texts, min_size=len(labels), max_size=len(labels)))
+    boxes = boxes_of(labels, tuple(names))
+    written = deserialize_message(detections_bytes(boxes, STAMP, frame_id, ids), Detection3DArray)
+    assert written == detections_message(boxes, STAMP, frame_id, message_type, ids)
+
+
+@pytest.mark.parametrize("num_boxes", [0, 1, 7, 200])
+def test_detections_without_ids(num_boxes: int):
+    boxes = boxes_of([i % 3 for i in range(num_boxes)], ("car", "construction_vehicle", "bus"))
+    written = deserialize_message(detections_bytes(boxes, STAMP, "lidar_top"), Detection3DArray)
+    assert written == detections_message(boxes, STAMP, "lidar_top", message_type)
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts, st.lists(st.integers(0, 2), max_size=9))
+def test_markers(frame_id: str, labels: list[int]):
+    boxes = boxes_of(labels, ("car", "bus", "barrier"))
+    first, *others = deserialize_message(markers_bytes(boxes, STAMP, frame_id), MarkerArray).markers
+    assert first == Marker(header=first.header, action=Marker.DELETEALL)
+    cubes, arrows = others[: len(boxes)], others[len(boxes) :]
+    detections = detections_message(boxes, STAMP, frame_id, message_type).detections
+    assert len(cubes) == len(arrows) == len(boxes)
+    for i, (cube, arrow, detection) in enumerate(zip(cubes, arrows, detections, strict=True)):
+        expected = Marker(ns="boxes", id=i, type=Marker.CUBE, action=Marker.ADD, header=detection.header)
+        expected.pose, expected.scale = detection.bbox.center, detection.bbox.size
+        expected.lifetime.nanosec = 500_000_000
+        color = class_color(labels[i], 3)
+        expected.color.r, expected.color.g, expected.color.b, expected.color.a = (float(np.float32(c)) for c in color)
+        assert cube == expected
+        expected.ns, expected.type = "headings", Marker.ARROW
+        expected.scale.x = float(boxes.values[i, 3]) / 2 + 0.5
+        expected.scale.y = expected.scale.z = 0.1
+        assert abs(arrow.scale.x - expected.scale.x) < 1e-5
+        arrow.scale.x = expected.scale.x
+        assert arrow == expected
+    for marker in (first, *others):
+        assert (stamp_ns(marker.header), marker.header.frame_id) == (STAMP, frame_id)
