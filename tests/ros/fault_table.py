@@ -53,6 +53,26 @@ FAULTS = (
         "A bounded wait off the executor; then a single sweep or a drop, as `without_motion` says; WARN, and ERROR "
         "after `motion_error_after_s`",
     ),
+    Fault(
+        "lidar_missing",
+        "One of several LiDARs is silent, late or not placed by TF",
+        "The others are detected on after its delay budget, WARN naming it",
+    ),
+    Fault(
+        "camera",
+        "A camera drops out, is out of step or has no calibration",
+        "The detector is not touched; the cloud is labelled without it, its frame marked degraded, WARN",
+    ),
+    Fault(
+        "label_disk",
+        "Disk full, folder not writable or deleted, quota reached",
+        "Keeping pauses with a WARN and resumes by itself, or the least worthy go; labels and detections go on",
+    ),
+    Fault(
+        "kill_while_writing",
+        "kill -9 while a frame is written, sixty times",
+        "No corrupt frame, no finished frame lost",
+    ),
     Fault("slow", "Clouds come faster than they are worked on", "The newest wins, the others are counted, WARN"),
     Fault("blocked", "Far fewer points than usual", "Detects, WARN"),
     Fault("mounting", "The ground at another height than in training", "Detects, WARN with both heights"),

@@ -88,6 +88,7 @@ def test_what_is_not_worth_it_or_too_soon_is_counted(start, tmp_path):
     assert report.not_kept == {"soon after another": 1, "not worth it": 1}
 
 
+@pytest.mark.fault("label_disk")
 def test_a_folder_that_cannot_be_made_pauses_keeping_which_resumes_by_itself(start, tmp_path):
     in_the_way = tmp_path / "kept"
     in_the_way.write_text("a file where the folder should be")
@@ -102,6 +103,7 @@ def test_a_folder_that_cannot_be_made_pauses_keeping_which_resumes_by_itself(sta
     assert (report.problem, report.not_kept) == ("", {"the disk refused it": 1})
 
 
+@pytest.mark.fault("label_disk")
 def test_a_full_disk_pauses_keeping(start, tmp_path):
     keeper = start(tmp_path, KeepRule(min_interval_s=0.0, retry_after_s=1e9), Quota(min_free_bytes=2**62))
     keeper.offer(labelled(S), nothing())
@@ -113,6 +115,7 @@ def test_a_full_disk_pauses_keeping(start, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.fault("label_disk")
 def test_a_folder_that_is_deleted_under_it_is_made_again(start, tmp_path):
     keeper = start(tmp_path / "kept")
     for number, second in enumerate((1, 3, 5), 1):

@@ -187,6 +187,7 @@ def test_labels_made_live_are_those_of_the_offline_pipeline(vehicle, drive, tmp_
     assert kept.provenance["shelf"].startswith("masks ")
 
 
+@pytest.mark.fault("camera")
 def test_a_camera_that_drops_out_degrades_and_returns(vehicle, drive):
     vehicle.bring_up(masks_file=str(drive[1]), camera_patience_s=0.05)
     first, second, third, *_ = vehicle.stamps
@@ -198,6 +199,7 @@ def test_a_camera_that_drops_out_degrades_and_returns(vehicle, drive):
     assert len(boxes_from_cloud(without, NUSCENES_CLASSES)[0]) < len(boxes_from_cloud(whole, NUSCENES_CLASSES)[0])
 
 
+@pytest.mark.fault("camera")
 def test_a_camera_nobody_calibrated_is_named_and_not_projected(vehicle, drive):
     vehicle.bring_up(masks_file=str(drive[1]), uncalibrated=("/camera/cam_back/",))
     vehicle.ask(vehicle.stamps[0], without=("/camera/cam_back/camera_info",))
@@ -205,6 +207,7 @@ def test_a_camera_nobody_calibrated_is_named_and_not_projected(vehicle, drive):
     assert status.level == WARN
 
 
+@pytest.mark.fault("label_disk")
 def test_a_disk_that_refuses_pauses_keeping_and_labels_go_on(vehicle, drive, tmp_path):
     in_the_way = tmp_path / "kept"
     in_the_way.write_text("a file where the folder should be")

@@ -64,7 +64,7 @@ def test_lanes_across_intersections_are_connectors(tmp_path, in_intersection):
     path.write_text(json.dumps(raw))
     assert read_lane_map(path).in_intersection == in_intersection
     assert len(raw["lane_connector"]) == sum(in_intersection)
-    assert raw["connectivity"][list(raw["arcline_path_3"])[0]]["outgoing"] == list(raw["arcline_path_3"])[1:]
+    assert raw["connectivity"][next(iter(raw["arcline_path_3"]))]["outgoing"] == list(raw["arcline_path_3"])[1:]
 
 
 def test_old_or_broken_maps_are_named(tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.pointcloud.decode import DecodedPoints, read_points
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.sample import Sweep
+from lidarloop_ros.lidar_rig import LidarRig
 from lidarloop_ros.motion import MotionUnavailableError, SensorPose
 from lidarloop_ros.sweep_buffer import SweepBuffer
 
@@ -39,6 +41,8 @@ class Frame:
         missing_column: what was filled with zeros for want of a field, or "".
         newest_points: (N, C) of the newest cloud, in ``columns``.
         columns: of ``newest_points``.
+        lidar_problems: a line for each further LiDAR that is missing or placed less well than it should be.
+        world_SE3_lidar: where the LiDAR was; None where nobody knows.
     """
 
     boxes: Boxes3D
@@ -51,6 +55,8 @@ class Frame:
     missing_column: str
     newest_points: npt.NDArray[np.float32]
     columns: tuple[str, ...]
+    lidar_problems: tuple[str, ...] = ()
+    world_SE3_lidar: SE3 | None = None
 
 
 class CloudPipeline:
@@ -59,10 +65,12 @@ class CloudPipeline:
     Args:
         detector: a warmed-up detector; the attribute may be replaced at any time by one of the same model, e.g. with
             other thresholds.
-        locate: gives the LiDAR's pose at a stamp; asked only by models that merge sweeps.
+        locate: gives the LiDAR's pose at a stamp; asked only by models that merge sweeps, and for tracking.
         max_points: larger inputs are thinned evenly.
         requires_motion: clouds without a pose raise instead of being used alone.
         fills_intensity: clouds without intensity get zeros instead of being refused.
+        rig: joins the clouds of further LiDARs.
+        needs_pose: the pose is wanted whether sweeps are merged or not.
     """
 
     def __init__(
@@ -73,20 +81,24 @@ class CloudPipeline:
         max_points: int,
         requires_motion: bool = False,
         fills_intensity: bool = False,
+        rig: LidarRig | None = None,
+        needs_pose: bool = False,
     ) -> None:
         self.detector = detector
         self._locate = locate
         self._max_points = max_points
         self._requires_motion = requires_motion
         self._fills_intensity = fills_intensity
+        self._rig = rig
+        self._needs_pose = needs_pose
         spec = detector.spec
         self._point_columns = spec.point_columns
         self._cloud_columns = tuple(name for name in spec.point_columns if name != "dt")
         self._merges = spec.num_sweeps > 1
         self._sweeps = SweepBuffer(spec.num_sweeps, spec.sweep_interval_s)
 
-    def process(self, msg: Any) -> Frame:
-        """Detects the objects in one cloud.
+    def process(self, msg: Any, others: Mapping[str, Any] = MappingProxyType({})) -> Frame:
+        """Detects the objects in one cloud, with the clouds of further LiDARs that belong to it, by topic.
 
         May be called again with the same cloud: it is kept as a sweep only when all has gone well.
 
@@ -97,9 +109,15 @@ class CloudPipeline:
         """
         clock = StageClock()
         decoded, missing_column = self._decoded(msg)
+        new_points = decoded.points
+        lidar_problems: tuple[str, ...] = ()
+        if self._rig is not None:
+            new_points, lidar_problems = self._rig.joined(new_points, msg.header, others)
         clock.stop("decode")
-        newest = Sweep(decoded.points, self._cloud_columns, stamp_ns(msg.header), SE3.identity(), None)
-        newest, motion_problem = self._located(newest, msg.header.frame_id) if self._merges else (newest, "")
+        newest = Sweep(new_points, self._cloud_columns, stamp_ns(msg.header), SE3.identity(), None)
+        motion_problem = ""
+        if self._merges or self._needs_pose:
+            newest, motion_problem = self._located(newest, msg.header.frame_id)
         clock.stop("motion")
         sweeps = [newest] if newest.world_SE3_ego is None else self._sweeps.select(newest)
         points = merge_sweeps(sweeps, self._point_columns)
@@ -118,8 +136,10 @@ class CloudPipeline:
             overflow=_overflow(len(points), len(kept), detections, self.detector.spec.max_pillars),
             motion_problem=motion_problem,
             missing_column=missing_column,
-            newest_points=decoded.points,
+            newest_points=new_points,
             columns=self._cloud_columns,
+            lidar_problems=lidar_problems,
+            world_SE3_lidar=newest.world_SE3_ego @ newest.ego_SE3_lidar if newest.world_SE3_ego else None,
         )
 
     def forget_sweeps(self) -> None:

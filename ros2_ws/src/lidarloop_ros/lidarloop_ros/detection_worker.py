@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -16,12 +16,13 @@ from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_ros.cloud_health import inspect
 from lidarloop_ros.cloud_pipeline import CloudPipeline, Frame
+from lidarloop_ros.frame_assembler import FrameAssembler
 from lidarloop_ros.frame_statistics import FrameStatistics
-from lidarloop_ros.mailbox import Mailbox
 from lidarloop_ros.motion import MotionUnavailableError
 from lidarloop_ros.motion_sources import MotionSource
 from lidarloop_ros.outputs import DetectionOutputs
 from lidarloop_ros.stamps import StampGate
+from lidarloop_ros.track_output import TrackOutput
 
 LOG_EVERY_S = 5.0
 
@@ -41,6 +42,8 @@ class DetectionWorker:
         statistics: counts.
         gate: judges the clouds' stamps.
         logger: of the node.
+        extra_lidars: topic → how long its cloud may be late.
+        tracks: follows the detections; None where that is not asked for.
         on_backend_failure: called by the detection thread, which then ends, with the reason.
     """
 
@@ -53,6 +56,8 @@ class DetectionWorker:
         gate: StampGate,
         logger: RcutilsLogger,
         *,
+        extra_lidars: Mapping[str, float],
+        tracks: TrackOutput | None,
         on_backend_failure: Callable[[str], None],
     ) -> None:
         self._pipeline = pipeline
@@ -65,7 +70,8 @@ class DetectionWorker:
         self._last_stamp_ns = 0
         self._must_forget = False
         self._successors: deque[tuple[CloudPipeline, MotionSource]] = deque()
-        self._mailbox: Mailbox[_Received] = Mailbox()
+        self._tracks = tracks
+        self._assembler: FrameAssembler[_Received, PointCloud2] = FrameAssembler(extra_lidars, statistics.replaced)
         self._thread = threading.Thread(target=self._run, name="detection", daemon=True)
         self._thread.start()
 
@@ -76,8 +82,12 @@ class DetectionWorker:
         if refusal := self._gate.refusal(stamp_ns(cloud.header)):
             self._statistics.refused(refusal)
             self._logger.warning(f"cloud dropped: {refusal}", throttle_duration_sec=LOG_EVERY_S)
-        elif self._mailbox.put(_Received(cloud, at_s)):
-            self._statistics.replaced()
+        else:
+            self._assembler.add_cloud(stamp_ns(cloud.header), _Received(cloud, at_s))
+
+    def add_part(self, cloud_stamp_ns: int, topic: str, cloud: PointCloud2) -> None:
+        """A further LiDAR's cloud has come that belongs to one left for detection."""
+        self._assembler.add_part(cloud_stamp_ns, topic, cloud)
 
     def swap(self, pipeline: CloudPipeline, motion: MotionSource) -> None:
         """Lets another pipeline work on the clouds after the one in work, and go on with its sweeps."""
@@ -89,13 +99,13 @@ class DetectionWorker:
 
     def stop(self) -> None:
         """Ends the thread after the cloud it is at."""
-        self._mailbox.close()
+        self._assembler.close()
         self._thread.join()
 
     def _run(self) -> None:
-        while (received := self._mailbox.take()) is not None:
+        while (taken := self._assembler.take()) is not None:
             try:
-                self._detect(received)
+                self._detect(taken.cloud, taken.parts)
             except CloudFormatError as error:
                 self._statistics.rejected(str(error))
                 self._logger.error(f"cloud rejected: {error}", throttle_duration_sec=LOG_EVERY_S)
@@ -112,13 +122,13 @@ class DetectionWorker:
                 self._statistics.failed(f"{type(error).__name__}: {error}")
                 self._logger.error(f"cloud failed:\n{traceback.format_exc()}", throttle_duration_sec=LOG_EVERY_S)
 
-    def _detect(self, received: _Received) -> None:
+    def _detect(self, received: _Received, others: Mapping[str, PointCloud2]) -> None:
         header = received.cloud.header
         stamp = stamp_ns(header)
         self._hand_over()
         pipeline = self._pipeline
         self._notice_time_jump(stamp, pipeline)
-        frame = self._process(received.cloud, pipeline)
+        frame = self._process(received.cloud, others, pipeline)
         processed_s = time.perf_counter()
         self._outputs.publish_detections(frame.boxes, header)
         published_s = time.perf_counter()
@@ -127,6 +137,8 @@ class DetectionWorker:
         self._statistics.detected(frame, total_ms, self._gate.age_ms(stamp), spec.num_sweeps)
         stage_ms = frame.stage_ms | {"publish": (published_s - processed_s) * 1e3, "total": total_ms}
         self._outputs.publish_extras(frame.boxes, header, stage_ms)
+        if self._tracks is not None:
+            self._tracks.publish(frame, header)
         if self._statistics.wants_health:
             self._statistics.inspected(inspect(frame.newest_points, frame.columns))
 
@@ -136,24 +148,29 @@ class DetectionWorker:
             pipeline.adopt_sweeps(self._pipeline)
             self._pipeline = pipeline
 
-    def _process(self, cloud: PointCloud2, pipeline: CloudPipeline) -> Frame:
+    def _process(self, cloud: PointCloud2, others: Mapping[str, PointCloud2], pipeline: CloudPipeline) -> Frame:
         """Once more if the backend fails: what a driver or an allocator refuses once, it may grant the next time."""
         try:
-            return pipeline.process(cloud)
+            return pipeline.process(cloud, others)
         except BackendError as error:
             self._statistics.retried(str(error))
             self._logger.error(f"inference failed, trying once more: {error}")
-            return pipeline.process(cloud)
+            return pipeline.process(cloud, others)
 
     def _notice_time_jump(self, stamp: int, pipeline: CloudPipeline) -> None:
         if self._must_forget:
             self._must_forget = False
-            pipeline.forget_sweeps()
+            self._forget(pipeline)
         if stamp < self._last_stamp_ns:
-            pipeline.forget_sweeps()
+            self._forget(pipeline)
             self._motion.time_jumped_back_to(stamp)
             self._statistics.time_jumped()
             self._logger.warning(
                 f"stamps went back by {(self._last_stamp_ns - stamp) * 1e-9:.3f} s; sweeps and ego-motion forgotten"
             )
         self._last_stamp_ns = stamp
+
+    def _forget(self, pipeline: CloudPipeline) -> None:
+        pipeline.forget_sweeps()
+        if self._tracks is not None:
+            self._tracks.clear()

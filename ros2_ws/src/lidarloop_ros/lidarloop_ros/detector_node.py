@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+import message_filters
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, JumpThreshold
@@ -42,16 +43,20 @@ from lidarloop_ros.diagnostics import SILENT_AFTER_S, Limits, Report, status
 from lidarloop_ros.frame_statistics import FrameStatistics
 from lidarloop_ros.graph_check import input_problems, output_problems, silence_hint
 from lidarloop_ros.lifecycle_guard import refuse_impossible_transitions
-from lidarloop_ros.loaded import Loaded, make_pipeline, open_detector
+from lidarloop_ros.loaded import Loaded, make_pipeline, needs_poses, open_detector
 from lidarloop_ros.model_swap import ModelSwap
-from lidarloop_ros.motion_sources import MotionSource, NoMotion, open_motion_source
+from lidarloop_ros.motion_sources import MotionSource, NoMotion, open_vehicle_poses
 from lidarloop_ros.node_runner import run
 from lidarloop_ros.outputs import DetectionOutputs
 from lidarloop_ros.params import DetectorParams
 from lidarloop_ros.stamps import StampGate
+from lidarloop_ros.time_join import TimeJoin
+from lidarloop_ros.track_output import TrackOutput
 
 # A simulation or a looped recording that starts over, not the jitter of a synchronised clock.
 CLOCK_JUMP_NS = 100_000_000
+# Clouds of two LiDARs whose stamps differ by less belong together: half a revolution at 10 Hz.
+LIDAR_SLOP_S = 0.05
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -140,21 +145,33 @@ class LidarDetector(LifecycleNode):
             release.callback(outputs.destroy)
             outputs.publish_class_names(detector.class_names)
             motion: MotionSource = NoMotion()
-            if detector.spec.num_sweeps > 1:
-                motion = open_motion_source(self, settings)
+            if needs_poses(detector, settings):
+                motion = open_vehicle_poses(self, settings)
             release.callback(motion.destroy)
-            points = self.create_subscription(
+            tracks = TrackOutput(self) if settings.tracking else None
+            if tracks is not None:
+                release.callback(tracks.destroy)
+            points = message_filters.Subscriber(
+                self,
                 PointCloud2,
                 "~/input/points",
-                self._on_points,
-                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+                qos_profile=QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
-            release.callback(self.destroy_subscription, points)
+            release.callback(self.destroy_subscription, points.sub)
+            # Before the further LiDARs' synchronisers, which are told of each cloud after this.
+            points.registerCallback(self._on_points)
+            lidars = None
+            if settings.extra_lidars:
+                sensors = {topic: (PointCloud2, topic) for topic in settings.extra_lidars}
+                lidars = TimeJoin(self, points, sensors, slop_s=LIDAR_SLOP_S, on_part=self._on_other_points)
+                release.callback(lidars.destroy)
             self._refuse_overrides(params.unknown_overrides(self))
             gate = StampGate(lambda: int(self.get_clock().now().nanoseconds), max_age_s=settings.max_age_s)
             pipeline = make_pipeline(detector, motion, settings)
-            self._loaded = Loaded(settings.model, pipeline, motion, outputs, points, gate, release.pop_all())
+            self._loaded = Loaded(
+                settings.model, pipeline, motion, outputs, points.sub, lidars, tracks, gate, release.pop_all()
+            )
         model = self._loaded.model
         self.get_logger().info(f"{model.spec.name} ({model.sha256[:12]}) on {model.device}: ready")
 
@@ -177,6 +194,8 @@ class LidarDetector(LifecycleNode):
             self._statistics,
             loaded.gate,
             self.get_logger(),
+            extra_lidars=params.read(self, DetectorParams).extra_lidars,
+            tracks=loaded.tracks,
             on_backend_failure=self.ended.set_result,
         )
 
@@ -196,6 +215,10 @@ class LidarDetector(LifecycleNode):
     def _on_points(self, cloud: PointCloud2) -> None:
         if self._worker is not None:
             self._worker.submit(cloud)
+
+    def _on_other_points(self, cloud_stamp_ns: int, topic: str, cloud: PointCloud2) -> None:
+        if self._worker is not None:
+            self._worker.add_part(cloud_stamp_ns, topic, cloud)
 
     def _on_clock_jump(self, _: Any) -> None:
         if self._worker is not None and self._loaded is not None:
@@ -255,8 +278,8 @@ class LidarDetector(LifecycleNode):
         assert before is not None  # the swap has just asked
         settings = params.read(self, DetectorParams)
         motion = before.motion
-        if detector.spec.num_sweeps > 1 and isinstance(motion, NoMotion):
-            motion = open_motion_source(self, settings)
+        if needs_poses(detector, settings) and isinstance(motion, NoMotion):
+            motion = open_vehicle_poses(self, settings)
             before.release.callback(motion.destroy)
         # The parameters may have changed while the model was loading.
         detector = Detector(detector.backend, postprocessing=settings.postprocessing())
@@ -290,11 +313,12 @@ class LidarDetector(LifecycleNode):
         is_active = self._worker is not None
         about_model: dict[str, Any] = {}
         if loaded is not None:
+            others = loaded.lidars.inputs if loaded.lidars is not None else []
             # Publishers come and go: what is asked at the start is asked again each time.
             about_model = {
                 "model": loaded.model,
                 "clock_problem": loaded.gate.clock_problem,
-                "input_problems": input_problems(self, (loaded.points, *loaded.motion.inputs)),
+                "input_problems": input_problems(self, (loaded.points, *others, *loaded.motion.inputs)),
                 "output_problems": output_problems(self, loaded.outputs.checked),
                 "silence_hint": silence_hint(self, loaded.points.topic_name)
                 if statistics.silent_s > SILENT_AFTER_S

@@ -4,11 +4,11 @@ ERROR  configuring failed; a cloud was rejected; processing a cloud, or a callba
        no ego-motion for ``motion_error_after_s``; a publisher's type or QoS cannot be received.
 STALE  no cloud for five seconds: the figures shown are old.
 WARN   no cloud for 1.5 seconds, or fewer a second than expected; clouds were dropped because the detector was busy, for
-       their stamp, or for want of ego-motion; sweeps could not be merged, or fewer than the model was trained with;
-       capacity was exceeded; many points not finite, or far fewer points than usual; intensity flat, missing, or in
-       another unit than in training; the ground at another height than in training; p99 latency above the deadline,
-       or clouds old when answered; time jumped back; ages unknown; inference had to be repeated; a model that was to
-       be loaded could not be; somebody subscribes with a QoS that gets nothing.
+       their stamp, or for want of ego-motion; a further LiDAR is missing; sweeps could not be merged, or fewer than the
+       model was trained with; capacity was exceeded; many points not finite, or far fewer points than usual; intensity
+       flat, missing, or in another unit than in training; the ground at another height than in training; p99 latency
+       above the deadline, or clouds old when answered; time jumped back; ages unknown; inference had to be repeated; a
+       model that was to be loaded could not be; somebody subscribes with a QoS that gets nothing.
 OK     otherwise.
 
 Each rule looks at what happened since the last report; all reasons of the level that holds are in the message.
@@ -157,6 +157,7 @@ def _about_content(report: Report) -> list[str]:
         reasons.append(f"{period.non_finite_share:.0%} of a cloud's points had no finite position: check the sensor")
     if period.missing_column:
         reasons.append(period.missing_column)
+    reasons += period.lidar_problems
     fewest, usual = period.fewest_points, seen.usual_points
     if fewest is not None and usual >= POINTS_JUDGED and fewest < POINTS_SHARE * usual:
         reasons.append(f"{fewest} points, usually {usual}: is the LiDAR's view blocked?")

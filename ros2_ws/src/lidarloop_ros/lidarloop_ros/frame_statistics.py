@@ -51,6 +51,7 @@ class Period(Counts):
     motion_problem: str = ""
     overflow: str = ""
     missing_column: str = ""
+    lidar_problems: tuple[str, ...] = ()
     non_finite_share: float = 0.0
     fewest_points: int | None = None
     too_few_sweeps: bool = False
@@ -110,10 +111,11 @@ class FrameStatistics:
             self._last_cloud_s = time.monotonic()
             self._count("num_in")
 
-    def replaced(self) -> None:
-        """A newer cloud came in before the detector was free for one."""
+    def replaced(self, num_clouds: int) -> None:
+        """A newer cloud came in before the detector was free for these."""
         with self._lock:
-            self._count("num_dropped")
+            for _ in range(num_clouds):
+                self._count("num_dropped")
 
     def refused(self, reason: str) -> None:
         """A cloud was dropped for its stamp."""
@@ -158,6 +160,7 @@ class FrameStatistics:
             self._note_motion(frame.motion_problem)
             period.overflow = frame.overflow or period.overflow
             period.missing_column = frame.missing_column or period.missing_column
+            period.lidar_problems = frame.lidar_problems or period.lidar_problems
             period.non_finite_share = max(period.non_finite_share, frame.non_finite_share)
             fewest = period.fewest_points
             num_new = len(frame.newest_points)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from lidarloop_core.errors import LidarloopError
-from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.camera_messages import Calibration, MessagePicture
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.labelling.instance_masks import InstanceMasks
@@ -21,23 +20,11 @@ from lidarloop_core.labelling.shelf import ShelfModel
 from lidarloop_core.pointcloud.decode import read_points
 from lidarloop_core.sample import CameraImage, LaneMap, Sample, Sweep
 from lidarloop_ros.cloud_pipeline import StageClock
-from lidarloop_ros.motion import MotionUnavailableError
+from lidarloop_ros.motion import MotionUnavailableError, Poses
 from lidarloop_ros.sweep_buffer import SweepBuffer
 
 COLUMNS = ("x", "y", "z", "intensity")
 SWEEP_INTERVAL_S = 0.1
-
-
-class Poses(Protocol):
-    """Where sensors are on the vehicle, and the vehicle in the world. Both raise MotionUnavailableError."""
-
-    def mounting(self, frame: str) -> SE3:
-        """``ego_SE3_sensor``."""
-        ...
-
-    def motion(self, stamp_ns: int) -> SE3:
-        """``world_SE3_ego``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.pointcloud.decode import read_points
-from lidarloop_ros.label_pipeline import Poses
-from lidarloop_ros.motion import MotionUnavailableError
+from lidarloop_ros.motion import MotionUnavailableError, Poses
 
 
 class LidarRig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from rclpy.subscription import Subscription
 
@@ -13,10 +14,13 @@ from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_ros.cloud_pipeline import CloudPipeline
 from lidarloop_ros.diagnostics import ModelInfo
-from lidarloop_ros.motion_sources import MotionSource
+from lidarloop_ros.lidar_rig import LidarRig
+from lidarloop_ros.motion_sources import MotionSource, VehiclePoses
 from lidarloop_ros.outputs import DetectionOutputs
 from lidarloop_ros.params import DetectorParams
 from lidarloop_ros.stamps import StampGate
+from lidarloop_ros.time_join import TimeJoin
+from lidarloop_ros.track_output import TrackOutput
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Loaded:
 
     Attributes:
         model_path: of the model in use, as the parameter gave it.
+        lidars: the further ones; None where there are none.
+        tracks: None where detections are not followed.
         release: destroys the publishers and subscriptions.
     """
 
@@ -33,6 +39,8 @@ class Loaded:
     motion: MotionSource
     outputs: DetectionOutputs
     points: Subscription
+    lidars: TimeJoin | None
+    tracks: TrackOutput | None
     gate: StampGate
     release: ExitStack
 
@@ -57,12 +65,21 @@ def open_detector(settings: DetectorParams) -> Detector:
     return detector
 
 
+def needs_poses(detector: Detector, settings: DetectorParams) -> bool:
+    """Whether the motion of the vehicle or the mounting of its sensors is asked for at all."""
+    return detector.spec.num_sweeps > 1 or settings.tracking or bool(settings.extra_lidars)
+
+
 def make_pipeline(detector: Detector, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
     """From a message to detections, as the settings say."""
+    columns = tuple(name for name in detector.spec.point_columns if name != "dt")
+    topics = tuple(settings.extra_lidars)
     return CloudPipeline(
         detector,
         motion.locate,
         max_points=settings.max_points,
         requires_motion=settings.without_motion == "drop",
         fills_intensity=settings.missing_intensity == "zeros",
+        rig=LidarRig(cast(VehiclePoses, motion), columns, topics) if topics else None,
+        needs_pose=settings.tracking,
     )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from lidarloop_core.geometry.se3 import SE3, interpolate
 from lidarloop_core.geometry.trajectory import Trajectory
@@ -23,6 +24,18 @@ TIME_JUMP_NS = 500_000_000
 
 class MotionUnavailableError(Exception):
     """No ego-motion for a cloud; the message says why and what to do."""
+
+
+class Poses(Protocol):
+    """Where sensors are on the vehicle, and the vehicle in the world. Both raise MotionUnavailableError."""
+
+    def mounting(self, frame: str) -> SE3:
+        """``ego_SE3_sensor``."""
+        ...
+
+    def motion(self, stamp_ns: int) -> SE3:
+        """``world_SE3_ego``."""
+        ...
 
 
 @dataclass(frozen=True)

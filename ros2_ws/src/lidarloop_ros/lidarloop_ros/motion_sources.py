@@ -37,15 +37,6 @@ class MotionSource(Protocol):
     def destroy(self) -> None: ...
 
 
-def open_motion_source(node: Node, params: MotionParams) -> MotionSource:
-    """The one that the parameter ``motion_source`` names."""
-    if params.motion_source == "odometry":
-        return OdometryMotion(node, params)
-    if params.motion_source == "tf":
-        return TfMotion(node, params)
-    return NoMotion()
-
-
 class VehiclePoses(MotionSource, Protocol):
     """One that also tells both parts of a sensor's pose, as several sensors of one vehicle need them."""
 
@@ -59,7 +50,7 @@ class VehiclePoses(MotionSource, Protocol):
 
 
 def open_vehicle_poses(node: Node, params: MotionParams) -> VehiclePoses:
-    """The same for several sensors: where they are mounted is known even where ``motion_source`` is ``none``."""
+    """The ones that ``motion_source`` names; where sensors are mounted is known even where that is ``none``."""
     if params.motion_source == "odometry":
         return OdometryMotion(node, params)
     if params.motion_source == "tf":
@@ -68,12 +59,12 @@ def open_vehicle_poses(node: Node, params: MotionParams) -> VehiclePoses:
 
 
 class NoMotion:
-    """For a model that merges sweeps this is a fault the user chose, and the diagnostics go on saying so."""
+    """For a model that asks for no pose."""
 
     inputs: tuple[Subscription, ...] = ()
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
-        raise MotionUnavailableError("the model merges sweeps, but motion_source is 'none'")
+        raise MotionUnavailableError("no pose was thought to be needed")
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
         pass
@@ -109,12 +100,15 @@ class Mountings:
 
 
 class StandingStill(Mountings):
-    """Sensors in their places on a vehicle whose motion nobody knows."""
+    """Sensors in their places on a vehicle whose motion nobody knows.
+
+    For a model that merges sweeps this is a fault the user chose, and the diagnostics go on saying so.
+    """
 
     inputs: tuple[Subscription, ...] = ()
 
     def motion(self, stamp_ns: int) -> SE3:
-        raise MotionUnavailableError("motion_source is 'none'")
+        raise MotionUnavailableError("sweeps are to be merged, but motion_source is 'none'")
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
         return SensorPose(self.motion(stamp_ns), self.mounting(lidar_frame))

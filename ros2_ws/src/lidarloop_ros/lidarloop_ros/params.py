@@ -133,10 +133,32 @@ class DetectorParams(MotionParams):
     expected_rate_hz: float = param(
         0.0, "Fewer clouds a second than 80 % of this are a WARN; 0: not judged.", low=0.0, high=100.0, live=True
     )
+    extra_points_topics: tuple[str, ...] = param(
+        ("",),  # ROS cannot tell the type of an empty list
+        "Clouds of further LiDARs, joined to those of ~/input/points by stamp, mounting (/tf_static) and ego-motion.",
+    )
+    extra_points_delay_s: tuple[float, ...] = param(
+        (0.05,), "How long each of them may be late; one value for all, or one each. A missing one is left out: WARN."
+    )
+    tracking: bool = param(
+        False, "Publish ~/tracks and ~/track_boxes: detections followed over time, with ids. Needs ego-motion."
+    )
     max_points: int = param(
         1_000_000, "Merged clouds above this are thinned evenly, and said so.", low=1_000, high=10_000_000
     )
     publish_markers: bool = param(True, "Publish ~/markers for RViz and Foxglove while somebody subscribes.")
+
+    @property
+    def extra_lidars(self) -> dict[str, float]:
+        """Topic → how long (s) its cloud may be late. Raises ConfigError if the numbers of both disagree."""
+        topics = [topic for topic in self.extra_points_topics if topic]
+        delays_s = list(self.extra_points_delay_s)
+        if len(delays_s) not in (1, len(topics)) or any(not 0 <= delay <= 1 for delay in delays_s):
+            raise ConfigError(
+                f"parameter 'extra_points_delay_s' received {delays_s}; expected one value from 0 to 1, or one "
+                f"for each of {len(topics)} topics"
+            )
+        return dict(zip(topics, delays_s * len(topics) if len(delays_s) == 1 else delays_s, strict=True))
 
     def postprocessing(self) -> Postprocessing:
         """The thresholds, suppression and renaming. Raises ConfigError for a text of another form."""
@@ -256,6 +278,8 @@ def _unacceptable(field: dataclasses.Field[Any], value: Any) -> str | None:
 
 def _mismatch(field: dataclasses.Field[Any], received: Any) -> str:
     default = field.default
-    kind = "list of strings" if isinstance(default, tuple) else type(default).__name__
+    kind = type(default).__name__
+    if isinstance(default, tuple):
+        kind = "list of strings" if isinstance(default[0], str) else "list of numbers"
     within = f" from {field.metadata['low']} to {field.metadata['high']}" if field.metadata["low"] is not None else ""
     return f"received {received!r} ({type(received).__name__}); expected a {kind}{within}, e.g. {default!r}"

@@ -112,6 +112,7 @@ def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=12), st.integers(1, 6))
+@pytest.mark.fault("label_disk")
 def test_the_quota_keeps_the_most_valuable(
     tmp_path_factory: pytest.TempPathFactory, values: list[int], room: int
 ) -> None:
@@ -201,6 +202,7 @@ for round in range(rounds):
 """
 
 
+@pytest.mark.fault("kill_while_writing")
 def test_a_writer_killed_sixty_times_leaves_no_broken_and_loses_no_finished_frame(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     command = [sys.executable, "-c", WRITER, str(folder), str(Path(__file__).parent), "60"]
