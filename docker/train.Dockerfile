@@ -1,14 +1,27 @@
-# Training and export on a GPU machine. No ROS: bags are read by rosbags.
+# Training, export and evaluation on a GPU machine. No ROS: bags are read by rosbags.
+#
 #   docker build -f docker/train.Dockerfile -t lidarloop-train .
-#   docker run --gpus all -v "$PWD/data:/work/data" lidarloop-train lidarloop train pillar-toytown
-FROM python:3.12-slim
+#   docker run --gpus all --shm-size=8g -v "$PWD/data:/work/data" -v "$PWD/out:/work/out" lidarloop-train \
+#     lidarloop train pillar-toytown
+#
+# Pinned: Python and Debian by the tag, every package by constraints.txt. torch's wheel from PyPI brings its own CUDA;
+# the host needs only a driver.
+FROM python:3.12-slim-bookworm
 
-RUN apt-get update && apt-get install -y --no-install-recommends git g++ && rm -rf /var/lib/apt/lists/*
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends g++ git && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 10001 lidarloop \
+    && mkdir -p /work/data /work/out && chown -R lidarloop /work
 WORKDIR /work
 COPY constraints.txt pyproject.toml README.md ./
 COPY ros2_ws ros2_ws
 COPY training training
 COPY export export
-RUN pip install --no-cache-dir "setuptools<80" wheel \
-    && pip install --no-cache-dir -c constraints.txt --no-build-isolation ./ros2_ws/src/lidarloop_core ".[train,export]"
+COPY models models
+# hadolint ignore=DL3013
+RUN pip install --no-cache-dir -c constraints.txt "setuptools<80" wheel \
+    && pip install --no-cache-dir -c constraints.txt --no-build-isolation \
+      ./ros2_ws/src/lidarloop_core ".[train,export,data]"
+
+USER 10001
 CMD ["lidarloop", "--help"]

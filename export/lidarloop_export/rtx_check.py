@@ -8,16 +8,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lidarloop_core.inference.engine_builder import EngineError, build_engine
 from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_export.engine import EngineError, build_engine
 
 MODULE = "tensorrt_rtx"
 TIMEOUT_S = 300
+
+TARGETS = ("SM86", "SM120")
+"""Desktop Ampere, next of kin to Jetson Orin's, and Blackwell; neither need be here."""
 
 
 def is_installed() -> bool:
@@ -26,10 +30,10 @@ def is_installed() -> bool:
 
 
 def check_nvidia_builds(model: bytes, spec: ModelSpec) -> str:
-    """Builds an engine from a sealed model file's bytes and throws it away.
+    """Builds an engine for each of ``TARGETS`` from a sealed model file's bytes and throws them away.
 
     Returns:
-        One line: versions, target and the engine's size.
+        One line: version, targets and the engines' sizes.
 
     Raises:
         EngineError: TensorRT-RTX is not installed, or refused the model.
@@ -49,23 +53,26 @@ def check_nvidia_builds(model: bytes, spec: ModelSpec) -> str:
     return run.stdout.strip()
 
 
-def _for_any_machine(trt: Any) -> Any:
-    """Settings of a build for one kind of GPU, which need not be here: desktop Ampere, next of kin to Jetson Orin's."""
+def _for(trt: Any, target: str) -> Callable[[Any], None]:
+    """Settings of a build for one kind of GPU."""
 
     def configure(config: Any) -> None:
         config.num_compute_capabilities = 1
-        config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+        config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
 
     return configure
 
 
 def main(path: Path) -> None:
-    """Builds the engine of a model file and prints one line on it."""
+    """Builds the engines of a model file and prints one line on them."""
     import tensorrt_rtx as trt
 
     file = read_model(path)
-    engine = build_engine(trt, file.onnx_bytes, file.spec, _for_any_machine(trt))
-    print(f"TensorRT-RTX {trt.__version__} parsed and built it for SM86: {len(engine) / 1e6:.1f} MB")
+    sizes = {
+        target: len(build_engine(trt, file.onnx_bytes, file.spec, _for(trt, target))[0]) / 1e6 for target in TARGETS
+    }
+    built = " and ".join(f"{target} ({size:.1f} MB)" for target, size in sizes.items())
+    print(f"TensorRT-RTX {trt.__version__} parsed and built it for {built}")
 
 
 if __name__ == "__main__":

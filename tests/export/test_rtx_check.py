@@ -7,8 +7,8 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
 
+from lidarloop_core.inference.engine_builder import EngineError, profile_shapes  # noqa: E402
 from lidarloop_core.model.model_file import seal  # noqa: E402
-from lidarloop_export.engine import EngineError, profile_shapes  # noqa: E402
 from lidarloop_export.graph import without_raw_maps  # noqa: E402
 from lidarloop_export.rtx_check import check_nvidia_builds, is_installed  # noqa: E402
 
@@ -20,6 +20,7 @@ def test_nvidia_parses_and_builds_the_exported_model(graph, spec):
     line = check_nvidia_builds(seal(without_raw_maps(graph), spec), spec)
     assert line.startswith("TensorRT-RTX")
     assert "built it for SM86" in line
+    assert "SM120" in line
 
 
 @needs_rtx

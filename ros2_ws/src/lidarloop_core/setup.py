@@ -12,7 +12,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["lidarloop_core*"]),
-    package_data={"lidarloop_core": ["py.typed"]},
+    package_data={"lidarloop_core": ["py.typed", "pointcloud/voxelize.cu"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/lidarloop_core"]),
         ("share/lidarloop_core", ["package.xml"]),
@@ -31,10 +31,18 @@ setup(
     extras_require={
         # Ready-made COCO masks as a 2D model, and HDBSCAN to split masks.
         "labelling": ["pycocotools>=2.0.7", "scikit-learn>=1.3"],
+        # Memory, streams and run-time compilation on an NVIDIA GPU; TensorRT itself comes with the vehicle.
+        "cuda12": ["cuda-python>=12.6,<13", "nvidia-cuda-nvrtc-cu12"],
+        "cuda13": ["cuda-python>=13,<14", "nvidia-cuda-nvrtc>=13,<14"],
     },
     zip_safe=True,
     entry_points={
         "console_scripts": ["lidarloop = lidarloop_core.cli:main"],
-        "lidarloop.commands": ["bench = lidarloop_core.benchmark:bench"],
+        "lidarloop.commands": [
+            "build-engine = lidarloop_core.inference.build_engine:build_engine",
+            "bench = lidarloop_core.benchmark:bench",
+            "bench model = lidarloop_core.inference.benchmark_model:bench_model",
+            "doctor = lidarloop_core.doctor:doctor",
+        ],
     },
 )

@@ -24,7 +24,7 @@ from lidarloop_core.errors import LidarloopError
 # The order of the pipeline; commands not named here come last, by name.
 PIPELINE = (
     "convert", "pseudolabel", "pretrain", "train", "distill", "self-train", "evaluate",
-    "export", "build-engine", "replay", "bench", "view", "doctor",
+    "export", "optimise", "parity", "build-engine", "replay", "bench", "view", "doctor",
 )  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def commands() -> dict[str, EntryPoint]:
 
 
 def _position(name: str) -> int:
-    return PIPELINE.index(name) if name in PIPELINE else len(PIPELINE)
+    first, *_ = name.split()
+    return PIPELINE.index(first) if first in PIPELINE else len(PIPELINE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args[0] == "--version":
         print(f"lidarloop {__version__}")
         return 0
+    if " ".join(args[:2]) in available:  # a command of two words, e.g. `bench model`
+        args = [" ".join(args[:2]), *args[2:]]
     if args[0] not in available:
         print(
             f"lidarloop: received command '{args[0]}'; expected one of: {', '.join(available)}. "

@@ -1,0 +1,81 @@
+"""What engines promise, measured: prints a table and writes out/checks/engine.json.
+
+    python benchmarks/check_engine.py                  # exits 1 if a row falls short; FULL=1 runs the studies anew
+
+Rows that need a CUDA GPU are read from results/gpu_pillar.json and skipped where no GPU was to be had yet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import tyro
+from checks import OUT, REAL_DATA, Context, Row, all_of, at_most, run_checks
+from engine_precision import ROOT, check_precisions
+from engine_speed import check_speed
+
+GPU_RESULTS = ROOT / "results/gpu_pillar.json"
+NO_GPU = "no GPU so far"
+
+# What is promised of logic rather than of figures is held by tests; they are run here and counted.
+TESTED = {
+    "engine cache: mangled, truncated, foreign, two builders, killed": "tests/core/inference/test_engine_cache.py",
+    "TensorRT backend on stand-ins that compute": "tests/core/inference/test_tensorrt_backend.py",
+    "padding to buckets changes no bit": "tests/core/inference/test_padding.py",
+    "calls held against NVIDIA's own signatures": "tests/core/inference/test_nvidia_signatures.py",
+    "GPU grouping: run on the CPU, compiled for nine kinds of GPU": "tests/core/pointcloud/test_cuda_voxelize.py",
+    "images' files": "tests/export/test_docker_files.py",
+}
+
+
+def check_tests(_: Context) -> Iterator[Row]:
+    """Each file's tests; those that need what is not here skip and say so."""
+    for what, path in TESTED.items():
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", path]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+        passed, failed, skipped = (_number(done.stdout, word) for word in ("passed", "failed", "skipped"))
+        errors = _number(done.stdout, "error")
+        row = all_of(f"{what}: tests passed", passed, passed + failed + errors)
+        yield Row(row.what, row.value, row.target + f", {skipped} skipped" * bool(skipped), row.holds)
+
+
+def _number(text: str, word: str) -> int:
+    found = re.findall(rf"(\d+) {word}", text)
+    return int(found[-1]) if found else 0
+
+
+def check_gpu(_: Context) -> Iterator[Row]:
+    """The nuScenes-size model on a GPU, as it was measured where one was to be had."""
+    if not GPU_RESULTS.exists():
+        yield Row("nuScenes-size pillar model on a GPU: p50, ms", None, "≤ 5 on an H200", None, NO_GPU)
+        yield Row("nuScenes-size pillar model on a GPU: times its floor", None, "≤ 2", None, NO_GPU)
+        return
+    document = json.loads(GPU_RESULTS.read_text())
+    rows = [row for row in document["rows"] if "p50_ms" in row]
+    for row in rows:
+        on = f"{row['way']} {row['precision']}, {document['gpu']}"
+        yield Row(f"nuScenes-size pillar model, {on}: p50, ms", row["p50_ms"], "for reading", None, "see the best")
+        yield Row(f"nuScenes-size pillar model, {on}: p99, ms", row["p99_ms"], "for reading", None, "see the best")
+    best = min(rows, key=lambda row: float(row["p50_ms"]))
+    yield at_most(f"nuScenes-size pillar model, best on {document['gpu']}: p50, ms", best["p50_ms"], 5.0)
+    if best["times_floor"] is not None:
+        yield at_most("nuScenes-size pillar model, best: times its floor", best["times_floor"], 2.0)
+
+
+def main(data: Path = REAL_DATA, out: Path = OUT) -> int:
+    """Prints all rows and writes OUT/engine.json; the exit code is 1 if one falls short.
+
+    Args:
+        data: folder of the real samples.
+        out: folder to write to.
+    """
+    return run_checks("engine", (check_tests, check_precisions, check_speed, check_gpu), data=data, out=out)
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

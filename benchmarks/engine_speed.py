@@ -1,0 +1,111 @@
+"""How much faster the optimised files are than the shipped one in onnxruntime on the CPU: every run next to its rival.
+
+    python benchmarks/engine_speed.py        # writes results/engine_speed.json; about two minutes
+
+Files take turns, run by run, so that a machine that slows down slows them all. The ratio is of medians; times are this
+process's own (wall clock beside them), which other processes disturb less.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from checks import Context, Row, as_json, at_least, commit
+from engine_precision import LIVE_CALIBRATION_FRAMES, MODEL, ROOT, make_variants
+
+from lidarloop_core.inference.backend import open_backend
+from lidarloop_core.io import atomic
+from lidarloop_core.model.model_file import read_model
+from lidarloop_export.clouds import clouds, graph_inputs
+from lidarloop_training.evaluation.provenance import machine, versions
+
+STORED = ROOT / "results/engine_speed.json"
+TARGET = 1.8
+SHIPPED, TIDY, INT8 = "as shipped", "fp32", "int8 for the CPU"
+CLOUDS = ("toy town", "nuScenes keyframe", "nuScenes, ten sweeps")
+
+
+def measure(paths: dict[str, Path], num_rounds: int, num_threads: int) -> list[dict[str, Any]]:
+    """Times of every file on every cloud, raw."""
+    files = {SHIPPED: MODEL, TIDY: paths[TIDY], INT8: paths[INT8]}
+    backends = {name: open_backend(path, num_threads=num_threads) for name, path in files.items()}
+    spec = next(iter(backends.values())).spec
+    found = []
+    for cloud in clouds(spec):
+        if cloud.name not in CLOUDS:
+            continue
+        inputs = graph_inputs(cloud.points, spec)
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in backends}
+        for round_ in range(num_rounds + 3):
+            for name, backend in backends.items():
+                start, cpu = time.perf_counter(), time.process_time()
+                backend.infer(inputs)
+                if round_ >= 3:
+                    times[name].append((1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - start)))
+        found.append(
+            {
+                "cloud": cloud.name,
+                "num_threads": num_threads,
+                "num_points": len(inputs["points"]),
+                "num_pillars": len(inputs["cell"]),
+                "cpu_ms": {name: [round(t[0], 3) for t in runs] for name, runs in times.items()},
+                "wall_ms": {name: [round(t[1], 3) for t in runs] for name, runs in times.items()},
+            }
+        )
+    return found
+
+
+def check_speed(context: Context) -> Iterator[Row]:
+    """Before and after, in one run."""
+    if os.environ.get("FULL") == "1":
+        study()
+    if STORED.exists():
+        yield from _rows(json.loads(STORED.read_text())["measured"], "stored")
+    paths = make_variants(context.scratch, LIVE_CALIBRATION_FRAMES)
+    yield from _rows(measure(paths, num_rounds=15, num_threads=1), "now")
+
+
+def _rows(measured: list[dict[str, Any]], when: str) -> Iterator[Row]:
+    """Of runs with one thread: several wait for each other in loops, which the process's own time counts too."""
+    for entry in measured:
+        if entry["num_threads"] > 1:
+            continue
+        before, after = (float(np.median(entry["cpu_ms"][name])) for name in (SHIPPED, INT8))
+        on = f"{entry['cloud']}, {before:.1f} → {after:.1f} ms in one thread, {when}"
+        yield at_least(f"onnxruntime CPU, int8 against shipped: times faster ({on})", before / after, TARGET)
+
+
+def study(num_rounds: int = 40) -> None:
+    """Measures with one and with two threads, and stores every run.
+
+    Args:
+        num_rounds: runs of each file on each cloud.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        paths = make_variants(Path(folder), calibration_frames=12)
+        measured = [entry for threads in (1, 2) for entry in measure(paths, num_rounds, threads)]
+    document = {
+        "command": sys.argv,
+        "seed": 0,
+        "model_sha256": read_model(MODEL).sha256,
+        "commit": commit(),
+        "machine": machine(),
+        "load_1min": os.getloadavg()[0],
+        "versions": versions(),
+        "measured": measured,
+    }
+    atomic.write_bytes(STORED, as_json(document))
+    print(STORED)
+
+
+if __name__ == "__main__":
+    tyro.cli(study)

@@ -1,0 +1,91 @@
+"""Labelled clouds of a drive, as a model takes them: what precisions are calibrated and judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.inference.backend import Backend
+from lidarloop_core.inference.detector import Detector
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.convert import SourceName, open_source
+from lidarloop_training.evaluation.alignment import Frame, spread
+from lidarloop_training.evaluation.matching import DetectionConfig
+from lidarloop_training.evaluation.nuscenes_metrics import evaluate_detections
+
+Drive = tuple[SourceName, str]
+"""A source's name and its path (a seed for the toy town), as ``lidarloop convert`` takes them."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One cloud of a drive.
+
+    Attributes:
+        points: (N, C) float32 in ``spec.point_columns``, sweeps merged.
+        frame: its labels and poses.
+    """
+
+    points: npt.NDArray[np.float32]
+    frame: Frame
+
+
+def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
+    """At most ``num_frames`` clouds of a drive, evenly spread over it.
+
+    The first sample of a drive has no sweeps before it, and so is not asked for where there are others.
+
+    Raises:
+        DatasetError: the drive has no frame.
+    """
+    source = _open(drive, spec)
+    if len(source) == 0:
+        raise DatasetError(f"{drive[0]} {drive[1]} holds no frame; expected at least one")
+    skipped = min(spec.num_sweeps - 1, len(source) - 1)
+    clouds = []
+    for position in spread(len(source) - skipped, num_frames):
+        sample = source[position + skipped]
+        points = merge_sweeps(sample.sweeps[: spec.num_sweeps], spec.point_columns)
+        clouds.append(Cloud(points, Frame.of(sample, position + skipped)))
+    return clouds
+
+
+def _open(drive: Drive, spec: ModelSpec) -> SampleSource:
+    """With the sweeps that the model merges, where the source leaves them to us."""
+    name, path = drive
+    if name == "toytown":
+        from lidarloop_training.toytown.drive import ToyTownDrive
+
+        open_source(name, path)  # says what is wrong with a seed
+        return ToyTownDrive(int(path), num_sweeps=spec.num_sweeps, cameras=False)
+    if name == "bag":
+        from pathlib import Path
+
+        from lidarloop_training.data.bag import BagSource
+
+        return BagSource(Path(path), num_sweeps=spec.num_sweeps, cameras=False)
+    return open_source(name, path, cameras=False)
+
+
+def detect_all(backend: Backend, clouds: Sequence[Cloud]) -> list[Boxes3D]:
+    """What a model finds, one set of boxes per cloud, in the LiDAR's frame."""
+    detector = Detector(backend)
+    return [detector.detect(cloud.points).boxes for cloud in clouds]
+
+
+def mean_ap(found: Sequence[Boxes3D], clouds: Sequence[Cloud]) -> float | None:
+    """nuScenes mAP over the classes present; None where a cloud is not labelled."""
+    if any(cloud.frame.annotations is None for cloud in clouds):
+        return None
+    predictions = {
+        cloud.frame.token: cloud.frame.to_level(boxes, "lidar") for cloud, boxes in zip(clouds, found, strict=True)
+    }
+    truth = {cloud.frame.token: cloud.frame.ground_truth() for cloud in clouds}
+    return evaluate_detections(predictions, truth, DetectionConfig()).mean_ap

@@ -1,0 +1,156 @@
+"""`lidarloop parity MODEL`: other precisions and other runtimes against the model as it was exported."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.inference.backend import Backend, open_backend
+from lidarloop_core.io import atomic
+from lidarloop_core.model.model_file import read_model
+from lidarloop_export.box_parity import LIMITS, Deviations, deviations
+from lidarloop_export.drive import Cloud, Drive, detect_all, mean_ap, read_drive
+from lidarloop_training.evaluation.provenance import machine, versions
+
+Runtime = Literal["onnxruntime", "onnxruntime-cuda", "tensorrt", "torch", "torch-cuda"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of running the model.
+
+    Attributes:
+        model: the file's name, or the checkpoint's.
+        precision: of the file.
+        device: what it ran on, as the runtime reports it.
+        deviations: from the reference.
+        beyond: what is above its limit; empty where it agrees.
+    """
+
+    model: str
+    precision: str
+    device: str
+    deviations: Deviations
+    beyond: list[str]
+
+
+def parity(
+    model: tyro.conf.Positional[Path],
+    *,
+    drive: Drive,
+    against: tuple[Runtime, ...] = ("onnxruntime",),
+    variants: tuple[Path, ...] = (),
+    checkpoint: Path | None = None,
+    frames: int = 40,
+    json: Path | None = None,
+) -> int:
+    """Compares boxes: the exported model in onnxruntime on the CPU against other files and other runtimes.
+
+    Every variant is run by every runtime named. Exits with 1 where one deviates more than its precision allows.
+
+    Args:
+        model: the model file in fp32 that the others were made from.
+        drive: what they run on, as `lidarloop convert` names it, e.g. toytown 3301. With labels, mAP is compared too.
+        against: the runtimes.
+        variants: model files made by `lidarloop optimise`; the model itself is always among them.
+        checkpoint: for torch: the run that the model was exported from.
+        frames: clouds, spread over the drive.
+        json: also writes the report to this file.
+    """
+    reference = open_backend(model)
+    clouds = read_drive(drive, reference.spec, frames)
+    candidates = _candidates(model, against, variants, checkpoint)
+    rows = compare(reference, clouds, candidates)
+    _print(rows, f"{model.name} in {reference.device}, {len(clouds)} clouds of {' '.join(drive)}")
+    if json is not None:
+        document = {
+            "command": sys.argv,
+            "drive": list(drive),
+            "num_clouds": len(clouds),
+            "machine": machine(),
+            "versions": versions(),
+            "limits": {name: asdict(limits) for name, limits in LIMITS.items()},
+            "rows": [asdict(row) for row in rows],
+        }
+        atomic.write_bytes(json, (json_module.dumps(document, indent=1) + "\n").encode())
+    return int(any(row.beyond for row in rows))
+
+
+Candidate = tuple[str, str, Callable[[], Backend]]
+"""Name, precision, and how it is opened: one after another, so that two engines need not fit the GPU at once."""
+
+
+def compare(reference: Backend, clouds: list[Cloud], candidates: list[Candidate]) -> list[Row]:
+    """A row for each candidate."""
+    expected = detect_all(reference, clouds)
+    before = mean_ap(expected, clouds)
+    rows = []
+    for name, precision, opened in candidates:
+        backend = opened()
+        found = detect_all(backend, clouds)
+        apart = deviations(expected, found, before, mean_ap(found, clouds))
+        rows.append(Row(name, precision, backend.device, apart, apart.beyond(LIMITS[precision])))
+    return rows
+
+
+def _candidates(
+    model: Path, against: tuple[Runtime, ...], variants: tuple[Path, ...], checkpoint: Path | None
+) -> list[Candidate]:
+    files = [(path, read_model(path)) for path in (model, *variants)]
+    for path, file in files:
+        if file.spec != files[0][1].spec:
+            raise ConfigError(
+                f"parity received {path}, whose spec is not that of {model}; expected a variant of the same model"
+            )
+    found: list[Candidate] = []
+    for runtime in against:
+        if runtime in ("torch", "torch-cuda"):
+            if checkpoint is None:
+                raise ConfigError("parity --against torch received no --checkpoint; expected the run's folder")
+            found.append((checkpoint.name, "fp32", _torch(checkpoint, "cuda" if runtime == "torch-cuda" else "cpu")))
+            continue
+        providers = {
+            "onnxruntime": ("CPUExecutionProvider",),
+            "onnxruntime-cuda": ("CUDAExecutionProvider",),
+            "tensorrt": ("tensorrt",),
+        }[runtime]
+        found += [(path.name, file.precision, _opened(path, providers)) for path, file in files]
+    return found
+
+
+def _opened(path: Path, providers: tuple[str, ...]) -> Callable[[], Backend]:
+    return lambda: open_backend(path, providers=providers)
+
+
+def _torch(checkpoint: Path, device: str) -> Callable[[], Backend]:
+    def opened() -> Backend:
+        from lidarloop_export.torch_backend import TorchBackend
+
+        return TorchBackend(checkpoint, device)
+
+    return opened
+
+
+def _print(rows: list[Row], title: str) -> None:
+    """A column for each candidate: there are more figures than candidates."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", *(f"{row.model}\n{row.precision}\n{row.device}" for row in rows), title=f"against {title}")
+    found = [row.deviations for row in rows]
+    table.add_row("confident boxes", *(str(d.num_boxes) for d in found))
+    table.add_row("centre, cm, p50 / p99", *(f"{d.center_p50_cm:.2g} / {d.center_p99_cm:.2g}" for d in found))
+    table.add_row("yaw, °, p50 / p99", *(f"{d.yaw_p50_deg:.2g} / {d.yaw_p99_deg:.2g}" for d in found))
+    table.add_row("score, p50 / p99", *(f"{d.score_p50:.2g} / {d.score_p99:.2g}" for d in found))
+    table.add_row("without a partner, %", *(f"{d.unmatched_percent:.2g}" for d in found))
+    scores = ("–" if d.map_before is None else f"{d.map_before:.2f} → {d.map_after:.2f}" for d in found)
+    table.add_row("mAP, %", *scores)
+    table.add_row("agrees", *("no: " + ", ".join(row.beyond) if row.beyond else "yes" for row in rows))
+    Console().print(table)

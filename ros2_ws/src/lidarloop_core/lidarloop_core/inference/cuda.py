@@ -1,0 +1,169 @@
+"""What is needed of CUDA's runtime: memory on the device and pinned on the host, one stream, graphs, events.
+
+Over NVIDIA's own bindings (``cuda.bindings.runtime`` of the package cuda-python), which are handed in, so that the
+logic built on this runs in tests without a GPU. Every call's status is checked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import BackendError
+
+
+class CudaError(BackendError):
+    """A CUDA call failed."""
+
+
+class CudaOutOfMemoryError(CudaError):
+    """The device, or the pinned memory of the host, is full."""
+
+
+def import_runtime() -> Any:
+    """The module ``cuda.bindings.runtime``.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    try:
+        from cuda.bindings import runtime
+    except ImportError as error:
+        raise BackendError(
+            f"CUDA's Python bindings cannot be imported ({error}); install those of your CUDA version: "
+            'pip install "cuda-python>=12.6,<13" for CUDA 12 (JetPack 6), or "cuda-python>=13" for CUDA 13'
+        ) from None
+    return runtime
+
+
+class Cuda:
+    """One device and one stream on it, on which everything here happens in order.
+
+    Args:
+        runtime: ``cuda.bindings.runtime``, or what stands in for it.
+        device: its number.
+
+    Raises:
+        CudaError: no such device, or no driver.
+    """
+
+    def __init__(self, runtime: Any, device: int = 0) -> None:
+        self.runtime = runtime
+        self._call("cudaSetDevice", device)
+        self._properties = self._call("cudaGetDeviceProperties", device)
+        self.stream = self._call("cudaStreamCreate")
+
+    @property
+    def gpu(self) -> str:
+        """Name and compute capability, e.g. ``"NVIDIA H200 sm_90"``."""
+        name = self._properties.name
+        text = name.decode() if isinstance(name, bytes) else str(name)
+        return f"{text.rstrip(chr(0))} sm_{self._properties.major}{self._properties.minor}"
+
+    def free_and_total_bytes(self) -> tuple[int, int]:
+        free, total = self._call("cudaMemGetInfo")
+        return int(free), int(total)
+
+    def allocate(self, num_bytes: int) -> DeviceMemory:
+        """Memory on the device, freed with the last reference to it.
+
+        Raises:
+            CudaOutOfMemoryError: there is not so much left.
+        """
+        return DeviceMemory(self, num_bytes)
+
+    def allocate_pinned(self, num_bytes: int) -> PinnedMemory:
+        """Memory on the host that the device copies from and to without a detour; raises as ``allocate``."""
+        return PinnedMemory(self, num_bytes)
+
+    def copy_to_device(self, destination: int, source: int, num_bytes: int) -> None:
+        self._copy(destination, source, num_bytes, "cudaMemcpyHostToDevice")
+
+    def copy_to_host(self, destination: int, source: int, num_bytes: int) -> None:
+        self._copy(destination, source, num_bytes, "cudaMemcpyDeviceToHost")
+
+    def _copy(self, destination: int, source: int, num_bytes: int, kind: str) -> None:
+        self._call(
+            "cudaMemcpyAsync", destination, source, num_bytes, getattr(self.runtime.cudaMemcpyKind, kind), self.stream
+        )
+
+    def synchronize(self) -> None:
+        """Waits for the stream; a kernel that failed is noticed here."""
+        self._call("cudaStreamSynchronize", self.stream)
+
+    def capture(self, work: Callable[[], None]) -> Graph:
+        """Records what ``work`` puts on the stream, without running it."""
+        mode = self.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", self.stream, mode)
+        try:
+            work()
+        except BaseException:
+            self.runtime.cudaStreamEndCapture(self.stream)  # leaves the stream usable; the first error counts
+            raise
+        recorded = self._call("cudaStreamEndCapture", self.stream)
+        graph = Graph(self, self._call("cudaGraphInstantiate", recorded, 0))
+        self._call("cudaGraphDestroy", recorded)
+        return graph
+
+    def event(self) -> Any:
+        """A mark on the stream, at this moment of it."""
+        event = self._call("cudaEventCreate")
+        self._call("cudaEventRecord", event, self.stream)
+        return event
+
+    def milliseconds_between(self, first: Any, second: Any) -> float:
+        """Between two marks that the stream has passed; they are used up."""
+        elapsed = float(self._call("cudaEventElapsedTime", first, second))
+        return elapsed
+
+    def forget(self, *events: Any) -> None:
+        for event in events:
+            self._call("cudaEventDestroy", event)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        status, *values = getattr(self.runtime, name)(*arguments)
+        if int(status) != 0:
+            if int(status) == int(self.runtime.cudaError_t.cudaErrorMemoryAllocation):
+                # The error is kept until it is read; the next call would get it again.
+                self.runtime.cudaGetLastError()
+                raise CudaOutOfMemoryError(f"{name}: out of memory")
+            _, said = self.runtime.cudaGetErrorString(status)
+            text = said.decode() if isinstance(said, bytes) else str(said)
+            raise CudaError(f"{name} failed: {text} (error {int(status)}); see `lidarloop doctor`")
+        return values[0] if len(values) == 1 else tuple(values)
+
+
+class DeviceMemory:
+    """Bytes on the device; ``address`` is theirs."""
+
+    def __init__(self, cuda: Cuda, num_bytes: int) -> None:
+        self.num_bytes = num_bytes
+        self.address = int(cuda._call("cudaMalloc", max(1, num_bytes)))
+        self.free = weakref.finalize(self, cuda.runtime.cudaFree, self.address)
+
+
+class PinnedMemory:
+    """Page-locked bytes on the host: ``bytes`` is a (num_bytes,) uint8 view of them."""
+
+    def __init__(self, cuda: Cuda, num_bytes: int) -> None:
+        self.address = int(cuda._call("cudaMallocHost", max(1, num_bytes)))
+        memory = (ctypes.c_uint8 * num_bytes).from_address(self.address)
+        self.bytes: npt.NDArray[np.uint8] = np.ctypeslib.as_array(memory)
+        self.free = weakref.finalize(self, cuda.runtime.cudaFreeHost, self.address)
+
+
+class Graph:
+    """Work recorded once and launched as a whole."""
+
+    def __init__(self, cuda: Cuda, executable: Any) -> None:
+        self._cuda = cuda
+        self._executable = executable
+        weakref.finalize(self, cuda.runtime.cudaGraphExecDestroy, executable)
+
+    def launch(self) -> None:
+        self._cuda._call("cudaGraphLaunch", self._executable, self._cuda.stream)

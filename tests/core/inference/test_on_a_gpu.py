@@ -1,0 +1,93 @@
+"""What needs a real GPU, and for the engine a real TensorRT; skipped with a reason where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lidarloop_core.errors import BackendError
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.inference.backend import open_backend
+from lidarloop_core.inference.cuda import Cuda, import_runtime
+from lidarloop_core.inference.engine_cache import EngineCache
+from lidarloop_core.inference.gpu_pipeline import GpuPipeline
+from lidarloop_core.inference.tensorrt_backend import TensorRtBackend, import_tensorrt
+from lidarloop_core.pointcloud.voxelize import group_pillars
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def cuda() -> Cuda:
+    try:
+        return Cuda(import_runtime())
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def backend(cuda: Cuda, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> TensorRtBackend:
+    try:
+        trt = import_tensorrt()
+    except BackendError as error:
+        pytest.skip(str(error))
+    cache = EngineCache(tmp_path_factory.mktemp("engines"), print)
+    return TensorRtBackend(repository / "models/pillar-toytown.onnx", cache=cache, trt=trt)
+
+
+def cloud(num_points: int, seed: int) -> np.ndarray:
+    low, high = (-50, -50, -4, 0, 0), (50, 50, 2, 255, 0.01)
+    return np.random.default_rng(seed).uniform(low, high, (num_points, 5)).astype(np.float32)
+
+
+def test_memory_copies_and_graphs(cuda: Cuda) -> None:
+    host, back, device = cuda.allocate_pinned(1 << 20), cuda.allocate_pinned(1 << 20), cuda.allocate(1 << 20)
+
+    def there_and_back() -> None:
+        cuda.copy_to_device(device.address, host.address, 1 << 20)
+        cuda.copy_to_host(back.address, device.address, 1 << 20)
+
+    graph = cuda.capture(there_and_back)
+    for seed in range(3):
+        host.bytes[:] = np.random.default_rng(seed).integers(0, 256, 1 << 20, np.uint8)
+        graph.launch()
+        cuda.synchronize()
+        np.testing.assert_array_equal(back.bytes, host.bytes)
+
+
+def test_the_engine_finds_what_onnxruntime_finds(backend: TensorRtBackend, repository: Path) -> None:
+    """Plain, captured and launched; TensorRT may use TF32, hence the tolerance."""
+    reference = open_backend(repository / "models/pillar-toytown.onnx")
+    for num_points, seed in ((3000, 0), (40_000, 1), (3000, 2), (3000, 3)):
+        index = group_pillars(cloud(num_points, seed), reference.spec)
+        inputs = {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
+        expected, found = reference.infer(inputs), backend.infer(inputs)
+        np.testing.assert_allclose(np.sort(found["scores"]), np.sort(expected["scores"]), atol=0.02)
+
+
+def test_the_pipeline_finds_what_the_engine_finds(backend: TensorRtBackend) -> None:
+    gpu = GpuPipeline(backend, ("x", "y", "z", "intensity", "dt"), 50_000)
+    for seed in range(3):
+        points = cloud(40_000, seed)
+        gpu.clear()
+        found, counts = gpu.infer(points, seed, SE3.identity())
+        index = group_pillars(points, backend.spec)
+        assert (counts.num_points, counts.num_pillars) == (len(index.points), len(index.cell))
+        expected = backend.infer({"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count})
+        assert found is not None
+        np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-3)
+
+
+def test_onnxruntime_on_cuda_finds_the_same(cuda: Cuda, repository: Path) -> None:
+    model = repository / "models/pillar-toytown.onnx"
+    try:
+        on_cuda = open_backend(model, providers=("CUDAExecutionProvider",))
+    except BackendError as error:
+        pytest.skip(str(error))
+    reference = open_backend(model)
+    index = group_pillars(cloud(40_000, 0), reference.spec)
+    inputs = {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
+    found, expected = on_cuda.infer(inputs), reference.infer(inputs)
+    np.testing.assert_allclose(np.sort(found["scores"]), np.sort(expected["scores"]), atol=0.02)

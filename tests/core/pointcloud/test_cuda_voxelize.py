@@ -1,0 +1,245 @@
+"""The GPU's grouping: its source run on the CPU against numpy, and compiled by NVRTC for every kind of GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lidarloop_core.errors import BackendError, CloudFormatError
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.inference.padding import Bucket, bucket_for, fill_padded
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.cuda_voxelize import CudaGrouping, CudaSweeps, source
+from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.pointcloud.voxelize import PillarIndex, group_pillars, group_pillars_reference
+from lidarloop_core.sample import Sweep
+from tests.core.pointcloud.cpu_device import CpuDevice, Order, compile_for_cpu
+
+# Jetson Orin is 87, Thor 110; GH200 and H200 are 90.
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return compile_for_cpu(source(), tmp_path_factory.mktemp("kernels"))
+
+
+def backwards(number: int) -> np.ndarray:
+    return np.arange(number)[::-1]
+
+
+def shuffled(number: int) -> np.ndarray:
+    return np.random.default_rng(number).permutation(number)
+
+
+def grouped(device: CpuDevice, points: np.ndarray, spec: ModelSpec) -> PillarIndex:
+    grouping = CudaGrouping(device, spec, max_cloud_points=max(1, len(points)))
+    cloud = device.allocate(points.nbytes)
+    device.upload(cloud, points)
+    found = grouping.group(cloud, len(points))
+    return PillarIndex(
+        points=grouping.points.read(np.float32, found.num_points * points.shape[1]).reshape(-1, points.shape[1]),
+        slot=grouping.slot.read(np.int64, found.num_points),
+        cell=grouping.cell.read(np.int64, found.num_pillars),
+        count=grouping.count.read(np.int64, found.num_pillars),
+        num_out_of_range=found.num_out_of_range,
+        num_over_full=len(points) - found.num_points - found.num_out_of_range - found.num_thinned,
+        num_thinned=found.num_thinned,
+        num_pillars_found=found.num_pillars_found,
+    )
+
+
+def assert_same(found: PillarIndex, expected: PillarIndex) -> None:
+    for field in dataclasses.fields(PillarIndex):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name), err_msg=field.name)
+
+
+def crowd(spec: ModelSpec, number: int, seed: int) -> np.ndarray:
+    """Full pillars, empty cells, points outside, on every edge, and no numbers at all."""
+    random = np.random.default_rng(seed)
+    points = random.normal(0, (4, 2, 1.5, 30, 0.1), (number, 5)).astype(np.float32)
+    edges = [*spec.x_range_m, *spec.y_range_m, np.nan, np.inf, 0.0, np.nextafter(np.float32(8.0), np.float32(0))]
+    for i in range(0, number, 7):
+        points[i, random.integers(0, 3)] = random.choice(edges)
+    return points
+
+
+@pytest.mark.parametrize("order", [np.arange, backwards, shuffled], ids=["forwards", "backwards", "shuffled"])
+@pytest.mark.parametrize("number", [1, 63, 64, 65, 5000])
+def test_bit_equal_to_the_reference_whatever_thread_is_first(
+    library: ctypes.CDLL, spec: ModelSpec, order: Order, number: int
+) -> None:
+    points = crowd(spec, number, seed=number)
+    found = grouped(CpuDevice(library, order), points, spec)
+    assert_same(found, group_pillars_reference(points, spec))
+    assert_same(found, group_pillars(points, spec))
+
+
+@pytest.mark.parametrize("max_pillars", [1, 3, 64, 511, 512])
+def test_thinning_leaves_the_same_pillars(library: ctypes.CDLL, spec: ModelSpec, max_pillars: int) -> None:
+    few = dataclasses.replace(spec, max_pillars=max_pillars)
+    points = crowd(few, 3000, seed=1)
+    expected = group_pillars_reference(points, few)
+    assert (expected.num_thinned > 0) == (max_pillars < expected.num_pillars_found)
+    assert_same(grouped(CpuDevice(library, shuffled), points, few), expected)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(*[st.floats(-9, 9, width=32)] * 3), max_size=80), st.integers(1, 4), st.integers(1, 20))
+def test_any_cloud(
+    library: ctypes.CDLL, spec: ModelSpec, rows: list[tuple[float, ...]], places: int, pillars: int
+) -> None:
+    small = dataclasses.replace(spec, max_points_per_pillar=places, max_pillars=pillars)
+    points = np.zeros((len(rows), 5), np.float32)
+    points[:, :3] = np.array(rows, np.float32).reshape(-1, 3)
+    assert_same(grouped(CpuDevice(library, shuffled), points, small), group_pillars_reference(points, small))
+
+
+def test_only_five_numbers_come_back(library: ctypes.CDLL, spec: ModelSpec) -> None:
+    device = CpuDevice(library)
+    grouped(device, crowd(spec, 2000, 0), spec)
+    assert device.downloaded_bytes == 20
+
+
+@pytest.mark.parametrize("order", [np.arange, backwards, shuffled])
+def test_padding_is_that_of_the_host(library: ctypes.CDLL, spec: ModelSpec, order: Order) -> None:
+    """The same unused cells, the same repeated point."""
+    spec = dataclasses.replace(spec, max_pillars=400)
+    device, points = CpuDevice(library, order), crowd(spec, 200, 3)
+    grouping = CudaGrouping(device, spec, 200)
+    cloud = device.allocate(points.nbytes)
+    device.upload(cloud, points)
+    counts = grouping.group(cloud, len(points))
+    largest = Bucket(2000, 400)
+    bucket = bucket_for(counts.num_points, counts.num_pillars, largest)
+    grouping.pad(counts, bucket)
+    index = group_pillars(points, spec)
+    into = {
+        "points": np.zeros((bucket.num_points, 5), np.float32),
+        "slot": np.zeros(bucket.num_points, np.int64),
+        "cell": np.zeros(bucket.num_pillars, np.int64),
+        "count": np.zeros(bucket.num_pillars, np.int64),
+    }
+    inputs = {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
+    fill_padded(inputs, into, spec.grid_size[0] * spec.grid_size[1])
+    assert bucket.num_pillars > counts.num_pillars
+    np.testing.assert_array_equal(grouping.points.read(np.float32, into["points"].size), into["points"].ravel())
+    np.testing.assert_array_equal(grouping.slot.read(np.int64, bucket.num_points), into["slot"])
+    np.testing.assert_array_equal(grouping.count.read(np.int64, bucket.num_pillars), into["count"])
+    found = grouping.cell.read(np.int64, bucket.num_pillars)
+    np.testing.assert_array_equal(found[: counts.num_pillars], into["cell"][: counts.num_pillars])
+    assert set(found) == set(into["cell"])
+
+
+def drive(number: int, columns: tuple[str, ...]) -> list[Sweep]:
+    """Sweeps of a vehicle that turns as it drives, oldest first, far from the world's origin."""
+    random, sweeps = np.random.default_rng(0), []
+    ego_SE3_lidar = SE3.from_yaw(0.01, (0.9, 0.0, 1.8))
+    for i in range(number):
+        points = random.normal(0, 10, (50 + 13 * i, len(columns))).astype(np.float32)
+        world_SE3_ego = SE3.from_yaw(0.1 * i, (4000 + 0.8 * i, -2500 + 0.1 * i, 0.05 * i))
+        sweeps.append(Sweep(points, columns, 10**18 + i * 10**8, ego_SE3_lidar, world_SE3_ego))
+    return sweeps
+
+
+@pytest.mark.parametrize("columns", [("x", "y", "z", "intensity"), ("x", "y", "z", "ring", "intensity", "dt")])
+def test_sweeps_are_merged_as_by_numpy(library: ctypes.CDLL, spec: ModelSpec, columns: tuple[str, ...]) -> None:
+    device = CpuDevice(library, shuffled)
+    history = drive(6, columns)
+    sweeps = CudaSweeps(device, spec, columns, max_sweep_points=200)
+    for i, sweep in enumerate(history):
+        before = device.uploaded_bytes
+        number = sweeps.add(sweep.points, sweep.stamp_ns, sweep.world_SE3_ego @ sweep.ego_SE3_lidar)
+        assert device.uploaded_bytes - before <= sweep.points.nbytes + 48 * spec.num_sweeps  # the newest alone
+        expected = merge_sweeps(history[max(0, i - spec.num_sweeps + 1) : i + 1][::-1], spec.point_columns)
+        found = sweeps.cloud.read(np.float32, number * 5).reshape(-1, 5)
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+    sweeps.clear()
+    assert sweeps.add(history[0].points, 0, SE3.identity()) == len(history[0].points)
+    np.testing.assert_array_equal(sweeps.cloud.read(np.float32, 50 * 5).reshape(-1, 5)[:, :3], history[0].points[:, :3])
+
+
+def test_sweeps_that_do_not_fit_are_refused(library: ctypes.CDLL, spec: ModelSpec) -> None:
+    device = CpuDevice(library)
+    with pytest.raises(CloudFormatError, match="lack intensity"):
+        CudaSweeps(device, spec, ("x", "y", "z"), 10)
+    sweeps = CudaSweeps(device, spec, ("x", "y", "z", "intensity"), 10)
+    for shape in ((11, 4), (3, 5)):
+        with pytest.raises(CloudFormatError, match="expected at most 10 points of 4 columns"):
+            sweeps.add(np.zeros(shape, np.float32), 0, SE3.identity())
+    grouping = CudaGrouping(device, spec, 10)
+    with pytest.raises(CloudFormatError, match="received 11 points"):
+        grouping.group(device.allocate(1), 11)
+
+
+def test_every_kernel_is_launched_somewhere(library: ctypes.CDLL, spec: ModelSpec) -> None:
+    device = CpuDevice(library)
+    sweeps = CudaSweeps(device, spec, ("x", "y", "z", "intensity"), 5000)
+    number = sweeps.add(crowd(spec, 5000, 0)[:, :4], 0, SE3.identity())
+    grouping = CudaGrouping(device, spec, sweeps.max_cloud_points)
+    counts = grouping.group(sweeps.cloud, number)
+    grouping.pad(counts, Bucket(counts.num_points + 1, counts.num_pillars))
+    few = crowd(spec, 20, 0)
+    device.upload(sweeps.cloud, few)
+    counts = grouping.group(sweeps.cloud, len(few))
+    grouping.pad(counts, Bucket(counts.num_points, counts.num_pillars + 1))
+    assert set(device.launches) == set(re.findall(r"__global__ void (\w+)", source()))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_nvrtc_compiles_it(architecture: str) -> None:
+    """Machine code for each kind of GPU, without one."""
+    pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings are not installed")
+    from lidarloop_core.pointcloud.cuda_kernels import compile_source
+
+    code = compile_source(source(), architecture, "voxelize.cu")
+    assert code.startswith(b"\x7fELF")
+    for name in re.findall(r"__global__ void (\w+)", source()):
+        assert name.encode() in code
+
+
+def test_what_nvrtc_says_is_passed_on() -> None:
+    pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings are not installed")
+    from lidarloop_core.pointcloud.cuda_kernels import compile_source
+
+    with pytest.raises(BackendError, match=r"refuses broken\.cu for sm_87.*nonsense"):
+        compile_source("nonsense;", "sm_87", "broken.cu")
+    with pytest.raises(BackendError, match=r"refuses kernels\.cu for sm_1"):
+        compile_source(source(), "sm_1")
+
+
+@pytest.mark.gpu
+def test_on_the_gpu_it_is_the_same(spec: ModelSpec, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings are not installed")
+    status, number = runtime.cudaGetDeviceCount()
+    if int(status) != 0 or not number:
+        pytest.skip("no CUDA device")
+    from lidarloop_core.inference.cuda import Cuda
+    from lidarloop_core.pointcloud.gpu_device import GpuDevice
+
+    class Readable(GpuDevice):
+        def read(self, memory: object, dtype: type, count: int) -> np.ndarray:
+            return np.frombuffer(self.download(memory, np.dtype(dtype).itemsize * count), dtype)
+
+    device = Readable(Cuda(runtime))
+    for size in (1, 65, 5000, 270_000):
+        points = crowd(spec, size, seed=size)
+        grouping = CudaGrouping(device, spec, size)
+        cloud = device.allocate(points.nbytes)
+        device.upload(cloud, points)
+        found = grouping.group(cloud, size)
+        expected = group_pillars_reference(points, spec)
+        assert found.num_pillars == len(expected.cell)
+        np.testing.assert_array_equal(
+            device.read(grouping.points, np.float32, expected.points.size), expected.points.ravel()
+        )
+        np.testing.assert_array_equal(device.read(grouping.slot, np.int64, len(expected.slot)), expected.slot)
+        np.testing.assert_array_equal(device.read(grouping.cell, np.int64, len(expected.cell)), expected.cell)
+        np.testing.assert_array_equal(device.read(grouping.count, np.int64, len(expected.count)), expected.count)
