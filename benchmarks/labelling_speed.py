@@ -1,0 +1,73 @@
+"""How fast masks and clouds become labels, and what becomes of input that cannot be projected."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from checks import Context, Row, at_least
+
+from lidarloop_core.labelling.benchmark import time_lifting
+from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
+from lidarloop_core.labelling.lift import lift
+from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.labelling.made_up_scene import made_up_scene
+from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
+from lidarloop_core.sample import CameraImage, Sample
+
+CAMERA = "CAM_FRONT"
+
+
+def check_throughput(context: Context) -> Iterator[Row]:
+    """Six cameras of 1600 × 900, three sweeps, in one thread; the best of three medians, for the machine is shared."""
+    sample, found = made_up_scene()
+    num_masks = sum(len(masks) for masks in found.values())
+    for name, config in (("paper", paper_lifting()), ("full", full_lifting())):
+        rate = max(time_lifting(config, sample, found, num_runs=15).frames_per_s for _ in range(3))
+        yield at_least(f"lifting, {name}: frames a second, six cameras, {num_masks} masks, three sweeps", rate, 10.0)
+
+
+def check_bad_input(context: Context) -> Iterator[Row]:
+    """One fault after another in a scene that is otherwise sound: left out, counted, and never projected."""
+    sample, found = made_up_scene(num_objects=60)
+    whole, _ = _lifted(sample, found)
+    masks = found[CAMERA]
+    empty = MaskWindow(0, 0, np.zeros((0, 0), np.bool_))
+    sky = MaskWindow(0, 0, np.ones((20, 1600), np.bool_))
+    faults = {
+        "camera without calibration": (_camera(sample, intrinsics=np.zeros((0, 0))), found, "cameras"),
+        "zero intrinsics": (_camera(sample, intrinsics=np.zeros((3, 3))), found, "cameras"),
+        "picture of another size than the masks": (_camera(sample, width=800, height=450), found, "cameras"),
+        "camera without a pose": (_camera(sample, world_SE3_ego=None), found, "cameras"),
+        "empty masks": (sample, {**found, CAMERA: _masks(masks, empty)}, "masks"),
+        "no points in the masks": (sample, {**found, CAMERA: _masks(masks, sky)}, "masks"),
+    }
+    for fault, (broken, seen, kind) in faults.items():
+        labels, left_out = _lifted(broken, seen)
+        counted = sum(getattr(left_out, kind).values())
+        from_it = sum(CAMERA in cameras for cameras in labels.cameras)
+        holds = counted >= 1 and from_it == 0 < len(labels) < len(whole)
+        yield Row(f"{fault}: labels made from that camera", from_it, "0, counted as left out", holds)
+    lone = dataclasses.replace(sample, sweeps=sample.sweeps[:1])
+    labels, left_out = _lifted(lone, found)
+    missing = sum(left_out.sweeps.values())
+    yield Row("missing sweeps: counted", missing, "2, and labels made", missing == 2 and len(labels) > 0)
+
+
+def _lifted(sample: Sample, found: Mapping[str, InstanceMasks]) -> tuple[PseudoLabels, LeftOut]:
+    return lift(sample, found, ShapePriors.paper(), full_lifting())
+
+
+def _camera(sample: Sample, **changes: object) -> Sample:
+    """The sample with one camera changed."""
+    cameras: list[CameraImage] = [
+        dataclasses.replace(camera, **changes) if camera.name == CAMERA else camera for camera in sample.cameras
+    ]
+    return dataclasses.replace(sample, cameras=tuple(cameras))
+
+
+def _masks(masks: InstanceMasks, window: MaskWindow) -> InstanceMasks:
+    """Every mask of a picture in the place of its own."""
+    return dataclasses.replace(masks, masks=(window,) * len(masks))
