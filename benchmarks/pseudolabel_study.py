@@ -71,9 +71,9 @@ class Drives:
     """Which drives, and where what is made of them is kept."""
 
     data: Path = Path("data/pseudolabel_study")
-    first_seed: int = 3000
-    num_drives: int = 6
-    duration_s: float = 20.0
+    first_seed: int = 3010
+    num_drives: int = 4
+    duration_s: float = 10.0
 
     @property
     def seeds(self) -> range:

@@ -22,7 +22,7 @@ def test_train_export_replay_evaluate(tmp_path: Path):
     assert main(["train", "pillar-smoke", "--run.out", str(run), "--data.root", str(tmp_path / "data")]) == 0
     assert main(["export", str(run), str(model)]) == 0
     assert main(["convert", "toytown", "902", str(bag), "--duration-s", "2", "--no-cameras"]) == 0
-    assert main(["replay", str(bag), "--model", str(model), "--out", str(out), "--rate", "0.5"]) == 0
+    assert main(["replay", str(bag), "--model", str(model), "--out", str(out), "--rate", "0.25"]) == 0
     detections, latency = out / "detections.json", out / "latency.json"
     assert main(["evaluate", str(detections), str(bag), "--latency", str(latency), "--out", str(out)]) == 0
 

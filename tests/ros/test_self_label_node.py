@@ -89,7 +89,8 @@ class Vehicle:
         self.labeller = ManagedNode(node, process, NAME)
 
     def bring_up(self, *, uncalibrated: tuple[str, ...] = (), **parameters: Any) -> None:
-        self.labeller.set_parameters({"image_topics": self.image_topics, "shelf": "masks"} | parameters)
+        patient = {"image_topics": self.image_topics, "shelf": "masks", "motion_timeout_s": 1.0}
+        self.labeller.set_parameters(patient | parameters)
         self.labeller.configure()
         self.labeller.activate()
         needed = [t for t in self._publishers if t != "/tf"]

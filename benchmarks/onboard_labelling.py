@@ -1,0 +1,157 @@
+"""Labelling while driving: is it as good as offline, and does the detector suffer?
+
+python benchmarks/onboard_labelling.py
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from checks import Context, Row, at_least, at_most
+from onboard_load import MODEL
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Float64
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io.bag import BagReader
+from lidarloop_core.io.messages import boxes_from_cloud, stamp_ns
+from lidarloop_core.labelling.lanes import LaneLookup
+from lidarloop_core.labelling.lift import lift
+from lidarloop_core.labelling.lifting_config import full_lifting
+from lidarloop_core.labelling.masks_shelf import MasksShelf
+from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_ros.bag_player import BagPlayer, BagTopics
+from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
+from lidarloop_training.data.bag import BagSource
+from lidarloop_training.data.convert import convert
+from lidarloop_training.evaluation.matching import GroundTruth
+from lidarloop_training.evaluation.nuscenes_metrics import evaluate_detections
+
+SEED = 3400
+DURATION_S = 6.0
+# Labelling off and on by turns: what else the machine does meets both.
+ROUNDS = 3
+
+
+@dataclass
+class Heard:
+    """What came back of a drive, played several times.
+
+    Attributes:
+        labels: stamp → live labels, in the LiDAR's frame.
+        latency_ms: labelling on → the detector's own reception → publication, of each cloud.
+    """
+
+    labels: dict[int, Boxes3D] = field(default_factory=dict)
+    latency_ms: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
+
+
+def check_live_labels(context: Context) -> Iterator[Row]:
+    """A toy-town drive with six cameras through both nodes, at its own pace."""
+    bag = context.scratch / "drive.mcap"
+    convert("toytown", str(SEED), bag, duration_s=DURATION_S, masks=True)
+    masks = bag.with_suffix(".masks.json")
+    heard = drive(bag, masks)
+    live, offline = scores(heard.labels, bag, masks)
+    yield at_least("self_labeller: clouds of the drive labelled live", float(len(heard.labels)), 10)
+    yield Row("  mAP of the live labels, single frames", live, "told", True)
+    yield Row("  mAP of the offline labels of the same frames", offline, "told", True)
+    yield at_most("  difference", abs(live - offline), 0.001)
+    off, on = (np.percentile(heard.latency_ms[is_on], (50, 99)) for is_on in (False, True))
+    yield Row("detector, labelling off: latency ms p99", float(off[1]), "told", True)
+    yield Row("detector, labelling on: latency ms p99", float(on[1]), "told", True)
+    yield at_most("  p50, on / off", float(on[0] / off[0]), 1.2)
+    yield at_most("  p99, on / off", float(on[1] / off[1]), 1.2)
+
+
+def drive(bag: Path, masks: Path) -> Heard:
+    """Plays the drive to both nodes, again and again, with the self-labeller active and inactive by turns."""
+    heard = Heard()
+    is_on = False
+    remap = ["-r", "~/input/points:=/lidar/points", "-r", "~/input/odometry:=/odom"]
+    with (
+        isolated_node("vehicle") as node,
+        BagReader(bag) as reader,
+        NodeProcess("lidarloop_ros.detector_node", remap) as detecting,
+        NodeProcess("lidarloop_ros.self_label_node", [*remap, "-r", "~/input/lane_map:=/lane_map"]) as labelling,
+    ):
+        cameras = [topic for topic in reader.topics if topic.startswith("/camera/")]
+        player = BagPlayer(node, reader, BagTopics("/lidar/points", "/odom", ("/tf_static", "/lane_map", *cameras)))
+        node.create_subscription(
+            Float64,
+            "/lidar_detector/debug/latency_ms/total",
+            lambda message: heard.latency_ms[is_on].append(message.data),
+            100,
+        )
+        node.create_subscription(PointCloud2, "/self_labeller/boxes", lambda message: _keep(heard, message), 100)
+        detector = ManagedNode(node, detecting, "/lidar_detector")
+        detector.set_parameters({"model": str(MODEL), "max_age_s": 0.0})
+        labeller = ManagedNode(node, labelling, "/self_labeller")
+        topics = [topic for topic in cameras if topic.endswith("compressed")]
+        labeller.set_parameters({"image_topics": topics, "shelf": "masks", "masks_file": str(masks)})
+        for managed in (detector, labeller):
+            managed.configure()
+        detector.activate()
+        _wait(player.is_connected, detecting)
+        for _ in player.play(rate=1.0):  # caches and allocators fill
+            pass
+        time.sleep(1.0)
+        heard.latency_ms[False].clear()
+        for _ in range(ROUNDS):
+            for is_on in (False, True):
+                if is_on:
+                    labeller.activate()
+                for _ in player.play(rate=1.0):
+                    pass
+                time.sleep(1.0)
+                if is_on:
+                    labeller.transition(4)  # lifecycle_msgs/Transition: deactivate
+    return heard
+
+
+def scores(labels: dict[int, Boxes3D], bag: Path, masks: Path) -> tuple[float, float]:
+    """mAP of live labels, and of the offline pipeline's labels of the same frames."""
+    config, shelf, source = full_lifting(), MasksShelf(masks), BagSource(bag, num_sweeps=3)
+    live, offline, truth = {}, {}, {}
+    for index in range(2, len(source)):  # the first frames lack sweeps, and which of them depends on the round before
+        sample = source[index]
+        if sample.stamp_ns not in labels or sample.annotations is None:
+            continue
+        found = {image.name: shelf.find(sample.token, [image])[0] for image in sample.cameras}
+        lanes = LaneLookup(sample.lane_map) if sample.lane_map else None
+        annotations = sample.annotations
+        truth[sample.token] = GroundTruth(annotations.boxes, annotations.num_lidar_pts, annotations.visibility)
+        live[sample.token] = labels[sample.stamp_ns]
+        offline[sample.token] = lift(sample, found, ShapePriors.paper(), config, lanes)[0].boxes
+    return evaluate_detections(live, truth).mean_ap, evaluate_detections(offline, truth).mean_ap
+
+
+def _keep(heard: Heard, message: PointCloud2) -> None:
+    heard.labels[stamp_ns(message.header)] = boxes_from_cloud(message, NUSCENES_CLASSES)[0]
+
+
+def _wait(condition: Callable[[], bool], process: NodeProcess) -> None:
+    deadline_s = time.monotonic() + 60
+    while not condition():
+        process.require_alive()
+        if time.monotonic() > deadline_s:
+            raise RuntimeError(f"nobody listens; the node's last words:\n{process.log_tail(20)}")
+        time.sleep(0.01)
+
+
+def main() -> None:
+    """Prints the rows."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for row in check_live_labels(Context(Path(), Path(), Path(scratch))):
+            print(row)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
