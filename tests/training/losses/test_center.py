@@ -10,6 +10,7 @@ from lidarloop_training.losses.center import (  # noqa: E402
     BatchTargets,
     CenterLossConfig,
     center_loss,
+    center_weights,
     gaussian_focal_loss,
     regression_loss,
 )
@@ -30,23 +31,27 @@ def focal(p: float, target: float) -> float:
     return -((1 - target) ** 4) * p**2 * math.log(1 - p)
 
 
-def targets(regression, *, sample=(0,), cell=(0,), label=(0,), heatmap=None) -> BatchTargets:
+def targets(regression, *, sample=(0,), cell=(0,), label=(0,), heatmap=None, weight=None) -> BatchTargets:
     heatmap = torch.zeros(2, 3, 2, 2) if heatmap is None else heatmap
-    return BatchTargets(heatmap, torch.tensor(sample), torch.tensor(cell), torch.tensor(label), regression)
+    weight = torch.ones(len(sample)) if weight is None else torch.tensor(weight)
+    return BatchTargets(heatmap, torch.tensor(sample), torch.tensor(cell), torch.tensor(label), regression, weight)
+
+
+def focal_loss(logits, target):
+    """Every centre counts in full."""
+    return gaussian_focal_loss(logits, target, (target == 1).to(logits.dtype))
 
 
 @pytest.mark.parametrize("target", [0.0, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("p", [0.01, 0.1, 0.5, 0.97])
 def test_focal_loss_of_one_cell(p, target):
-    found = gaussian_focal_loss(torch.full((1, 1, 1, 1), logit(p)), torch.full((1, 1, 1, 1), target))
+    found = focal_loss(torch.full((1, 1, 1, 1), logit(p)), torch.full((1, 1, 1, 1), target))
     assert found.item() == pytest.approx(focal(p, target), rel=1e-5)
 
 
 def test_focal_loss_is_the_sum_over_cells_by_the_number_of_centres():
     p, target = [0.2, 0.7, 0.4, 0.9], [1.0, 0.5, 1.0, 0.0]
-    found = gaussian_focal_loss(
-        torch.tensor([logit(x) for x in p]).view(1, 1, 2, 2), torch.tensor(target).view(1, 1, 2, 2)
-    )
+    found = focal_loss(torch.tensor([logit(x) for x in p]).view(1, 1, 2, 2), torch.tensor(target).view(1, 1, 2, 2))
     assert found.item() == pytest.approx(sum(map(focal, p, target)) / 2, rel=1e-5)
 
 
@@ -54,13 +59,13 @@ def test_focal_loss_of_a_perfect_and_of_a_wrong_map():
     target = torch.zeros(1, 1, 4, 4)
     target[0, 0, 1, 2] = 1
     logits = torch.where(target == 1, 20.0, -20.0)
-    assert gaussian_focal_loss(logits, target).item() < 1e-12
-    assert gaussian_focal_loss(-logits, target).item() > 100
+    assert focal_loss(logits, target).item() < 1e-12
+    assert focal_loss(-logits, target).item() > 100
 
 
 def test_focal_loss_stays_finite_for_any_logit():
     logits = torch.tensor([-500.0, 500.0, -500.0, 500.0], requires_grad=True)
-    loss = gaussian_focal_loss(logits.view(1, 1, 2, 2), torch.tensor([1.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2))
+    loss = focal_loss(logits.view(1, 1, 2, 2), torch.tensor([1.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
@@ -68,7 +73,7 @@ def test_focal_loss_stays_finite_for_any_logit():
 
 def test_focal_loss_without_any_object_still_teaches():
     logits = torch.zeros(1, 1, 2, 2)
-    assert gaussian_focal_loss(logits, torch.zeros(1, 1, 2, 2)).item() == pytest.approx(4 * focal(0.5, 0))
+    assert focal_loss(logits, torch.zeros(1, 1, 2, 2)).item() == pytest.approx(4 * focal(0.5, 0))
 
 
 def test_focal_gradient():
@@ -76,7 +81,7 @@ def test_focal_gradient():
     logits = torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     target = torch.rand(1, 2, 3, 3, dtype=torch.float64)
     target[0, 0, 1, 1] = 1
-    assert torch.autograd.gradcheck(lambda x: gaussian_focal_loss(x, target), logits)
+    assert torch.autograd.gradcheck(lambda x: focal_loss(x, target), logits)
 
 
 def test_regression_is_read_at_the_objects_sample_group_and_cell():
@@ -120,7 +125,7 @@ def test_unknown_velocities_add_neither_loss_nor_gradient_nor_weight():
 def test_a_batch_without_objects_has_no_regression_loss():
     maps = torch.randn(2, 10, 2, 2, 2, requires_grad=True)
     empty = targets(torch.zeros(0, 10), sample=[], cell=[], label=[])
-    empty = BatchTargets(empty.heatmap, *(t.long() for t in empty[1:4]), empty.regression)
+    empty = BatchTargets(empty.heatmap, *(t.long() for t in empty[1:4]), empty.regression, empty.weight)
     loss = regression_loss(maps, empty, GROUPS, ONES)
     loss.backward()
     assert loss.item() == 0
@@ -132,3 +137,42 @@ def test_total_is_the_weighted_sum():
     output = HeadOutput(torch.randn(2, 3, 2, 2), torch.randn(2, 10, 2, 2, 2))
     loss = center_loss(output, targets(torch.randn(1, 10)), GROUPS, CenterLossConfig(regression_weight=0.5))
     assert loss.total.item() == pytest.approx(loss.heatmap.item() + 0.5 * loss.regression.item())
+
+
+def test_a_doubtful_centre_counts_by_its_weight():
+    p, target, weight = [0.2, 0.7, 0.4, 0.9], [1.0, 0.5, 1.0, 0.0], [1.0, 0.0, 0.6, 0.0]
+    square = [torch.tensor(row).view(1, 1, 2, 2) for row in ([logit(x) for x in p], target, weight)]
+    expected = (focal(p[0], 1) + 0.6 * focal(p[2], 1)) / 1.6 + (focal(p[1], 0.5) + focal(p[3], 0)) / 2
+    assert gaussian_focal_loss(*square).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_label_of_no_worth_neither_pulls_nor_pushes_at_its_cell():
+    logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    target = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    gaussian_focal_loss(logits, target, torch.zeros_like(target)).backward()
+    assert logits.grad[0, 0, 0, 0] == 0
+    assert (logits.grad.flatten()[1:] > 0).all()
+
+
+def test_weights_lie_at_the_cells_of_their_objects_the_greatest_wins():
+    maps = center_weights(
+        targets(
+            torch.zeros(4, 10), sample=(0, 1, 1, 1), cell=(3, 0, 0, 2), label=(0, 2, 2, 1), weight=(0.5, 0.2, 0.9, 1)
+        )
+    )
+    expected = torch.zeros(2, 3, 2, 2)
+    expected[0, 0, 1, 1], expected[1, 2, 0, 0], expected[1, 1, 1, 0] = 0.5, 0.9, 1.0
+    torch.testing.assert_close(maps, expected)
+
+
+def test_regression_is_the_weighted_mean():
+    values = torch.tensor([1.0, 4.0])[:, None].expand(2, 10)
+    wanted = targets(values, sample=(0, 1), cell=(0, 0), label=(0, 0), weight=(0.9, 0.6))
+    found = regression_loss(torch.zeros(2, 10, 2, 2, 2), wanted, GROUPS, ONES)
+    assert found.item() == pytest.approx(10 * (0.9 * 1 + 0.6 * 4) / 1.5, rel=1e-5)
+
+
+def test_labels_of_little_weight_are_not_blown_up():
+    """One label of weight 0.1 in a batch pulls with a tenth of the force, not with all of it."""
+    wanted = targets(torch.ones(1, 10), weight=(0.1,))
+    assert regression_loss(torch.zeros(2, 10, 2, 2, 2), wanted, GROUPS, ONES).item() == pytest.approx(1.0)

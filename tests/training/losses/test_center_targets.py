@@ -107,3 +107,9 @@ def test_cells_need_not_be_square(spec):
     targets = center_targets(boxes([box(x=4.1, y=1.1)], [CAR]), wide, stride=2)
     assert targets.heatmap.shape == (10, 16, 5)
     assert targets.cell.tolist() == [9 * 5 + 3]
+
+
+def test_scores_are_the_weights_of_those_in_range(spec):
+    rows = [box(x=1.0), box(x=50.0), box(x=-3.0)]
+    labelled = Boxes3D(np.array(rows), np.array([0.25, 0.5, 1.0]), np.array([CAR] * 3), NUSCENES_CLASSES)
+    assert center_targets(labelled, spec, stride=2).weight.tolist() == [0.25, 1.0]

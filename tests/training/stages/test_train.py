@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,8 +16,11 @@ from rich.console import Console  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from lidarloop_core.errors import ConfigError, DatasetError  # noqa: E402
+from lidarloop_training.data.concat import ConcatSource  # noqa: E402
+from lidarloop_training.data.copy_paste import centerpoint_copy_paste  # noqa: E402
 from lidarloop_training.data.pillar_dataset import NO_AUGMENTATION  # noqa: E402
 from lidarloop_training.stages.checkpoint import latest_checkpoint, load_detector  # noqa: E402
+from lidarloop_training.stages.schedule import OneCycleConfig  # noqa: E402
 from lidarloop_training.stages.train import fit  # noqa: E402
 
 
@@ -140,3 +144,78 @@ def test_an_unknown_recipe_names_those_there_are():
     assert "pillar-moon" in run.stderr
     assert "pillar-toytown, pillar-smoke" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_weights_can_come_from_another_run_and_nothing_else(train_config, sources, tmp_path):
+    first = fit(train_config, *sources)
+    config = with_run(dataclasses.replace(train_config, init_from=train_config.run.out), out=tmp_path / "second")
+    still = dataclasses.replace(
+        with_optimisation(config, num_steps=1, weight_decay=0.0, schedule=OneCycleConfig(peak_learning_rate=1e-30)),
+        augment=NO_AUGMENTATION,
+    )
+    second = fit(still, *sources)
+    assert second.name == "step-00000001"
+    before, after = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
+    learnt = [key for key in before if "running" not in key and "num_batches" not in key]
+    assert all(torch.equal(before[key], after[key]) for key in learnt)
+    assert load_file(second / "optimizer.safetensors").keys() == load_file(first / "optimizer.safetensors").keys()
+    assert json.loads((second / "config.json").read_text())["init_sha256"]
+
+
+def test_resuming_checks_the_weights_it_began_with_not_their_place(train_config, sources, tmp_path):
+    fit(train_config, *sources)
+    moved = tmp_path / "moved"
+    shutil.copytree(train_config.run.out, moved)
+    config = with_run(train_config, out=tmp_path / "second")
+    fit(dataclasses.replace(config, init_from=train_config.run.out), *sources, stop_after=4)
+    assert fit(dataclasses.replace(config, init_from=moved), *sources).name == "step-00000008"
+    with pytest.raises(ConfigError, match="made with another"):
+        fit(config, *sources)
+
+
+def test_weights_of_another_network_are_refused(train_config, sources, tmp_path):
+    fit(train_config, *sources)
+    wider = dataclasses.replace(train_config.network, neck_channels=16)
+    config = dataclasses.replace(train_config, network=wider, init_from=train_config.run.out)
+    with pytest.raises(ConfigError, match="network has another neck_channels than this run's"):
+        fit(with_run(config, out=tmp_path / "second"), *sources)
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
+        fit(dataclasses.replace(config, init_from=tmp_path / "nothing"), *sources)
+
+
+def test_resuming_with_balance_and_copy_paste_gives_the_same_bits(train_config, sources, tmp_path):
+    config = dataclasses.replace(train_config, balance_classes=True, copy_paste=centerpoint_copy_paste())
+    whole = fit(with_run(config, out=tmp_path / "whole"), *sources)
+    parts = with_run(config, out=tmp_path / "parts")
+    fit(parts, *sources, stop_after=4)
+    resumed = fit(parts, *sources)
+    expected, found = load_file(whole / "model.safetensors"), load_file(resumed / "model.safetensors")
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    plain = load_file(fit(train_config, *sources) / "model.safetensors")
+    assert not all(torch.equal(expected[key], plain[key]) for key in expected)
+
+
+def test_a_run_may_do_without_validation(train_config, sources):
+    text = io.StringIO()
+    fit(train_config, sources[0], ConcatSource([]), console=Console(file=text, width=200))
+    assert "training" in text.getvalue()
+    assert "validation" not in text.getvalue()
+
+
+def test_labels_of_little_weight_teach_little(train_config, box_scenes, tmp_path):
+    """Without weight the heatmap is pushed down everywhere but at the objects' own cells, and no box is learnt."""
+
+    class Doubted:
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, index):
+            sample = box_scenes(num_samples=6)[index]
+            boxes = dataclasses.replace(sample.annotations.boxes, scores=sample.annotations.boxes.scores * 0)
+            return dataclasses.replace(sample, annotations=dataclasses.replace(sample.annotations, boxes=boxes))
+
+    text = io.StringIO()
+    config = with_run(train_config, log_every=1)
+    fit(config, Doubted(), ConcatSource([]), console=Console(file=text, width=200))
+    lines = [line for line in text.getvalue().splitlines() if "training" in line]
+    assert all("regression 0.0000" in line for line in lines)

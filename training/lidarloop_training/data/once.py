@@ -28,12 +28,12 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes, wrap_angle
+from lidarloop_core.geometry.rectify import distortion_coefficients, rectify
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
 from lidarloop_training.data.classes_once import ONCE_CLASSES, ONCE_TO_NUSCENES
 from lidarloop_training.data.cloud_file import read_cloud
-from lidarloop_core.geometry.rectify import distortion_coefficients, rectify
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 

@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes, wrap_angle
+from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.pointcloud.voxelize import PillarIndex, group_pillars
 from lidarloop_core.sample import Sample, SampleSource
+from lidarloop_training.data.copy_paste import CopyPasteConfig, ObjectDatabase, inside_box
 from lidarloop_training.losses.center import BatchTargets
 from lidarloop_training.losses.center_targets import CenterTargets, center_targets
 
@@ -120,32 +121,62 @@ class PillarBatch:
 
 
 class PillarDataset(Dataset[PillarExample]):
-    """Examples by ``ExampleKey``."""
+    """Examples by ``ExampleKey``.
+
+    Args:
+        source: labelled samples.
+        spec, stride: of the network that they are for.
+        augment: how much each is changed.
+        seed: of the changes.
+        database: objects to paste into the scenes; None pastes nothing.
+    """
 
     def __init__(
-        self, source: SampleSource, spec: ModelSpec, stride: int, *, augment: AugmentConfig, seed: int
+        self,
+        source: SampleSource,
+        spec: ModelSpec,
+        stride: int,
+        *,
+        augment: AugmentConfig,
+        seed: int,
+        database: ObjectDatabase | None = None,
     ) -> None:
         self.source = source
         self.spec = spec
         self.stride = stride
         self.augment = augment
         self.seed = seed
+        self.database = database
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, key: ExampleKey) -> PillarExample:
-        sample = self.source[key.sample]
-        points = merge_sweeps(sample.sweeps[: self.spec.num_sweeps], self.spec.point_columns)
-        boxes = visible_boxes(sample, self.spec.class_names)
+        points, boxes = labelled_cloud(self.source[key.sample], self.spec)
         rng = np.random.default_rng((self.seed, key.epoch, key.sample))
+        if self.database is not None:
+            points, boxes = self.database.paste(points, boxes, rng)
         points, values = augment(points, boxes.values, self.augment, rng)
         boxes = Boxes3D(values, boxes.scores, boxes.labels, boxes.class_names)
         return PillarExample(group_pillars(points, self.spec), center_targets(boxes, self.spec, self.stride))
 
 
+def labelled_cloud(sample: Sample, spec: ModelSpec) -> tuple[npt.NDArray[np.float32], Boxes3D]:
+    """What a network of ``spec`` sees of a sample, (N, C), and the objects that it should find."""
+    points = merge_sweeps(sample.sweeps[: spec.num_sweeps], spec.point_columns)
+    return points, visible_boxes(sample, spec.class_names)
+
+
+def object_database(source: SampleSource, spec: ModelSpec, config: CopyPasteConfig, seed: int) -> ObjectDatabase:
+    """All objects of a source for copy-paste; reads each sample once."""
+    database = ObjectDatabase(spec.class_names, config, seed)
+    for i in range(len(source)):
+        database.add(*labelled_cloud(source[i], spec))
+    return database
+
+
 def visible_boxes(sample: Sample, class_names: tuple[str, ...]) -> Boxes3D:
-    """The ground truth with at least one LiDAR point of the keyframe inside, of the classes asked for.
+    """The labels with at least one LiDAR point of the keyframe inside, of the classes asked for.
 
     Raises:
         DatasetError: the sample is unlabelled.
@@ -153,9 +184,9 @@ def visible_boxes(sample: Sample, class_names: tuple[str, ...]) -> Boxes3D:
     annotations = sample.annotations
     if annotations is None:
         raise DatasetError(f"sample {sample.token} has no annotations; expected a labelled source to train on")
-    num_points = annotations.num_lidar_pts
-    if (num_points < 0).any():
-        num_points = points_in_boxes(sample.keyframe.points, annotations.boxes.values).sum(axis=1)
+    num_points = annotations.num_lidar_pts.copy()
+    for i in np.flatnonzero(num_points < 0):
+        num_points[i] = inside_box(sample.keyframe.points, annotations.boxes.values[i]).sum()
     return annotations.boxes[num_points > 0].relabelled(class_names)
 
 
@@ -174,6 +205,7 @@ def collate(examples: Sequence[PillarExample], spec: ModelSpec) -> PillarBatch:
         cell=torch.from_numpy(np.concatenate([e.targets.cell for e in examples])),
         label=torch.from_numpy(np.concatenate([e.targets.label for e in examples])),
         regression=torch.from_numpy(np.concatenate([e.targets.regression for e in examples])),
+        weight=torch.from_numpy(np.concatenate([e.targets.weight for e in examples])),
     )
     points = torch.from_numpy(np.concatenate([e.pillars.points for e in examples]))
     slot, cell = torch.from_numpy(np.concatenate(slots)), torch.from_numpy(np.concatenate(cells))

@@ -25,11 +25,11 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.rectify import rectify
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import decode as decode_image
 from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
 from lidarloop_training.data.classes_waymo import BOX_TYPES, WAYMO_TO_NUSCENES
-from lidarloop_core.geometry.rectify import rectify
 from lidarloop_training.data.waymo_component import RowReader
 from lidarloop_training.data.waymo_range_image import RangeImagePoints, decode, row_inclinations
 from lidarloop_training.data.waymo_segment import (

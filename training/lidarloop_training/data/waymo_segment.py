@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.rectify import distortion_coefficients
+from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.data.waymo_component import (
     CAMERA,
     LASER,

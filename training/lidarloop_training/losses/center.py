@@ -42,6 +42,7 @@ class BatchTargets(NamedTuple):
         cell: (O,) int64 row × W + column.
         label: (O,) int64 class.
         regression: (O, 10) float32; NaN where unknown.
+        weight: (O,) float32 in [0, 1]; 1 for ground truth.
     """
 
     heatmap: Tensor
@@ -49,6 +50,7 @@ class BatchTargets(NamedTuple):
     cell: Tensor
     label: Tensor
     regression: Tensor
+    weight: Tensor
 
 
 class CenterLoss(NamedTuple):
@@ -62,7 +64,7 @@ class CenterLoss(NamedTuple):
 def center_loss(
     output: HeadOutput, targets: BatchTargets, group_of_class: Tensor, config: CenterLossConfig
 ) -> CenterLoss:
-    """Heatmap and regression loss of a batch.
+    """Heatmap and regression loss of a batch, each object counting by its weight.
 
     Args:
         output: raw maps.
@@ -70,33 +72,46 @@ def center_loss(
         group_of_class: (num_classes,) int64 ``CenterHead.group_of_class``.
         config: weights.
     """
-    heatmap = gaussian_focal_loss(output.heatmap, targets.heatmap)
+    heatmap = gaussian_focal_loss(output.heatmap, targets.heatmap, center_weights(targets))
     regression = regression_loss(
         output.regression, targets, group_of_class, output.regression.new_tensor(config.code_weights)
     )
     return CenterLoss(heatmap + config.regression_weight * regression, heatmap, regression)
 
 
-def gaussian_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """CenterNet, equation 1, over the number of centres (at least 1).
+def center_weights(targets: BatchTargets) -> Tensor:
+    """(B, num_classes, H, W): each object's weight at its cell, the greatest where several share one; 0 elsewhere."""
+    _, num_classes, height, width = targets.heatmap.shape
+    weights = torch.zeros_like(targets.heatmap)
+    place = (targets.sample * num_classes + targets.label) * (height * width) + targets.cell
+    return weights.view(-1).scatter_reduce_(0, place, targets.weight, "amax").view_as(weights)
+
+
+def gaussian_focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """CenterNet, equation 1: the weighted mean over the centres, and the rest over their number (at least 1 each).
 
     At a centre (target 1): −(1 − p)^α log p; elsewhere: −(1 − target)^β p^α log(1 − p).
     On logits, so that no clamp is needed: log p and log(1 − p) = log σ(−logit) are exact for any score.
+    A doubtful label so pulls less at its own cell than others do, while its Gaussian still shields the cells round it
+    from being called empty; labels that are all as doubtful pull like true ones. With weights of 1 this is the paper's.
 
     Args:
         logits: (B, num_classes, H, W).
         target: same shape, in [0, 1].
+        weight: same shape; 0 away from the centres.
     """
     score = logits.sigmoid()
     center = target == 1
-    positive = (1 - score).pow(ALPHA) * functional.logsigmoid(logits)
+    positive = weight * (1 - score).pow(ALPHA) * functional.logsigmoid(logits)
     negative = (1 - target).pow(BETA) * score.pow(ALPHA) * functional.logsigmoid(-logits)
-    return -torch.where(center, positive, negative).sum() / center.sum().clamp(min=1)
+    elsewhere = torch.where(center, 0.0, negative).sum() / center.sum().clamp(min=1)
+    return -positive.sum() / weight.sum().clamp(min=1) - elsewhere
 
 
 def regression_loss(regression: Tensor, targets: BatchTargets, group_of_class: Tensor, code_weights: Tensor) -> Tensor:
     """Weighted L1 at the objects' cells, summed over the columns, mean over the objects that know each column.
 
+    The mean is that of the objects' weights; where these add up to less than 1, they are not blown up to it.
     A NaN target (an unknown velocity) adds neither loss nor gradient.
 
     Args:
@@ -111,5 +126,6 @@ def regression_loss(regression: Tensor, targets: BatchTargets, group_of_class: T
     predicted = flat[(targets.sample * groups + group_of_class[targets.label]) * num_cells + targets.cell]
     known = targets.regression.isfinite()
     difference = (predicted - targets.regression.where(known, predicted.detach())).abs()
-    per_column = difference.sum(dim=0) / known.sum(dim=0).clamp(min=1)
+    weight = targets.weight.unsqueeze(1)
+    per_column = (weight * difference).sum(dim=0) / (weight * known).sum(dim=0).clamp(min=1)
     return (per_column * code_weights).sum()

@@ -1,4 +1,4 @@
-"""Ground-truth boxes → what the centre heads should say.
+"""Labelled boxes → what the centre heads should say.
 
 Sources: CornerNet (Law and Deng, ECCV 2018), section 3.2, for the radius; CenterNet (Zhou et al., 2019), section 3, for
 the Gaussian heatmap; CenterPoint (Yin et al., CVPR 2021), section 4.1, for the regressed values and the least radius.
@@ -29,12 +29,14 @@ class CenterTargets:
         cell: (O,) int64 row × W + column of the object's centre.
         label: (O,) int64 class.
         regression: (O, 10) float32, ``center_head.REGRESSION_COLUMNS``; NaN where unknown.
+        weight: (O,) float32 in [0, 1], how far each object is to be believed.
     """
 
     heatmap: npt.NDArray[np.float32]
     cell: npt.NDArray[np.int64]
     label: npt.NDArray[np.int64]
     regression: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
 
 
 def gaussian_radius(length_cells: float, width_cells: float, min_overlap: float = MIN_OVERLAP) -> float:
@@ -60,7 +62,8 @@ def center_targets(boxes: Boxes3D, spec: ModelSpec, stride: int) -> CenterTarget
     """Heatmap and regression targets of one sample.
 
     Args:
-        boxes: ground truth in the LiDAR frame, labels in ``spec.class_names``; those centred out of range are left out.
+        boxes: labels in the LiDAR frame, classes of ``spec.class_names``; those centred out of range are left out.
+            Their scores are the weights: 1 for ground truth.
         spec: range and cell size.
         stride: of the head's map against the pillar grid.
     """
@@ -88,7 +91,7 @@ def center_targets(boxes: Boxes3D, spec: ModelSpec, stride: int) -> CenterTarget
         ],
         axis=1,
     ).astype(np.float32)
-    return CenterTargets(heatmap, corner[:, 1] * columns + corner[:, 0], boxes.labels, regression)
+    return CenterTargets(heatmap, corner[:, 1] * columns + corner[:, 0], boxes.labels, regression, boxes.scores)
 
 
 def _draw_gaussian(heatmap: npt.NDArray[np.float32], column: int, row: int, radius: int) -> None:

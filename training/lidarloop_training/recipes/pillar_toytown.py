@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_training.data.label_share import LabelShare
 from lidarloop_training.data.pillar_dataset import AugmentConfig
 from lidarloop_training.data.toytown_drives import ToyTownDrives
 from lidarloop_training.models.detector import NetworkConfig
-from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig
+from lidarloop_training.stages.config import OptimisationConfig, RunConfig, SelfTrainConfig, TrainConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
 
 CENTERPOINT_GROUPS = (
@@ -77,4 +79,15 @@ def pillar_smoke() -> TrainConfig:
             num_steps=10, batch_size=2, schedule=OneCycleConfig(peak_learning_rate=5e-3), precision="float32"
         ),
         run=RunConfig(out=Path("out/pillar-smoke"), num_workers=0, log_every=5, validate_every=10, checkpoint_every=5),
+    )
+
+
+def self_train_smoke() -> SelfTrainConfig:
+    """``pillar_smoke`` on half the samples of its drive, and one round of self-training on the other half."""
+    smoke = pillar_smoke()
+    return SelfTrainConfig(
+        fine_tune=dataclasses.replace(smoke, labels=LabelShare(percent=50.0, unit="sample")),
+        pretrain=smoke.optimisation,
+        retrain=smoke.optimisation,
+        out=Path("out/self-train-smoke"),
     )

@@ -37,9 +37,13 @@ def config_as_dict(config: Any) -> dict[str, Any]:
     return result
 
 
+# Where a run lies and where its first weights lay does not change what is learnt; the hash of those weights stays.
+_WHERE = ("run", "init_from")
+
+
 def config_hash(config: Mapping[str, Any], world_size: int) -> str:
-    """Hash of all that changes what is learnt: the config without its ``run`` part, and the number of processes."""
-    learnt = {key: value for key, value in config.items() if key != "run"}
+    """Hash of all that changes what is learnt: the config without its places, and the number of processes."""
+    learnt = {key: value for key, value in config.items() if key not in _WHERE}
     return hashlib.sha256(json.dumps([learnt, world_size], sort_keys=True).encode()).hexdigest()
 
 
@@ -91,7 +95,7 @@ def resume(folder: Path, model: nn.Module, optimizer: Optimizer, config: Mapping
     state = json.loads((folder / "state.json").read_text())
     if state["config_hash"] != config_hash(config, world_size):
         made_with = json.loads((folder / "config.json").read_text())
-        differing = [key for key in config if key != "run" and config[key] != made_with.get(key)]
+        differing = [key for key in config if key not in _WHERE and config[key] != made_with.get(key)]
         raise ConfigError(
             f"{folder} was made with another {', '.join(differing) or 'number of processes'} than this run's; "
             "expected the same to go on: repeat the command it was started with, or choose another --run.out"
@@ -123,6 +127,39 @@ def load_detector(path: Path) -> tuple[PillarDetector, Path]:
             f"{folder} is no whole checkpoint of this version ({error}); train again, or take another"
         ) from None
     return detector.eval(), folder
+
+
+def start_from(path: Path, model: PillarDetector, config: Mapping[str, Any]) -> str:
+    """Loads the weights of another run's newest checkpoint, or of one checkpoint, and nothing else of it.
+
+    Args:
+        path: the run or the checkpoint.
+        model: takes the weights.
+        config: of the run that starts; its network and its model's contract must be those of the weights.
+
+    Returns:
+        The hash of the weights' file.
+
+    Raises:
+        ConfigError: there is no checkpoint, or it is of another network.
+    """
+    detector, folder = load_detector(path)
+    made_with = json.loads((folder / "config.json").read_text())
+    for part in ("spec", "network"):
+        ours, theirs = config[part], made_with[part]
+        differing = [key for key in ours if key != "name" and ours[key] != theirs.get(key)]
+        if differing:
+            raise ConfigError(
+                f"--init-from received {folder}, whose {part} has another {', '.join(differing)} than this run's; "
+                "expected the same: its weights mean nothing in another network"
+            )
+    model.load_state_dict(detector.state_dict())
+    return weights_sha256(folder)
+
+
+def weights_sha256(folder: Path) -> str:
+    """The hash of a checkpoint's weights."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _checkpoints(run_folder: Path) -> list[Path]:

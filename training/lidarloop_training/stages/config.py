@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_training.data.convert import SourceName
+from lidarloop_training.data.copy_paste import NO_COPY_PASTE, CopyPasteConfig
+from lidarloop_training.data.drive_folder import DriveFolder
+from lidarloop_training.data.label_share import LabelShare
 from lidarloop_training.data.pillar_dataset import AugmentConfig
 from lidarloop_training.data.toytown_drives import ToyTownDrives
 from lidarloop_training.losses.center import CenterLossConfig
@@ -64,14 +68,52 @@ class TrainConfig:
         data: the drives.
         network, loss, augment, optimisation: see there.
         run: where and how.
+        labels: which share of the data's labels is learnt from.
+        balance_classes: show samples with rare classes more often.
+        copy_paste: objects that are put into scenes they do not belong to.
+        init_from: a run or checkpoint whose weights to start with, and nothing else of it; None starts at random.
         seed: of initial weights, order and augmentation.
     """
 
     spec: ModelSpec
-    data: ToyTownDrives
+    data: ToyTownDrives | DriveFolder
     network: NetworkConfig
     optimisation: OptimisationConfig
     run: RunConfig
     loss: CenterLossConfig = field(default_factory=CenterLossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    labels: LabelShare = field(default_factory=LabelShare)
+    balance_classes: bool = False
+    copy_paste: CopyPasteConfig = NO_COPY_PASTE
+    init_from: Path | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class SelfTrainConfig:
+    """From pseudo-labels and few labels to a detector, stage by stage.
+
+    Attributes:
+        fine_tune: the run on the labelled share of its data. Its data, spec, network and seed are those of all stages;
+            where it lies is decided by ``out``.
+        pseudo_labels: of all drives, as ``lidarloop pseudolabel`` writes them, to pre-train on; None starts with
+            fine-tuning.
+        pretrain: optimisation on them.
+        retrain: optimisation of each round, on the true labels and the model's own of the rest.
+        num_rounds: of self-training; 0 stops after fine-tuning.
+        min_score: of the model's own labels: one value, or one for each class of the spec. What is kept counts by its
+            score, so that a doubtful label does little more than keep its place from being called empty.
+        unlabelled: further drives without labels.
+        unlabelled_source: what kind they are.
+        out: a folder for each stage is made in it; stages that are finished there are not run again.
+    """
+
+    fine_tune: TrainConfig
+    pretrain: OptimisationConfig
+    retrain: OptimisationConfig
+    out: Path
+    pseudo_labels: Path | None = None
+    num_rounds: int = 1
+    min_score: tuple[float, ...] = (0.2,)
+    unlabelled: tuple[Path, ...] = ()
+    unlabelled_source: SourceName = "bag"

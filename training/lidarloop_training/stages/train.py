@@ -18,6 +18,10 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.balanced_sampling import balanced
+from lidarloop_training.data.copy_paste import ObjectDatabase
+from lidarloop_training.data.drive_folder import DriveFolder
+from lidarloop_training.data.label_share import split_labels
 from lidarloop_training.data.pillar_dataset import (
     NO_AUGMENTATION,
     AugmentConfig,
@@ -26,12 +30,20 @@ from lidarloop_training.data.pillar_dataset import (
     PillarDataset,
     StepSampler,
     collate,
+    object_database,
 )
-from lidarloop_training.data.toytown_drives import open_drives, prepare
+from lidarloop_training.data.toytown_drives import ToyTownDrives, open_drives, prepare
 from lidarloop_training.losses.center import CenterLoss, center_loss
 from lidarloop_training.models.detector import PillarDetector
+from lidarloop_training.recipes.pillar_drives import pillar_drives, pillar_fine_tune, pillar_pretrain
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
-from lidarloop_training.stages.checkpoint import config_as_dict, latest_checkpoint, resume, write_checkpoint
+from lidarloop_training.stages.checkpoint import (
+    config_as_dict,
+    latest_checkpoint,
+    resume,
+    start_from,
+    write_checkpoint,
+)
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.stages.schedule import one_cycle
 
@@ -39,15 +51,24 @@ if TYPE_CHECKING:
     Recipe = TrainConfig
 else:
     Recipe = tyro.extras.subcommand_type_from_defaults(
-        {"pillar-toytown": pillar_toytown(), "pillar-smoke": pillar_smoke()},
+        {
+            "pillar-toytown": pillar_toytown(),
+            "pillar-smoke": pillar_smoke(),
+            "pillar-drives": pillar_drives(),
+            "pillar-pretrain": pillar_pretrain(),
+            "pillar-fine-tune": pillar_fine_tune(),
+        },
         descriptions={
             "pillar-toytown": "The model that the repository carries.",
             "pillar-smoke": "A tiny network and a few steps: the way through, not a model.",
+            "pillar-drives": "Labelled drives of your own: --data.path DIR.",
+            "pillar-pretrain": "Drives with pseudo-labels: --data.path DIR --data.labels OUT.",
+            "pillar-fine-tune": "A share of the labels: --data.path DIR --init-from RUN --labels.percent 5.",
         },
     )
 
 
-def train(config: Annotated[Recipe, tyro.conf.arg(name="")]) -> None:
+def train(config: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(name="")]) -> None:
     """Trains a detector and writes checkpoints; the same command takes an interrupted run up again.
 
     On several GPUs: torchrun --nproc-per-node N -m lidarloop_core.cli train RECIPE.
@@ -55,19 +76,23 @@ def train(config: Annotated[Recipe, tyro.conf.arg(name="")]) -> None:
     Args:
         config: the recipe; every value of it can be overridden.
     """
-    accelerator = _accelerator()
+    accelerator = new_accelerator()
     console = Console(quiet=not accelerator.is_main_process)
-    num_sweeps = config.spec.num_sweeps
     with accelerator.main_process_first():
-        prepare(config.data, num_sweeps, lambda done, of: console.print(f"made drive {done} of {of}"))
-    folder = fit(
-        config,
-        open_drives(config.data, config.data.train_seeds, num_sweeps),
-        open_drives(config.data, config.data.validation_seeds, num_sweeps),
-        accelerator=accelerator,
-        console=console,
-    )
+        training, validation = open_data(config.data, config.spec.num_sweeps, console)
+    labelled, _ = split_labels(training, config.labels)
+    folder = fit(config, labelled, validation, accelerator=accelerator, console=console)
     console.print(f"next: lidarloop export {folder} model.onnx", soft_wrap=True)
+
+
+def open_data(
+    data: ToyTownDrives | DriveFolder, num_sweeps: int, console: Console
+) -> tuple[SampleSource, SampleSource]:
+    """The drives to learn from and those to validate on; toy-town drives that are missing are made."""
+    if isinstance(data, DriveFolder):
+        return data.open_training(num_sweeps), data.open_validation(num_sweeps)
+    prepare(data, num_sweeps, lambda done, of: console.print(f"made drive {done} of {of}"))
+    return open_drives(data, data.train_seeds, num_sweeps), open_drives(data, data.validation_seeds, num_sweeps)
 
 
 def fit(
@@ -83,8 +108,8 @@ def fit(
 
     Args:
         config: the run.
-        training: labelled samples.
-        validation: labelled samples, for the loss alone.
+        training: the labelled samples, all of which are learnt from.
+        validation: labelled samples, for the loss alone; may be empty.
         accelerator: device and processes; made where None.
         console: where progress is printed; nowhere where None.
         stop_after: stop at this step, as an interruption would; the schedule stays that of the whole run.
@@ -92,7 +117,7 @@ def fit(
     Returns:
         The last checkpoint's folder.
     """
-    accelerator = accelerator or _accelerator()
+    accelerator = accelerator or new_accelerator()
     return _Run(config, accelerator, console or Console(quiet=True)).fit(training, validation, stop_after)
 
 
@@ -110,6 +135,8 @@ class _Run:
         self.detector = PillarDetector(config.spec, config.network)
         self.detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = accelerator.prepare_model(self.detector)
+        if config.init_from is not None:
+            self.saved_config["init_sha256"] = start_from(config.init_from, self.detector, self.saved_config)
         self.optimizer = torch.optim.AdamW(
             self.detector.parameters(),
             betas=(0.9, config.optimisation.beta2),
@@ -126,8 +153,10 @@ class _Run:
     def fit(self, training: SampleSource, validation: SampleSource, stop_after: int | None) -> Path:
         run, num_steps = self.config.run, self.config.optimisation.num_steps
         last_step = min(num_steps, stop_after or num_steps)
-        loader = self._training_batches(training, last_step)
         folder = latest_checkpoint(run.out)
+        if folder is not None and self.first_step >= last_step:
+            return folder
+        loader = self._training_batches(training, last_step)
         with _scalars(run.out, self.accelerator.is_main_process) as scalars:
             clock = _Clock()
             for step, batch in enumerate(loader, self.first_step):
@@ -166,6 +195,14 @@ class _Run:
         return center_loss(output, batch.targets, self.detector.head.group_of_class, self.config.loss)
 
     def _training_batches(self, source: SampleSource, last_step: int) -> Iterable[PillarBatch]:
+        config = self.config
+        database = None
+        if config.copy_paste.num_objects:
+            database = object_database(source, config.spec, config.copy_paste, config.seed)
+            self.console.print(f"copy-paste from {len(database)} objects")
+        if config.balance_classes:
+            source = balanced(source, config.spec.class_names, config.seed)
+            self.console.print(f"{len(source)} samples in an epoch that shows all classes equally often")
         sampler = StepSampler(
             len(source),
             self.config.optimisation.batch_size,
@@ -176,20 +213,25 @@ class _Run:
             world_size=self.accelerator.num_processes,
         )
         batches: Iterable[PillarBatch] = DataLoader(
-            self._dataset(source, self.config.augment),
+            self._dataset(source, self.config.augment, database),
             batch_sampler=sampler,
             num_workers=self.config.run.num_workers,
             collate_fn=partial(collate, spec=self.config.spec),
         )
         return batches
 
-    def _dataset(self, source: SampleSource, augment: AugmentConfig) -> PillarDataset:
+    def _dataset(
+        self, source: SampleSource, augment: AugmentConfig, database: ObjectDatabase | None = None
+    ) -> PillarDataset:
         stride = self.detector.backbone.stride
-        return PillarDataset(source, self.config.spec, stride, augment=augment, seed=self.config.seed)
+        config = self.config
+        return PillarDataset(source, config.spec, stride, augment=augment, seed=config.seed, database=database)
 
     @torch.no_grad()
     def _validate(self, step: int, source: SampleSource, scalars: SummaryWriter | None) -> None:
-        """Mean loss over the validation samples, each process its share."""
+        """Mean loss over the validation samples, each process its share; nothing where there are none."""
+        if len(source) == 0:
+            return
         dataset = self._dataset(source, NO_AUGMENTATION)
         self.network.eval()
         mine = range(self.accelerator.process_index, len(dataset), self.accelerator.num_processes)
@@ -258,7 +300,8 @@ class _Clock:
         self._last = time.perf_counter()
 
 
-def _accelerator() -> Accelerator:
+def new_accelerator() -> Accelerator:
+    """This process's device, alone or as one of torchrun's."""
     # Making the drives keeps the other processes waiting for longer than the default half an hour.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
     # Without CUDA accelerate joins the processes of torchrun only where told that the CPU is meant.

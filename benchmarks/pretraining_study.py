@@ -1,0 +1,429 @@
+"""What pre-training on pseudo-labels is worth where labels are few: a study on the toy town.
+
+    python benchmarks/pretraining_study.py     # takes up an interrupted study; about an hour on two cores
+
+A pool of drives is recorded without labels and labelled by the whole pipeline with the degraded shelf; 5 % of its
+samples, spread over all drives, have true labels. Detectors are trained in several ways (the arms), each with three
+seeds, which also choose the labelled samples, and scored on drives of other seeds. What is finished stands in
+``results/pretraining.json`` at once.
+
+``check_pretraining`` recomputes its rows from that file and runs the first steps of every arm anew; with ``FULL=1`` in
+the environment it runs all of it first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from checks import Context, Row, all_of, as_json, at_least
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
+from lidarloop_core.io import atomic
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.sample import Sample, SampleSource
+from lidarloop_training.data.concat import ConcatSource
+from lidarloop_training.data.copy_paste import NO_COPY_PASTE, centerpoint_copy_paste
+from lidarloop_training.data.label_share import LabelShare, Split, split_labels
+from lidarloop_training.data.pillar_dataset import AugmentConfig
+from lidarloop_training.data.pseudo_labelled import PseudoLabelledSource
+from lidarloop_training.data.toytown_drives import ToyTownDrives, open_drives, prepare
+from lidarloop_training.data.workers import worker_pool
+from lidarloop_training.evaluation.alignment import Frame
+from lidarloop_training.evaluation.matching import DetectionConfig
+from lidarloop_training.evaluation.nuscenes_metrics import DetectionMetrics, evaluate_detections
+from lidarloop_training.evaluation.provenance import machine
+from lidarloop_training.models.detector import NetworkConfig
+from lidarloop_training.recipes.pillar_toytown import toytown_spec
+from lidarloop_training.stages.checkpoint import load_detector, provenance
+from lidarloop_training.stages.config import OptimisationConfig, RunConfig, SelfTrainConfig, TrainConfig
+from lidarloop_training.stages.infer import SampleDetector
+from lidarloop_training.stages.schedule import OneCycleConfig
+from lidarloop_training.stages.self_train import learn
+from lidarloop_training.stages.train import fit
+
+RESULTS = Path(__file__).parents[1] / "results" / "pretraining.json"
+
+NoiseKind = Literal["centre", "size", "yaw", "class"]
+NOISE: dict[NoiseKind, tuple[float, float]] = {
+    "centre": (0.5, 1.5),
+    "size": (0.15, 0.4),
+    "yaw": (0.3, 1.0),
+    "class": (0.15, 0.4),
+}
+"""Added to the pseudo-labels: metres in x and y, share of each side, radians (all standard deviations); probability."""
+
+
+_DRIVES = ToyTownDrives(root=Path("data/pretraining"), num_validation_drives=0)
+POOL = dataclasses.replace(_DRIVES, first_train_seed=4000, num_train_drives=20, keyframe_every=5)
+TEST = dataclasses.replace(_DRIVES, first_train_seed=5000, num_train_drives=16, keyframe_every=20)
+
+
+RANGE_M = 38.4
+"""What is learnt and scored, in x and y and round the vehicle: at 51.2 m the study would take twice as long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """How large it is.
+
+    Attributes:
+        folder: drives, labels and runs.
+        pool: without labels but for ``percent`` of its samples.
+        test: drives to score on.
+        pretrain_steps, fine_tune_steps, retrain_steps: of two samples.
+        seeds: of the arms that the promises are about.
+        noise_seeds: of the table of noise.
+    """
+
+    folder: Path = Path("data/pretraining")
+    pool: ToyTownDrives = POOL
+    test: ToyTownDrives = TEST
+    percent: float = 5.0
+    pretrain_steps: int = 4000
+    fine_tune_steps: int = 1200
+    retrain_steps: int = 2400
+    seeds: tuple[int, ...] = (0, 1, 2)
+    noise_seeds: tuple[int, ...] = (0,)
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "labelling"
+
+
+def spec() -> ModelSpec:
+    """The shipped model's, without the outer 13 m."""
+    reach_m = (-RANGE_M, RANGE_M)
+    return dataclasses.replace(toytown_spec(), name="pretraining-study", x_range_m=reach_m, y_range_m=reach_m)
+
+
+def optimisation(num_steps: int) -> OptimisationConfig:
+    schedule = OneCycleConfig(peak_learning_rate=2e-3)
+    return OptimisationConfig(num_steps=num_steps, batch_size=2, schedule=schedule)
+
+
+def labelled_share(study: Study, seed: int) -> LabelShare:
+    """Single samples: a pool of twenty drives has one drive in 5 %, which would say more about that drive."""
+    return LabelShare(percent=study.percent, unit="sample", seed=seed)
+
+
+def base_config(study: Study, out: Path, seed: int) -> TrainConfig:
+    """Fine-tuning on true labels; a sixth of the shipped network, so that the study fits into an hour."""
+    return TrainConfig(
+        spec=spec(),
+        data=study.pool,
+        network=NetworkConfig(
+            class_groups=(NUSCENES_CLASSES,),
+            pillar_channels=16,
+            stage_channels=(16, 32, 64),
+            stage_depths=(1, 2, 2),
+            neck_channels=32,
+            shared_channels=32,
+            group_channels=32,
+        ),
+        optimisation=optimisation(study.fine_tune_steps),
+        # Threads beyond one are worth less than a second run beside it; loading between the steps keeps a run to one.
+        run=RunConfig(out=out, num_workers=0, num_threads=1, log_every=200, validate_every=10**9, checkpoint_every=500),
+        augment=AugmentConfig(flip_left_right=0.0, flip_front_back=0.0),
+        labels=labelled_share(study, seed),
+        balance_classes=True,
+        copy_paste=centerpoint_copy_paste(),
+        seed=seed,
+    )
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def make_data(study: Study) -> None:
+    """Drives, then their pseudo-labels; what is there stays."""
+    for drives in (study.test, study.pool):
+        prepare(drives, spec().num_sweeps, lambda done, of: print(f"made drive {done} of {of}", flush=True))
+    with worker_pool(2) as pool:
+        jobs = [pool.submit(_label, study, seed) for seed in study.pool.train_seeds]
+        for number, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            print(f"labelled drive {number} of {len(jobs)}", flush=True)
+
+
+def _label(study: Study, seed: int) -> None:
+    from lidarloop_training.pseudolabel.files import EVIDENCE
+    from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
+    from lidarloop_training.pseudolabel.local_engine import work_locally
+    from lidarloop_training.pseudolabel.pipeline import label_drives
+    from lidarloop_training.pseudolabel.shelves import ToyTownShelfSpec
+
+    out = study.labels / str(seed)
+    if any(out.rglob(EVIDENCE)):
+        return
+    drive = DriveSpec("toytown", str(seed), study.pool.duration_s)
+    label_drives(LabelJob(drive, ToyTownShelfSpec(), every=study.pool.keyframe_every), out, work_locally)
+
+
+@cache
+def pool_source(study: Study) -> SampleSource:
+    return open_drives(study.pool, study.pool.train_seeds, spec().num_sweeps)
+
+
+@cache
+def split(study: Study, seed: int) -> Split:
+    return split_labels(pool_source(study), labelled_share(study, seed))
+
+
+def test_source(study: Study) -> SampleSource:
+    return open_drives(study.test, study.test.train_seeds, spec().num_sweeps)
+
+
+class Relabelled:
+    """Labelled samples whose boxes are changed, the same way for a sample whenever it is read."""
+
+    def __init__(self, source: SampleSource, change: Callable[[Boxes3D, np.random.Generator], Boxes3D]) -> None:
+        self.source = source
+        self.change = change
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.source[index]
+        assert sample.annotations is not None
+        boxes = self.change(sample.annotations.boxes, np.random.default_rng((index, 0x9015E)))
+        return dataclasses.replace(sample, annotations=dataclasses.replace(sample.annotations, boxes=boxes))
+
+
+def all_alike(boxes: Boxes3D, rng: np.random.Generator) -> Boxes3D:
+    """Labels that count in full, whatever their quality."""
+    return dataclasses.replace(boxes, scores=np.ones(len(boxes), np.float32))
+
+
+def perturbed(boxes: Boxes3D, rng: np.random.Generator, *, kind: NoiseKind, level: float) -> Boxes3D:
+    """Boxes with one kind of noise; see ``NOISE``."""
+    values, labels = boxes.values.copy(), boxes.labels.copy()
+    if kind == "centre":
+        values[:, :2] += rng.normal(0, level, (len(boxes), 2))
+    elif kind == "size":
+        values[:, 3:6] *= np.exp(rng.normal(0, level, (len(boxes), 3)))
+    elif kind == "yaw":
+        values[:, 6] = wrap_angle(values[:, 6] + rng.normal(0, level, len(boxes)))
+    else:
+        wrong = rng.random(len(boxes)) < level
+        labels[wrong] = (labels[wrong] + rng.integers(1, len(boxes.class_names), wrong.sum())) % len(boxes.class_names)
+    return Boxes3D(values, boxes.scores, labels, boxes.class_names)
+
+
+# --- arms -------------------------------------------------------------------------------------------------------------
+
+FROM_SCRATCH = "true labels"
+PRETRAINED = "pseudo-labels"
+FINE_TUNED = "pseudo-labels, then true labels"
+SELF_TRAINED = "and a round of self-training"
+_SUFFIXES = {"copy-paste": " (copy-paste in pre-training)", "unweighted": " (without weights)"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """A way to train, with one seed.
+
+    Attributes:
+        pretrain: "plain"; with "copy-paste"; "unweighted", all labels counting alike; with a kind of noise in them.
+            None trains on true labels alone.
+        level: of the noise.
+        seed: of weights, order, and which drives have true labels.
+    """
+
+    pretrain: Literal["plain", "copy-paste", "unweighted"] | NoiseKind | None
+    level: float
+    seed: int
+
+    @property
+    def suffix(self) -> str:
+        """What its name says beyond the usual."""
+        if self.pretrain in (None, "plain"):
+            return ""
+        return _SUFFIXES.get(self.pretrain, f" ({self.pretrain} ± {self.level:g})")
+
+    @property
+    def folder(self) -> str:
+        return f"{self.pretrain or 'scratch'}-{self.level:g}-{self.seed}"
+
+
+def arms(study: Study) -> list[Arm]:
+    """The promised ones first."""
+    promised = [Arm(how, 0.0, seed) for seed in study.seeds for how in (None, "plain")]
+    varied = [Arm(how, 0.0, seed) for how in ("copy-paste", "unweighted") for seed in study.seeds]
+    noisy = [Arm(kind, level, seed) for kind, levels in NOISE.items() for level in levels for seed in study.noise_seeds]
+    return [*promised, *varied, *noisy]
+
+
+def run_arm(study: Study, arm: Arm) -> None:
+    """Trains and scores; what is recorded is not done again."""
+    torch.set_num_threads(1)
+    out = study.folder / "runs" / arm.folder
+    labelled, rest = split(study, arm.seed)
+    nothing = ConcatSource([])
+    config = base_config(study, out / "fine-tune", arm.seed)
+    if arm.pretrain is None:
+        run = fit(config, labelled, nothing)
+        record(study, FROM_SCRATCH, arm, run)
+    elif arm.pretrain == "plain":
+        # The very stages of `lidarloop self-train`; it takes the share of the labels from the split above.
+        stages = SelfTrainConfig(
+            fine_tune=config,
+            pretrain=optimisation(study.pretrain_steps),
+            retrain=optimisation(study.retrain_steps),
+            pseudo_labels=study.labels,
+            out=out,
+        )
+        last = learn(stages, labelled, rest, nothing)
+        record(study, PRETRAINED, arm, out / "pretrain")
+        record(study, FINE_TUNED, arm, out / "fine-tune")
+        record(study, SELF_TRAINED, arm, last)
+    else:
+        run = _pretrain(study, arm, out / "pretrain")
+        record(study, PRETRAINED, arm, run)
+        run = fit(dataclasses.replace(config, init_from=run), labelled, nothing)
+        record(study, FINE_TUNED, arm, run)
+
+
+def _pretrain(study: Study, arm: Arm, out: Path) -> Path:
+    """On the pool's pseudo-labels, changed as the arm says."""
+    source: SampleSource = PseudoLabelledSource(pool_source(study), study.labels)
+    config = dataclasses.replace(
+        base_config(study, out, arm.seed), optimisation=optimisation(study.pretrain_steps), balance_classes=False
+    )
+    if arm.pretrain == "unweighted":
+        source = Relabelled(source, all_alike)
+    elif arm.pretrain in NOISE:
+        source = Relabelled(source, partial(perturbed, kind=arm.pretrain, level=arm.level))
+    if arm.pretrain != "copy-paste":
+        config = dataclasses.replace(config, copy_paste=NO_COPY_PASTE)
+    return fit(config, source, ConcatSource([]))
+
+
+def record(study: Study, name: str, arm: Arm, run: Path) -> None:
+    """Scores a run and writes it down, unless that was done."""
+    path = study.folder / "records" / f"{arm.folder}-{name.replace(' ', '-').replace(',', '')}.json"
+    if path.is_file():
+        return
+    started = time.monotonic()
+    metrics = score(run, test_source(study))
+    row = {
+        "arm": name + arm.suffix,
+        "seed": arm.seed,
+        "mAP": metrics.mean_ap,
+        "NDS": metrics.nds,
+        "errors": metrics.errors,
+        "AP": {c.name: c.mean_ap for c in metrics.present},
+        "num_samples": metrics.num_frames,
+        "num_labelled_samples": len(split(study, arm.seed).labelled),
+        "scoring_s": round(time.monotonic() - started, 1),
+    }
+    atomic.write_bytes(path, as_json(row))
+    print(f"mAP {metrics.mean_ap:.4f}  {row['arm']}, seed {arm.seed}", flush=True)
+
+
+def score(run: Path, source: SampleSource) -> DetectionMetrics:
+    """The nuScenes metrics of a run's newest checkpoint."""
+    find = SampleDetector(load_detector(run)[0], score_threshold=0.05)
+    predictions, truth = {}, {}
+    for index, sample in enumerate(_each(source)):
+        frame = Frame.of(sample, index)
+        predictions[sample.token] = frame.to_level(find(sample), "lidar")
+        truth[sample.token] = frame.ground_truth()
+    ranges = {name: min(range_m, RANGE_M) for name, range_m in DetectionConfig().class_range_m.items()}
+    return evaluate_detections(predictions, truth, DetectionConfig(class_range_m=ranges))
+
+
+def _each(source: SampleSource) -> Iterator[Sample]:
+    return (source[i] for i in range(len(source)))
+
+
+# --- the whole of it --------------------------------------------------------------------------------------------------
+
+
+def run_study(study: Study, results: Path, *, num_processes: int = 2) -> None:
+    """Runs what is missing and writes the results after every arm."""
+    make_data(study)
+    with worker_pool(num_processes) as pool:
+        jobs = [pool.submit(run_arm, study, arm) for arm in arms(study)]
+        for job in as_completed(jobs):
+            job.result()
+            collect(study, results)
+
+
+def collect(study: Study, results: Path) -> None:
+    """All records as one file."""
+    rows = [json.loads(path.read_bytes()) for path in sorted((study.folder / "records").glob("*.json"))]
+    document = {
+        "command": sys.argv,
+        "study": json.loads(json.dumps(dataclasses.asdict(study), default=str)),
+        "seeds": study.seeds,
+        "machine": machine(),
+        **provenance(),
+        "runs": sorted(rows, key=lambda row: (row["arm"], row["seed"])),
+    }
+    results.parent.mkdir(exist_ok=True)
+    atomic.write_bytes(results, as_json(document))
+
+
+def check_pretraining(context: Context) -> Iterator[Row]:
+    """Pre-training on pseudo-labels and self-training against the same few labels from scratch."""
+    if os.environ.get("FULL") == "1":
+        run_study(Study(folder=context.out / "pretraining"), RESULTS)
+    points = _points_by_arm(json.loads(RESULTS.read_bytes())["runs"])
+    for arm, values in sorted(points.items(), key=lambda item: -float(np.mean(item[1]))):
+        what = f"mAP points: {arm}, ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else f"mAP points: {arm}"
+        yield Row(what, float(np.mean(values)), f"printed ({len(values)} seeds)", True)
+    yield at_least("pre-training: mAP points gained", _gain(points, FINE_TUNED, FROM_SCRATCH), 8.0)
+    yield at_least("self-training: mAP points gained on top", _gain(points, SELF_TRAINED, FINE_TUNED), 0.0)
+    yield at_least(
+        "copy-paste left out of pre-training: mAP points gained, as in the paper",
+        _gain(points, FINE_TUNED, FINE_TUNED + _SUFFIXES["copy-paste"]),
+        0.0,
+    )
+    yield from _live(context)
+
+
+def _points_by_arm(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Arm → mAP in points of each seed, in order of the seeds."""
+    points: dict[str, list[float]] = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        points.setdefault(run["arm"], []).append(100 * run["mAP"])
+    return points
+
+
+def _gain(points: dict[str, list[float]], better: str, worse: str) -> float:
+    """Mean over the seeds, each with the same labelled samples."""
+    return float(np.mean(np.subtract(points[better], points[worse])))
+
+
+def _live(context: Context) -> Iterator[Row]:
+    """The whole way with a few steps on three short drives: nothing is learnt, but everything runs."""
+    drives = ToyTownDrives(
+        root=context.scratch / "drives", first_train_seed=4000, num_train_drives=2, first_validation_seed=5000,
+        num_validation_drives=0, duration_s=4.0, keyframe_every=5,
+    )  # fmt: skip
+    test = dataclasses.replace(drives, first_train_seed=5000, num_train_drives=1)
+    tiny = Study(
+        folder=context.scratch, pool=drives, test=test, percent=50.0, pretrain_steps=4, fine_tune_steps=4,
+        retrain_steps=4, seeds=(0,), noise_seeds=(),
+    )  # fmt: skip
+    run_study(tiny, context.scratch / "results" / "pretraining.json")
+    runs = json.loads((context.scratch / "results" / "pretraining.json").read_bytes())["runs"]
+    finite = sum(np.isfinite(run["mAP"]) for run in runs)
+    yield all_of("live: stages that run from drives to a score", finite, 8)
+
+
+if __name__ == "__main__":
+    run_study(Study(), RESULTS)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import tyro  # noqa: E402
+
+from lidarloop_training.data.copy_paste import NO_COPY_PASTE  # noqa: E402
+from lidarloop_training.data.drive_folder import DriveFolder  # noqa: E402
+from lidarloop_training.models.detector import PillarDetector  # noqa: E402
+from lidarloop_training.recipes.pillar_drives import (  # noqa: E402
+    pillar_drives,
+    pillar_fine_tune,
+    pillar_pretrain,
+    pillar_self_train,
+)
+from lidarloop_training.stages import self_train, train  # noqa: E402
+
+HERE = Path("drives")
+
+
+def test_stages_are_of_one_network_so_that_weights_can_be_handed_on():
+    stages = [
+        pillar_drives(HERE),
+        pillar_pretrain(HERE, HERE),
+        pillar_fine_tune(HERE),
+        pillar_self_train(HERE).fine_tune,
+    ]
+    assert len({(stage.spec, stage.network) for stage in stages}) == 1
+    PillarDetector(stages[0].spec, stages[0].network)
+
+
+def test_labels_are_multiplied_only_where_they_are_true():
+    pretrain, fine_tune = pillar_pretrain(HERE, HERE), pillar_fine_tune(HERE, None)
+    assert pretrain.copy_paste == NO_COPY_PASTE
+    assert not pretrain.balance_classes
+    assert fine_tune.copy_paste.num_objects
+    assert fine_tune.balance_classes
+    assert fine_tune.labels.percent == 5.0
+
+
+def test_drives_and_labels_are_named_on_the_command_line():
+    arguments = ["pillar-pretrain", "--data.path", "pool", "--data.source", "bag", "--data.labels", "labels"]
+    config = tyro.cli(tyro.conf.AvoidSubcommands[train.Recipe], args=arguments)
+    assert config.data == DriveFolder(Path("pool"), source="bag", labels=Path("labels"))
+    arguments = ["pillar-fine-tune", "--data.path", "pool", "--init-from", "run", "--labels.percent", "10"]
+    config = tyro.cli(tyro.conf.AvoidSubcommands[train.Recipe], args=arguments)
+    assert config.init_from == Path("run")
+    assert config.labels.percent == 10.0
+    arguments = [
+        "pillar-self-train",
+        "--fine-tune.data.path",
+        "pool",
+        "--pseudo-labels",
+        "labels",
+        "--min-score",
+        "0.3",
+    ]
+    config = tyro.cli(tyro.conf.AvoidSubcommands[self_train.Recipe], args=arguments)
+    assert config.fine_tune.data.path == Path("pool")
+    assert config.pseudo_labels == Path("labels")
+    assert config.min_score == (0.3,)
+
+
+def test_a_recipe_for_drives_without_drives_is_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        tyro.cli(tyro.conf.AvoidSubcommands[train.Recipe], args=["pillar-drives"])
+    assert stopped.value.code == 2
+    assert "--data.path" in capsys.readouterr().err

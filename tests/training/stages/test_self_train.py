@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rich.console import Console  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa: E402
+from lidarloop_training.data.concat import ConcatSource  # noqa: E402
+from lidarloop_training.data.copy_paste import centerpoint_copy_paste  # noqa: E402
+from lidarloop_training.pseudolabel.files import LabelledFrame, read_drive, write_drive  # noqa: E402
+from lidarloop_training.stages.checkpoint import latest_checkpoint, load_detector  # noqa: E402
+from lidarloop_training.stages.config import SelfTrainConfig  # noqa: E402
+from lidarloop_training.stages.self_train import learn, relabel  # noqa: E402
+
+STAGES = ("pretrain", "fine-tune", "round-1/train", "round-1/fine-tune")
+
+
+class Named:
+    """A source as a drive of its own."""
+
+    def __init__(self, source, scene: str) -> None:
+        self.source = source
+        self.scene = scene
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int):
+        sample = self.source[index]
+        stamp_ns = sample.stamp_ns + 1_000_000_000 * ord(self.scene[-1]) + index
+        return dataclasses.replace(sample, scene=self.scene, token=f"{self.scene}-{index}", stamp_ns=stamp_ns)
+
+
+@pytest.fixture
+def drives(box_scenes):
+    labelled = Named(box_scenes(num_samples=4), "drive-a")
+    unlabelled = ConcatSource([Named(box_scenes(num_samples=3, seed=s), f"drive-{s}") for s in (1, 2)])
+    return labelled, unlabelled
+
+
+@pytest.fixture
+def config(train_config, drives, tmp_path):
+    """All stages of two steps; the pseudo-labels are the truth with half the weight."""
+    labels = tmp_path / "pseudo"
+    for number, source in enumerate((drives[0], *drives[1].sources)):
+        frames = [LabelledFrame.of(i, source[i], half_sure(source[i]), LeftOut()) for i in range(len(source))]
+        write_drive(labels / str(number), frames, {})
+    short = dataclasses.replace(train_config.optimisation, num_steps=2)
+    return SelfTrainConfig(
+        fine_tune=dataclasses.replace(
+            train_config, optimisation=short, balance_classes=True, copy_paste=centerpoint_copy_paste()
+        ),
+        pretrain=short,
+        retrain=short,
+        pseudo_labels=labels,
+        min_score=(0.0,),
+        out=tmp_path / "stages",
+    )
+
+
+def half_sure(sample) -> PseudoLabels:
+    boxes = sample.annotations.boxes
+    number = len(boxes)
+    return PseudoLabels(boxes, np.full(number, 0.5), np.full(number, 60), ((),) * number, ("none",) * number)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def equal(a, b) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_every_stage_starts_from_the_one_before_and_none_runs_twice(config, drives):
+    text = io.StringIO()
+    last = learn(config, *drives, ConcatSource([]), console=Console(file=text, width=200))
+    said = dict(part.split("\n", 1) for part in text.getvalue().split("== ")[1:])
+    assert list(said) == list(STAGES)
+    for stage, lines in said.items():  # the paper's schedule: doubtful labels are not multiplied
+        assert ("copy-paste" in lines) == stage.endswith("fine-tune")
+        assert ("all classes equally often" in lines) == stage.endswith("fine-tune")
+    assert last == latest_checkpoint(config.out / "round-1/fine-tune")
+    found = [latest_checkpoint(config.out / stage) for stage in STAGES]
+    began_with = [json.loads((folder / "config.json").read_text()).get("init_sha256") for folder in found]
+    ended_with = [hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() for folder in found]
+    assert began_with == [None, *ended_with[:-1]]
+    written = [(folder / "model.safetensors").stat().st_mtime_ns for folder in found]
+    text = io.StringIO()
+    assert learn(config, *drives, ConcatSource([]), console=Console(file=text, width=200)) == last
+    assert [(folder / "model.safetensors").stat().st_mtime_ns for folder in found] == written
+    assert "step" not in text.getvalue().replace("step-0", "")
+
+
+def test_a_run_that_breaks_off_ends_with_the_same_bits(config, drives, monkeypatch):
+    from lidarloop_training.stages import self_train
+
+    whole = learn(dataclasses.replace(config, out=config.out.with_name("whole")), *drives, ConcatSource([]))
+    really, calls = self_train.write_drive, []
+
+    def killed_after_one(*args):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(args)
+        return really(*args)
+
+    monkeypatch.setattr(self_train, "write_drive", killed_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        learn(config, *drives, ConcatSource([]))
+    kept = config.out / "round-1" / "labels" / "drive-1" / "labels.json"
+    stamp = kept.stat().st_mtime_ns
+    monkeypatch.undo()
+    assert equal(weights(learn(config, *drives, ConcatSource([]))), weights(whole))
+    assert kept.stat().st_mtime_ns == stamp
+
+
+def test_without_pseudo_labels_or_rounds_only_fine_tuning_is_left(config, drives):
+    learn(dataclasses.replace(config, pseudo_labels=None, num_rounds=0), *drives, ConcatSource([]))
+    assert [folder.name for folder in config.out.iterdir()] == ["fine-tune"]
+
+
+def test_own_labels_are_above_the_scores_asked_for_and_count_by_them(config, drives, tmp_path):
+    learn(dataclasses.replace(config, num_rounds=0), *drives, ConcatSource([]))
+    run, unlabelled = config.out / "fine-tune", drives[1]
+    every, sure = tmp_path / "every", tmp_path / "sure"
+    relabel(run, unlabelled, every, (0.0,), Console(quiet=True))
+    number = {}
+    for scene in ("drive-1", "drive-2"):
+        labels = read_drive(every / scene / "labels.json").labels
+        assert list(labels) == [f"{scene}-{i}" for i in range(3)]
+        for found in labels.values():
+            np.testing.assert_allclose(found.quality, found.boxes.scores, rtol=1e-5)
+        number[scene] = np.concatenate([found.quality for found in labels.values()])
+    threshold = float(np.median(np.concatenate(list(number.values()))))
+    relabel(run, unlabelled, sure, (threshold,), Console(quiet=True))
+    for scene, scores in number.items():
+        kept = [label.quality for label in read_drive(sure / scene / "labels.json").labels.values()]
+        np.testing.assert_allclose(np.concatenate(kept), scores[scores >= threshold], rtol=1e-5)
+
+
+def test_labels_of_other_weights_are_made_anew(config, drives, tmp_path):
+    """A drive that an earlier model has labelled is not taken for one that this model has."""
+    from lidarloop_training.stages.train import fit
+
+    first, second = (
+        fit(
+            with_out(dataclasses.replace(config.fine_tune, seed=seed), tmp_path / str(seed)),
+            drives[0],
+            ConcatSource([]),
+        )
+        for seed in (0, 1)
+    )
+    out = tmp_path / "labels"
+    file = out / "drive-1" / "labels.json"
+    relabel(first, drives[1], out, (0.0,), Console(quiet=True))
+    of_first = file.read_bytes()
+    relabel(second, drives[1], out, (0.0,), Console(quiet=True))
+    of_second, written = file.read_bytes(), file.stat().st_mtime_ns
+    assert of_first != of_second
+    relabel(second, drives[1], out, (0.0,), Console(quiet=True))
+    assert file.stat().st_mtime_ns == written
+
+
+def with_out(config, out):
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, out=out))
+
+
+def test_annotations_of_the_unlabelled_part_are_not_looked_at(config, drives):
+    class Unlabelled:
+        def __init__(self, source):
+            self.source = source
+
+        def __len__(self):
+            return len(self.source)
+
+        def __getitem__(self, index):
+            return dataclasses.replace(self.source[index], annotations=None)
+
+    labelled, unlabelled = drives
+    last = learn(dataclasses.replace(config, pseudo_labels=None), labelled, Unlabelled(unlabelled), ConcatSource([]))
+    assert load_detector(last)[0].spec == config.fine_tune.spec

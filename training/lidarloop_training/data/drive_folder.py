@@ -1,0 +1,46 @@
+"""Drives of one's own as training data: annotated, or with pseudo-labels beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.concat import ConcatSource
+from lidarloop_training.data.convert import SourceName, open_source
+from lidarloop_training.data.nuscenes import open_nuscenes
+from lidarloop_training.data.pseudo_labelled import open_labelled
+
+
+@dataclass(frozen=True)
+class DriveFolder:
+    """Where the drives lie.
+
+    Attributes:
+        path: what ``lidarloop convert`` reads as ``source``; of nuScenes tables also a folder of such folders, one per
+            drive.
+        source: what kind it is.
+        labels: pseudo-labels to learn from instead of annotations: the folder that ``lidarloop pseudolabel`` made, or a
+            results JSON. Samples that it does not know are left out.
+        validation: annotated drives of the same kind for the validation loss; without them none is computed.
+    """
+
+    path: Path
+    source: SourceName = "nuscenes"
+    labels: Path | None = None
+    validation: Path | None = None
+
+    def open_training(self, num_sweeps: int) -> SampleSource:
+        """The drives to learn from."""
+        drives = _open(self.source, self.path, num_sweeps)
+        return drives if self.labels is None else open_labelled(drives, self.labels)
+
+    def open_validation(self, num_sweeps: int) -> SampleSource:
+        """The drives to validate on; empty where there are none."""
+        return ConcatSource([]) if self.validation is None else _open(self.source, self.validation, num_sweeps)
+
+
+def _open(source: SourceName, path: Path, num_sweeps: int) -> SampleSource:
+    if source == "nuscenes" and path.is_dir():
+        return open_nuscenes(path, num_sweeps=num_sweeps, cameras=False, lane_map=False)
+    return open_source(source, str(path), cameras=False, num_sweeps=num_sweeps)

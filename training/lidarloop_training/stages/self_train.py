@@ -1,0 +1,169 @@
+"""`lidarloop self-train RECIPE`: pre-training on pseudo-labels, fine-tuning on few labels, rounds of self-training.
+
+Source: CM3D (Khurana et al., CoRL 2024): pre-train, fine-tune, let the fine-tuned detector label the unlabelled part,
+train again. Two things of ours: the detector's own labels count by their score, and each round ends with the same
+fine-tuning on true labels, so that the last word is theirs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+from accelerate import Accelerator
+from rich.console import Console
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
+from lidarloop_core.sample import Sample, SampleSource
+from lidarloop_training.data.concat import ConcatSource
+from lidarloop_training.data.convert import open_source
+from lidarloop_training.data.copy_paste import NO_COPY_PASTE
+from lidarloop_training.data.label_share import LabelShare, split_labels
+from lidarloop_training.data.pseudo_labelled import PseudoLabelledSource, open_labelled
+from lidarloop_training.pseudolabel.files import EVIDENCE, LabelledFrame, drive_folder, write_drive
+from lidarloop_training.recipes.pillar_drives import pillar_self_train
+from lidarloop_training.recipes.pillar_toytown import self_train_smoke
+from lidarloop_training.stages.checkpoint import load_detector, weights_sha256
+from lidarloop_training.stages.config import OptimisationConfig, SelfTrainConfig, TrainConfig
+from lidarloop_training.stages.infer import SampleDetector
+from lidarloop_training.stages.train import fit, new_accelerator, open_data
+
+if TYPE_CHECKING:
+    Recipe = SelfTrainConfig
+else:
+    Recipe = tyro.extras.subcommand_type_from_defaults(
+        {"pillar-self-train": pillar_self_train(), "smoke": self_train_smoke()},
+        descriptions={
+            "pillar-self-train": "Drives of your own: --fine-tune.data.path DIR --pseudo-labels OUT.",
+            "smoke": "A tiny network and a few steps on the toy town: the way through, not a model.",
+        },
+    )
+
+
+def self_train(config: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(name="")]) -> None:
+    """Trains a detector with few labels, stage by stage; the same command takes an interrupted run up again.
+
+    Args:
+        config: the recipe; every value of it can be overridden.
+    """
+    accelerator = new_accelerator()
+    console = Console(quiet=not accelerator.is_main_process)
+    run = config.fine_tune
+    with accelerator.main_process_first():
+        drives, validation = open_data(run.data, run.spec.num_sweeps, console)
+    labelled, rest = split_labels(drives, run.labels)
+    more = [
+        open_source(config.unlabelled_source, str(path), num_sweeps=run.spec.num_sweeps, cameras=False)
+        for path in config.unlabelled
+    ]
+    console.print(f"{len(labelled)} samples with labels, {len(rest) + sum(map(len, more))} without")
+    folder = learn(config, labelled, ConcatSource([rest, *more]), validation, accelerator=accelerator, console=console)
+    console.print(f"next: lidarloop export {folder} model.onnx", soft_wrap=True)
+
+
+def learn(
+    config: SelfTrainConfig,
+    labelled: SampleSource,
+    unlabelled: SampleSource,
+    validation: SampleSource,
+    *,
+    accelerator: Accelerator | None = None,
+    console: Console | None = None,
+) -> Path:
+    """All stages, from the first that is not finished in ``config.out`` on.
+
+    Args:
+        config: the stages.
+        labelled: samples with true labels.
+        unlabelled: samples whose annotations are not looked at.
+        validation: labelled samples, for the loss alone; may be empty.
+        accelerator: device and processes; made where None.
+        console: where progress is printed; nowhere where None.
+
+    Returns:
+        The last checkpoint's folder.
+    """
+    accelerator = accelerator or new_accelerator()
+    console = console or Console(quiet=True)
+
+    def run_stage(stage: TrainConfig, samples: SampleSource) -> Path:
+        console.print(f"== {stage.run.out.relative_to(config.out)}", highlight=False)
+        return fit(stage, samples, validation, accelerator=accelerator, console=console)
+
+    newest = config.fine_tune.init_from
+    if config.pseudo_labels is not None:
+        everything = open_labelled(ConcatSource([labelled, unlabelled]), config.pseudo_labels)
+        newest = run_stage(_on_doubtful_labels(config, config.pretrain, "pretrain", newest), everything)
+    newest = run_stage(_on_true_labels(config, "fine-tune", newest), labelled)
+    for number in range(1, config.num_rounds + 1):
+        own_labels = config.out / f"round-{number}" / "labels"
+        with accelerator.main_process_first():
+            relabel(newest, unlabelled, own_labels, config.min_score, console)
+        both = ConcatSource([labelled, PseudoLabelledSource(unlabelled, own_labels)])
+        newest = run_stage(_on_doubtful_labels(config, config.retrain, f"round-{number}/train", newest), both)
+        newest = run_stage(_on_true_labels(config, f"round-{number}/fine-tune", newest), labelled)
+    return newest
+
+
+def _on_doubtful_labels(
+    config: SelfTrainConfig, optimisation: OptimisationConfig, stage: str, init_from: Path | None
+) -> TrainConfig:
+    """The paper's schedule: what would multiply mistakes is off."""
+    return dataclasses.replace(
+        _on_true_labels(config, stage, init_from),
+        optimisation=optimisation,
+        labels=LabelShare(),
+        balance_classes=False,
+        copy_paste=NO_COPY_PASTE,
+    )
+
+
+def _on_true_labels(config: SelfTrainConfig, stage: str, init_from: Path | None) -> TrainConfig:
+    run = dataclasses.replace(config.fine_tune.run, out=config.out / stage)
+    return dataclasses.replace(config.fine_tune, run=run, init_from=init_from)
+
+
+def relabel(checkpoint: Path, source: SampleSource, out: Path, min_score: tuple[float, ...], console: Console) -> None:
+    """Writes a detector's labels of a source as ``OUT/<scene>/labels.json``; drives that have them are passed over.
+
+    Args:
+        checkpoint: a run or one of its checkpoints.
+        source: its samples, drive after drive.
+        out: the folder.
+        min_score: one value, or one for each class.
+        console: where progress is printed.
+    """
+    detector, folder = load_detector(checkpoint)
+    find = SampleDetector(detector, score_threshold=min_score)
+    meta = {"weights_sha256": weights_sha256(folder), "min_score": list(min_score)}
+    for scene, drive in groupby(_numbered(source), key=lambda numbered: numbered[1].scene):
+        place = drive_folder(out, scene)
+        if _is_labelled(place, meta):
+            continue
+        frames = [_as_labelled(index, sample, find(sample)) for index, sample in drive]
+        path = write_drive(place, frames, {"provenance": meta})
+        console.print(f"{sum(len(frame.labels) for frame in frames)} labels in {path}", soft_wrap=True)
+
+
+def _is_labelled(place: Path, meta: Mapping[str, Any]) -> bool:
+    """Whether these weights have labelled a drive, at these scores."""
+    evidence = place / EVIDENCE
+    return evidence.is_file() and json.loads(evidence.read_bytes())["meta"]["provenance"] == meta
+
+
+def _numbered(source: SampleSource) -> Iterator[tuple[int, Sample]]:
+    return ((index, source[index]) for index in range(len(source)))
+
+
+def _as_labelled(index: int, sample: Sample, boxes: Boxes3D) -> LabelledFrame:
+    """Detections as labels that can be trusted as far as their scores say."""
+    number = len(boxes)
+    labels = PseudoLabels(boxes, boxes.scores, np.zeros(number, np.int64), ((),) * number, ("none",) * number)
+    return LabelledFrame.of(index, sample, labels, LeftOut())
