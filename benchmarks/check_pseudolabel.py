@@ -1,6 +1,6 @@
 """What pseudo-labels promise, measured: prints a table and writes out/checks/pseudolabel.json.
 
-    python benchmarks/check_pseudolabel.py             # exits 1 if a row falls short; FULL=1 runs the long studies anew
+python benchmarks/check_pseudolabel.py             # exits 1 if a row falls short; FULL=1 runs the long studies anew
 """
 
 from __future__ import annotations
