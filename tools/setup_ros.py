@@ -224,10 +224,13 @@ def put_standins_on_path() -> None:
 
 
 def packages_that_do_not_import() -> list[str]:
-    """Which of the ROS packages that lidarloop_ros names in its package.xml a fresh Python cannot import."""
+    """Which of the ROS packages that lidarloop_ros names in its package.xml a fresh Python cannot import.
+
+    `launch` and `launch_ros` do not count: only `ros2 launch` needs them, the nodes and tests do without.
+    """
     manifest = ElementTree.parse(SOURCE_FOLDER / "lidarloop_ros" / "package.xml")
     names = [element.text or "" for element in manifest.iter("exec_depend")]
-    packages = [name for name in names if not name.startswith(("lidarloop_", "python3-"))]
+    packages = [name for name in names if not name.startswith(("lidarloop_", "python3-", "launch"))]
     # `<name>_py` is the Python side of `<name>`.
     modules = [name + ".msg" if name.endswith("_msgs") else name.removesuffix("_py") for name in packages]
     # A fresh process, because path files are read at start-up; one for all, because each would take a second.

@@ -72,6 +72,7 @@ _REASONS = {
     "paper, 1 frame": "standing things hardly gain here, and plain accumulation smears those that move: the toy town's "
     "sweeps are 0.1 s apart, nuScenes' 0.05 s",
     "full, 1 frame": "with smear dropped and boxes refitted over the drive, two more sweeps add little",
+    "full, 10 frames": "points that moving things left in older sweeps are dropped, so that more sweeps do no harm",
     "paper, box fit": "a box stands at the outermost points, which are those of bleeding masks and of the ground; once "
     "these are cleaned away it beats the medoid: see full, lifting.center medoid",
     "paper, yaw by track": "toy-town vehicles keep to their lanes, so tracks only add noise to cars; two-wheelers, "
