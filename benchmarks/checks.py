@@ -47,6 +47,10 @@ class Row:
     holds: bool | None
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if self.holds is not None:
+            object.__setattr__(self, "holds", bool(self.holds))
+
 
 def at_least(what: str, value: float, target: float) -> Row:
     return Row(what, value, f"≥ {target:g}", bool(value >= target))
@@ -81,7 +85,7 @@ def rows_of(check: Check, context: Context) -> list[Row]:
     try:
         for row in check(place):
             rows.append(row)
-            print(f"{'ok  ' if row.holds else 'MISS'} {row.what}", file=sys.stderr)
+            print(f"{ {True: 'ok  ', False: 'MISS', None: 'none'}[row.holds] } {row.what}", file=sys.stderr)
     except Exception as error:  # the others still have something to say
         traceback.print_exc()
         rows.append(Row(check.__name__.replace("_", " "), None, "runs", False, f"{type(error).__name__}: {error}"))
@@ -136,7 +140,12 @@ def finish(rows: list[Row], path: Path, seed: int) -> int:
 
 
 def as_json(document: Any) -> bytes:
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=1, ensure_ascii=False, default=_number) + "\n").encode()
+
+
+def _number(value: Any) -> Any:
+    """numpy's scalars as Python's."""
+    return value.item()
 
 
 def commit() -> str:

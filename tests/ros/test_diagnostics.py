@@ -78,7 +78,7 @@ def health(low: float = 0.0, high: float = 255.0, height_m: float | None = 1.8) 
     ("event", "level", "said"),
     [
         (lambda s: None, OK, "active"),
-        (lambda s: s.replaced(), WARN, "clouds dropped (1): the detector is slower"),
+        (lambda s: s.replaced(1), WARN, "clouds dropped (1): the detector is slower"),
         (lambda s: s.refused("duplicate"), WARN, "clouds dropped (1): duplicate"),
         (lambda s: s.without_motion("no odometry"), WARN, "clouds dropped (1): no odometry"),
         (lambda s: s.retried("out of memory"), WARN, "inference repeated (1): out of memory"),
@@ -128,7 +128,7 @@ def test_figures():
     statistics = FrameStatistics()
     detect(statistics, 10)
     statistics.received()
-    statistics.replaced()
+    statistics.replaced(1)
     statistics.rejected("no")
     statistics.inspected(health(1, 200, None))
     values = {pair.key: pair.value for pair in report(statistics).values}

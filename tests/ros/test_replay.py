@@ -216,8 +216,11 @@ def test_death_of_the_node_is_noticed(make_model, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_replay_leaves_neither_files_nor_the_node(make_model, tmp_path, number):
     process, node = start_long_replay(make_model(), tmp_path)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    for _ in range(6):  # an interrupt that falls into a destructor is lost in Python; whoever waits sends another
+        process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            _, stderr = process.communicate(timeout=20)
+            break
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert not Path(f"/proc/{node}").exists()

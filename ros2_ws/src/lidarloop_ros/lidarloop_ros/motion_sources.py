@@ -136,8 +136,8 @@ class OdometryMotion(Mountings):
         )
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
-        mounting = self.mounting(lidar_frame)
-        return SensorPose(self.motion(stamp_ns), mounting)
+        # The motion first: where both are missing, it is the one that comes and goes.
+        return SensorPose(self.motion(stamp_ns), self.mounting(lidar_frame))
 
     def motion(self, stamp_ns: int) -> SE3:
         if self._foreign_child_frame:
