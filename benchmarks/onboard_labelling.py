@@ -92,7 +92,8 @@ def drive(bag: Path, masks: Path) -> Heard:
         )
         node.create_subscription(PointCloud2, "/self_labeller/boxes", lambda message: _keep(heard, message), 100)
         detector = ManagedNode(node, detecting, "/lidar_detector")
-        detector.set_parameters({"model": str(MODEL), "max_age_s": 0.0})
+        # A core for each: the detector's time may then tell of nothing but the labelling.
+        detector.set_parameters({"model": str(MODEL), "max_age_s": 0.0, "num_threads": 1})
         labeller = ManagedNode(node, labelling, "/self_labeller")
         topics = [topic for topic in cameras if topic.endswith("compressed")]
         labeller.set_parameters({"image_topics": topics, "shelf": "masks", "masks_file": str(masks)})

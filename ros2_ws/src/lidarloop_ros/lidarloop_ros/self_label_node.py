@@ -48,7 +48,7 @@ from lidarloop_ros.label_pipeline import LabelPipeline
 from lidarloop_ros.label_worker import LabelStatistics, LabelWorker
 from lidarloop_ros.lifecycle_guard import refuse_impossible_transitions
 from lidarloop_ros.motion_sources import VehiclePoses, open_vehicle_poses
-from lidarloop_ros.node_runner import run
+from lidarloop_ros.node_runner import run, yield_the_processor
 from lidarloop_ros.self_label_params import SelfLabelParams
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -276,6 +276,7 @@ class SelfLabeller(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; both end it cleanly, with 0."""
+    yield_the_processor()  # the detector's latency comes first
     return run(SelfLabeller, args)
 
 

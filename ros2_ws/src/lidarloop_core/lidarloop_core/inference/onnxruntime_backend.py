@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
     Args:
         onnx_bytes: the file's bytes, which may have been verified.
         providers: in order of preference.
-        num_threads: of one run; 0 lets the runtime choose.
+        num_threads: of one run; 0: as many as there are physical cores.
         path: names the file in errors.
 
     Raises:
@@ -69,7 +70,8 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
             "(onnxruntime-gpu for CUDA)"
         )
     options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads
+    # Left to itself the runtime ties each thread to a core, where it waits although another core is free.
+    options.intra_op_num_threads = num_threads or _num_physical_cores()
     options.log_severity_level = 3  # errors; warnings are about optimisations nobody asked for
     try:
         session = ort.InferenceSession(onnx_bytes, options, providers=list(providers))
@@ -83,6 +85,14 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
             "check the driver and the CUDA libraries, or ask for CPUExecutionProvider"
         )
     return session
+
+
+def _num_physical_cores() -> int:
+    """Those this process may run on."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    threads = (Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list") for cpu in os.sched_getaffinity(0))
+    return len({path.read_text() if path.exists() else str(path) for path in threads})
 
 
 def _check_tensors(session: Any, spec: ModelSpec, path: Path) -> None:
