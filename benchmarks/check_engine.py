@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tyro
-from checks import OUT, REAL_DATA, Context, Row, all_of, at_most, run_checks
+from checks import OUT, REAL_DATA, Context, Row, all_of, at_most, run_checks, told
 from engine_precision import ROOT, check_precisions
 from engine_speed import check_speed
 
@@ -59,8 +59,8 @@ def check_gpu(_: Context) -> Iterator[Row]:
     rows = [row for row in document["rows"] if "p50_ms" in row]
     for row in rows:
         on = f"{row['way']} {row['precision']}, {document['gpu']}"
-        yield Row(f"nuScenes-size pillar model, {on}: p50, ms", row["p50_ms"], "for reading", None, "see the best")
-        yield Row(f"nuScenes-size pillar model, {on}: p99, ms", row["p99_ms"], "for reading", None, "see the best")
+        yield told(f"nuScenes-size pillar model, {on}: p50, ms", row["p50_ms"])
+        yield told(f"nuScenes-size pillar model, {on}: p99, ms", row["p99_ms"])
     best = min(rows, key=lambda row: float(row["p50_ms"]))
     yield at_most(f"nuScenes-size pillar model, best on {document['gpu']}: p50, ms", best["p50_ms"], 5.0)
     if best["times_floor"] is not None:

@@ -31,14 +31,14 @@ OUT = Path("out/checks")
 
 @dataclass(frozen=True)
 class Row:
-    """One promise.
+    """One promise, or a figure that is told beside one.
 
     Attributes:
         what: in words.
         value: as measured; None where it was skipped.
-        target: what it is held against, in words.
-        holds: None where it was skipped.
-        note: why it was skipped or broke.
+        target: what it is held against, in words; "" where it is only told.
+        holds: None where nothing was judged.
+        note: why not, or why it broke.
     """
 
     what: str
@@ -58,6 +58,11 @@ def at_least(what: str, value: float, target: float) -> Row:
 
 def at_most(what: str, value: float, target: float) -> Row:
     return Row(what, value, f"≤ {target:g}", bool(value <= target))
+
+
+def told(what: str, value: float, note: str = "") -> Row:
+    """A figure for the reader, which is held against nothing."""
+    return Row(what, float(value), "", None, note)
 
 
 def all_of(what: str, number: int, of: int) -> Row:

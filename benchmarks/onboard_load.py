@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from checks import Context, Row, as_json, at_least, at_most
+from checks import Context, Row, as_json, at_least, at_most, told
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -43,6 +43,7 @@ NODE = "/lidar_detector"
 T0 = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
 NUM_POINTS = 30_000
+POSES_PER_CLOUD = 5
 ANSWER_TIMEOUT_S = 30.0
 LONG, SHORT = 100_000, 2_000
 # Soak: frames between two looks at the process, and every so many frames one that cannot be decoded.
@@ -111,7 +112,7 @@ def _rows_of_soak(run: Soak) -> Iterator[Row]:
     yield at_most("  growth of threads", float(run.growth("threads")), 0)
     yield at_most("  growth of open files", float(run.growth("files")), 0)
     yield at_most("  frames lost", float(run.num_lost), 0)
-    yield at_least("  frames per second", run.frames_per_s, 0)
+    yield told("  frames per second", run.frames_per_s)
 
 
 def check_overhead(context: Context) -> Iterator[Row]:
@@ -121,7 +122,7 @@ def check_overhead(context: Context) -> Iterator[Row]:
         overhead = stages["total"] - stages["infer"]
         yield at_most(f"node at 30k points, {name}: all but the network, ms p50", float(np.median(overhead)), 5.0)
         for stage in STAGES:
-            yield at_least(f"  {stage}, ms p50", float(np.median(stages[stage])), 0.0)
+            yield told(f"  {stage}, ms p50", float(np.median(stages[stage])))
 
 
 class Driver:
@@ -144,16 +145,21 @@ class Driver:
         mounting.publish(transforms_message([("base_link", "lidar_top", SE3.identity())], 0, message_type))
         node.create_subscription(Detection3DArray, f"{NODE}/detections", self._on_detections, 10, raw=True)
 
-    def ask(self, msg: PointCloud2, index: int) -> None:
-        """Sends a cloud as the frame ``index`` and waits for its detections."""
-        if self._merges:
-            # At 50 Hz: so the node's poses too, of which it keeps 2,000, are full while a soak warms up.
-            for i in range(-4, 1):
-                stamp_ns = T0 + index * PERIOD_NS + i * PERIOD_NS // 5
-                pose = SE3.from_yaw(0.0, (0.5 * (index + i / 5) % 1000, 0.0, 0.0))
-                self._odometry.publish(odometry_message(pose, (5, 0, 0), (0, 0, 0), stamp_ns, message_type))
+    def ask(self, msg: PointCloud2, index: int, pose_period_s: float = 0.0) -> None:
+        """Sends the frame ``index``, the poses up to it and then its cloud, and waits for its detections."""
+        # At 50 Hz: so the node's poses too, of which it keeps 2,000, are full while a soak warms up.
+        for i in range(-POSES_PER_CLOUD + 1, 1):
+            self.move(index + i / POSES_PER_CLOUD)
+            time.sleep(pose_period_s)
         self.send(msg, index)
         self.num_lost += not self.wait_for(index, ANSWER_TIMEOUT_S)
+
+    def move(self, index: float) -> None:
+        """Sends the pose of a frame, or of a time between two, if the node merges sweeps."""
+        if self._merges:
+            pose = SE3.from_yaw(0.0, (0.5 * index % 1000, 0.0, 0.0))
+            stamp_ns = T0 + round(index * PERIOD_NS)
+            self._odometry.publish(odometry_message(pose, (5, 0, 0), (0, 0, 0), stamp_ns, message_type))
 
     def wait_for(self, index: int, timeout_s: float) -> bool:
         """Whether the frame ``index``, or a later one, is answered in time."""
@@ -205,18 +211,15 @@ def clouds(num_points: int, num_clouds: int) -> list[PointCloud2]:
 
 
 def measure_stages(*, merges: bool, num_frames: int = 200) -> dict[str, npt.NDArray[np.float64]]:
-    """Stage → ms of each frame, as the node measures them; clouds come at 10 Hz."""
+    """Stage → ms of each frame, as the node measures them; poses come at 50 Hz, clouds at some 10 Hz."""
     messages = clouds(NUM_POINTS, 10)
     seen: dict[str, list[float]] = {stage: [] for stage in STAGES}
     with running_node(merges=merges) as (node, _, driver):
         for stage in STAGES:
             topic = f"{NODE}/debug/latency_ms/{stage}"
             node.create_subscription(Float64, topic, lambda msg, stage=stage: seen[stage].append(msg.data), 100)
-        due_s = time.monotonic()
         for i in range(num_frames):
-            driver.ask(messages[i % len(messages)], i)
-            due_s = max(due_s + 0.1, time.monotonic())
-            time.sleep(max(0.0, due_s - time.monotonic()))
+            driver.ask(messages[i % len(messages)], i, pose_period_s=0.1 / POSES_PER_CLOUD)
         time.sleep(0.5)
     length = min(map(len, seen.values()))
     # The first frames meet cold caches, and the node has just heard of its listeners.

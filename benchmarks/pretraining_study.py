@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from checks import Context, Row, all_of, as_json, at_least
+from checks import Context, Row, all_of, as_json, at_least, told
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
@@ -384,7 +384,7 @@ def check_pretraining(context: Context) -> Iterator[Row]:
     points = _points_by_arm(json.loads(RESULTS.read_bytes())["runs"])
     for arm, values in sorted(points.items(), key=lambda item: -float(np.mean(item[1]))):
         what = f"mAP points: {arm}, ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else f"mAP points: {arm}"
-        yield Row(what, float(np.mean(values)), f"printed ({len(values)} seeds)", True)
+        yield told(what, float(np.mean(values)), f"{len(values)} seeds")
     yield at_least("pre-training: mAP points gained", _gain(points, FINE_TUNED, FROM_SCRATCH), 8.0)
     yield at_least("self-training: mAP points gained on top", _gain(points, SELF_TRAINED, FINE_TUNED), 0.0)
     what = "copy-paste left out of pre-training: mAP points gained, as in the paper"

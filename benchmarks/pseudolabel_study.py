@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from checks import Context, Row, as_json, at_least, commit
+from checks import Context, Row, as_json, at_least, commit, told
 from rich.console import Console
 from stored_drive import StoredDrive
 
@@ -299,8 +299,8 @@ def check_zero_shot(context: Context) -> Iterator[Row]:
     document = json.loads(RESULTS.read_text())
     rows = {row["name"]: recomputed(row) for row in document["rows"]}
     paper, full = rows["paper"], rows["full"]
-    yield Row("zero-shot mAP of the plain paper pipeline", paper["mAP"], "told", True)
-    yield Row("zero-shot mAP of the full pipeline", full["mAP"], "told", True)
+    yield told("zero-shot mAP of the plain paper pipeline", paper["mAP"])
+    yield told("zero-shot mAP of the full pipeline", full["mAP"])
     yield at_least("full / paper, zero-shot mAP", full["mAP"] / paper["mAP"], LEAST_GAIN)
     yield at_least("full / paper, NDS", full["NDS"] / paper["NDS"], 1.0)
     for trial in trials():
@@ -315,18 +315,21 @@ def check_zero_shot(context: Context) -> Iterator[Row]:
 
 
 def ablation_row(trial: Trial, row: dict[str, Any] | None) -> Row:
-    """Holds where it went as expected, or where the reason why not is told."""
-    expected = "told" if trial.expect == "either" else f"{trial.expect} than {trial.base}"
+    """Holds where it went as expected; where it did not, and the reason is known, that is told instead."""
+    expected = "either" if trial.expect == "either" else f"{trial.expect} than {trial.base}"
     target = f"{expected}: {trial.because}"
     if row is None:
         return Row(f"{trial.name}, {trial.figure}", None, target, False, "not run")
     change = row["against_base"][trial.figure]
     verdict = change["verdict"] or "no difference beyond chance"
-    told = f"{trial.figure} {change['value']:+.3f} ({change['low']:+.3f} … {change['high']:+.3f}): {verdict}"
-    as_expected = trial.expect in ("either", verdict)
-    reason = f"; {trial.reason}" if trial.reason and not as_expected else ""
+    measured = f"{trial.figure} {change['value']:+.3f} ({change['low']:+.3f} … {change['high']:+.3f}): {verdict}"
+    what = f"{trial.name}, {measured}"
     value = row["mAP"] if trial.figure == "mAP" else row["errors"][trial.figure]
-    return Row(f"{trial.name}, {told}{reason}", value, target, as_expected or bool(trial.reason))
+    if trial.expect == "either":
+        return Row(what, value, target, None)
+    if verdict != trial.expect and trial.reason:
+        return Row(what, value, target, None, trial.reason)
+    return Row(what, value, target, verdict == trial.expect)
 
 
 def recomputed(row: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from checks import Context, Row, all_of, at_least, at_most, finish, rows_of
+from checks import Context, Row, all_of, at_least, at_most, finish, rows_of, told
 from PIL import Image
 
 from lidarloop_core.classes import NUSCENES_CLASSES
@@ -98,8 +98,8 @@ def check_nuscenes_keyframe(context: Context) -> Iterator[Row]:
     run = _Run.of(NuScenesSweepSource(context.data / "nuscenes_keyframe"), _shelf(context))
     counted = count(run.samples, run.labels(full_lifting(), MIN_SCORE_2D))
     at = f"nuScenes keyframe, 2D score ≥ {MIN_SCORE_2D:g}"
-    yield _printed(f"{at}: labels after NMS", counted.num_labels)
-    yield _printed(f"{at}: labels that match a box of their class within {MATCH_M:g} m", counted.num_matched)
+    yield told(f"{at}: labels after NMS", counted.num_labels)
+    yield told(f"{at}: labels that match a box of their class within {MATCH_M:g} m", counted.num_matched)
     yield at_least(f"{at}: precision", counted.precision, 0.70)
     yield at_least(f"{at}: recall of {counted.num_objects} boxes with ≥ {MIN_POINTS} points", counted.recall, 0.65)
     yield at_most(f"{at}: mean centre error of the matched, m", counted.centre_error_m, 1.0)
@@ -113,11 +113,11 @@ def check_kitti_frames(context: Context) -> Iterator[Row]:
     run = _Run.of(source, _shelf(context))
     counted = count(run.samples, run.labels(full_lifting(), MIN_SCORE_2D))
     at = f"KITTI 000000–000002, 2D score ≥ {MIN_SCORE_2D:g}"
-    yield _printed(f"{at}: labels after NMS", counted.num_labels)
-    yield _printed(f"{at}: labels that match a box of their class within {MATCH_M:g} m", counted.num_matched)
-    yield _printed(f"{at}: precision (parked bicycles and a trailer count as wrong: unlabelled)", counted.precision)
-    yield _printed(f"{at}: recall of {counted.num_objects} boxes with ≥ {MIN_POINTS} points", counted.recall)
-    yield _printed(f"{at}: mean centre error of the matched, m", counted.centre_error_m)
+    yield told(f"{at}: labels after NMS", counted.num_labels)
+    yield told(f"{at}: labels that match a box of their class within {MATCH_M:g} m", counted.num_matched)
+    yield told(f"{at}: precision (parked bicycles and a trailer count as wrong: unlabelled)", counted.precision)
+    yield told(f"{at}: recall of {counted.num_objects} boxes with ≥ {MIN_POINTS} points", counted.recall)
+    yield told(f"{at}: mean centre error of the matched, m", counted.centre_error_m)
     yield from _beside("KITTI 000000–000002", run)
     yield from run.draw(context.out / "real_keyframe" / "kitti")
 
@@ -171,12 +171,8 @@ def _beside(name: str, run: _Run) -> Iterator[Row]:
 
 
 def _pair(at: str, counted: Count) -> Iterator[Row]:
-    yield _printed(f"{at}: precision ({counted.num_matched} of {counted.num_labels})", counted.precision)
-    yield _printed(f"{at}: recall ({counted.num_found} of {counted.num_objects})", counted.recall)
-
-
-def _printed(what: str, value: float) -> Row:
-    return Row(what, float(value), "printed", True)
+    yield told(f"{at}: precision ({counted.num_matched} of {counted.num_labels})", counted.precision)
+    yield told(f"{at}: recall ({counted.num_found} of {counted.num_objects})", counted.recall)
 
 
 def _shelf(context: Context) -> OnnxShelf:
