@@ -23,11 +23,11 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.messages import boxes_from_cloud, stamp_ns
-from lidarloop_core.labelling.lanes import LaneLookup
-from lidarloop_core.labelling.lift import lift
-from lidarloop_core.labelling.lifting_config import full_lifting
-from lidarloop_core.labelling.masks_shelf import MasksShelf
+from lidarloop_core.labelling.lifting.config import full_lifting
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.labelling.shelves.masks_shelf import MasksShelf
 from lidarloop_ros.bag_player import BagPlayer, BagTopics
 from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
 from lidarloop_training.data.bag import BagSource

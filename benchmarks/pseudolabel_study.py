@@ -38,7 +38,7 @@ import lidarloop_training.pseudolabel
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
-from lidarloop_core.labelling.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_training.data.concat import ConcatSource
 from lidarloop_training.data.workers import worker_pool

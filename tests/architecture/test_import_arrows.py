@@ -62,6 +62,13 @@ def test_arrows_point_one_way(repository: Path, package: str) -> None:
     assert wrong == {}
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_folder_of_modules_is_a_package(repository: Path, package: str) -> None:
+    """setuptools leaves a folder without __init__.py out of what it installs."""
+    folders = {module.parent for module in modules(repository, package)}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
 def test_no_relative_imports_hide_an_arrow(repository: Path) -> None:
     wrong = [
         str(module.relative_to(repository))

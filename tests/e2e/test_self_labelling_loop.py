@@ -11,7 +11,7 @@ import pytest
 
 from lidarloop_core.cli import main
 from lidarloop_core.io.bag import BagReader
-from lidarloop_core.labelling.frame_store import stored_frames
+from lidarloop_core.labelling.keeping.frame_store import stored_frames
 from lidarloop_core.model.model_file import read_model
 
 pytest.importorskip("torch", reason="no torch here: pip install lidarloop[train]")

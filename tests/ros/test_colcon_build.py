@@ -85,6 +85,16 @@ def test_puts_everything_where_ros2_looks(install: Path, repository: Path) -> No
     assert (share / "config" / "fastdds.xml").read_text() == (repository / "launch/config/fastdds.xml").read_text()
 
 
+@pytest.mark.parametrize("package", ["lidarloop_core", "lidarloop_ros"])
+def test_installs_every_module(install: Path, repository: Path, package: str) -> None:
+    """A folder that is no package would be left out, and nobody would notice in a checkout."""
+    source = repository / "ros2_ws" / "src" / package
+    (site,) = (install / package / "lib").glob("python*/site-packages")
+    modules = {str(path.relative_to(source)) for path in (source / package).rglob("*.py")}
+    installed = {str(path.relative_to(site)) for path in (site / package).rglob("*.py")}
+    assert installed == modules
+
+
 def test_installed_code_hides_the_checkouts(install: Path) -> None:
     code = "import lidarloop_core, lidarloop_ros; print(lidarloop_core.__file__, lidarloop_ros.__file__)"
     command = [*SOURCED, str(install / "setup.bash"), sys.executable, "-c", code]

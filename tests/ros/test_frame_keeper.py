@@ -12,7 +12,7 @@ import pytest
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.frame_file import read_frame
-from lidarloop_core.labelling.frame_store import Quota, stored_frames
+from lidarloop_core.labelling.keeping.frame_store import Quota, stored_frames
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import Sample, Sweep
 from lidarloop_ros.frame_keeper import FrameKeeper, KeeperReport, KeepRule

@@ -15,9 +15,9 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.camera_messages import Calibration, calibration_from_message
 from lidarloop_core.io.messages import pose_from_message, stamp_ns, transform_from_message
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
-from lidarloop_core.labelling.lanes import LaneLookup
-from lidarloop_core.labelling.lift import lift
-from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.labelling.lifting.config import full_lifting, paper_lifting
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import CameraImage
 from lidarloop_ros.label_pipeline import LabelPipeline

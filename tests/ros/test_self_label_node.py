@@ -22,11 +22,11 @@ from vision_msgs.msg import Detection3DArray
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.messages import boxes_from_cloud, boxes_from_detections, stamp_ns
-from lidarloop_core.labelling.lanes import LaneLookup
-from lidarloop_core.labelling.lift import lift
-from lidarloop_core.labelling.lifting_config import full_lifting
-from lidarloop_core.labelling.masks_shelf import MasksShelf
+from lidarloop_core.labelling.lifting.config import full_lifting
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.labelling.shelves.masks_shelf import MasksShelf
 from lidarloop_ros.bag_player import header_stamp_ns
 from lidarloop_ros.conversions import message_type
 from lidarloop_ros.node_process import ManagedNode, NodeError, NodeProcess, isolated_node

@@ -7,8 +7,8 @@ import pytest
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.labelling.frustum import view
-from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.labelling.lifting.config import full_lifting, paper_lifting
+from lidarloop_core.labelling.lifting.frustum import view
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import Sample
 from lidarloop_training.pseudolabel.camera_only import MAX_DEPTH_M, STRIDE_PX, DepthLifter, with_points_from

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting
+from lidarloop_core.labelling.lifting.config import LiftingConfig, full_lifting
 from lidarloop_training.pseudolabel.overrides import overridden, overrides_of
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.frame_file import SUFFIX, KeptFrame, read_frame
-from lidarloop_core.labelling.frame_store import stored_frames
+from lidarloop_core.labelling.keeping.frame_store import stored_frames
 from lidarloop_core.sample import Sample
 
 

@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.labelling.frustum import camera_SE3_lidar
-from lidarloop_core.labelling.lanes import LaneLookup
-from lidarloop_core.labelling.lift import lift
-from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.lifting.config import LiftingConfig
+from lidarloop_core.labelling.lifting.frustum import camera_SE3_lidar
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.labelling.shelf import ShelfModel

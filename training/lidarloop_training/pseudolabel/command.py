@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import tyro
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.lifting.config import LiftingConfig
 from lidarloop_core.labelling.priors import ShapePriors
-from lidarloop_core.labelling.refine_config import RefineConfig
+from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_training.data.convert import SourceName
 from lidarloop_training.data.convert_options import check_options
 from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob, RecipeName, Sensors, ShelfSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from lidarloop_core.labelling.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.sample import LaneMap, Sample, SampleSource
 from lidarloop_training.pseudolabel.files import LabelledFrame
 from lidarloop_training.pseudolabel.frames import frame_document, read_segment, segment_document

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.labelling.refine import refine
-from lidarloop_core.labelling.refine_config import RefineConfig
+from lidarloop_core.labelling.refining.config import RefineConfig
+from lidarloop_core.labelling.refining.refine import refine
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.pseudolabel.files import LabelledFrame
 

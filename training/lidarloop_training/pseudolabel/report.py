@@ -14,7 +14,7 @@ import numpy as np
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io import atomic
-from lidarloop_core.labelling.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_training.evaluation import summary
 from lidarloop_training.evaluation.alignment import Frame, results_frame

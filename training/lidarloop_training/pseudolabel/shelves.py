@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.labelling.shelf import ShelfModel
-from lidarloop_core.labelling.vocabulary import Vocabulary
+from lidarloop_core.labelling.shelves.vocabulary import Vocabulary
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.pseudolabel.camera_only import DepthModel
 from lidarloop_training.pseudolabel.toytown_depth import DepthFaults, ToyTownDepth
@@ -54,7 +54,7 @@ class MasksShelfSpec:
     vocabulary: Path | None = None
 
     def open(self, drive: SampleSource) -> ShelfModel:
-        from lidarloop_core.labelling.masks_shelf import MasksShelf
+        from lidarloop_core.labelling.shelves.masks_shelf import MasksShelf
 
         if self.file is None:
             raise ConfigError("received --shelf masks without a file; expected COCO JSON: --masks.file FILE")
@@ -79,7 +79,7 @@ class OnnxShelfSpec:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
 
     def open(self, drive: SampleSource) -> ShelfModel:
-        from lidarloop_core.labelling.onnx_shelf import open_onnx_shelf
+        from lidarloop_core.labelling.shelves.onnx_shelf import open_onnx_shelf
 
         if self.detector is None or self.segmenter is None:
             raise ConfigError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.labelling.lanes import LaneLookup
-from lidarloop_core.labelling.lift import lift
-from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.lifting.config import LiftingConfig
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.labelling.shelf import ShelfModel

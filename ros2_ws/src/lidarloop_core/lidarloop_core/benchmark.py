@@ -29,9 +29,9 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.io import atomic
 from lidarloop_core.io.bag import message_type
 from lidarloop_core.io.messages import cloud_message
-from lidarloop_core.labelling.benchmark import time_lifting
-from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
-from lidarloop_core.labelling.made_up_scene import made_up_scene
+from lidarloop_core.labelling.lifting.benchmark import time_lifting
+from lidarloop_core.labelling.lifting.config import full_lifting, paper_lifting
+from lidarloop_core.labelling.lifting.made_up_scene import made_up_scene
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.pointcloud.voxelize import group_pillars, group_pillars_reference

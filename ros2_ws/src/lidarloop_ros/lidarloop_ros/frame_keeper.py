@@ -12,8 +12,8 @@ from typing import Any
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.frame_file import KeptFrame
-from lidarloop_core.labelling.frame_store import FrameStore, Quota
-from lidarloop_core.labelling.worth import WorthRater
+from lidarloop_core.labelling.keeping.frame_store import FrameStore, Quota
+from lidarloop_core.labelling.keeping.worth import WorthRater
 from lidarloop_ros.label_pipeline import LabelledFrame
 from lidarloop_ros.mailbox import Mailbox
 

@@ -11,9 +11,9 @@ from lidarloop_core.errors import LidarloopError
 from lidarloop_core.io.camera_messages import Calibration, MessagePicture
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.labelling.instance_masks import InstanceMasks
-from lidarloop_core.labelling.lanes import LaneLookup
-from lidarloop_core.labelling.lift import lift
-from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.lifting.config import LiftingConfig
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.labelling.shelf import ShelfModel

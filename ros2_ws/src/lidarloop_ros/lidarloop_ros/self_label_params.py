@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.labelling.frame_store import Quota
-from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
+from lidarloop_core.labelling.keeping.frame_store import Quota
+from lidarloop_core.labelling.lifting.config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.shelf import ShelfModel
 from lidarloop_ros.frame_keeper import KeepRule
@@ -70,10 +70,10 @@ class SelfLabelParams(MotionParams):
     def open_shelf(self) -> ShelfModel:
         """The 2D model. Raises LidarloopError where its files are missing or of another kind."""
         if self.shelf == "masks":
-            from lidarloop_core.labelling.masks_shelf import MasksShelf
+            from lidarloop_core.labelling.shelves.masks_shelf import MasksShelf
 
             return MasksShelf(Path(_required("masks_file", self.masks_file)))
-        from lidarloop_core.labelling.onnx_shelf import open_onnx_shelf
+        from lidarloop_core.labelling.shelves.onnx_shelf import open_onnx_shelf
 
         return open_onnx_shelf(
             Path(_required("detector_2d", self.detector_2d)),

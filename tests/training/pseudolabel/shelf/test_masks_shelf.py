@@ -18,8 +18,8 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.labelling.instance_masks import InstanceMasks
-from lidarloop_core.labelling.masks_shelf import MasksShelf
-from lidarloop_core.labelling.vocabulary import Vocabulary
+from lidarloop_core.labelling.shelves.masks_shelf import MasksShelf
+from lidarloop_core.labelling.shelves.vocabulary import Vocabulary
 from lidarloop_core.sample import CameraImage
 from lidarloop_training.pseudolabel.shelf.toytown_shelf import ToyTownShelf, write_masks
 from lidarloop_training.toytown.drive import ToyTownDrive

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.labelling.vocabulary import Vocabulary
+from lidarloop_core.labelling.shelves.vocabulary import Vocabulary
 from lidarloop_core.sample import CameraImage
 
 torch = pytest.importorskip("torch")

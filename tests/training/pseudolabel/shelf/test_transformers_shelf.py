@@ -13,7 +13,7 @@ import pytest
 from lidarloop_core.errors import BackendError, ConfigError, ModelFileError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.instance_masks import InstanceMasks
-from lidarloop_core.labelling.vocabulary import Vocabulary
+from lidarloop_core.labelling.shelves.vocabulary import Vocabulary
 from lidarloop_core.sample import CameraImage
 
 torch = pytest.importorskip("torch")

@@ -9,7 +9,7 @@ import pytest
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.labelling.vocabulary import Vocabulary
+from lidarloop_core.labelling.shelves.vocabulary import Vocabulary
 
 
 def test_every_phrase_has_the_label_of_its_class() -> None:

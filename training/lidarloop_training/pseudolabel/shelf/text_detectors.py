@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.labelling.vocabulary import Vocabulary
+from lidarloop_core.labelling.shelves.vocabulary import Vocabulary
 from lidarloop_training.pseudolabel.shelf.pretrained import Pretrained, as_picture
 
 Picture = npt.NDArray[np.uint8]

@@ -12,8 +12,8 @@ import numpy as np
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io import atomic
-from lidarloop_core.labelling.coco_masks import mask_window
 from lidarloop_core.labelling.instance_masks import InstanceMasks
+from lidarloop_core.labelling.shelves.coco_masks import mask_window
 from lidarloop_core.sample import CameraImage
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
 from lidarloop_training.toytown.masks import InstanceMask

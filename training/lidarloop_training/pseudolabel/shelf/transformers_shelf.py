@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.labelling.shelf import ShelfModel
-from lidarloop_core.labelling.vocabulary import Vocabulary
+from lidarloop_core.labelling.shelves.vocabulary import Vocabulary
 from lidarloop_core.sample import CameraImage
 from lidarloop_training.pseudolabel.shelf.box_segmenters import BoxSegmenter
 from lidarloop_training.pseudolabel.shelf.pretrained import Pretrained, as_picture, load

@@ -1,0 +1,1 @@
+"""Which labelled frames are worth keeping, and how they are kept."""

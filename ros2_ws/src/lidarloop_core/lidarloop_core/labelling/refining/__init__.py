@@ -1,0 +1,1 @@
+"""Pseudo-labels of a whole drive, followed over time and made better."""

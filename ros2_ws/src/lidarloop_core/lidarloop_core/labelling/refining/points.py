@@ -1,0 +1,119 @@
+"""The LiDAR points of a drive's objects, gathered once the tracks say where to look.
+
+Labels rest on what a picture showed; a track tells where the object is also in the frames whose pictures missed it,
+merged it or gave it another name, and points are there all the same (as in Qi et al., "Offboard 3D Object Detection
+from Point Cloud Sequences", CVPR 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.labelling.lifting.ground_height import GroundHeight
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+CloudOf = Callable[[int], npt.NDArray[Any]]
+"""(N, ≥3) points of a keyframe (its index), in its LiDAR's frame."""
+
+GROUND_M = 0.2
+"""Points lower above the ground are the ground."""
+
+CEILING_M = 5.0
+
+
+@dataclass(frozen=True)
+class Looks:
+    """P points on one object in all frames.
+
+    Attributes:
+        points: (P, 3) in the object's own frame of the moment: x along its length, origin in its centre.
+        frame: (P,) ascending.
+        sensor: (T, 2) where the LiDAR was in every frame, in that same frame of the object.
+    """
+
+    points: FloatArray
+    frame: IntArray
+    sensor: FloatArray
+
+    def count(self) -> IntArray:
+        """(T,) points in each frame."""
+        return np.bincount(self.frame, minlength=len(self.sensor))
+
+
+class DriveCloud:
+    """The points above the ground of all frames, in the drive's frame."""
+
+    def __init__(self, cloud_of: CloudOf, drive_SE3_lidar: Sequence[SE3], max_range_m: float) -> None:
+        self._points, self._trees = [], []
+        self.sensors = np.array([pose.translation[:2] for pose in drive_SE3_lidar])
+        for frame, pose in enumerate(drive_SE3_lidar):
+            points = np.asarray(cloud_of(frame), np.float64)[:, :3]
+            points = points[(np.abs(points[:, :2]) < max_range_m + 10.0).all(axis=1)]
+            above = points[:, 2] - GroundHeight(points).at(points[:, :2])
+            points = pose.transform(points[(above > GROUND_M) & (above < CEILING_M)])
+            self._points.append(points)
+            self._trees.append(cKDTree(points[:, :2]))
+
+    def looks(self, boxes: FloatArray, active: npt.NDArray[np.bool_], margin_m: FloatArray) -> list[Looks]:
+        """The points of N objects, those one can be surest of first: a point belongs to the first box it lies in, or
+        else to the nearest in reach.
+
+        Args:
+            boxes: (N, T, 9) in the drive's frame.
+            active: (N, T) where to look at all.
+            margin_m: (N, 2) by which boxes may be too short or off, along and across.
+        """
+        found: list[tuple[list[FloatArray], list[IntArray]]] = [([], []) for _ in boxes]
+        for frame, (points, tree) in enumerate(zip(self._points, self._trees, strict=True)):
+            objects = np.flatnonzero(active[:, frame])
+            near = tree.query_ball_point(
+                boxes[objects, frame, :2], np.hypot(*(boxes[objects, frame, 3:5] / 2 + margin_m[objects]).T)
+            )
+            depth, owner = np.full(len(points), np.inf), np.full(len(points), -1)
+            inside = []
+            for i, indices in zip(objects, near, strict=True):
+                rows = np.asarray(indices, np.int64)
+                local = _in_frame_of(boxes[i, frame], points[rows])
+                beside = np.abs(local[:, :2]) - boxes[i, frame, 3:5] / 2
+                out = beside.max(axis=1, initial=-np.inf)
+                upright = np.abs(local[:, 2]) < boxes[i, frame, 5] / 2 + 1.0
+                chosen = (beside < margin_m[i]).all(axis=1) & upright
+                rows, local, out = rows[chosen], local[chosen], out[chosen]
+                out = np.maximum(out, 0.0)
+                better = out < depth[rows]
+                depth[rows[better]], owner[rows[better]] = out[better], i
+                inside.append((i, rows, local))
+            for i, rows, local in inside:
+                own = owner[rows] == i
+                found[i][0].append(local[own])
+                found[i][1].append(np.full(int(own.sum()), frame))
+        return [
+            Looks(
+                np.concatenate([np.zeros((0, 3)), *points]),
+                np.concatenate([np.zeros(0, np.int64), *frames]),
+                _flat_in_frame_of(boxes[i], self.sensors),
+            )
+            for i, (points, frames) in enumerate(found)
+        ]
+
+
+def _in_frame_of(box: FloatArray, points: FloatArray) -> FloatArray:
+    c, s = np.cos(box[6]), np.sin(box[6])
+    offset = points - box[:3]
+    return np.column_stack([offset[:, 0] * c + offset[:, 1] * s, offset[:, 1] * c - offset[:, 0] * s, offset[:, 2]])
+
+
+def _flat_in_frame_of(boxes: FloatArray, places: FloatArray) -> FloatArray:
+    """(T, 2) each place in the frame of the box of its row."""
+    c, s = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
+    offset = places - boxes[:, :2]
+    return np.column_stack([offset[:, 0] * c + offset[:, 1] * s, offset[:, 1] * c - offset[:, 0] * s])

@@ -1,0 +1,100 @@
+"""In which frames a track is shown, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.labelling.refining.config import RefineConfig
+from lidarloop_core.labelling.refining.observations import Observations
+from lidarloop_core.labelling.refining.tracks import Track
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_FEW_HITS = 3.0
+_WIDE_SPREAD_M = 1.0
+_FAR_M = 20.0
+_LONG_S = 1.0
+_MOVING = 0.7  # what moves is more often linked wrongly
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A track over T frames.
+
+    Attributes:
+        shown: (T,) whether it gets a label.
+        row: (T,) its label among the observations; -1 where there is none.
+        confidence: (T,) in [0, 1].
+    """
+
+    shown: BoolArray
+    row: IntArray
+    confidence: FloatArray
+
+
+def presence(
+    track: Track, observations: Observations, times_s: FloatArray, sensors: FloatArray, config: RefineConfig
+) -> Presence:
+    """Where a track is shown: where it was labelled, in gaps between, and, if it stands and points confirm it, beyond.
+
+    Args:
+        track: one.
+        observations: what it is made of.
+        times_s: (T,) of the frames.
+        sensors: (T, 2) where the LiDAR was.
+        config: how long gaps may be.
+    """
+    row = _best_rows(track, observations, len(times_s))
+    hit = row >= 0
+    before_s, after_s = _since_and_until(times_s, hit)
+    waited_s = np.minimum(before_s, after_s)
+    confirmed = np.ones(len(times_s), np.bool_) if track.num_points is None else track.num_points > 0
+    in_range = np.linalg.norm(track.values[:, :2] - sensors, axis=1) < config.max_range_m
+    within_gap = before_s + after_s <= config.fill_gap_s
+    found_share = _found_share(track, hit, confirmed & in_range)
+    beyond = np.zeros(len(times_s), np.bool_)
+    if track.stands and track.num_points is not None and found_share >= config.extend_share:
+        beyond = waited_s <= config.extend_s
+    filled = (within_gap | beyond) & confirmed & in_range
+    best = observations.scores[track.rows].max()
+    believed = hit.sum() >= config.min_hits or best >= config.min_lone_score
+    confidence = _confidence(track, observations, int(hit.sum()), found_share) / np.sqrt(1 + waited_s / _LONG_S)
+    return Presence((hit | filled) & believed, row, confidence)
+
+
+def _best_rows(track: Track, observations: Observations, num_frames: int) -> IntArray:
+    """(T,) of the labels that a frame has of one object the best; -1 where it has none."""
+    order = np.argsort(observations.scores[track.rows], kind="stable")
+    row = np.full(num_frames, -1)
+    row[track.frames[order]] = track.rows[order]
+    return row
+
+
+def _since_and_until(times_s: FloatArray, hit: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """(T,) seconds since the label before and until the one after; infinite where there is none."""
+    last = np.maximum.accumulate(np.where(hit, times_s, -np.inf))
+    following = np.minimum.accumulate(np.where(hit, times_s, np.inf)[::-1])[::-1]
+    return times_s - last, following - times_s
+
+
+def _found_share(track: Track, hit: BoolArray, visible: BoolArray) -> float:
+    """Of the frames that could show the object, those that do; a guess of one in three goes in."""
+    frames = track.spans(len(hit))
+    could = (visible | hit) & frames if track.num_points is not None else hit
+    return float((hit.sum() + 1) / (could.sum() + 3))
+
+
+def _confidence(track: Track, observations: Observations, num_hits: int, found_share: float) -> float:
+    """How sure it is that the thing is there, of that class and at that place. Each factor is one reason for doubt:
+    seen seldom, missing where it should be seen, given other names, its labels scattered, never seen from near."""
+    offset = observations.values[track.rows, :2] - track.values[track.frames, :2]
+    spread_m = float(np.median(np.linalg.norm(offset, axis=1)))
+    nearest_m = float(observations.range_m[track.rows].min())
+    sure = num_hits / (num_hits + _FEW_HITS) * np.sqrt(found_share) * track.share**2
+    sure /= (1 + spread_m / _WIDE_SPREAD_M) * (1 + nearest_m / _FAR_M)
+    return float(sure * observations.scores[track.rows].mean() * (1.0 if track.stands else _MOVING))

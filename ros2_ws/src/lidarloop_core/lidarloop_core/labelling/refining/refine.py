@@ -1,0 +1,119 @@
+"""Labels of a whole drive, made better by looking at all of it: what one frame misses another shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.iou import nms_rotated
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.labelling.pseudo_labels import PseudoLabels
+from lidarloop_core.labelling.refining.config import RefineConfig
+from lidarloop_core.labelling.refining.linking import link
+from lidarloop_core.labelling.refining.observations import Observations, drive_SE3_lidars, observe
+from lidarloop_core.labelling.refining.points import CloudOf, DriveCloud
+from lidarloop_core.labelling.refining.presence import Presence, presence
+from lidarloop_core.labelling.refining.refit import refit
+from lidarloop_core.labelling.refining.tracks import Track, estimate
+from lidarloop_core.labelling.refining.turn import LidarTurn, at_stamps
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def refine(
+    labels: Sequence[PseudoLabels],
+    stamps_ns: Sequence[int],
+    world_SE3_lidar: Sequence[SE3],
+    config: RefineConfig | None = None,
+    cloud_of: CloudOf | None = None,
+    turn: LidarTurn | None = None,
+) -> list[PseudoLabels]:
+    """Refines the labels of one drive.
+
+    Args:
+        labels: of each frame, in the frame of its keyframe LiDAR.
+        stamps_ns: ascending.
+        world_SE3_lidar: where the LiDAR was.
+        config: the steps.
+        cloud_of: index of a frame → its LiDAR's points (N, ≥3), in the same frame as its labels; each is asked for
+            once. They confirm what is filled in, and boxes are set on them. Without them gaps are filled, but nothing
+            is extended.
+        turn: how the LiDAR turns, where labels are wanted at the stamps. Without it a moving thing stays where its
+            points are, which is where data sets made by labelling clouds have it.
+
+    Returns:
+        The refined labels, again in the frame of each keyframe LiDAR.
+    """
+    config = config or RefineConfig()
+    if not len(labels) == len(stamps_ns) == len(world_SE3_lidar):
+        raise ValueError(
+            f"refine received labels of {len(labels)} frames, {len(stamps_ns)} stamps, {len(world_SE3_lidar)} poses; "
+            "expected one of each for every frame"
+        )
+    if not sum(map(len, labels)):
+        return list(labels)
+    class_names = labels[0].boxes.class_names
+    drive_SE3_lidar = drive_SE3_lidars(world_SE3_lidar)
+    sensors = np.array([pose.translation[:2] for pose in drive_SE3_lidar])
+    times_s = (np.asarray(stamps_ns, np.int64) - int(stamps_ns[0])) * 1e-9
+
+    observations = observe(labels, drive_SE3_lidar)
+    linked = link(observations, times_s, stamps_ns, class_names, config)
+    tracks = estimate(observations, linked, times_s, class_names, config)
+    if cloud_of is not None:
+        cloud = DriveCloud(cloud_of, drive_SE3_lidar, config.max_range_m)
+        tracks = refit(tracks, cloud, times_s, class_names, config)
+    if turn is not None:
+        tracks = at_stamps(tracks, drive_SE3_lidar, turn)
+    shown = [presence(track, observations, times_s, sensors, config) for track in tracks]
+    return [
+        _frame(i, labels[i], observations, tracks, shown, pose.inverse(), config)
+        for i, pose in enumerate(drive_SE3_lidar)
+    ]
+
+
+def _frame(
+    frame: int,
+    before: PseudoLabels,
+    observations: Observations,
+    tracks: Sequence[Track],
+    presences: Sequence[Presence],
+    lidar_SE3_drive: SE3,
+    config: RefineConfig,
+) -> PseudoLabels:
+    """The labels of one frame."""
+    here = [(t, p) for t, p in zip(tracks, presences, strict=True) if p.shown[frame]]
+    rows = np.array([p.row[frame] for _, p in here], np.int64)
+    values = np.array([t.values[frame] for t, _ in here]).reshape(-1, 9)
+    labels = np.array([t.label for t, _ in here], np.int64)
+    confidence = np.array([p.confidence[frame] for _, p in here])
+    scores = confidence.copy()
+    seen = rows >= 0
+    own = rows[seen]
+    if not config.smooth:
+        values[seen, :3], values[seen, 6:] = observations.values[own, :3], observations.values[own, 6:]
+    if not config.fix_size:
+        values[seen, 3:6] = observations.values[own, 3:6]
+    if not config.vote_class:
+        labels[seen] = observations.labels[own]
+    if not config.rescore:
+        scores[seen] = observations.scores[own]
+    num_points = np.zeros(len(here), np.int64)
+    num_points[seen] = observations.num_points[own]
+    places = np.where(seen, observations.place[rows], -1) if len(rows) else rows
+    boxes = Boxes3D(values.astype(np.float32), scores.astype(np.float32), labels, before.boxes.class_names)
+    refined = PseudoLabels(
+        boxes.transformed(lidar_SE3_drive),
+        confidence.astype(np.float32),
+        num_points,
+        tuple(before.cameras[i] if i >= 0 else () for i in places),
+        tuple(
+            "track" if i < 0 or (config.smooth and t.heading_by_motion[frame]) else before.yaw_sources[i]
+            for i, (t, _) in zip(places, here, strict=True)
+        ),
+    )
+    kept = nms_rotated(refined.boxes.values, refined.boxes.scores, config.suppress_iou)
+    return refined[np.sort(kept)]

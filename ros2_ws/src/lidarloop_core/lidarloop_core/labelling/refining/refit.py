@@ -1,0 +1,125 @@
+"""Boxes set anew on the points of their objects: size from the frames that show it, place from the ends seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.labelling.refining.config import RefineConfig
+from lidarloop_core.labelling.refining.ends import extents, fits, moving_middle, moving_size, standing_ends, top_of
+from lidarloop_core.labelling.refining.points import DriveCloud, Looks
+from lidarloop_core.labelling.refining.tracks import Track, headings, smoothed
+from lidarloop_core.tracking.kalman import STATE_SIZE, UNKNOWN
+
+FloatArray = npt.NDArray[np.float64]
+
+_AROUND_M = 0.3  # so far around its box an object's points are looked for
+_BEYOND = 0.25  # and along it so many of its lengths more
+_CONFIRM_M = 0.1  # points so near to a box confirm that something is in it
+
+
+def refit(
+    tracks: Sequence[Track], cloud: DriveCloud, times_s: FloatArray, class_names: tuple[str, ...], config: RefineConfig
+) -> list[Track]:
+    """The tracks with boxes set on the points that they point to."""
+    if config.refit:
+        looks = _look(tracks, cloud, _AROUND_M, _BEYOND, config)
+        tracks = [_refit_standing(t, k) if t.stands else t for t, k in zip(tracks, looks, strict=True)]
+        moving = [i for i, t in enumerate(tracks) if not t.stands]
+        again = _refit_moving([tracks[i] for i in moving], [looks[i] for i in moving], times_s, class_names, config)
+        for i, track in zip(moving, again, strict=True):
+            tracks[i] = track
+    return [
+        replace(t, num_points=k.count())
+        for t, k in zip(tracks, _look(tracks, cloud, _CONFIRM_M, 0.0, config), strict=True)
+    ]
+
+
+def _look(
+    tracks: Sequence[Track], cloud: DriveCloud, margin_m: float, stretch: float, config: RefineConfig
+) -> list[Looks]:
+    order = sorted(range(len(tracks)), key=lambda i: -tracks[i].support)
+    boxes = np.array([tracks[i].values for i in order])
+    active = np.array([tracks[i].spans(boxes.shape[1]) for i in order])
+    active &= np.linalg.norm(boxes[..., :2] - cloud.sensors[None], axis=2) < config.max_range_m
+    length = boxes[:, 0, 3]
+    across_m = margin_m * np.minimum(1.0, length / 2)
+    looks = cloud.looks(boxes, active, np.column_stack([across_m + stretch * length, across_m]))
+    return [looks[i] for i in np.argsort(order)]
+
+
+def _refit_standing(track: Track, looks: Looks) -> Track:
+    if not len(looks.points):
+        return track
+    values = track.values.copy()
+    c, s = np.cos(values[0, 6]), np.sin(values[0, 6])
+    middle = []
+    for axis in (0, 1):
+        ends = standing_ends(extents(looks, axis), float(values[0, 3 + axis]))
+        half = float(values[0, 3 + axis]) / 2
+        low, high = ends if ends is not None else (-half, half)
+        middle.append((low + high) / 2)
+        values[:, 3 + axis] = high - low
+    values[:, 0] += middle[0] * c - middle[1] * s
+    values[:, 1] += middle[0] * s + middle[1] * c
+    return replace(track, values=_raised(values, looks))
+
+
+def _raised(values: FloatArray, looks: Looks) -> FloatArray:
+    """The boxes (T, 9) with their undersides left where they are and their tops where the points end."""
+    values = values.copy()
+    height = float(values[0, 5])
+    top = top_of(looks)
+    if top is not None and fits(top + height / 2, height):
+        values[:, 5] = top + height / 2
+        values[:, 2] += top / 2 - height / 4
+    return values
+
+
+def _refit_moving(
+    tracks: list[Track], looks: list[Looks], times_s: FloatArray, class_names: tuple[str, ...], config: RefineConfig
+) -> list[Track]:
+    if not tracks:
+        return []
+    num_frames = len(times_s)
+    mean = np.zeros((num_frames, len(tracks), STATE_SIZE))
+    covariance = np.tile(np.eye(STATE_SIZE) * UNKNOWN, (num_frames, len(tracks), 1, 1))
+    seen = np.zeros((num_frames, len(tracks)), np.bool_)
+    position_m = config.motion.column("position_m", class_names)
+    sizes = []
+    for i, (track, look) in enumerate(zip(tracks, looks, strict=True)):
+        sides = [extents(look, axis) for axis in (0, 1)]
+        size = [moving_size(side, float(track.values[0, 3 + axis])) for axis, side in enumerate(sides)]
+        (u, blur_u), (v, blur_v) = (moving_middle(side, m) for side, m in zip(sides, size, strict=True))
+        c, s = np.cos(track.values[:, 6]), np.sin(track.values[:, 6])
+        mean[:, i, :3] = track.values[:, :3]
+        told = np.isfinite(u) & np.isfinite(v)
+        mean[told, i, 0] += (u * c - v * s)[told]
+        mean[told, i, 1] += (u * s + v * c)[told]
+        labelled = np.zeros(num_frames, np.bool_)
+        labelled[track.frames] = True
+        seen[:, i] = told
+        if not told.any():
+            seen[:, i] = labelled
+        turn = np.array([[c, -s], [s, c]]).transpose(2, 0, 1)
+        noise = np.zeros((num_frames, 2, 2))
+        coarse = float(position_m[track.label])
+        noise[:, 0, 0] = np.where(told, np.nan_to_num(blur_u), coarse) ** 2
+        noise[:, 1, 1] = np.where(told, np.nan_to_num(blur_v), coarse) ** 2
+        covariance[:, i, :2, :2] = turn @ noise @ turn.transpose(0, 2, 1)
+        covariance[:, i, 2, 2] = 0.04
+        sizes.append(size)
+    starts = np.array([t.values[t.frames[0], :3] for t in tracks])
+    labels = np.array([t.label for t in tracks])
+    paths = smoothed(times_s, mean, covariance, seen, starts, labels, class_names, config)
+    result = []
+    for track, look, path, size in zip(tracks, looks, paths, sizes, strict=True):
+        values = track.values.copy()
+        values[:, :3], values[:, 7:9] = path[:, :3], path[:, 3:]
+        values[:, 3:5] = size
+        values[:, 6], by_motion = headings(path[:, 3:], float(track.values[0, 6]))
+        result.append(replace(track, values=_raised(values, look), heading_by_motion=by_motion))
+    return result

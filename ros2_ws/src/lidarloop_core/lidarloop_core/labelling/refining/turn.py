@@ -1,0 +1,49 @@
+"""A spinning LiDAR sees things one after the other: what moves is no longer where its points are when the turn ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.labelling.refining.tracks import Track
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LidarTurn:
+    """How a LiDAR turns; its stamps are the ends of turns.
+
+    Attributes:
+        period_s: of one turn.
+        seam_rad: bearing at which turns begin and end, in the LiDAR's frame, counter-clockwise from its x axis.
+        clockwise: seen from above.
+    """
+
+    period_s: float
+    seam_rad: float = np.pi
+    clockwise: bool = True
+
+    def age_s(self, points: npt.NDArray[Any]) -> FloatArray:
+        """(N,) how long before the stamp the LiDAR looked towards (N, ≥2) places in its frame."""
+        bearing = np.arctan2(points[:, 1], points[:, 0])
+        turned = (self.seam_rad - bearing if self.clockwise else bearing - self.seam_rad) % (2 * np.pi)
+        return np.asarray(self.period_s * (1 - turned / (2 * np.pi)))
+
+
+def at_stamps(tracks: Sequence[Track], drive_SE3_lidar: Sequence[SE3], turn: LidarTurn) -> list[Track]:
+    """The tracks where they are at the stamps, from where they were when the LiDAR met them."""
+    return [track if track.stands else _moved_on(track, drive_SE3_lidar, turn) for track in tracks]
+
+
+def _moved_on(track: Track, drive_SE3_lidar: Sequence[SE3], turn: LidarTurn) -> Track:
+    poses = zip(track.values[:, :3], drive_SE3_lidar, strict=True)
+    seen_from_lidar = np.array([pose.inverse().transform(center[None])[0] for center, pose in poses])
+    values = track.values.copy()
+    values[:, :2] += values[:, 7:9] * turn.age_s(seen_from_lidar)[:, None]
+    return replace(track, values=values)

@@ -1,0 +1,1 @@
+"""Ready-made 2D models behind one protocol."""

@@ -1,0 +1,1 @@
+"""Pseudo-labels of whole data sets: shelf, lifting, refining, report."""
