@@ -13,36 +13,30 @@ velocity), ``~/markers`` (visualization_msgs/MarkerArray), ``~/class_names`` (la
 
 from __future__ import annotations
 
-import gc
-import platform
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import message_filters
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, JumpThreshold
-from rclpy.clock_type import ClockType
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
 
-from lidarloop_core.errors import ConfigError, LidarloopError
+from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.detector import Detector
 from lidarloop_ros import params
 from lidarloop_ros.detection_worker import DetectionWorker
 from lidarloop_ros.diagnostics import SILENT_AFTER_S, Limits, Report, status
 from lidarloop_ros.frame_statistics import FrameStatistics
 from lidarloop_ros.graph_check import input_problems, output_problems, silence_hint
-from lidarloop_ros.lifecycle_guard import refuse_impossible_transitions
+from lidarloop_ros.lifecycle_shell import LifecycleShell
 from lidarloop_ros.loaded import Loaded, make_pipeline, needs_poses, open_detector
 from lidarloop_ros.model_swap import ModelSwap
 from lidarloop_ros.motion_sources import MotionSource, NoMotion, open_vehicle_poses
@@ -58,33 +52,18 @@ CLOCK_JUMP_NS = 100_000_000
 # Clouds of two LiDARs whose stamps differ by less belong together: half a revolution at 10 Hz.
 LIDAR_SLOP_S = 0.05
 
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
-
-class LidarDetector(LifecycleNode):
-    """The node. Unconfigured it holds nothing but its parameters and diagnostics; ``on_configure`` loads the model.
-
-    Attributes:
-        configure_problem: why configuring failed last time, or "".
-        ended: done, with the reason, when the backend has failed for good.
-    """
+class LidarDetector(LifecycleShell):
+    """The node; ``on_configure`` loads the model and warms it up."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("lidar_detector", **kwargs)
-        refuse_impossible_transitions(self)
-        self.ended: Future = Future()
-        self.configure_problem = ""
-        self._bad_overrides = params.declare(self, DetectorParams)
+        super().__init__("lidar_detector", DetectorParams, **kwargs)
         self._statistics = FrameStatistics()
         self._loaded: Loaded | None = None
         self._worker: DetectionWorker | None = None
         self._swap = ModelSwap(self, self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_live_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Steady: a paused or missing /clock must not silence the diagnostics.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         backwards = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-CLOCK_JUMP_NS), on_clock_change=False
         )
@@ -92,52 +71,8 @@ class LidarDetector(LifecycleNode):
 
     # --- lifecycle ----------------------------------------------------------------------------------------------------
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Checks the parameters, loads the model and warms it up. What is wrong is logged once, and the node stays."""
-        try:
-            self._configure()
-        except LidarloopError as error:
-            return self._refuse_to_configure(str(error))
-        except Exception:  # rclpy would swallow it without a word
-            return self._refuse_to_configure(traceback.format_exc())
-        self.configure_problem = self._swap.problem = ""
-        # What was imported and loaded so far lives as long as the process: a full garbage collection need not walk
-        # through it, which would take tens of milliseconds in the middle of a frame.
-        gc.collect()
-        gc.freeze()
-        return super().on_configure(state)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Starts to take clouds."""
-        self._statistics.reset()
-        result = super().on_activate(state)
-        assert self._loaded is not None  # the state machine comes here from `inactive` alone
-        self._start(self._loaded)
-        return result
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stops taking clouds; the model stays loaded."""
-        self._stop()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Lets go of the model."""
-        result = super().on_cleanup(state)
-        self._release()
-        return result
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Ends the work in any state."""
-        self._stop()
-        self._release()
-        return SUCCESS
-
-    def destroy_node(self) -> None:
-        self._stop()
-        super().destroy_node()
-
-    def _configure(self) -> None:
-        self._refuse_overrides([*self._bad_overrides, *params.unknown_overrides(self, but_qos=True)])
+    def configure(self) -> None:
+        self.refuse_overrides(but_qos=True)
         settings = params.read(self, DetectorParams)
         detector = open_detector(settings)
         with ExitStack() as release:
@@ -166,25 +101,20 @@ class LidarDetector(LifecycleNode):
                 sensors = {topic: (PointCloud2, topic) for topic in settings.extra_lidars}
                 lidars = TimeJoin(self, points, sensors, slop_s=LIDAR_SLOP_S, on_part=self._on_other_points)
                 release.callback(lidars.destroy)
-            self._refuse_overrides(params.unknown_overrides(self))
+            self.refuse_overrides()
             gate = StampGate(lambda: int(self.get_clock().now().nanoseconds), max_age_s=settings.max_age_s)
             pipeline = make_pipeline(detector, motion, settings)
             self._loaded = Loaded(
                 settings.model, pipeline, motion, outputs, points.sub, lidars, tracks, gate, release.pop_all()
             )
+        self._swap.problem = ""
         model = self._loaded.model
         self.get_logger().info(f"{model.spec.name} ({model.sha256[:12]}) on {model.device}: ready")
 
-    def _refuse_overrides(self, problems: list[str]) -> None:
-        if problems:
-            raise ConfigError("; ".join(problems))
-
-    def _refuse_to_configure(self, reason: str) -> TransitionCallbackReturn:
-        self.configure_problem = f"not configured: {reason}"
-        self.get_logger().error(self.configure_problem)
-        return FAILURE
-
-    def _start(self, loaded: Loaded) -> None:
+    def start(self) -> None:
+        loaded = self._loaded
+        assert loaded is not None  # the state machine comes here from `inactive` alone
+        self._statistics.reset()
         loaded.pipeline.forget_sweeps()
         loaded.gate.reset()
         self._worker = DetectionWorker(
@@ -196,19 +126,21 @@ class LidarDetector(LifecycleNode):
             self.get_logger(),
             extra_lidars=params.read(self, DetectorParams).extra_lidars,
             tracks=loaded.tracks,
-            on_backend_failure=self.ended.set_result,
+            on_backend_failure=self._on_backend_failure,
         )
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop()
 
-    def _release(self) -> None:
+    def release(self) -> None:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             loaded.release.close()
-            gc.unfreeze()
+
+    def _on_backend_failure(self, reason: str) -> None:
+        self.ended.set_result(f"the backend failed twice on one cloud: {reason}")
 
     # --- input --------------------------------------------------------------------------------------------------------
 
@@ -295,17 +227,8 @@ class LidarDetector(LifecycleNode):
         """For ``node_runner.run``."""
         self._statistics.failed(f"a callback: {type(error).__name__}: {error}")
 
-    def last_words(self) -> None:
-        """For ``node_runner.run``: why the node ends."""
-        self.get_logger().error(f"the backend failed twice on one cloud, the node ends: {self.ended.result()}")
-        self._publish_diagnostics()
-        self._diagnostics.wait_for_all_acked(Duration(seconds=1))
-
-    def _publish_diagnostics(self) -> None:
-        entry = status(self._report(), name=self.get_fully_qualified_name().lstrip("/"), hardware_id=platform.node())
-        array = DiagnosticArray(status=[entry])
-        array.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(array)
+    def diagnose(self, *, name: str, hardware_id: str) -> DiagnosticStatus:
+        return status(self._report(), name=name, hardware_id=hardware_id)
 
     def _report(self) -> Report:
         loaded = self._loaded
@@ -326,7 +249,7 @@ class LidarDetector(LifecycleNode):
             }
         live = ("non_finite_warn_share", "expected_rate_hz", "motion_error_after_s")
         return Report(
-            state=self._state_machine.current_state[1],
+            state=self.state,
             active=is_active,
             statistics=statistics,
             limits=Limits(**{name: self.get_parameter(name).value for name in live}),

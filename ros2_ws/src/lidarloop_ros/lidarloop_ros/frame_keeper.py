@@ -16,6 +16,7 @@ from lidarloop_core.labelling.keeping.frame_store import FrameStore, Quota
 from lidarloop_core.labelling.keeping.worth import WorthRater
 from lidarloop_ros.label_pipeline import LabelledFrame
 from lidarloop_ros.mailbox import Mailbox
+from lidarloop_ros.thread_priority import let_others_go_first
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class FrameKeeper:
         return stamp_ns - self._last_stamp_ns < self._rule.min_interval_s * 1e9
 
     def _run(self) -> None:
+        let_others_go_first()
         while (frame := self._mailbox.take()) is not None:
             if self._refused_at_s is not None and self._clock_s() - self._refused_at_s < self._rule.retry_after_s:
                 with self._lock:

@@ -21,6 +21,7 @@ from lidarloop_ros.frame_keeper import FrameKeeper
 from lidarloop_ros.label_outputs import LabelOutputs
 from lidarloop_ros.label_pipeline import LabelPipeline
 from lidarloop_ros.motion import TIME_JUMP_NS, MotionUnavailableError
+from lidarloop_ros.thread_priority import let_others_go_first
 
 LOG_EVERY_S = 5.0
 _DETECTIONS_KEPT = 50
@@ -127,6 +128,7 @@ class LabelWorker:
         self._thread.join()
 
     def _run(self) -> None:
+        let_others_go_first()
         while (frame := self._assembler.take()) is not None:
             try:
                 self._label(frame.cloud, frame.parts)

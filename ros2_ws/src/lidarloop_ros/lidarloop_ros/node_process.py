@@ -70,6 +70,10 @@ def isolated_node(name: str) -> Iterator[Node]:
                 rclpy.shutdown(context=context)
 
 
+# A Ctrl-C at the terminal is for us; we stop the node. In our session, as under a launch: priorities count within one.
+_OWN_GROUP: dict[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
+
+
 class NodeProcess:
     """A node of this package, run by this interpreter. Use as a context manager: it never outlives the block.
 
@@ -85,7 +89,7 @@ class NodeProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C at the terminal is for us; we stop the node
+            **_OWN_GROUP,
         )
 
     def __enter__(self) -> NodeProcess:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Protocol, cast
 
 import rclpy
@@ -20,8 +17,6 @@ from rclpy.utilities import try_shutdown
 
 # What a supervisor (launch's respawn, systemd's Restart=on-failure) takes as a reason to start the node again.
 EXIT_FOR_RESPAWN = 3
-
-_LAST_IN_LINE = 19
 
 
 class RunnableNode(Protocol):
@@ -47,18 +42,6 @@ class RunnableNode(Protocol):
         ...
 
     def destroy_node(self) -> None: ...
-
-
-def yield_the_processor() -> None:
-    """Makes this process wait whenever another wants the processor: for work that nobody waits for.
-
-    To be called before there are threads; each inherits it.
-    """
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    if os.getsid(0) == os.getpid():
-        # Linux's autogroups share the processor out among sessions first; nice only counts within one. Not everywhere.
-        with suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(_LAST_IN_LINE))
 
 
 def run(make_node: Callable[[], RunnableNode], args: list[str] | None = None) -> int:

@@ -13,30 +13,24 @@ quality), ``~/overlay/<camera>/compressed``, ``~/class_names`` (latched), ``/dia
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
-import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import message_filters
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import String
 from vision_msgs.msg import Detection3DArray
 
 from lidarloop_core import __version__
-from lidarloop_core.errors import ConfigError, DatasetError, LidarloopError
+from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_ros import params
 from lidarloop_ros.camera_inputs import CameraInputs
@@ -46,12 +40,10 @@ from lidarloop_ros.label_diagnostics import LabelReport, status
 from lidarloop_ros.label_outputs import LabelOutputs
 from lidarloop_ros.label_pipeline import LabelPipeline
 from lidarloop_ros.label_worker import LabelStatistics, LabelWorker
-from lidarloop_ros.lifecycle_guard import refuse_impossible_transitions
+from lidarloop_ros.lifecycle_shell import LifecycleShell
 from lidarloop_ros.motion_sources import VehiclePoses, open_vehicle_poses
-from lidarloop_ros.node_runner import run, yield_the_processor
+from lidarloop_ros.node_runner import run
 from lidarloop_ros.self_label_params import SelfLabelParams
-
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
 @dataclass(frozen=True)
@@ -71,74 +63,22 @@ class Loaded:
     release: ExitStack
 
 
-class SelfLabeller(LifecycleNode):
-    """The node. Unconfigured it holds nothing but its parameters and diagnostics; ``on_configure`` loads the 2D model.
-
-    Attributes:
-        configure_problem: why configuring failed last time, or "".
-        ended: never done: whatever happens, labelling can go on.
-    """
+class SelfLabeller(LifecycleShell):
+    """The node; ``on_configure`` loads the 2D model. It never ends by itself: labelling can always go on."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("self_labeller", **kwargs)
-        refuse_impossible_transitions(self)
-        self.ended: Future = Future()
-        self.configure_problem = ""
+        super().__init__("self_labeller", SelfLabelParams, **kwargs)
         self._callback_problem = ""
-        self._bad_overrides = params.declare(self, SelfLabelParams)
         self._loaded: Loaded | None = None
         self._worker: LabelWorker | None = None
         self._keeper: FrameKeeper | None = None
         self._last_cloud_s = time.monotonic()
         self.add_on_set_parameters_callback(self._check_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Steady: a paused or missing /clock must not silence the diagnostics.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady)
 
     # --- lifecycle ----------------------------------------------------------------------------------------------------
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Checks the parameters and loads the 2D model. What is wrong is logged once, and the node stays."""
-        try:
-            self._configure()
-        except LidarloopError as error:
-            return self._refuse_to_configure(str(error))
-        except Exception:  # rclpy would swallow it without a word
-            return self._refuse_to_configure(traceback.format_exc())
-        self.configure_problem = ""
-        return super().on_configure(state)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Starts to take clouds."""
-        result = super().on_activate(state)
-        assert self._loaded is not None  # the state machine comes here from `inactive` alone
-        self._start(self._loaded)
-        return result
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stops taking clouds; a frame that is being written is finished."""
-        self._stop()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Lets go of the 2D model."""
-        result = super().on_cleanup(state)
-        self._release()
-        return result
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Ends the work in any state."""
-        self._stop()
-        self._release()
-        return SUCCESS
-
-    def destroy_node(self) -> None:
-        self._stop()
-        super().destroy_node()
-
-    def _configure(self) -> None:
-        self._refuse_overrides([*self._bad_overrides, *params.unknown_overrides(self, but_qos=True)])
+    def configure(self) -> None:
+        self.refuse_overrides(but_qos=True)
         settings = params.read(self, SelfLabelParams)
         shelf = settings.open_shelf()
         best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -162,7 +102,7 @@ class SelfLabeller(LifecycleNode):
                 release.callback(self.destroy_subscription, self.create_subscription(message, topic, callback, qos))
             outputs = LabelOutputs(self, shelf.class_names, cameras.names, overlays=settings.publish_overlays)
             release.callback(outputs.destroy)
-            self._refuse_overrides(params.unknown_overrides(self))
+            self.refuse_overrides()
             self._loaded = Loaded(settings, pipeline, poses, cameras, clouds, outputs, release.pop_all())
         self.get_logger().info(f"{shelf.name}, {len(cameras.names)} cameras: ready")
 
@@ -170,16 +110,9 @@ class SelfLabeller(LifecycleNode):
         """Name of the drive that begins now."""
         return time.strftime("drive-%Y%m%d-%H%M%S", time.gmtime())
 
-    def _refuse_overrides(self, problems: list[str]) -> None:
-        if problems:
-            raise ConfigError("; ".join(problems))
-
-    def _refuse_to_configure(self, reason: str) -> TransitionCallbackReturn:
-        self.configure_problem = f"not configured: {reason}"
-        self.get_logger().error(self.configure_problem)
-        return FAILURE
-
-    def _start(self, loaded: Loaded) -> None:
+    def start(self) -> None:
+        loaded = self._loaded
+        assert loaded is not None  # the state machine comes here from `inactive` alone
         settings = loaded.settings
         loaded.pipeline.forget_sweeps()
         self._last_cloud_s = time.monotonic()
@@ -200,7 +133,7 @@ class SelfLabeller(LifecycleNode):
             time_jumped_back_to=loaded.poses.time_jumped_back_to,
         )
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop()
@@ -208,7 +141,7 @@ class SelfLabeller(LifecycleNode):
         if keeper is not None:
             keeper.stop()
 
-    def _release(self) -> None:
+    def release(self) -> None:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             loaded.release.close()
@@ -247,21 +180,15 @@ class SelfLabeller(LifecycleNode):
         """For ``node_runner.run``."""
         self._callback_problem = f"a callback failed: {type(error).__name__}: {error}"
 
-    def last_words(self) -> None:
-        """For ``node_runner.run``; this node does not end by itself."""
-
-    def _publish_diagnostics(self) -> None:
-        entry = status(self._report(), name=self.get_fully_qualified_name().lstrip("/"), hardware_id=platform.node())
-        array = DiagnosticArray(status=[entry])
-        array.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(array)
+    def diagnose(self, *, name: str, hardware_id: str) -> DiagnosticStatus:
+        return status(self._report(), name=name, hardware_id=hardware_id)
 
     def _report(self) -> LabelReport:
         loaded, worker, keeper = self._loaded, self._worker, self._keeper
         inputs = [] if loaded is None else [loaded.clouds.sub, *loaded.cameras.inputs, *loaded.poses.inputs]
         callback_problem, self._callback_problem = self._callback_problem, ""
         return LabelReport(
-            state=self._state_machine.current_state[1],
+            state=self.state,
             active=worker is not None,
             configure_problem=self.configure_problem,
             callback_problem=callback_problem,
@@ -276,7 +203,6 @@ class SelfLabeller(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; both end it cleanly, with 0."""
-    yield_the_processor()  # the detector's latency comes first
     return run(SelfLabeller, args)
 
 
