@@ -18,6 +18,7 @@ from safetensors.torch import load_file  # noqa: E402
 from lidarloop_core.errors import ConfigError, DatasetError  # noqa: E402
 from lidarloop_training.data.concat import ConcatSource  # noqa: E402
 from lidarloop_training.data.copy_paste import centerpoint_copy_paste  # noqa: E402
+from lidarloop_training.data.intensity import intensity_deciles  # noqa: E402
 from lidarloop_training.data.pillar_dataset import NO_AUGMENTATION  # noqa: E402
 from lidarloop_training.stages.checkpoint import latest_checkpoint, load_detector  # noqa: E402
 from lidarloop_training.stages.schedule import OneCycleConfig  # noqa: E402
@@ -51,6 +52,13 @@ def test_resuming_gives_the_bits_of_an_uninterrupted_run(train_config, sources, 
         assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
+def test_the_model_remembers_the_intensities_it_has_learnt_from(train_config, sources, tmp_path):
+    config = with_run(with_optimisation(train_config, num_steps=1), out=tmp_path)
+    spec = load_detector(fit(config, *sources))[0].spec
+    assert spec == dataclasses.replace(config.spec, training_intensity=intensity_deciles(sources[0]))
+    assert len(spec.training_intensity) == 11
+
+
 def test_training_lowers_the_loss(train_config, box_scenes):
     config = dataclasses.replace(with_optimisation(train_config, num_steps=60), augment=NO_AUGMENTATION)
     config = with_run(config, validate_every=10_000, checkpoint_every=10_000, log_every=1)
@@ -82,7 +90,7 @@ def test_the_loaded_detector_is_the_trained_one(train_config, sources):
         detector, found = load_detector(path)
         assert found == folder
         assert not detector.training
-        assert detector.spec == train_config.spec
+        assert dataclasses.replace(detector.spec, training_intensity=()) == train_config.spec
         weights = load_file(folder / "model.safetensors")
         assert all(torch.equal(value, weights[key]) for key, value in detector.state_dict().items())
 

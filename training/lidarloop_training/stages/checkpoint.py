@@ -41,6 +41,10 @@ def config_as_dict(config: Any) -> dict[str, Any]:
 _WHERE = ("run", "init_from")
 
 
+# Of a model's contract: what tells of the data it learnt from, and nothing of its network.
+_OF_THE_DATA = ("name", "training_intensity")
+
+
 def config_hash(config: Mapping[str, Any], world_size: int) -> str:
     """Hash of all that changes what is learnt: the config without its places, and the number of processes."""
     learnt = {key: value for key, value in config.items() if key not in _WHERE}
@@ -147,7 +151,7 @@ def start_from(path: Path, model: PillarDetector, config: Mapping[str, Any]) -> 
     made_with = json.loads((folder / "config.json").read_text())
     for part in ("spec", "network"):
         ours, theirs = config[part], made_with[part]
-        differing = [key for key in ours if key != "name" and ours[key] != theirs.get(key)]
+        differing = [key for key in ours if key not in _OF_THE_DATA and ours[key] != theirs.get(key)]
         if differing:
             raise ConfigError(
                 f"--init-from received {folder}, whose {part} has another {', '.join(differing)} than this run's; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.balanced_sampling import balanced
 from lidarloop_training.data.copy_paste import ObjectDatabase
 from lidarloop_training.data.drive_folder import DriveFolder
+from lidarloop_training.data.intensity import intensity_deciles
 from lidarloop_training.data.label_share import split_labels
 from lidarloop_training.data.pillar_dataset import (
     NO_AUGMENTATION,
@@ -118,7 +120,10 @@ def fit(
         The last checkpoint's folder.
     """
     accelerator = accelerator or new_accelerator()
-    return _Run(config, accelerator, console or Console(quiet=True)).fit(training, validation, stop_after)
+    spec = replace(config.spec, training_intensity=intensity_deciles(training))
+    return _Run(replace(config, spec=spec), accelerator, console or Console(quiet=True)).fit(
+        training, validation, stop_after
+    )
 
 
 class _Run:
