@@ -15,7 +15,7 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.convert import SourceName, open_source
+from lidarloop_training.data.sources import SourceName, open_source
 from lidarloop_training.evaluation.alignment import Frame, spread
 from lidarloop_training.evaluation.matching import DetectionConfig
 from lidarloop_training.evaluation.nuscenes_metrics import evaluate_detections

@@ -16,36 +16,15 @@ import tyro
 from lidarloop_core import __version__
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_training.data.convert_options import check_options
+from lidarloop_training.data.sources import NUSCENES, SourceName, open_source
 
 if TYPE_CHECKING:
     from lidarloop_core.io.salvage import Salvage
     from lidarloop_core.sample import Sample, SampleSource
     from lidarloop_training.data.masks_writer import CocoMasks
-    from lidarloop_training.data.nuscenes import NuScenesSource
-
-SourceName = Literal[
-    "toytown",
-    "kitti-raw",
-    "kitti-object",
-    "nuscenes-sweep",
-    "nuscenes",
-    "av2",
-    "semantic-kitti",
-    "nuscenes-lidarseg",
-    "waymo",
-    "once",
-    "kept",
-    "bag",
-]
-
-# Sources of keyframes with their sweeps, all scenes in one folder.
-_NUSCENES = ("nuscenes", "nuscenes-lidarseg")
 
 # For scripts: the destination is written, but something of the source is not in it.
 EXIT_WITH_LOSS = 3
-
-# Reaches back from one nuScenes keyframe to the one before, at 20 sweeps and 2 keyframes per second.
-_SWEEPS_PER_NUSCENES_KEYFRAME = 11
 
 
 def convert(
@@ -148,102 +127,6 @@ def convert(
     return None if salvaged[1].is_whole else EXIT_WITH_LOSS
 
 
-def open_source(
-    source: SourceName,
-    path: str,
-    *,
-    duration_s: float = 20.0,
-    rate_hz: float = 10.0,
-    cameras: bool = True,
-    scene: str | None = None,
-    points_topics: tuple[str, ...] = (),
-    odometry_topic: str | None = None,
-    num_sweeps: int | None = None,
-) -> SampleSource:
-    """The source behind a name and a path (or a seed).
-
-    Args:
-        num_sweeps: of each sample, as far as the source has poses. None is what a conversion wants: one or, of
-            nuScenes, all from one keyframe to the next.
-        source, path, duration_s, rate_hz, cameras, scene, points_topics, odometry_topic: see ``convert``.
-
-    Raises:
-        ConfigError: a seed that is no number.
-        DatasetError, BagError: nothing readable is there.
-    """
-    sweeps = 1 if num_sweeps is None else num_sweeps
-    if source == "toytown":
-        return _open_toytown(path, duration_s, rate_hz, sweeps, cameras)
-    place = Path(path)
-    if not place.exists():
-        raise DatasetError(f"{place} does not exist; expected the file or folder of a {source} drive")
-    match source:  # mypy tells where a name of SourceName has no case
-        case "kitti-raw":
-            from lidarloop_training.data.kitti_raw import KittiRawSource
-
-            return KittiRawSource(place, cameras=cameras)
-        case "kitti-object":
-            from lidarloop_training.data.kitti_object import KittiObjectSource
-
-            return KittiObjectSource(place, cameras=cameras)
-        case "nuscenes-sweep":
-            from lidarloop_training.data.nuscenes_sweep import NuScenesSweepSource
-
-            return NuScenesSweepSource(place, cameras=cameras)
-        case "nuscenes":
-            return _open_nuscenes(place, num_sweeps, cameras, scene)
-        case "av2":
-            from lidarloop_training.data.av2 import Av2Source
-
-            return Av2Source(place, num_sweeps=sweeps, cameras=cameras)
-        case "semantic-kitti":
-            from lidarloop_training.data.semantic_kitti import SemanticKittiSource
-
-            return SemanticKittiSource(place, num_sweeps=sweeps, cameras=cameras)
-        case "nuscenes-lidarseg":
-            from lidarloop_training.data.nuscenes_lidarseg import NuScenesLidarsegSource
-
-            return NuScenesLidarsegSource(_open_nuscenes(place, num_sweeps, cameras, scene))
-        case "waymo":
-            from lidarloop_training.data.waymo import WaymoSource
-
-            return WaymoSource(place, num_sweeps=sweeps, cameras=cameras)
-        case "once":
-            from lidarloop_training.data.once import OnceSource
-
-            return OnceSource(place, num_sweeps=sweeps, cameras=cameras)
-        case "kept":
-            from lidarloop_training.data.kept_frames import KeptFramesSource
-
-            return KeptFramesSource(place, cameras=cameras)
-        case "bag":
-            from lidarloop_training.data.bag import BagSource
-
-            return BagSource(
-                place,
-                num_sweeps=sweeps,
-                cameras=cameras,
-                points_topics=points_topics,
-                odometry_topic=odometry_topic,
-            )
-
-
-def _open_toytown(seed: str, duration_s: float, rate_hz: float, num_sweeps: int, cameras: bool) -> SampleSource:
-    from lidarloop_training.toytown.drive import ToyTownDrive
-
-    if not seed.isdecimal():
-        raise ConfigError(f"toytown received {seed!r}; expected a seed: a whole number such as 7")
-    return ToyTownDrive(int(seed), duration_s=duration_s, rate_hz=rate_hz, num_sweeps=num_sweeps, cameras=cameras)
-
-
-def _open_nuscenes(root: Path, num_sweeps: int | None, cameras: bool, scene: str | None) -> NuScenesSource:
-    from lidarloop_training.data.nuscenes import NuScenesSource
-
-    scenes = None if scene is None else [scene]
-    sweeps = _SWEEPS_PER_NUSCENES_KEYFRAME if num_sweeps is None else num_sweeps
-    return NuScenesSource(root, num_sweeps=sweeps, cameras=cameras, scenes=scenes)
-
-
 def _given(arguments: Mapping[str, Any]) -> set[str]:
     """The names of ``convert``'s arguments that differ from their defaults."""
     parameters = inspect.signature(convert).parameters
@@ -253,7 +136,7 @@ def _given(arguments: Mapping[str, Any]) -> set[str]:
 def _provenance(source: str, path: str, drive: SampleSource, ego_motion: str | None) -> dict[str, Any]:
     """What a bag tells of where it comes from."""
     provenance: dict[str, Any] = {"source": source, "path": path, "lidarloop": __version__}
-    if source not in _NUSCENES:  # a bag of those holds more frames than there are samples
+    if source not in NUSCENES:  # a bag of those holds more frames than there are samples
         provenance["num_frames"] = len(drive)
     if ego_motion is not None:
         provenance["ego_motion"] = ego_motion
@@ -337,7 +220,7 @@ def _check_one_drive(source: str, drive: SampleSource, path: str) -> None:
     """Frames of a second drive would be of another time and place."""
     scenes: tuple[str, ...] = getattr(drive, "scenes", ())
     if len(scenes) > 1:
-        one = f"--scene {scenes[0]}" if source in _NUSCENES else f"the folder or file of {scenes[0]}"
+        one = f"--scene {scenes[0]}" if source in NUSCENES else f"the folder or file of {scenes[0]}"
         raise ConfigError(
             f"received {path}, which holds {len(scenes)} drives; expected one of them, such as {one}: convert them one "
             "by one"

@@ -12,7 +12,7 @@ import tyro
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError, DatasetError
-from lidarloop_training.data.convert import SourceName, open_source
+from lidarloop_training.data.sources import SourceName, open_source
 
 if TYPE_CHECKING:
     from lidarloop_core.sample import SampleSource

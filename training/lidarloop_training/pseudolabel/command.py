@@ -15,8 +15,8 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.labelling.lifting.config import LiftingConfig
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.refining.config import RefineConfig
-from lidarloop_training.data.convert import SourceName
 from lidarloop_training.data.convert_options import check_options
+from lidarloop_training.data.sources import SourceName
 from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob, RecipeName, Sensors, ShelfSpec
 from lidarloop_training.pseudolabel.job import recipe as recipe_named
 from lidarloop_training.pseudolabel.overrides import overridden, overrides_of

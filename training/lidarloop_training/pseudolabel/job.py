@@ -16,7 +16,7 @@ from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.labelling.shelf import ShelfModel
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.convert import SourceName, open_source
+from lidarloop_training.data.sources import SourceName, open_source
 from lidarloop_training.pseudolabel.camera_only import DepthModel
 
 Sensors = Literal["lidar-camera", "lidar", "camera"]

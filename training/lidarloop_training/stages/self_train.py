@@ -23,10 +23,10 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.concat import ConcatSource
-from lidarloop_training.data.convert import open_source
 from lidarloop_training.data.copy_paste import NO_COPY_PASTE
 from lidarloop_training.data.label_share import LabelShare, split_labels
 from lidarloop_training.data.pseudo_labelled import PseudoLabelledSource, open_labelled
+from lidarloop_training.data.sources import open_source
 from lidarloop_training.pseudolabel.files import EVIDENCE, LabelledFrame, drive_folder, write_drive
 from lidarloop_training.recipes.pillar_drives import pillar_self_train
 from lidarloop_training.recipes.pillar_toytown import self_train_smoke

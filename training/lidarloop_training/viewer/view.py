@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
-from lidarloop_training.data.convert import SourceName, open_source
+from lidarloop_training.data.sources import SourceName, open_source
 
 if TYPE_CHECKING:
     from lidarloop_training.viewer.frames import ShownFrame

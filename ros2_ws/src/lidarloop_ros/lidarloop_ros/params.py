@@ -90,7 +90,10 @@ class DetectorParams(MotionParams):
     providers: tuple[str, ...] = param(
         ("CPUExecutionProvider",), "ONNX Runtime execution providers; each must really be in use, or configuring fails."
     )
-    num_threads: int = param(0, "Threads of one inference; 0: as many as there are cores.", low=0, high=256)
+    num_threads: int = param(
+        0, "Threads of one inference on the CPU; 0: as many as there are cores. Leave one to a self-labeller beside it.",
+        low=0, high=256,
+    )  # fmt: skip
     score_threshold: float = param(0.1, "Boxes below this score are left out.", low=0.0, high=1.0, live=True)
     score_thresholds: str = param(
         "", "Thresholds of single classes, also by range (m): `car: 0.35; pedestrian: 0.2 <20, 0.3 <40, 0.4`.",
@@ -142,6 +145,10 @@ class DetectorParams(MotionParams):
     )
     tracking: bool = param(
         False, "Publish ~/tracks and ~/track_boxes: detections followed over time, with ids. Needs ego-motion."
+    )
+    autoware_objects: bool = param(
+        False,
+        "Publish ~/objects (autoware_perception_msgs/DetectedObjects) for Autoware; that package must be installed.",
     )
     max_points: int = param(
         1_000_000, "Merged clouds above this are thinned evenly, and said so.", low=1_000, high=10_000_000
