@@ -16,8 +16,11 @@ from pathlib import Path
 
 import tyro
 from checks import OUT, REAL_DATA, Context, Row, all_of, at_most, run_checks, told
-from engine_precision import ROOT, check_precisions
+from engine_precision import ROOT, built_by_nvidia, check_precisions
 from engine_speed import check_speed
+from gpu_pillar import graphs, spec
+
+from lidarloop_core.model.model_file import seal
 
 GPU_RESULTS = ROOT / "results/gpu_pillar.json"
 NO_GPU = "no GPU so far"
@@ -49,6 +52,13 @@ def _number(text: str, word: str) -> int:
     return int(found[-1]) if found else 0
 
 
+def check_nuscenes_size(_: Context) -> Iterator[Row]:
+    """The model that is to be measured on a GPU: NVIDIA's builder takes it."""
+    of = spec()
+    for precision, graph in graphs(of).items():
+        yield built_by_nvidia(f"nuScenes-size pillar model, {precision}", seal(graph, of), of)
+
+
 def check_gpu(_: Context) -> Iterator[Row]:
     """The nuScenes-size model on a GPU, as it was measured where one was to be had."""
     if not GPU_RESULTS.exists():
@@ -74,7 +84,9 @@ def main(data: Path = REAL_DATA, out: Path = OUT) -> int:
         data: folder of the real samples.
         out: folder to write to.
     """
-    return run_checks("engine", (check_tests, check_precisions, check_speed, check_gpu), data=data, out=out)
+    return run_checks(
+        "engine", (check_tests, check_precisions, check_nuscenes_size, check_speed, check_gpu), data=data, out=out
+    )
 
 
 if __name__ == "__main__":

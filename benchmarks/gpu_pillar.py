@@ -79,20 +79,26 @@ def network(of: ModelSpec) -> Any:
     return PillarDetector(of, widths()).eval()
 
 
-def prepare(of: ModelSpec, cloud: npt.NDArray[np.float32], folder: Path) -> None:
-    """Writes graph inputs, the ONNX files and the network's cost."""
-    from lidarloop_core.inference.floor import network_cost
-    from lidarloop_export.clouds import graph_inputs
+def graphs(of: ModelSpec) -> dict[str, bytes]:
+    """Precision → the network as it is given to a runtime."""
     from lidarloop_export.graph import with_raw_maps, without_raw_maps
     from lidarloop_export.optimise import optimised
     from lidarloop_export.precision_fp16 import in_float16
 
+    full = optimised(without_raw_maps(with_raw_maps(network(of))))
+    return {"fp32": full, "fp16": in_float16(full)}
+
+
+def prepare(of: ModelSpec, cloud: npt.NDArray[np.float32], folder: Path) -> None:
+    """Writes graph inputs, the ONNX files and the network's cost."""
+    from lidarloop_core.inference.floor import network_cost
+    from lidarloop_export.clouds import graph_inputs
+
     folder.mkdir(parents=True, exist_ok=True)
     inputs = graph_inputs(cloud, of)
     np.savez(folder / "inputs.npz", **inputs)
-    full = optimised(without_raw_maps(with_raw_maps(network(of))))
     costs = {}
-    for precision, graph in (("fp32", full), ("fp16", in_float16(full))):
+    for precision, graph in graphs(of).items():
         (folder / f"{precision}.onnx").write_bytes(graph)
         costs[precision] = dataclasses.asdict(network_cost(graph, len(inputs["points"]), len(inputs["cell"])))
     about = {"spec": of.to_json(), "cloud_points": len(cloud), "cost": costs}
