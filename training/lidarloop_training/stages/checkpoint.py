@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io.atomic import fsync
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.models.detector import NetworkConfig, PillarDetector
 
@@ -76,10 +76,10 @@ def write_checkpoint(
     (temporary / "state.json").write_text(json.dumps(state))
     (temporary / "config.json").write_text(json.dumps({**config, **provenance()}, indent=1))
     for path in (*temporary.iterdir(), temporary):
-        _fsync(path)
+        fsync(path)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-    _fsync(folder.parent)
+    fsync(folder.parent)
     for old in _checkpoints(run_folder)[:-NUM_KEPT]:
         shutil.rmtree(old)
     return folder
@@ -196,11 +196,3 @@ def _load_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Mapping[str
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -37,12 +37,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def publish(temporary: Path, path: Path) -> None:
     """Renames a finished file to its final name so that a crash at any moment leaves either nothing or all of it."""
-    _fsync(temporary)
+    fsync(temporary)
     temporary.replace(path)
-    _fsync(path.parent)
+    fsync(path.parent)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Waits until a file, or a folder's list of files, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
