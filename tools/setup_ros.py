@@ -9,8 +9,9 @@ on no package index:
 * the Python modules `tf2_ros`, `message_filters` and `sensor_msgs_py` are stood in for by the modules in
   `ros2_ws/src/pip_ros/standins`, which goes to the END of the module path, so that a real module always wins.
 
-Run as `.venv/bin/python tools/setup_ros.py`. Running it again is cheap: a package is generated anew only when its field
-lists, Python, NumPy or the generator have changed. Uses the standard library alone.
+Run as `.venv/bin/python tools/setup_ros.py`. Packages that the nodes can do without are generated only if they are
+named, as the tests want it: `tools/setup_ros.py autoware_perception_msgs`. Running it again is cheap: a package is
+generated anew only when its field lists, Python, NumPy or the generator have changed. Uses the standard library alone.
 """
 
 from __future__ import annotations
@@ -43,21 +44,30 @@ class SetupError(Exception):
     """The environment cannot be made whole; the message names the remedy."""
 
 
-def main() -> int:
-    """Make or check the environment; 0 when every package that the nodes depend on can be imported, else 1."""
+def main(further: Sequence[str] = ()) -> int:
+    """Make or check the environment.
+
+    Args:
+        further: interface packages of pip_ros to have as well, which the nodes do without.
+
+    Returns:
+        0 when every package that the nodes depend on, and those asked for, can be imported, else 1. A sourced ROS 2 may
+        lack those asked for.
+    """
     prefix = Path(sys.prefix)
     try:
+        require_field_lists(further)
         if is_outside(prefix, "rclpy"):
-            check_sourced_ros()
+            check_sourced_ros(further)
             return 0
         check_wheels(prefix)
-        for package in INTERFACE_PACKAGES:
-            if is_outside(prefix, package):
+        for package in dict.fromkeys([*INTERFACE_PACKAGES, *further]):
+            if is_real(prefix, package):
                 say(f"{package}: the real one is at {location_of(package)}")
             else:
                 ensure_interface_package(prefix, PIP_ROS_FOLDER / package)
         put_standins_on_path()
-        missing = packages_that_do_not_import()
+        missing = packages_that_do_not_import(further)
         if missing:
             raise SetupError(
                 f"installed, yet these cannot be imported: {', '.join(missing)}. Expected all packages that "
@@ -70,8 +80,16 @@ def main() -> int:
     return 0
 
 
-def check_sourced_ros() -> None:
-    """Say which sourced ROS 2 is used, or name the packages that it lacks."""
+def require_field_lists(packages: Sequence[str]) -> None:
+    """Refuse names of packages that there are no field lists of."""
+    known = sorted(path.parent.name for path in PIP_ROS_FOLDER.glob("*/package.xml"))
+    unknown = [package for package in packages if package not in known]
+    if unknown:
+        raise SetupError(f"received {', '.join(unknown)}; expected packages of {PIP_ROS_FOLDER}: {', '.join(known)}")
+
+
+def check_sourced_ros(further: Sequence[str] = ()) -> None:
+    """Say which sourced ROS 2 is used, or name the packages that it lacks. Those of ``further`` it may lack."""
     distro = os.environ.get("ROS_DISTRO", "jazzy")
     missing = packages_that_do_not_import()
     if "rclpy" in missing:
@@ -81,12 +99,19 @@ def check_sourced_ros() -> None:
             "`make setup PYTHON=/usr/bin/python3`; or do not source a ROS 2, to use the wheels."
         )
     if missing:
-        names = " ".join(f"ros-{distro}-{package.replace('_', '-')}" for package in missing)
         raise SetupError(
             f"the sourced ROS 2 ({distro}, rclpy at {location_of('rclpy')}) lacks {', '.join(missing)}. "
-            f"Remedy: sudo apt install {names}"
+            f"Remedy: sudo apt install {apt_names(distro, missing)}"
         )
+    for package in further:
+        if location_of(package) is None:
+            say(f"{package}: not installed, tests of it are skipped (sudo apt install {apt_names(distro, [package])})")
     say(f"using the sourced {distro} (rclpy at {location_of('rclpy')}); nothing to generate")
+
+
+def apt_names(distro: str, packages: Sequence[str]) -> str:
+    """What apt calls these ROS packages."""
+    return " ".join(f"ros-{distro}-{package.replace('_', '-')}" for package in packages)
 
 
 def check_wheels(prefix: Path) -> None:
@@ -111,7 +136,7 @@ def ensure_interface_package(prefix: Path, source: Path) -> None:
         source: the package's folder: package.xml, CMakeLists.txt, msg/, srv/, action/.
     """
     package = source.name
-    stamp_file = prefix / "share" / package / "lidarloop_generated.sha256"
+    stamp_file = stamp_file_of(prefix, package)
     stamp = package_stamp(source)
     if stamp_file.is_file() and stamp_file.read_text() == stamp:
         say(f"{package}: up to date")
@@ -121,6 +146,9 @@ def ensure_interface_package(prefix: Path, source: Path) -> None:
     start_s = time.monotonic()
     cmake, ninja = build_tools(prefix)
     point_to_this_python(prefix)
+    # An empty stamp says that what lies there is ours and unfinished: an interrupted run is taken up again.
+    stamp_file.parent.mkdir(parents=True, exist_ok=True)
+    stamp_file.write_text("")
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -132,9 +160,13 @@ def ensure_interface_package(prefix: Path, source: Path) -> None:
         configure += [f"-DCMAKE_INSTALL_PREFIX={prefix}", f"-DPython3_EXECUTABLE={sys.executable}"]
         run_logged(package, configure, environment)
         run_logged(package, [cmake, "--build", build_folder, "--target", "install"], environment)
-    # Last, so that an interrupted run is taken up again.
     stamp_file.write_text(stamp)
     say(f"{package}: installed in {time.monotonic() - start_s:.0f} s")
+
+
+def stamp_file_of(prefix: Path, package: str) -> Path:
+    """The file that marks an installed package as ours."""
+    return prefix / "share" / package / "lidarloop_generated.sha256"
 
 
 def package_stamp(source: Path) -> str:
@@ -223,14 +255,14 @@ def put_standins_on_path() -> None:
             say(f"{module}: the real one is at {real}")
 
 
-def packages_that_do_not_import() -> list[str]:
-    """Which of the ROS packages that lidarloop_ros names in its package.xml a fresh Python cannot import.
+def packages_that_do_not_import(further: Sequence[str] = ()) -> list[str]:
+    """Which ROS packages a fresh Python cannot import, of those in lidarloop_ros's package.xml and of ``further``.
 
     `launch` and `launch_ros` do not count: only `ros2 launch` needs them, the nodes and tests do without.
     """
     manifest = ElementTree.parse(SOURCE_FOLDER / "lidarloop_ros" / "package.xml")
     names = [element.text or "" for element in manifest.iter("exec_depend")]
-    packages = [name for name in names if not name.startswith(("lidarloop_", "python3-", "launch"))]
+    packages = [*(name for name in names if not name.startswith(("lidarloop_", "python3-", "launch"))), *further]
     # `<name>_py` is the Python side of `<name>`.
     modules = [name + ".msg" if name.endswith("_msgs") else name.removesuffix("_py") for name in packages]
     # A fresh process, because path files are read at start-up; one for all, because each would take a second.
@@ -254,6 +286,13 @@ def is_outside(prefix: Path, module: str) -> bool:
     return location is not None and prefix not in location.parents and STANDINS_FOLDER not in location.parents
 
 
+def is_real(prefix: Path, package: str) -> bool:
+    """Whether somebody else installed this interface package, outside of this environment or into it."""
+    return is_outside(prefix, package) or (
+        location_of(package) is not None and not stamp_file_of(prefix, package).is_file()
+    )
+
+
 def location_of(module: str) -> Path | None:
     """Where a top-level module would be imported from, or None; a folder without code in it does not count."""
     spec = importlib.util.find_spec(module)
@@ -266,4 +305,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -101,6 +101,11 @@ FAULTS = (
     Fault(
         "parameters", "A parameter misspelt, of another type, out of range or NaN", "Refused, with what was expected"
     ),
+    Fault(
+        "autoware",
+        "`autoware_objects` where autoware_perception_msgs is not installed, or has other fields",
+        "Not configured, ERROR naming the package and the remedy; without the parameter it detects",
+    ),
     Fault("death", "kill -9 of the node", "Started again it is configured, active and detecting"),
     Fault("signals", "SIGINT, SIGTERM, twice", "Ends with 0, nothing left behind"),
     Fault("namespaces", "Two nodes in two namespaces", "No cross-talk"),

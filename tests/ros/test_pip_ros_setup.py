@@ -27,8 +27,13 @@ def setup_ros(repository: Path) -> ModuleType:
 
 
 def test_second_run_generates_nothing(repository: Path) -> None:
+    further = [name for name in ("autoware_perception_msgs",) if importlib.util.find_spec(name) is not None]
     result = subprocess.run(
-        [sys.executable, repository / "tools" / "setup_ros.py"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, repository / "tools" / "setup_ros.py", *further],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert result.returncode == 0, result.stderr
     assert "generating" not in result.stdout
@@ -101,6 +106,45 @@ def test_names_what_a_sourced_ros_lacks(setup_ros: ModuleType, monkeypatch: pyte
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
     with pytest.raises(setup_ros.SetupError, match="sudo apt install ros-jazzy-vision-msgs ros-jazzy-tf2-ros-py"):
         setup_ros.check_sourced_ros()
+
+
+def test_a_sourced_ros_may_lack_what_the_nodes_do_without(
+    setup_ros: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(setup_ros, "packages_that_do_not_import", list)
+    monkeypatch.setattr(setup_ros, "location_of", lambda module: Path("/opt/rclpy.py") if module == "rclpy" else None)
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    setup_ros.check_sourced_ros(["autoware_perception_msgs"])
+    said = capsys.readouterr().out
+    assert "autoware_perception_msgs: not installed" in said
+    assert "sudo apt install ros-jazzy-autoware-perception-msgs" in said
+
+
+def test_refuses_a_package_without_field_lists(setup_ros: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert setup_ros.main(["autoware_percption_msgs"]) == 1
+    said = capsys.readouterr().err
+    assert "received autoware_percption_msgs; expected" in said
+    assert "autoware_perception_msgs, tf2_msgs, vision_msgs" in said
+
+
+@pytest.mark.parametrize(
+    ("folder", "has_stamp", "is_real"),
+    [("outside", False, True), ("outside", True, True), ("prefix", False, True), ("prefix", True, False)],
+)
+def test_a_real_package_is_never_generated_over(
+    setup_ros: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str, has_stamp: bool, is_real: bool
+) -> None:
+    prefix = tmp_path / "prefix"
+    if has_stamp:
+        stamp = setup_ros.stamp_file_of(prefix, "some_msgs")
+        stamp.parent.mkdir(parents=True)
+        stamp.touch()
+    assert not setup_ros.is_real(prefix, "some_msgs"), "nowhere"
+    module = tmp_path / folder / "site" / "some_msgs" / "__init__.py"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    monkeypatch.syspath_prepend(str(module.parents[1]))
+    assert setup_ros.is_real(prefix, "some_msgs") == is_real
 
 
 def test_names_missing_tools(setup_ros: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

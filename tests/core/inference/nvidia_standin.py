@@ -33,6 +33,7 @@ class FakeRuntime:
 
     cudaError_t = Status
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="in", cudaMemcpyDeviceToHost="out")
+    cudaStreamNonBlocking = 1
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
 
     def __init__(self, num_bytes: int = 1 << 30, name: str = "Stand-in", major: int = 8, minor: int = 7) -> None:
@@ -69,8 +70,13 @@ class FakeRuntime:
     def cudaGetDeviceProperties(self, device: int) -> tuple[Any, ...]:
         return Status.cudaSuccess, self.properties
 
-    def cudaStreamCreate(self) -> tuple[Any, ...]:
+    def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
+        assert flags == self.cudaStreamNonBlocking, "a model loaded elsewhere would break a capture"
         return Status.cudaSuccess, 77
+
+    def cudaStreamDestroy(self, stream: int) -> tuple[Any, ...]:
+        assert stream == 77
+        return (Status.cudaSuccess,)
 
     def cudaMemGetInfo(self) -> tuple[Any, ...]:
         return Status.cudaSuccess, self.limit - self.used, self.limit

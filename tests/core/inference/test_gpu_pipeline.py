@@ -1,92 +1,247 @@
-"""Sweep in, boxes out, nothing between: the kernels run on the CPU, the engine on the stand-ins."""
+"""Sweeps in, boxes out: on the GPU what the host finds. The kernels run on the CPU, the engine on the stand-ins."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.backend import open_backend
-from lidarloop_core.inference.engine_cache import EngineCache
+from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.gpu_pipeline import GpuPipeline
-from lidarloop_core.inference.tensorrt_backend import TensorRtBackend
-from lidarloop_core.pointcloud.cuda_voxelize import source
-from lidarloop_core.pointcloud.sweeps import merge_sweeps
-from lidarloop_core.pointcloud.voxelize import group_pillars
+from lidarloop_core.inference.host_pipeline import HostPipeline
+from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
+from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_core.sample import Sweep
-from tests.core.inference.nvidia_standin import FakeRuntime, make_trt
-from tests.core.pointcloud.cpu_device import CpuDevice, CpuMemory, compile_for_cpu
+from tests.core.inference.gpu_standin import StandInGpu
+from tests.core.inference.sweep_drives import COLUMNS, drive
 
-COLUMNS = ("x", "y", "z", "intensity")
+pytest.importorskip("onnxruntime")
 
 
-class OnDevice(CpuDevice):
-    """The CPU's kernels in the stand-in's device memory."""
+@pytest.fixture(scope="module")
+def model(repository: Path) -> Path:
+    return repository / "models/pillar-toytown.onnx"
 
-    runtime: FakeRuntime
 
-    def allocate(self, num_bytes: int) -> CpuMemory:
-        memory = CpuMemory(0)
-        _, memory.address = self.runtime.cudaMalloc(num_bytes)
-        block, size, _ = self.runtime.memory[memory.address]
-        start = memory.address - np.frombuffer(block, np.uint8).ctypes.data
-        memory.bytes = np.frombuffer(block, np.uint8)[start : start + size]
-        return memory
+@pytest.fixture(scope="module")
+def host_detector(model: Path) -> Detector:
+    return Detector(open_backend(model, num_threads=1), score_threshold=0.02)
+
+
+@pytest.fixture(scope="module")
+def gpu(tmp_path_factory: pytest.TempPathFactory) -> StandInGpu:
+    return StandInGpu(tmp_path_factory.mktemp("gpu"))
+
+
+@pytest.fixture(scope="module")
+def gpu_detector(gpu: StandInGpu, model: Path) -> Detector:
+    return Detector(gpu.open_backend(model), score_threshold=0.02)
 
 
 @pytest.fixture
-def pipeline(repository: Path, tmp_path: Path) -> tuple[GpuPipeline, OnDevice, FakeRuntime]:
-    runtime = FakeRuntime()
-    model = repository / "models/pillar-toytown.onnx"
-    backend = TensorRtBackend(model, cache=EngineCache(tmp_path), trt=make_trt(runtime), runtime=runtime)
-    device = OnDevice(compile_for_cpu(source(), tmp_path))
-    device.runtime = runtime
-    return GpuPipeline(backend, COLUMNS, 3000, device), device, runtime
+def on_gpu(gpu: StandInGpu, gpu_detector: Detector) -> Iterator[GpuPipeline]:
+    pipeline = GpuPipeline(gpu_detector, 100_000, gpu.device())
+    yield pipeline
+    pipeline.close()
 
 
-def drive(number: int) -> list[Sweep]:
-    """A vehicle that turns as it drives, oldest sweep first."""
-    random = np.random.default_rng(0)
-    low, high = (-50, -50, -4, 0), (50, 50, 2, 200)
-    clouds = [random.uniform(low, high, (2000 + 10 * i, 4)).astype(np.float32) for i in range(number)]
-    poses = [SE3.from_yaw(0.02 * i, (100 + 0.5 * i, 20, 0)) for i in range(number)]
-    return [
-        Sweep(points, COLUMNS, 10**18 + i * 10**8, SE3.identity(), pose)
-        for i, (points, pose) in enumerate(zip(clouds, poses, strict=True))
-    ]
+def assert_same(found: SweepDetections, expected: SweepDetections) -> None:
+    assert list(found.found.stage_ms) == list(expected.found.stage_ms) == ["merge", "group", "infer", "postprocess"]
+    assert (found.num_sweeps, found.num_points) == (expected.num_sweeps, expected.num_points)
+    for field in dataclasses.fields(found.found):
+        if field.name not in ("boxes", "stage_ms"):
+            assert getattr(found.found, field.name) == getattr(expected.found, field.name), field.name
+    for part in ("values", "scores", "labels"):
+        np.testing.assert_array_equal(getattr(found.found.boxes, part), getattr(expected.found.boxes, part))
+    assert found.found.boxes.class_names == expected.found.boxes.class_names
 
 
-def test_the_same_as_merging_and_grouping_on_the_host(
-    repository: Path, pipeline: tuple[GpuPipeline, OnDevice, FakeRuntime]
+@pytest.mark.parametrize("max_points", [100_000, 4001])
+def test_bit_by_bit_what_the_host_finds(
+    gpu: StandInGpu, gpu_detector: Detector, host_detector: Detector, max_points: int
 ) -> None:
-    gpu, device, runtime = pipeline
-    reference = open_backend(repository / "models/pillar-toytown.onnx", num_threads=1)
-    history = drive(6)
-    for i, sweep in enumerate(history):
+    """A sweep is lost, one has no pose, time jumps back; a cloud of all three sweeps is above the smaller capacity."""
+    device = gpu.device()
+    ways: list[SweepPipeline] = [
+        GpuPipeline(gpu_detector, max_points, device),
+        HostPipeline(host_detector, max_points),
+    ]
+    history = drive([0, 1, 2, 3, 5, 6, 7, 8])
+    history[6] = dataclasses.replace(history[6], world_SE3_ego=None)
+    num_boxes, num_sweeps = 0, []
+    for sweep in history + history[:2]:
+        if sweep is history[0]:
+            for way in ways:
+                way.forget()
         before = device.downloaded_bytes
-        found, counts = gpu.infer(sweep.points, sweep.stamp_ns, sweep.world_SE3_ego)
+        found, expected = (way.detect(sweep) for way in ways)
         assert device.downloaded_bytes - before == 20
-        sweeps = history[max(0, i - reference.spec.num_sweeps + 1) : i + 1][::-1]
-        index = group_pillars(merge_sweeps(sweeps, reference.spec.point_columns), reference.spec)
-        expected = reference.infer(
-            {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
-        )
-        # Ego-motion is rounded differently, so a point on a cell's edge may change sides.
-        assert abs(counts.num_points - len(index.points)) <= 2
-        assert abs(counts.num_pillars - len(index.cell)) <= 2
-        assert found is not None
-        np.testing.assert_allclose(found["scores"], expected["scores"], atol=5e-3)
-    assert runtime.num_launches >= 1
+        assert_same(found, expected)
+        num_boxes += len(found.found.boxes)
+        num_sweeps.append(found.num_sweeps)
+    assert num_sweeps == [1, 2, 3, 3, 2, 2, 1, 2, 1, 2]
+    assert num_boxes > 100
+    assert (found.found.num_points < found.num_points) == (max_points == 4001 < found.num_points)
 
 
-def test_a_cloud_out_of_range_does_not_run_the_network(pipeline: tuple[GpuPipeline, OnDevice, FakeRuntime]) -> None:
-    gpu, _, _ = pipeline
-    found, counts = gpu.infer(np.full((5, 4), 999, np.float32), 0, SE3.identity())
-    assert found is None
-    assert counts.num_out_of_range == 5
-    gpu.clear()
-    found, counts = gpu.infer(np.zeros((5, 4), np.float32), 1, SE3.identity())
-    assert found is not None
-    assert (counts.num_points, counts.num_pillars, counts.num_out_of_range) == (5, 1, 0)
+def test_motion_that_float32_rounds(on_gpu: GpuPipeline, host_detector: Detector) -> None:
+    host = HostPipeline(host_detector, 100_000)
+    for sweep in drive(range(4), is_exact=False):
+        found, expected = on_gpu.detect(sweep), host.detect(sweep)
+        # A point on a cell's edge may change sides.
+        assert abs(found.found.num_out_of_range - expected.found.num_out_of_range) <= 2
+        assert abs(found.found.num_pillars_found - expected.found.num_pillars_found) <= 2
+        number = min(len(found.found.boxes), len(expected.found.boxes), 20)
+        best = [np.sort(way.found.boxes.scores)[::-1][:number] for way in (found, expected)]
+        np.testing.assert_allclose(*best, atol=5e-3)
+
+
+def test_pillars_above_the_models_capacity_are_thinned_and_counted(
+    gpu: StandInGpu, model: Path, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    file, small = read_model(model), tmp_path / "small.onnx"
+    network = onnx.load_from_string(file.onnx_bytes)
+    del network.metadata_props[:]  # the seal of the larger one
+    write_model(small, network.SerializeToString(), dataclasses.replace(file.spec, max_pillars=700))
+    on_gpu = GpuPipeline(Detector(gpu.open_backend(small)), 60_000, gpu.device())
+    host = HostPipeline(Detector(open_backend(small, num_threads=1)), 60_000)
+    for sweep in drive([1, 2]):
+        found, expected = on_gpu.detect(sweep), host.detect(sweep)
+        assert found.found.num_thinned > 0
+        assert_same(found, expected)
+
+
+def test_a_sweep_detected_again_after_a_failure_counts_once(
+    on_gpu: GpuPipeline, host_detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = HostPipeline(host_detector, 100_000)
+    backend = on_gpu.detector.backend
+    infer = backend.infer_on_device
+    failures = iter([False, True, False, True, True, False, False])
+
+    def fails(*arguments: object) -> dict[str, np.ndarray]:
+        if next(failures):
+            raise BackendError("called up")
+        return infer(*arguments)
+
+    monkeypatch.setattr(backend, "infer_on_device", fails)
+    for sweep in drive(range(4)):
+        while True:
+            try:
+                found = on_gpu.detect(sweep)
+                break
+            except BackendError:
+                continue
+        assert_same(found, host.detect(sweep))
+
+
+def test_clouds_in_which_nothing_is_in_range(on_gpu: GpuPipeline) -> None:
+    for points in (np.full((5, 4), 999, np.float32), np.zeros((0, 4), np.float32)):
+        found = on_gpu.detect(Sweep(points, COLUMNS, 0, SE3.identity(), None))
+        assert len(found.found.boxes) == 0
+        assert found.found.num_out_of_range == found.num_points == len(points)
+
+
+def test_thresholds_change_while_it_runs(on_gpu: GpuPipeline, gpu_detector: Detector) -> None:
+    first, second = drive([0, 1])
+    many = on_gpu.detect(first).found.boxes
+    threshold = float(np.median(many.scores))
+    on_gpu.detector = Detector(gpu_detector.backend, score_threshold=threshold)
+    assert on_gpu.detect(first).found.boxes.scores.min() >= threshold
+    assert on_gpu.detect(second).num_sweeps == 2
+
+
+def test_the_next_pipeline_goes_on_with_the_sweeps(gpu: StandInGpu, model: Path, host_detector: Detector) -> None:
+    """As after a swap: another engine of the same GPU."""
+    host = HostPipeline(host_detector, 100_000)
+    before, after = (
+        GpuPipeline(Detector(gpu.open_backend(model), score_threshold=0.02), 100_000, gpu.device()) for _ in range(2)
+    )
+    history = drive(range(5))
+    for sweep in history[:3]:
+        before.detect(sweep)
+        host.detect(sweep)
+    after.adopt(before)
+    before.close()
+    for sweep in history[3:]:
+        assert_same(after.detect(sweep), host.detect(sweep))
+
+
+def test_sweeps_of_other_columns_or_from_the_host_are_not_taken_over(
+    gpu: StandInGpu, on_gpu: GpuPipeline, model: Path, gpu_detector: Detector
+) -> None:
+    with_rings = gpu.open_backend(model)
+    with_rings.spec = dataclasses.replace(with_rings.spec, point_columns=("x", "y", "z", "ring", "dt"))
+    other = GpuPipeline(Detector(with_rings), 9000, gpu.device())
+    host = HostPipeline(gpu_detector, 9000)
+    first, second = drive([0, 1])
+    other.detect(dataclasses.replace(first, columns=("x", "y", "z", "ring")))
+    host.detect(first)
+    for before in (other, host):
+        on_gpu.adopt(before)
+        host.adopt(on_gpu)
+    assert on_gpu.detect(second).num_sweeps == 1
+    assert host.detect(second).num_sweeps == 2
+    with pytest.raises(CloudFormatError, match="expected x, y, z, ring"):
+        other.detect(second)
+
+
+def test_memory_is_freed(tmp_path: Path, model: Path) -> None:
+    gpu = StandInGpu(tmp_path)
+    detector = Detector(gpu.open_backend(model))
+    of_model = gpu.runtime.used
+    pipeline = GpuPipeline(detector, 50_000, gpu.device())
+    for sweep in drive(range(3)):
+        pipeline.detect(sweep)
+    assert gpu.runtime.used > of_model
+    for _ in range(2):
+        pipeline.close()
+        assert gpu.runtime.used == of_model
+    pipeline.forget()
+    del pipeline, detector
+    assert gpu.runtime.memory == {}, "nothing is left on the device, and nothing pinned on the host"
+
+
+def test_too_little_memory_is_an_error_that_names_what_is_free(tmp_path: Path, model: Path) -> None:
+    gpu = StandInGpu(tmp_path, num_bytes=64 << 20)
+    detector = Detector(gpu.open_backend(model))
+    used = gpu.runtime.used
+    with pytest.raises(BackendError, match=r"of 64 MiB.*fewer points than 10000000, or keep the sweeps on the host"):
+        GpuPipeline(detector, 10_000_000, gpu.device())
+    assert gpu.runtime.used == used
+    pipeline = GpuPipeline(detector, 10_000, gpu.device())
+    (fits, huge) = (drive([0], num_points=n)[0] for n in (1000, 5_000_000))
+    pipeline.detect(fits)
+    with pytest.raises(BackendError, match=r"of 64 MiB"):
+        pipeline.detect(huge)
+    pipeline.detect(fits)
+
+
+def test_another_backend_is_refused(host_detector: Detector) -> None:
+    with pytest.raises(BackendError, match=r"received a model on onnxruntime.*expected TensorRT"):
+        GpuPipeline(host_detector, 1000)
+
+
+def test_the_thread_that_detects_takes_the_device(on_gpu: GpuPipeline, gpu: StandInGpu) -> None:
+    """In CUDA each thread has a current device of its own, and launches kernels there."""
+    (sweep,) = drive([0])
+    gpu.runtime.log.clear()
+    with ThreadPoolExecutor(1) as another_thread:
+        another_thread.submit(on_gpu.detect, sweep).result()
+    assert gpu.runtime.log[0] == ("cudaSetDevice", 1)
+
+
+def test_warmed_up_it_keeps_nothing(on_gpu: GpuPipeline, gpu: StandInGpu) -> None:
+    before = gpu.runtime.num_launches
+    on_gpu.warm_up()
+    assert gpu.runtime.num_launches > before, "graphs were captured"
+    (sweep,) = drive([0])
+    assert on_gpu.detect(sweep).num_sweeps == 1

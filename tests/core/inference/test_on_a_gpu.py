@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lidarloop_core.errors import BackendError
-from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.inference.cuda import Cuda, import_runtime
+from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.engine_cache import EngineCache
 from lidarloop_core.inference.gpu_pipeline import GpuPipeline
+from lidarloop_core.inference.host_pipeline import HostPipeline
 from lidarloop_core.inference.tensorrt_backend import TensorRtBackend, import_tensorrt
 from lidarloop_core.pointcloud.voxelize import group_pillars
+from tests.core.inference.sweep_drives import drive
 
 pytestmark = pytest.mark.gpu
 
@@ -67,17 +71,24 @@ def test_the_engine_finds_what_onnxruntime_finds(backend: TensorRtBackend, repos
         np.testing.assert_allclose(np.sort(found["scores"]), np.sort(expected["scores"]), atol=0.02)
 
 
-def test_the_pipeline_finds_what_the_engine_finds(backend: TensorRtBackend) -> None:
-    gpu = GpuPipeline(backend, ("x", "y", "z", "intensity", "dt"), 50_000)
-    for seed in range(3):
-        points = cloud(40_000, seed)
-        gpu.clear()
-        found, counts = gpu.infer(points, seed, SE3.identity())
-        index = group_pillars(points, backend.spec)
-        assert (counts.num_points, counts.num_pillars) == (len(index.points), len(index.cell))
-        expected = backend.infer({"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count})
-        assert found is not None
-        np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-3)
+def test_sweeps_on_the_gpu_find_what_they_find_on_the_host(backend: TensorRtBackend) -> None:
+    """Opened by one thread and used by another, as in the node."""
+    detector = Detector(backend, score_threshold=0.02)
+    on_gpu, host = GpuPipeline(detector, 4500), HostPipeline(detector, 4500)
+    on_gpu.warm_up()
+    history = drive([0, 1, 2, 3, 5, 6])
+    history[4] = dataclasses.replace(history[4], world_SE3_ego=None)
+    with ThreadPoolExecutor(1) as another_thread:
+        for sweep in history:
+            found, expected = another_thread.submit(on_gpu.detect, sweep).result(), host.detect(sweep)
+            assert (found.num_sweeps, found.num_points) == (expected.num_sweeps, expected.num_points)
+            for name in ("num_points", "num_out_of_range", "num_over_full", "num_thinned", "num_pillars_found"):
+                assert getattr(found.found, name) == getattr(expected.found, name), name
+            assert len(found.found.boxes) == len(expected.found.boxes)
+            np.testing.assert_allclose(found.found.boxes.scores, expected.found.boxes.scores, atol=1e-3)
+    free, _ = backend.cuda.free_and_total_bytes()
+    on_gpu.close()
+    assert backend.cuda.free_and_total_bytes()[0] > free
 
 
 def test_onnxruntime_on_cuda_finds_the_same(cuda: Cuda, repository: Path) -> None:

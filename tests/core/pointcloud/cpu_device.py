@@ -49,6 +49,10 @@ def compile_for_cpu(source: str, folder: Path) -> ctypes.CDLL:
 Order = Callable[[int], np.ndarray]
 
 
+def shuffled(number: int) -> np.ndarray:
+    return np.random.default_rng(number).permutation(number)
+
+
 class CpuMemory:
     def __init__(self, num_bytes: int) -> None:
         self.bytes = np.full(num_bytes + 64, 0xA5, np.uint8)  # never zeros by luck

@@ -16,27 +16,18 @@ from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.padding import Bucket, bucket_for, fill_padded
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.pointcloud.cuda_voxelize import CudaGrouping, CudaSweeps, source
-from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.pointcloud.cuda_sweeps import CudaSweeps
+from lidarloop_core.pointcloud.cuda_voxelize import CudaGrouping, source
 from lidarloop_core.pointcloud.voxelize import PillarIndex, group_pillars, group_pillars_reference
 from lidarloop_core.sample import Sweep
-from tests.core.pointcloud.cpu_device import CpuDevice, Order, compile_for_cpu
+from tests.core.pointcloud.cpu_device import CpuDevice, Order, shuffled
 
 # Jetson Orin is 87, Thor 110; GH200 and H200 are 90.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return compile_for_cpu(source(), tmp_path_factory.mktemp("kernels"))
-
-
 def backwards(number: int) -> np.ndarray:
     return np.arange(number)[::-1]
-
-
-def shuffled(number: int) -> np.ndarray:
-    return np.random.default_rng(number).permutation(number)
 
 
 def grouped(device: CpuDevice, points: np.ndarray, spec: ModelSpec) -> PillarIndex:
@@ -138,53 +129,26 @@ def test_padding_is_that_of_the_host(library: ctypes.CDLL, spec: ModelSpec, orde
     assert set(found) == set(into["cell"])
 
 
-def drive(number: int, columns: tuple[str, ...]) -> list[Sweep]:
-    """Sweeps of a vehicle that turns as it drives, oldest first, far from the world's origin."""
-    random, sweeps = np.random.default_rng(0), []
-    ego_SE3_lidar = SE3.from_yaw(0.01, (0.9, 0.0, 1.8))
-    for i in range(number):
-        points = random.normal(0, 10, (50 + 13 * i, len(columns))).astype(np.float32)
-        world_SE3_ego = SE3.from_yaw(0.1 * i, (4000 + 0.8 * i, -2500 + 0.1 * i, 0.05 * i))
-        sweeps.append(Sweep(points, columns, 10**18 + i * 10**8, ego_SE3_lidar, world_SE3_ego))
-    return sweeps
-
-
-@pytest.mark.parametrize("columns", [("x", "y", "z", "intensity"), ("x", "y", "z", "ring", "intensity", "dt")])
-def test_sweeps_are_merged_as_by_numpy(library: ctypes.CDLL, spec: ModelSpec, columns: tuple[str, ...]) -> None:
-    device = CpuDevice(library, shuffled)
-    history = drive(6, columns)
-    sweeps = CudaSweeps(device, spec, columns, max_sweep_points=200)
-    for i, sweep in enumerate(history):
-        before = device.uploaded_bytes
-        number = sweeps.add(sweep.points, sweep.stamp_ns, sweep.world_SE3_ego @ sweep.ego_SE3_lidar)
-        assert device.uploaded_bytes - before <= sweep.points.nbytes + 48 * spec.num_sweeps  # the newest alone
-        expected = merge_sweeps(history[max(0, i - spec.num_sweeps + 1) : i + 1][::-1], spec.point_columns)
-        found = sweeps.cloud.read(np.float32, number * 5).reshape(-1, 5)
-        np.testing.assert_allclose(found, expected, atol=2e-5)
-    sweeps.clear()
-    assert sweeps.add(history[0].points, 0, SE3.identity()) == len(history[0].points)
-    np.testing.assert_array_equal(sweeps.cloud.read(np.float32, 50 * 5).reshape(-1, 5)[:, :3], history[0].points[:, :3])
-
-
-def test_sweeps_that_do_not_fit_are_refused(library: ctypes.CDLL, spec: ModelSpec) -> None:
+def test_a_cloud_that_does_not_fit_is_refused(library: ctypes.CDLL, spec: ModelSpec) -> None:
     device = CpuDevice(library)
-    with pytest.raises(CloudFormatError, match="lack intensity"):
-        CudaSweeps(device, spec, ("x", "y", "z"), 10)
-    sweeps = CudaSweeps(device, spec, ("x", "y", "z", "intensity"), 10)
-    for shape in ((11, 4), (3, 5)):
-        with pytest.raises(CloudFormatError, match="expected at most 10 points of 4 columns"):
-            sweeps.add(np.zeros(shape, np.float32), 0, SE3.identity())
-    grouping = CudaGrouping(device, spec, 10)
     with pytest.raises(CloudFormatError, match="received 11 points"):
-        grouping.group(device.allocate(1), 11)
+        CudaGrouping(device, spec, 10).group(device.allocate(1), 11)
+
+
+def test_no_points_are_no_pillars(library: ctypes.CDLL, spec: ModelSpec) -> None:
+    device = CpuDevice(library)
+    grouping = CudaGrouping(device, spec, 10)
+    grouping.group(device.allocate(0), 0)
+    assert grouping.group(device.allocate(0), 0) == (0, 0, 0, 0, 0)
 
 
 def test_every_kernel_is_launched_somewhere(library: ctypes.CDLL, spec: ModelSpec) -> None:
     device = CpuDevice(library)
-    sweeps = CudaSweeps(device, spec, ("x", "y", "z", "intensity"), 5000)
-    number = sweeps.add(crowd(spec, 5000, 0)[:, :4], 0, SE3.identity())
+    columns = ("x", "y", "z", "intensity")
+    sweeps = CudaSweeps(device, spec, columns, 5000)
+    merged = sweeps.merge(Sweep(crowd(spec, 5000, 0)[:, :4], columns, 0, SE3.identity(), None))
     grouping = CudaGrouping(device, spec, sweeps.max_cloud_points)
-    counts = grouping.group(sweeps.cloud, number)
+    counts = grouping.group(sweeps.cloud, merged.num_kept)
     grouping.pad(counts, Bucket(counts.num_points + 1, counts.num_pillars))
     few = crowd(spec, 20, 0)
     device.upload(sweeps.cloud, few)

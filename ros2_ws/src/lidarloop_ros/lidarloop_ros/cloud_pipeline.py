@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,14 +12,14 @@ import numpy.typing as npt
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.inference.detector import Detections, Detector
+from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.stage_clock import StageClock
+from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.pointcloud.decode import DecodedPoints, read_points
-from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.sample import Sweep
 from lidarloop_ros.lidar_rig import LidarRig
 from lidarloop_ros.motion import MotionUnavailableError, SensorPose
-from lidarloop_ros.sweep_buffer import SweepBuffer
 
 Locate = Callable[[int, str], SensorPose]
 """(stamp_ns, LiDAR frame) → pose; raises MotionUnavailableError."""
@@ -60,13 +59,11 @@ class Frame:
 
 
 class CloudPipeline:
-    """Decodes, merges sweeps and detects.
+    """Decodes a cloud, asks where the LiDAR was, and has the sweep detected in.
 
     Args:
-        detector: a warmed-up detector; the attribute may be replaced at any time by one of the same model, e.g. with
-            other thresholds.
+        sweeps: keeps and merges sweeps and detects, warmed up.
         locate: gives the LiDAR's pose at a stamp; asked only by models that merge sweeps, and for tracking.
-        max_points: larger inputs are thinned evenly.
         requires_motion: clouds without a pose raise instead of being used alone.
         fills_intensity: clouds without intensity get zeros instead of being refused.
         rig: joins the clouds of further LiDARs.
@@ -75,27 +72,29 @@ class CloudPipeline:
 
     def __init__(
         self,
-        detector: Detector,
+        sweeps: SweepPipeline,
         locate: Locate,
         *,
-        max_points: int,
         requires_motion: bool = False,
         fills_intensity: bool = False,
         rig: LidarRig | None = None,
         needs_pose: bool = False,
     ) -> None:
-        self.detector = detector
+        self._sweeps = sweeps
         self._locate = locate
-        self._max_points = max_points
         self._requires_motion = requires_motion
         self._fills_intensity = fills_intensity
         self._rig = rig
-        self._needs_pose = needs_pose
-        spec = detector.spec
-        self._point_columns = spec.point_columns
-        self._cloud_columns = tuple(name for name in spec.point_columns if name != "dt")
-        self._merges = spec.num_sweeps > 1
-        self._sweeps = SweepBuffer(spec.num_sweeps, spec.sweep_interval_s)
+        self._needs_pose = needs_pose or sweeps.detector.spec.num_sweeps > 1
+
+    @property
+    def detector(self) -> Detector:
+        """May be replaced at any time by one of the same backend, e.g. with other thresholds."""
+        return self._sweeps.detector
+
+    @detector.setter
+    def detector(self, detector: Detector) -> None:
+        self._sweeps.detector = detector
 
     def process(self, msg: Any, others: Mapping[str, Any] = MappingProxyType({})) -> Frame:
         """Detects the objects in one cloud, with the clouds of further LiDARs that belong to it, by topic.
@@ -114,46 +113,45 @@ class CloudPipeline:
         if self._rig is not None:
             new_points, lidar_problems = self._rig.joined(new_points, msg.header, others)
         clock.stop("decode")
-        newest = Sweep(new_points, self._cloud_columns, stamp_ns(msg.header), SE3.identity(), None)
+        columns = self._sweeps.columns
+        newest = Sweep(new_points, columns, stamp_ns(msg.header), SE3.identity(), None)
         motion_problem = ""
-        if self._merges or self._needs_pose:
+        if self._needs_pose:
             newest, motion_problem = self._located(newest, msg.header.frame_id)
         clock.stop("motion")
-        sweeps = [newest] if newest.world_SE3_ego is None else self._sweeps.select(newest)
-        points = merge_sweeps(sweeps, self._point_columns)
-        kept = points[:: -(-len(points) // self._max_points) or 1]
-        clock.stop("merge")
-        detections = self.detector.detect(kept)
-        if newest.world_SE3_ego is not None:
-            self._sweeps.keep(newest)
+        detections = self._sweeps.detect(newest)
         num_received = len(decoded.points) + decoded.num_dropped
         return Frame(
-            boxes=detections.boxes,
-            stage_ms={**clock.stage_ms, **detections.stage_ms},
-            num_points=len(points),
-            num_sweeps=len(sweeps),
+            boxes=detections.found.boxes,
+            stage_ms={**clock.stage_ms, **detections.found.stage_ms},
+            num_points=detections.num_points,
+            num_sweeps=detections.num_sweeps,
             non_finite_share=decoded.num_dropped / num_received if num_received else 0.0,
-            overflow=_overflow(len(points), len(kept), detections, self.detector.spec.max_pillars),
+            overflow=_overflow(detections, self.detector.spec.max_pillars),
             motion_problem=motion_problem,
             missing_column=missing_column,
             newest_points=new_points,
-            columns=self._cloud_columns,
+            columns=columns,
             lidar_problems=lidar_problems,
             world_SE3_lidar=newest.world_SE3_ego @ newest.ego_SE3_lidar if newest.world_SE3_ego else None,
         )
 
     def forget_sweeps(self) -> None:
         """To be called after a jump in time."""
-        self._sweeps.clear()
+        self._sweeps.forget()
 
     def adopt_sweeps(self, before: CloudPipeline) -> None:
-        """Goes on with the sweeps of the pipeline this one takes the place of, if they have the columns it needs."""
-        if self._merges and self._cloud_columns == before._cloud_columns:
-            self._sweeps.adopt(before._sweeps)
+        """Goes on with the sweeps of the pipeline this one takes the place of, which is closed."""
+        self._sweeps.adopt(before._sweeps)
+        before.close()
+
+    def close(self) -> None:
+        """Frees what the sweeps hold; the model goes with the last who refers to it. Nothing is detected afterwards."""
+        self._sweeps.close()
 
     def _decoded(self, msg: Any) -> tuple[DecodedPoints, str]:
         """The points, and what had to be filled in for want of a field."""
-        columns = self._cloud_columns
+        columns = self._sweeps.columns
         if not self._fills_intensity or "intensity" not in columns or any(f.name == "intensity" for f in msg.fields):
             return read_points(msg, columns), ""
         place = columns.index("intensity")
@@ -172,27 +170,12 @@ class CloudPipeline:
         return Sweep(sweep.points, sweep.columns, sweep.stamp_ns, pose.ego_SE3_lidar, pose.world_SE3_ego), ""
 
 
-def _overflow(num_points: int, num_kept: int, detections: Detections, max_pillars: int) -> str:
-    reasons = []
-    if num_kept < num_points:
-        reasons.append(f"{num_points - num_kept} of {num_points} points left out: more than max_points")
-    if detections.num_thinned:
+def _overflow(detections: SweepDetections, max_pillars: int) -> str:
+    reasons, found, num_points = [], detections.found, detections.num_points
+    if found.num_points < num_points:
+        reasons.append(f"{num_points - found.num_points} of {num_points} points left out: more than max_points")
+    if found.num_thinned:
         reasons.append(
-            f"{detections.num_thinned} points thinned out: {detections.num_pillars_found} pillars, "
-            f"the model takes {max_pillars}"
+            f"{found.num_thinned} points thinned out: {found.num_pillars_found} pillars, the model takes {max_pillars}"
         )
     return "; ".join(reasons)
-
-
-class StageClock:
-    """Durations of consecutive stages."""
-
-    def __init__(self) -> None:
-        self.stage_ms: dict[str, float] = {}
-        self._last_s = time.perf_counter()
-
-    def stop(self, stage: str) -> None:
-        """Ends the stage that began with the one before."""
-        now_s = time.perf_counter()
-        self.stage_ms[stage] = (now_s - self._last_s) * 1e3
-        self._last_s = now_s

@@ -8,7 +8,9 @@ In:  ``~/input/points`` (sensor_msgs/PointCloud2), ``~/input/odometry`` (nav_msg
 Service: ``~/load_model`` (std_srvs/Trigger), see ``model_swap``.
 Out: ``~/detections`` (vision_msgs/Detection3DArray), ``~/boxes`` (sensor_msgs/PointCloud2, a point per box, with its
 velocity), ``~/markers`` (visualization_msgs/MarkerArray), ``~/class_names`` (latched std_msgs/String, a JSON list),
-``~/debug/latency_ms/<stage>`` (std_msgs/Float64), ``/diagnostics``. What is about a cloud has that cloud's header.
+``~/debug/latency_ms/<stage>`` (std_msgs/Float64), ``/diagnostics``; where parameters ask for them ``~/tracks`` and
+``~/track_boxes`` (see ``track_output``), and ``~/objects`` (autoware_perception_msgs/DetectedObjects). What is about a
+cloud has that cloud's header.
 """
 
 from __future__ import annotations
@@ -31,13 +33,14 @@ from sensor_msgs.msg import PointCloud2
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_ros import params
 from lidarloop_ros.detection_worker import DetectionWorker
 from lidarloop_ros.diagnostics import SILENT_AFTER_S, Limits, Report, status
 from lidarloop_ros.frame_statistics import FrameStatistics
 from lidarloop_ros.graph_check import input_problems, output_problems, silence_hint
 from lidarloop_ros.lifecycle_shell import LifecycleShell
-from lidarloop_ros.loaded import Loaded, make_pipeline, needs_poses, open_detector
+from lidarloop_ros.loaded import Loaded, make_pipeline, needs_poses, open_model
 from lidarloop_ros.model_swap import ModelSwap
 from lidarloop_ros.motion_sources import MotionSource, NoMotion, open_vehicle_poses
 from lidarloop_ros.node_runner import run
@@ -74,9 +77,12 @@ class LidarDetector(LifecycleShell):
     def configure(self) -> None:
         self.refuse_overrides(but_qos=True)
         settings = params.read(self, DetectorParams)
-        detector = open_detector(settings)
+        sweeps = open_model(settings)
+        detector = sweeps.detector
         with ExitStack() as release:
-            outputs = DetectionOutputs(self, publish_markers=settings.publish_markers)
+            outputs = DetectionOutputs(
+                self, publish_markers=settings.publish_markers, autoware_objects=settings.autoware_objects
+            )
             release.callback(outputs.destroy)
             outputs.publish_class_names(detector.class_names)
             motion: MotionSource = NoMotion()
@@ -103,7 +109,7 @@ class LidarDetector(LifecycleShell):
                 release.callback(lidars.destroy)
             self.refuse_overrides()
             gate = StampGate(lambda: int(self.get_clock().now().nanoseconds), max_age_s=settings.max_age_s)
-            pipeline = make_pipeline(detector, motion, settings)
+            pipeline = make_pipeline(sweeps, motion, settings)
             self._loaded = Loaded(
                 settings.model, pipeline, motion, outputs, points.sub, lidars, tracks, gate, release.pop_all()
             )
@@ -137,7 +143,7 @@ class LidarDetector(LifecycleShell):
     def release(self) -> None:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
-            loaded.release.close()
+            loaded.close()
 
     def _on_backend_failure(self, reason: str) -> None:
         self.ended.set_result(f"the backend failed twice on one cloud: {reason}")
@@ -199,26 +205,29 @@ class LidarDetector(LifecycleShell):
         """For ``ModelSwap``."""
         return str(self.get_parameter("model").value)
 
-    def opener(self, model: str) -> Callable[[], Detector]:
+    def opener(self, model: str) -> Callable[[], SweepPipeline]:
         """For ``ModelSwap``."""
         settings = replace(params.read(self, DetectorParams), model=model)
-        return lambda: open_detector(settings)
+        return lambda: open_model(settings)
 
-    def install(self, model: str, detector: Detector) -> None:
+    def install(self, model: str, sweeps: SweepPipeline) -> None:
         """For ``ModelSwap``."""
         before = self._loaded
         assert before is not None  # the swap has just asked
         settings = params.read(self, DetectorParams)
         motion = before.motion
-        if needs_poses(detector, settings) and isinstance(motion, NoMotion):
+        if needs_poses(sweeps.detector, settings) and isinstance(motion, NoMotion):
             motion = open_vehicle_poses(self, settings)
             before.release.callback(motion.destroy)
         # The parameters may have changed while the model was loading.
-        detector = Detector(detector.backend, postprocessing=settings.postprocessing())
-        pipeline = make_pipeline(detector, motion, settings)
+        detector = Detector(sweeps.detector.backend, postprocessing=settings.postprocessing())
+        sweeps.detector = detector
+        pipeline = make_pipeline(sweeps, motion, settings)
         self._loaded = replace(before, model_path=model, pipeline=pipeline, motion=motion)
         if self._worker is not None:
-            self._worker.swap(pipeline, motion)
+            self._worker.swap(pipeline, motion)  # which closes the one before, when its last cloud is through
+        else:
+            before.pipeline.close()
         self.get_logger().info(f"{detector.spec.name} ({detector.backend.model_sha256[:12]}): swapped in")
 
     # --- diagnostics --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidarloop_core.errors import LidarloopError
+from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.io.camera_messages import Calibration, MessagePicture
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.labelling.instance_masks import InstanceMasks
@@ -18,10 +19,9 @@ from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.labelling.shelf import ShelfModel
 from lidarloop_core.pointcloud.decode import read_points
+from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.sample import CameraImage, LaneMap, Sample, Sweep
-from lidarloop_ros.cloud_pipeline import StageClock
 from lidarloop_ros.motion import MotionUnavailableError, Poses
-from lidarloop_ros.sweep_buffer import SweepBuffer
 
 COLUMNS = ("x", "y", "z", "intensity")
 SWEEP_INTERVAL_S = 0.1
@@ -116,7 +116,7 @@ class LabelPipeline:
         newest, problem = self._sweep(cloud)
         if problem is not None:
             return [newest], [f"single sweep: {problem}"]
-        buffer = SweepBuffer(self._config.num_sweeps, SWEEP_INTERVAL_S)
+        buffer: SweepBuffer[Sweep] = SweepBuffer(self._config.num_sweeps, SWEEP_INTERVAL_S)
         recent = list(self._recent)  # a copy: the receiving thread goes on adding
         for older in [c for c in recent if stamp_ns(c.header) < newest.stamp_ns]:
             try:

@@ -13,9 +13,9 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.io.camera_messages import Calibration
 from lidarloop_core.io.messages import boxes_from_detections, stamp_ns
-from lidarloop_ros.cloud_pipeline import StageClock
 from lidarloop_ros.frame_assembler import FrameAssembler
 from lidarloop_ros.frame_keeper import FrameKeeper
 from lidarloop_ros.label_outputs import LabelOutputs

@@ -10,8 +10,10 @@ from typing import cast
 from rclpy.subscription import Subscription
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.inference.backend import open_backend
+from lidarloop_core.inference.backend import TENSORRT, open_backend
 from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.host_pipeline import HostPipeline
+from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_ros.cloud_pipeline import CloudPipeline
 from lidarloop_ros.diagnostics import ModelInfo
 from lidarloop_ros.lidar_rig import LidarRig
@@ -49,20 +51,39 @@ class Loaded:
         backend = self.pipeline.detector.backend
         return ModelInfo(backend.spec, backend.model_sha256, backend.device)
 
+    def close(self) -> None:
+        """Lets go of everything, the GPU's memory too."""
+        with self.release:
+            self.pipeline.close()
 
-def open_detector(settings: DetectorParams) -> Detector:
-    """Opens the model that the settings name, and warms it up.
+
+def open_model(settings: DetectorParams) -> SweepPipeline:
+    """Opens the model that the settings name, with a place for its sweeps, and warms it up.
 
     Raises:
         LidarloopError: the model, its backend or a setting cannot be used.
     """
     if not settings.model:
         raise ConfigError("parameter 'model' received nothing; expected the path of a model.onnx")
+    if settings.sweeps_on_gpu and settings.backend != TENSORRT:
+        raise ConfigError(
+            f"parameter 'sweeps_on_gpu' received true with backend '{settings.backend}'; expected backend "
+            f"'{TENSORRT}', on whose GPU the sweeps lie: set that, or sweeps_on_gpu to false"
+        )
     providers = settings.providers if settings.backend == "onnxruntime" else (settings.backend,)
     backend = open_backend(Path(settings.model), providers=providers, num_threads=settings.num_threads)
     detector = Detector(backend, postprocessing=settings.postprocessing())
-    detector.warm_up()
-    return detector
+    sweeps = _place_for_sweeps(detector, settings)
+    sweeps.warm_up()
+    return sweeps
+
+
+def _place_for_sweeps(detector: Detector, settings: DetectorParams) -> SweepPipeline:
+    if not settings.sweeps_on_gpu:
+        return HostPipeline(detector, settings.max_points)
+    from lidarloop_core.inference.gpu_pipeline import GpuPipeline
+
+    return GpuPipeline(detector, settings.max_points)
 
 
 def needs_poses(detector: Detector, settings: DetectorParams) -> bool:
@@ -70,16 +91,14 @@ def needs_poses(detector: Detector, settings: DetectorParams) -> bool:
     return detector.spec.num_sweeps > 1 or settings.tracking or bool(settings.extra_lidars)
 
 
-def make_pipeline(detector: Detector, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
+def make_pipeline(sweeps: SweepPipeline, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
     """From a message to detections, as the settings say."""
-    columns = tuple(name for name in detector.spec.point_columns if name != "dt")
     topics = tuple(settings.extra_lidars)
     return CloudPipeline(
-        detector,
+        sweeps,
         motion.locate,
-        max_points=settings.max_points,
         requires_motion=settings.without_motion == "drop",
         fills_intensity=settings.missing_intensity == "zeros",
-        rig=LidarRig(cast(VehiclePoses, motion), columns, topics) if topics else None,
+        rig=LidarRig(cast(VehiclePoses, motion), sweeps.columns, topics) if topics else None,
         needs_pose=settings.tracking,
     )

@@ -23,11 +23,12 @@ from std_srvs.srv import Trigger
 
 from lidarloop_core.errors import LidarloopError, ModelFileError
 from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_core.model.spec import ModelSpec
 
 
 class SwapHost(Protocol):
-    """The node, as far as a swap needs it. All methods but ``open_detector`` are called by the executor's thread."""
+    """The node, as far as a swap needs it. Called by the executor's thread, but for what ``opener`` gives."""
 
     def detector_in_use(self) -> tuple[str, Detector] | None:
         """Path of the model and its detector; None while the node is not configured."""
@@ -37,11 +38,11 @@ class SwapHost(Protocol):
         """The parameter ``model``."""
         ...
 
-    def opener(self, model: str) -> Callable[[], Detector]:
+    def opener(self, model: str) -> Callable[[], SweepPipeline]:
         """What opens and warms up a model with the node's present settings; called by the loading thread."""
         ...
 
-    def install(self, model: str, detector: Detector) -> None:
+    def install(self, model: str, sweeps: SweepPipeline) -> None:
         """Lets the next cloud be detected by it. Raises LidarloopError if it cannot."""
         ...
 
@@ -99,37 +100,38 @@ class ModelSwap:
         try:
             if in_use is None:
                 raise ModelFileError(f"{wanted}: the node was cleaned up; configuring it loads the model")
-            detector = await self._opened(wanted)
-            require_same_classes(detector.spec, in_use[1].spec)
+            opened = await self._opened(wanted)
+            require_same_classes(opened.detector.spec, in_use[1].spec)
             if not self._is_still(in_use[1]):
                 raise ModelFileError(f"{wanted}: the node was cleaned up or configured meanwhile; ask again")
-            self._host.install(wanted, detector)
+            self._host.install(wanted, opened)
         except Exception as error:
             return self._roll_back(error)
         finally:
             self._loading = ""
             self._executor.wake()  # whoever waits for this task is looked at again
         self.problem = ""
+        detector = opened.detector
         return True, f"{_name(in_use[1])} → {_name(detector)} on {detector.backend.device}"
 
     def _is_still(self, detector: Detector) -> bool:
         in_use = self._host.detector_in_use()
         return in_use is not None and in_use[1].backend is detector.backend
 
-    async def _opened(self, model: str) -> Detector:
+    async def _opened(self, model: str) -> SweepPipeline:
         """Opens the model in a thread of its own; meanwhile the executor goes on with everything else."""
-        done, executor, open_detector = Future(), self._executor, self._host.opener(model)
+        done, executor, open_model = Future(), self._executor, self._host.opener(model)
 
         def work() -> None:
             try:
-                done.set_result(open_detector())
+                done.set_result(open_model())
             except Exception as error:
                 done.set_exception(error)
             executor.wake()
 
         threading.Thread(target=work, name="model loading", daemon=True).start()
-        detector: Detector = await done
-        return detector
+        opened: SweepPipeline = await done
+        return opened
 
     def _roll_back(self, error: Exception) -> tuple[bool, str]:
         is_known = isinstance(error, LidarloopError)

@@ -16,22 +16,36 @@ from visualization_msgs.msg import MarkerArray
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.messages import boxes_cloud_message, stamp_ns
+from lidarloop_ros.autoware_objects import objects_type
 from lidarloop_ros.conversions import message_type
-from lidarloop_ros.serialised import detections_bytes, markers_bytes
+from lidarloop_ros.serialised import detections_bytes, markers_bytes, objects_bytes
 
 STAGES = ("decode", "motion", "merge", "group", "infer", "postprocess", "publish", "total")
 """Stages timed for each cloud; "total" runs from its reception to the publication of its detections."""
 
 
 class DetectionOutputs:
-    """The publishers, all lifecycle-managed but the latched class names."""
+    """The publishers, all lifecycle-managed but the latched class names.
 
-    def __init__(self, node: LifecycleNode, *, publish_markers: bool) -> None:
-        def publisher(message: type, topic: str) -> Any:
+    Args:
+        node: that publishes.
+        publish_markers: ``~/markers`` too.
+        autoware_objects: ``~/objects`` too.
+
+    Raises:
+        ConfigError: Autoware's messages are wanted and cannot be had; nothing is published then.
+    """
+
+    def __init__(self, node: LifecycleNode, *, publish_markers: bool, autoware_objects: bool) -> None:
+        def publisher(message: type, topic: str, depth: int = 10) -> Any:
             options = QoSOverridingOptions.with_default_policies()
-            return node.create_lifecycle_publisher(message, topic, QoSProfile(depth=10), qos_overriding_options=options)
+            return node.create_lifecycle_publisher(
+                message, topic, QoSProfile(depth=depth), qos_overriding_options=options
+            )
 
         self._node = node
+        # First, because it may be refused.
+        self._objects = publisher(objects_type(), "~/objects", depth=1) if autoware_objects else None
         self._detections = publisher(Detection3DArray, "~/detections")
         self._boxes = publisher(PointCloud2, "~/boxes")
         self._markers = publisher(MarkerArray, "~/markers") if publish_markers else None
@@ -44,7 +58,8 @@ class DetectionOutputs:
     @property
     def checked(self) -> tuple[Any, ...]:
         """Publishers whose subscribers are told when they cannot receive them."""
-        return (self._detections, self._boxes, *((self._markers,) if self._markers is not None else ()))
+        optional = [publisher for publisher in (self._objects, self._markers) if publisher is not None]
+        return (self._detections, self._boxes, *optional)
 
     @property
     def can_publish(self) -> bool:
@@ -56,8 +71,10 @@ class DetectionOutputs:
         self._class_names.publish(String(data=json.dumps(class_names)))
 
     def publish_detections(self, boxes: Boxes3D, header: Header) -> None:
-        """Both forms of the detections, with the cloud's header."""
+        """All forms of the detections, with the cloud's header."""
         self._detections.publish(detections_bytes(boxes, stamp_ns(header), header.frame_id))
+        if self._objects is not None:
+            self._objects.publish(objects_bytes(boxes, stamp_ns(header), header.frame_id))
         self._boxes.publish(boxes_cloud_message(boxes, {}, stamp_ns(header), header.frame_id, message_type))
 
     def publish_extras(self, boxes: Boxes3D, header: Header, stage_ms: Mapping[str, float]) -> None:
@@ -69,7 +86,6 @@ class DetectionOutputs:
             self._markers.publish(markers_bytes(boxes, stamp_ns(header), header.frame_id))
 
     def destroy(self) -> None:
-        managed = [self._detections, self._boxes, *self._stages.values()]
-        for publisher in [*managed, self._markers] if self._markers is not None else managed:
+        for publisher in (*self.checked, *self._stages.values()):
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._class_names)

@@ -90,8 +90,13 @@ class DetectorParams(MotionParams):
     providers: tuple[str, ...] = param(
         ("CPUExecutionProvider",), "ONNX Runtime execution providers; each must really be in use, or configuring fails."
     )
+    sweeps_on_gpu: bool = param(
+        False,
+        "With `backend: tensorrt`: sweeps are kept, moved by ego-motion, merged and grouped on the GPU, which is sent "
+        "the newest one alone.",
+    )
     num_threads: int = param(
-        0, "Threads of one inference on the CPU; 0: as many as there are cores. Leave one to a self-labeller beside it.",
+        0, "Threads of one inference on the CPU; 0: one per core. Leave a core to a self-labeller beside it.",
         low=0, high=256,
     )  # fmt: skip
     score_threshold: float = param(0.1, "Boxes below this score are left out.", low=0.0, high=1.0, live=True)

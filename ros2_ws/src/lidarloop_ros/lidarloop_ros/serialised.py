@@ -1,4 +1,4 @@
-"""Boxes → the CDR bytes of vision_msgs/Detection3DArray and visualization_msgs/MarkerArray, without the messages.
+"""Boxes → the CDR bytes of the messages that the detector publishes for each cloud, without the messages.
 
 For 200 boxes rclpy needs 6 ms to build and serialise the detections, and 20 ms for the markers, although nearly all of
 what is sent are numbers that lie side by side in an array already. Here they are copied as they lie, in half a
@@ -22,6 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_ros.autoware_objects import (
+    BOUNDING_BOX,
+    CAR_LIKE,
+    ORIENTATION_SIGN_UNKNOWN,
+    ORIENTATION_UNAVAILABLE,
+    label_of,
+)
 
 LITTLE_ENDIAN_CDR = b"\x00\x01\x00\x00"
 _COVARIANCE = 36
@@ -30,6 +37,28 @@ _ARROW, _CUBE = 0, 1
 _ADD, _DELETE_ALL = 0, 3
 # Long enough for the next frame to replace them, short enough that a dead node leaves nothing behind.
 _MARKER_LIFETIME_NS = 500_000_000
+# autoware_perception_msgs/DetectedObject with one classification and no footprint. CDR aligns like C, and it begins and
+# ends at multiples of eight, so that a sequence of them is an array.
+_AUTOWARE_OBJECT = np.dtype(
+    [
+        ("existence_probability", "<f4"),
+        ("num_classifications", "<u4"),
+        ("label", "u1"),
+        ("probability", "<f4"),
+        ("pose", "<f8", 7),
+        ("pose_covariance", "<f8", _COVARIANCE),
+        ("has_position_covariance", "u1"),
+        ("orientation_availability", "u1"),
+        ("twist", "<f8", 6),
+        ("twist_covariance", "<f8", _COVARIANCE),
+        ("has_twist", "u1"),
+        ("has_twist_covariance", "u1"),
+        ("shape", "u1"),
+        ("num_footprint_points", "<u4"),
+        ("dimensions", "<f8", 3),
+    ],
+    align=True,
+)
 
 
 def detections_bytes(boxes: Boxes3D, time_ns: int, frame_id: str, ids: Sequence[str] = ()) -> bytes:
@@ -50,6 +79,22 @@ def detections_bytes(boxes: Boxes3D, time_ns: int, frame_id: str, ids: Sequence[
             start.string(boxes.class_names[label])
             before[place] = start.aligned(8)
         cdr.append(before[place], row, after)
+    return cdr.encapsulated()
+
+
+def objects_bytes(boxes: Boxes3D, time_ns: int, frame_id: str) -> bytes:
+    """autoware_perception_msgs/DetectedObjects, filled as Autoware's own CenterPoint fills it.
+
+    Covariances are marked as unknown: Autoware's tracker then takes those of the class.
+    """
+    cdr = _Cdr()
+    cdr.header(time_ns, frame_id)
+    cdr.numbers("I", len(boxes))
+    objects = _autoware_objects(boxes).tobytes()
+    if objects:
+        # The first alone may begin at an odd multiple of four: then its doubles wait for the next multiple of eight.
+        before_pose = _AUTOWARE_OBJECT.fields["pose"][1]  # type: ignore[index]
+        cdr.append(objects[:before_pose], bytes(cdr.size % 8), objects[before_pose:])
     return cdr.encapsulated()
 
 
@@ -114,6 +159,27 @@ def _marker_end(color: Sequence[float], lifetime_ns: int) -> bytes:
     end.numbers("I", 0)
     end.numbers("B", 0)  # mesh_use_embedded_materials
     return end.aligned(1)
+
+
+def _autoware_objects(boxes: Boxes3D) -> npt.NDArray[np.void]:
+    """(N,) of ``_AUTOWARE_OBJECT``; the twist is the velocity along the object's own axes."""
+    objects = np.zeros(len(boxes), _AUTOWARE_OBJECT)
+    objects["existence_probability"] = boxes.scores
+    objects["num_classifications"] = 1
+    objects["label"] = np.array([label_of(name) for name in boxes.class_names], np.uint8)[boxes.labels]
+    objects["probability"] = 1.0
+    objects["pose"] = _upright_poses(boxes)
+    is_car_like = np.isin(objects["label"], CAR_LIKE)
+    objects["orientation_availability"] = np.where(is_car_like, ORIENTATION_SIGN_UNKNOWN, ORIENTATION_UNAVAILABLE)
+    has_twist = np.isfinite(boxes.velocities).all(axis=1)
+    vx, vy = np.where(has_twist[:, None], boxes.velocities, 0.0).astype(np.float64).T
+    yaw = boxes.yaws.astype(np.float64)
+    objects["twist"][:, 0] = np.cos(yaw) * vx + np.sin(yaw) * vy
+    objects["twist"][:, 1] = np.cos(yaw) * vy - np.sin(yaw) * vx
+    objects["has_twist"] = has_twist
+    objects["shape"] = BOUNDING_BOX
+    objects["dimensions"] = boxes.dimensions
+    return objects
 
 
 def _upright_poses(boxes: Boxes3D) -> npt.NDArray[np.float64]:

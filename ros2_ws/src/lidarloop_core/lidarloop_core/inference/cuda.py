@@ -54,9 +54,16 @@ class Cuda:
 
     def __init__(self, runtime: Any, device: int = 0) -> None:
         self.runtime = runtime
-        self._call("cudaSetDevice", device)
+        self._device = device
+        self.make_current()
         self._properties = self._call("cudaGetDeviceProperties", device)
-        self.stream = self._call("cudaStreamCreate")
+        # Of its own: one tied to the default stream cannot be captured while another thread loads a model.
+        self.stream = self._call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
+        weakref.finalize(self, runtime.cudaStreamDestroy, self.stream)
+
+    def make_current(self) -> None:
+        """For the calling thread: launching a kernel takes the thread's own device, whatever the stream."""
+        self._call("cudaSetDevice", self._device)
 
     @property
     def gpu(self) -> str:

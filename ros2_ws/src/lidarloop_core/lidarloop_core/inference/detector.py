@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.iou import nms_rotated
 from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.postprocess import Postprocessing
+from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.voxelize import PillarIndex, group_pillars
 
@@ -96,20 +96,16 @@ class Detector:
                 f"{spec.name} received points of shape {points.shape}; expected (N, {len(spec.point_columns)}): "
                 f"{', '.join(spec.point_columns)}"
             )
-        start_ns = time.perf_counter_ns()
+        clock = StageClock()
         index = group_pillars(points, spec)
-        grouped_ns = time.perf_counter_ns()
+        clock.stop("group")
         outputs = self._infer(index) if len(index.points) else None
-        inferred_ns = time.perf_counter_ns()
-        boxes = self._postprocess(outputs) if outputs else Boxes3D.empty(self.class_names)
-        end_ns = time.perf_counter_ns()
+        clock.stop("infer")
+        boxes = self.boxes(outputs)
+        clock.stop("postprocess")
         return Detections(
             boxes=boxes,
-            stage_ms={
-                "group": (grouped_ns - start_ns) / 1e6,
-                "infer": (inferred_ns - grouped_ns) / 1e6,
-                "postprocess": (end_ns - inferred_ns) / 1e6,
-            },
+            stage_ms=clock.stage_ms,
             num_points=len(points),
             num_out_of_range=index.num_out_of_range,
             num_over_full=index.num_over_full,
@@ -117,25 +113,14 @@ class Detector:
             num_pillars_found=index.num_pillars_found,
         )
 
-    def warm_up(self) -> None:
-        """Runs a small and a large cloud, so that compiling and allocating are over before the first real one."""
-        spec = self.spec
-        random = np.random.default_rng(0)
-        low = (spec.x_range_m[0], spec.y_range_m[0], spec.z_range_m[0])
-        high = (spec.x_range_m[1], spec.y_range_m[1], spec.z_range_m[1])
-        for num_points in (100, 4 * spec.max_pillars, 100):
-            points = np.zeros((num_points, len(spec.point_columns)), np.float32)
-            points[:, :3] = random.uniform(low, high, (num_points, 3))
-            self.detect(points)
-        box = np.array([[0, 0, 0, 4, 2, 2, 0]], np.float32)
-        nms_rotated(np.repeat(box, 2, axis=0), np.ones(2, np.float32), 0.5)
+    def boxes(self, outputs: Mapping[str, npt.NDArray[Any]] | None) -> Boxes3D:
+        """What the network's outputs come to: thresholds, suppression, renaming. None: it was not run.
 
-    def _infer(self, index: PillarIndex) -> dict[str, npt.NDArray[Any]]:
-        return self.backend.infer(
-            {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
-        )
-
-    def _postprocess(self, outputs: dict[str, npt.NDArray[Any]]) -> Boxes3D:
+        Raises:
+            BackendError: boxes that are not finite.
+        """
+        if outputs is None:
+            return Boxes3D.empty(self.class_names)
         found = Boxes3D(outputs["boxes"], outputs["scores"], outputs["labels"], self.spec.class_names)
         found = self.postprocessing.passing(found)
         if not (np.isfinite(found.values).all() and np.isfinite(found.scores).all()):
@@ -144,3 +129,30 @@ class Detector:
                 "expected numbers: check the precision the engine was built with"
             )
         return self.postprocessing.publishable(found)
+
+    def warm_up(self) -> None:
+        """Runs a small and a large cloud, so that compiling and allocating are over before the first real one."""
+        small, large = warm_up_clouds(self.spec, len(self.spec.point_columns))
+        for points in (small, large, small):
+            self.detect(points)
+        self.warm_up_boxes()
+
+    def warm_up_boxes(self) -> None:
+        """Compiles what follows the network."""
+        box = np.array([[0, 0, 0, 4, 2, 2, 0]], np.float32)
+        nms_rotated(np.repeat(box, 2, axis=0), np.ones(2, np.float32), 0.5)
+
+    def _infer(self, index: PillarIndex) -> dict[str, npt.NDArray[Any]]:
+        return self.backend.infer(
+            {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
+        )
+
+
+def warm_up_clouds(spec: ModelSpec, num_columns: int) -> Iterator[npt.NDArray[np.float32]]:
+    """A small cloud and one that fills the model: (N, num_columns), x y z anywhere in range and zeros."""
+    random = np.random.default_rng(0)
+    low, high = zip(spec.x_range_m, spec.y_range_m, spec.z_range_m, strict=True)
+    for num_points in (100, 4 * spec.max_pillars):
+        points = np.zeros((num_points, num_columns), np.float32)
+        points[:, :3] = random.uniform(low, high, (num_points, 3))
+        yield points

@@ -1,4 +1,4 @@
-"""From the newest sweep to the network's outputs without leaving the GPU.
+"""GpuPipeline: from the newest sweep to the network's outputs without leaving the GPU.
 
 The host sends one sweep and its pose, and gets five numbers (how many points and pillars there are) and the boxes.
 Older sweeps are kept on the device and moved by ego-motion there.
@@ -6,66 +6,132 @@ Older sweeps are kept on the device and moved by ego-motion there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.errors import BackendError
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.inference.cuda import CudaOutOfMemoryError
+from lidarloop_core.inference.detector import Detections, Detector, warm_up_clouds
 from lidarloop_core.inference.padding import bucket_for
+from lidarloop_core.inference.stage_clock import StageClock
+from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
 from lidarloop_core.inference.tensorrt_backend import TensorRtBackend
-from lidarloop_core.pointcloud.cuda_voxelize import CudaGrouping, CudaSweeps, Device, GroupedCounts
+from lidarloop_core.model.spec import INPUT_NAMES
+from lidarloop_core.pointcloud.cuda_sweeps import CudaSweeps
+from lidarloop_core.pointcloud.cuda_voxelize import CudaGrouping, Device, GroupedCounts
+from lidarloop_core.sample import Sweep
+
+
+class _OnDevice(NamedTuple):
+    """Everything that holds memory. ``inputs``: the graph's inputs by name → address."""
+
+    sweeps: CudaSweeps
+    grouping: CudaGrouping
+    inputs: dict[str, int]
 
 
 class GpuPipeline:
-    """Sweeps, grouping and network on one GPU.
+    """See ``SweepPipeline``. Stages: ``merge`` hands the sweep to the GPU, ``group`` waits until it is merged and
+    grouped there, ``infer`` until the boxes are back.
 
     Args:
-        backend: the engine.
-        sweep_columns: columns of the sweeps, x y z first.
-        max_sweep_points: most points of one sweep.
+        detector: on a ``TensorRtBackend``.
+        max_points: merged clouds above this are thinned evenly.
         device: runs the kernels on the backend's stream; by default the backend's own GPU.
+
+    Raises:
+        BackendError: the backend is another, the kernels cannot be compiled, or memory does not suffice.
     """
 
-    def __init__(
-        self,
-        backend: TensorRtBackend,
-        sweep_columns: Sequence[str],
-        max_sweep_points: int,
-        device: Device | None = None,
-    ) -> None:
-        if device is None:
-            from lidarloop_core.pointcloud.gpu_device import GpuDevice
-
-            device = GpuDevice(backend.cuda, upload_bytes=2 * 4 * len(sweep_columns) * max_sweep_points + (1 << 16))
+    def __init__(self, detector: Detector, max_points: int, device: Device | None = None) -> None:
+        backend = detector.backend
+        if not isinstance(backend, TensorRtBackend):
+            raise BackendError(
+                f"sweeps on the GPU received a model on {backend.device}; expected TensorRT: open it there, or keep "
+                "the sweeps on the host"
+            )
+        self.detector = detector
+        self.columns = sweep_columns(backend.spec)
         self._backend = backend
-        self._sweeps = CudaSweeps(device, backend.spec, sweep_columns, max_sweep_points)
-        self._grouping = CudaGrouping(device, backend.spec, self._sweeps.max_cloud_points)
-        inputs = (self._grouping.points, self._grouping.slot, self._grouping.cell, self._grouping.count)
-        self._addresses = {name: m.address for name, m in zip(("points", "slot", "cell", "count"), inputs, strict=True)}
+        self._max_points = max_points
+        with self._memory_explained():
+            if device is None:
+                from lidarloop_core.pointcloud.gpu_device import GpuDevice
 
-    def infer(
-        self, points: npt.NDArray[np.float32], stamp_ns: int, world_SE3_lidar: SE3
-    ) -> tuple[dict[str, npt.NDArray[Any]] | None, GroupedCounts]:
-        """Adds a sweep and runs the network on it and those before it.
+                device = GpuDevice(backend.cuda)
+            sweeps = CudaSweeps(device, backend.spec, self.columns, max_points)
+            grouping = CudaGrouping(device, backend.spec, max_points)
+        inputs = {name: getattr(grouping, name).address for name in INPUT_NAMES}
+        self._on_device: _OnDevice | None = _OnDevice(sweeps, grouping, inputs)
 
-        Args:
-            points: (N, C) float32 in ``sweep_columns``, in the LiDAR's frame.
-            stamp_ns: of the sweep; stamps ascend.
-            world_SE3_lidar: where the LiDAR was, in any fixed frame.
+    def detect(self, newest: Sweep) -> SweepDetections:
+        assert self._on_device is not None, "the pipeline was closed"
+        sweeps, grouping, inputs = self._on_device
+        detector, clock = self.detector, StageClock()
+        with self._memory_explained():
+            self._backend.cuda.make_current()  # the pipeline may have been opened by another thread
+            merged = sweeps.merge(newest)
+            clock.stop("merge")
+            counts = grouping.group(sweeps.cloud, merged.num_kept)
+            clock.stop("group")
+            outputs = self._infer(grouping, inputs, counts)
+        clock.stop("infer")
+        boxes = detector.boxes(outputs)
+        clock.stop("postprocess")
+        sweeps.keep()
+        num_in_range = merged.num_kept - counts.num_out_of_range
+        found = Detections(
+            boxes=boxes,
+            stage_ms=clock.stage_ms,
+            num_points=merged.num_kept,
+            num_out_of_range=counts.num_out_of_range,
+            num_over_full=num_in_range - counts.num_thinned - counts.num_points,
+            num_thinned=counts.num_thinned,
+            num_pillars_found=counts.num_pillars_found,
+        )
+        return SweepDetections(found, num_sweeps=merged.num_sweeps, num_points=merged.num_points)
 
-        Returns:
-            Outputs as of ``Backend.infer`` (None where no point is in range), and what the grouping counted.
-        """
-        number = self._sweeps.add(points, stamp_ns, world_SE3_lidar)
-        counts = self._grouping.group(self._sweeps.cloud, number)
+    def forget(self) -> None:
+        if self._on_device is not None:
+            self._on_device.sweeps.clear()
+
+    def adopt(self, before: SweepPipeline) -> None:
+        """They change hands where they lie: nothing is copied."""
+        if not isinstance(before, GpuPipeline) or before.columns != self.columns:
+            return
+        if self._on_device is not None and before._on_device is not None:
+            self._on_device.sweeps.adopt(before._on_device.sweeps)
+
+    def warm_up(self) -> None:
+        """Each cloud twice: a size's first run settles shapes, its second is captured."""
+        for points in 2 * list(warm_up_clouds(self.detector.spec, len(self.columns))):
+            self.detect(Sweep(points, self.columns, 0, SE3.identity(), None))
+        self.detector.warm_up_boxes()
+
+    def close(self) -> None:
+        self._on_device = None  # memory is freed with what holds it
+
+    def _infer(
+        self, grouping: CudaGrouping, inputs: dict[str, int], counts: GroupedCounts
+    ) -> dict[str, npt.NDArray[Any]] | None:
         if counts.num_points == 0:
-            return None, counts
+            return None
         bucket = bucket_for(counts.num_points, counts.num_pillars, self._backend.largest)
-        self._grouping.pad(counts, bucket)
-        return self._backend.infer_on_device(bucket, self._addresses), counts
+        grouping.pad(counts, bucket)
+        return self._backend.infer_on_device(bucket, inputs)
 
-    def clear(self) -> None:
-        """Forgets all sweeps, e.g. after time jumped back."""
-        self._sweeps.clear()
+    @contextmanager
+    def _memory_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except CudaOutOfMemoryError as error:
+            free, total = self._backend.cuda.free_and_total_bytes()
+            raise BackendError(
+                f"{self._backend.spec.name}: the sweeps need more memory than {self._backend.cuda.gpu} has left "
+                f"({free / 2**20:.0f} of {total / 2**20:.0f} MiB; {error}): end what else uses the GPU, allow fewer "
+                f"points than {self._max_points}, or keep the sweeps on the host"
+            ) from None

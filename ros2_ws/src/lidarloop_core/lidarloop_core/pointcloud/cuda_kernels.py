@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,6 +68,7 @@ class Kernels:
         architecture = cuda.gpu.rsplit(" ", 1)[1]
         self._code = compile_source(source, architecture, name)
         self._module = self._checked(driver.cuModuleLoadData(self._code))
+        weakref.finalize(self, driver.cuModuleUnload, self._module)
         self._functions: dict[str, Any] = {}
 
     def launch(self, name: str, num_items: int, arguments: Sequence[Argument], kinds: Sequence[type]) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps kept on the GPU, merged and grouped there: the host sends the newest sweep and reads back five numbers.
+"""Clouds that are on the GPU, grouped there: the host reads back five numbers.
 
 The kernels are in ``voxelize.cu``; this puts them in order. ``group_pillars`` says what they compute.
 """
@@ -6,9 +6,7 @@ The kernels are in ``voxelize.cu``; this puts them in order. ``group_pillars`` s
 from __future__ import annotations
 
 import ctypes
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any, NamedTuple, Protocol
 
@@ -16,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import CloudFormatError
-from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.padding import Bucket
 from lidarloop_core.model.spec import ModelSpec
 
 _CHUNK = 64  # CHUNK of voxelize.cu
-_POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
+_POINTER, _INT = ctypes.c_void_p, ctypes.c_int
 
 
 def source() -> str:
@@ -191,84 +188,3 @@ def _grid(spec: ModelSpec) -> npt.NDArray[Any]:
     return np.array(
         [(low, high, spec.pillar_size_m, *spec.grid_size, spec.max_points_per_pillar, spec.max_pillars)], _GRID
     )
-
-
-@dataclass
-class _Sweep:
-    memory: Memory
-    num_points: int
-    stamp_ns: int
-    world_SE3_lidar: SE3
-
-
-class CudaSweeps:
-    """The last sweeps on the device, and their points in the newest one's frame.
-
-    Args:
-        device: runs the kernels.
-        spec: the model's contract: columns and number of sweeps.
-        sweep_columns: columns of the sweeps that will be added, x y z first.
-        max_sweep_points: most points of one sweep.
-    """
-
-    def __init__(self, device: Device, spec: ModelSpec, sweep_columns: Sequence[str], max_sweep_points: int) -> None:
-        missing = [name for name in spec.point_columns if name not in sweep_columns and name != "dt"]
-        if missing:
-            raise CloudFormatError(
-                f"sweeps with columns {', '.join(sweep_columns)} lack {', '.join(missing)}; {spec.name} expects "
-                f"{', '.join(spec.point_columns)}: take a sensor that has them, or a model that does without"
-            )
-        self._device = device
-        self._spec = spec
-        self._num_columns = len(sweep_columns)
-        self.max_sweep_points = max_sweep_points
-        chosen = [sweep_columns.index(name) if name in sweep_columns else -1 for name in spec.point_columns]
-        self._source = device.allocate(4 * len(chosen))
-        device.upload(self._source, np.array(chosen, np.int32))
-        size = 4 * self._num_columns * max_sweep_points
-        self._free = [device.allocate(size) for _ in range(spec.num_sweeps)]
-        self._sweeps: deque[_Sweep] = deque()
-        self._poses = [device.allocate(48) for _ in range(spec.num_sweeps)]
-        self.max_cloud_points = spec.num_sweeps * max_sweep_points
-        self.cloud = device.allocate(4 * len(spec.point_columns) * self.max_cloud_points)
-
-    def clear(self) -> None:
-        """Forgets all sweeps, e.g. after time jumped back."""
-        while self._sweeps:
-            self._free.append(self._sweeps.popleft().memory)
-
-    def add(self, points: npt.NDArray[np.float32], stamp_ns: int, world_SE3_lidar: SE3) -> int:
-        """Sends a new sweep and merges all into ``cloud``: the newest first, as ``merge_sweeps`` does.
-
-        Returns:
-            How many points ``cloud`` holds.
-        """
-        if points.shape[1:] != (self._num_columns,) or len(points) > self.max_sweep_points:
-            raise CloudFormatError(
-                f"received a sweep of shape {points.shape}; expected at most {self.max_sweep_points} points of "
-                f"{self._num_columns} columns"
-            )
-        if not self._free:
-            self._free.append(self._sweeps.pop().memory)
-        memory = self._free.pop()
-        self._device.upload(memory, np.ascontiguousarray(points, np.float32))
-        self._sweeps.appendleft(_Sweep(memory, len(points), stamp_ns, world_SE3_lidar))
-        return self._merge()
-
-    def _merge(self) -> int:
-        columns = len(self._spec.point_columns)
-        age_column = self._spec.point_columns.index("dt") if "dt" in self._spec.point_columns else -1
-        newest, start = self._sweeps[0], 0
-        lidar_SE3_world = newest.world_SE3_lidar.inverse()
-        for sweep, pose in zip(self._sweeps, self._poses, strict=False):
-            motion = SE3.identity() if sweep is newest else lidar_SE3_world @ sweep.world_SE3_lidar
-            matrix = np.concatenate([motion.rotation, motion.translation[:, None]], axis=1)
-            self._device.upload(pose, matrix.astype(np.float32))
-            to = self.cloud.address + 4 * columns * start
-            age_s = float((newest.stamp_ns - sweep.stamp_ns) * 1e-9)
-            addresses = (sweep.memory.address, pose.address, self._source.address)
-            arguments = (*addresses, self._num_columns, columns, age_column, age_s, to)
-            kinds = (_POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _FLOAT, _POINTER)
-            self._device.launch("compensate", sweep.num_points, arguments, kinds)
-            start += sweep.num_points
-        return start

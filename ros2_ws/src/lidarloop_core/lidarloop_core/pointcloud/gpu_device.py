@@ -18,14 +18,15 @@ _ALIGNMENT = 256
 class GpuDevice:
     """Runs ``voxelize.cu`` on the stream of a ``Cuda``.
 
-    Uploads go through a pinned ring, so that what was given may change at once and the copy still overlaps.
+    Uploads go through a pinned ring, so that what was given may change at once and the copy still overlaps. It grows
+    to twice the largest upload.
 
     Args:
         cuda: the device and its stream.
-        upload_bytes: size of the ring; a single upload may not be larger.
+        upload_bytes: size of the ring to begin with.
     """
 
-    def __init__(self, cuda: Cuda, upload_bytes: int = 32 << 20) -> None:
+    def __init__(self, cuda: Cuda, upload_bytes: int = 8 << 20) -> None:
         self._cuda = cuda
         self._kernels = Kernels(cuda, source(), "voxelize.cu")
         self._ring: PinnedMemory = cuda.allocate_pinned(upload_bytes)
@@ -40,6 +41,8 @@ class GpuDevice:
         if self._used + len(data) > len(self._ring.bytes):
             self._cuda.synchronize()  # everything in the ring has been copied
             self._used = 0
+            if len(data) > len(self._ring.bytes):
+                self._ring = self._cuda.allocate_pinned(2 * len(data))
         self._ring.bytes[self._used : self._used + len(data)] = data
         self._cuda.copy_to_device(memory.address + offset, self._ring.address + self._used, len(data))
         self._used += -(-len(data) // _ALIGNMENT) * _ALIGNMENT

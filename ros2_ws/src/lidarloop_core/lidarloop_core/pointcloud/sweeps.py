@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,19 @@ import numpy.typing as npt
 from lidarloop_core.errors import CloudFormatError, DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import Sweep
+
+
+class Posed(Protocol):
+    """A sweep, as far as its place in time and space goes; see ``Sweep`` for the attributes."""
+
+    @property
+    def stamp_ns(self) -> int: ...
+
+    @property
+    def ego_SE3_lidar(self) -> SE3: ...
+
+    @property
+    def world_SE3_ego(self) -> SE3 | None: ...
 
 
 def merge_sweeps(sweeps: Sequence[Sweep], columns: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -32,14 +46,20 @@ def merge_sweeps(sweeps: Sequence[Sweep], columns: Sequence[str]) -> npt.NDArray
     start = 0
     for sweep in sweeps:
         block = merged[start : start + len(sweep.points)]
-        _copy_columns(sweep, columns, age_s=_age_s(newest, sweep), out=block)
+        _copy_columns(sweep, columns, age_s=age_s(newest, sweep), out=block)
         if sweep is not newest:
-            block[:, :3] = _newest_SE3_older(newest, sweep).transform(block[:, :3])
+            block[:, :3] = newest_SE3_older(newest, sweep).transform(block[:, :3])
         start += len(block)
     return merged
 
 
-def _age_s(newest: Sweep, sweep: Sweep) -> float:
+def thinning_stride(num_points: int, most: int) -> int:
+    """Every how many points one is taken, so that at most ``most`` of a merged cloud's points stay; 1 takes all."""
+    return -(-num_points // most) or 1
+
+
+def age_s(newest: Posed, sweep: Posed) -> float:
+    """How much older than the newest sweep another is, in seconds; raises DatasetError if it is younger."""
     age_ns = newest.stamp_ns - sweep.stamp_ns
     if age_ns < 0:
         raise DatasetError(
@@ -63,7 +83,8 @@ def _copy_columns(sweep: Sweep, columns: Sequence[str], *, age_s: float, out: np
             out[:, i] += np.float32(age_s)
 
 
-def _newest_SE3_older(newest: Sweep, older: Sweep) -> SE3:
+def newest_SE3_older(newest: Posed, older: Posed) -> SE3:
+    """The motion of the LiDAR between two sweeps; raises DatasetError if a pose is missing."""
     if newest.world_SE3_ego is None or older.world_SE3_ego is None:
         raise DatasetError(
             "merge_sweeps received several sweeps without ego-motion; expected a pose for each: "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.sample import Sweep
-from lidarloop_ros.sweep_buffer import SweepBuffer
 
 MS = 1_000_000
 
@@ -46,11 +48,35 @@ def test_the_same_stamp_twice_is_no_other_sweep():
     assert ages_ms(SweepBuffer(3, 0.1), [1000, 1000, 1000]) == [0]
 
 
-def test_clear_forgets():
+def test_one_that_nobody_knows_the_place_of_is_alone_and_of_no_use_later():
+    lost = dataclasses.replace(sweep(1100), world_SE3_ego=None)
     buffer = SweepBuffer(3, 0.1)
     buffer.keep(sweep(1000))
-    buffer.clear()
+    assert buffer.select(lost) == [lost]
+    assert buffer.keep(lost) == [lost]
+    assert ages_ms(buffer, [1200]) == [0, 200]
+
+
+def test_clear_forgets():
+    buffer = SweepBuffer(3, 0.1)
+    kept = sweep(1000)
+    buffer.keep(kept)
+    assert buffer.clear() == [kept]
     assert ages_ms(buffer, [1100]) == [0]
+
+
+def test_what_is_too_old_is_handed_back():
+    buffer = SweepBuffer(2, 0.1)
+    sweeps = [sweep(1000 + 100 * i) for i in range(4)]
+    assert [buffer.keep(s) for s in sweeps] == [[], [], [], [sweeps[0]]]
+
+
+def test_sweeps_change_hands():
+    before, after = SweepBuffer(3, 0.1), SweepBuffer(3, 0.1)
+    before.keep(sweep(1000))
+    after.adopt(before)
+    assert ages_ms(after, [1100]) == [0, 100]
+    assert ages_ms(before, [1100]) == [0]
 
 
 @given(

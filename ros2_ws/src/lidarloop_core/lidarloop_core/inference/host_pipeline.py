@@ -1,0 +1,55 @@
+"""HostPipeline: sweeps kept, merged and grouped on the host, for any backend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.stage_clock import StageClock
+from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
+from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
+from lidarloop_core.pointcloud.sweeps import merge_sweeps, thinning_stride
+from lidarloop_core.sample import Sweep
+
+
+class HostPipeline:
+    """See ``SweepPipeline``.
+
+    Args:
+        detector: finds the objects in merged clouds.
+        max_points: merged clouds above this are thinned evenly.
+    """
+
+    def __init__(self, detector: Detector, max_points: int) -> None:
+        self.detector = detector
+        self.columns = sweep_columns(detector.spec)
+        self._point_columns = detector.spec.point_columns
+        self._max_points = max_points
+        self._sweeps: SweepBuffer[Sweep] = SweepBuffer(detector.spec.num_sweeps, detector.spec.sweep_interval_s)
+
+    def detect(self, newest: Sweep) -> SweepDetections:
+        clock = StageClock()
+        sweeps = self._sweeps.select(newest)
+        points = merge_sweeps(sweeps, self._point_columns)
+        kept = points[:: thinning_stride(len(points), self._max_points)]
+        clock.stop("merge")
+        found = self.detector.detect(kept)
+        self._sweeps.keep(newest)
+        return SweepDetections(
+            replace(found, stage_ms={**clock.stage_ms, **found.stage_ms}),
+            num_sweeps=len(sweeps),
+            num_points=len(points),
+        )
+
+    def forget(self) -> None:
+        self._sweeps.clear()
+
+    def adopt(self, before: SweepPipeline) -> None:
+        if isinstance(before, HostPipeline) and before.columns == self.columns:
+            self._sweeps.adopt(before._sweeps)
+
+    def warm_up(self) -> None:
+        self.detector.warm_up()
+
+    def close(self) -> None:
+        self._sweeps.clear()
