@@ -56,6 +56,8 @@ ENV LIDARLOOP_ENGINE_CACHE=/var/lib/lidarloop/engines \
     FASTRTPS_DEFAULT_PROFILES_FILE=/opt/lidarloop/launch/config/fastdds.xml
 VOLUME ["/var/lib/lidarloop"]
 
+# ros2 launch leaves its nodes running when it gets SIGTERM.
+STOPSIGNAL SIGINT
 COPY --chmod=755 docker/entrypoint.sh /entrypoint.sh
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "launch", "lidarloop_bringup", "perception.launch.py", "model:=/opt/lidarloop/models/pillar-toytown.onnx"]

@@ -4,7 +4,8 @@
     ros2 launch launch/perception.launch.py model:=models/pillar-toytown.onnx points_topic:=/velodyne_points
 
 The Fast DDS profile is set for every process started from here on. The LiDAR driver publishes the clouds, so it needs
-the profile too: start it after this file in the same launch, or export the variable for it (see config/fastdds.xml).
+the profile too: start it after this file in the same launch (and in the same `GroupAction`, which would keep the
+profile to itself), or export the variable for it (see config/fastdds.xml).
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from lidarloop_ros.bring_up import (
     common_arguments,
     config_folder,
     fast_dds_profile,
+    in_order,
     labelling_arguments,
     lifecycle_node,
+    model_argument,
     self_labeller,
+    switch,
     text,
+    use_sim_time,
 )
 
 CONFIG = config_folder(__file__)
@@ -32,25 +37,38 @@ CONFIG = config_folder(__file__)
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
     return LaunchDescription(
-        [
-            *launch_arguments(),
-            *fast_dds_profile(CONFIG),
-            *lifecycle_node("lidar_detector", {"model": text("model"), "backend": text("backend")}, INPUTS),
-            *self_labeller(condition=IfCondition(LaunchConfiguration("self_labelling"))),
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                arguments=["-d", str(CONFIG.parent / "rviz" / "perception.rviz")],
-                condition=IfCondition(LaunchConfiguration("rviz")),
-            ),
-        ]
+        in_order(
+            [
+                *launch_arguments(),
+                *fast_dds_profile(CONFIG),
+                *lifecycle_node("lidar_detector", {"model": text("model"), "backend": text("backend")}, INPUTS),
+                *self_labeller(condition=IfCondition(LaunchConfiguration("self_labelling"))),
+                rviz(condition=IfCondition(LaunchConfiguration("rviz"))),
+            ]
+        )
+    )
+
+
+def rviz(condition: IfCondition) -> Node:
+    """RViz with the layout's topics led to those of the arguments."""
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", str(CONFIG.parent / "rviz" / "perception.rviz")],
+        parameters=[use_sim_time()],
+        remappings=[
+            ("/lidar/points", LaunchConfiguration("points_topic")),
+            ("/lidar_detector/markers", "lidar_detector/markers"),
+        ],
+        condition=condition,
     )
 
 
 def launch_arguments() -> list[DeclareLaunchArgument]:
     """The arguments, named as in Nav2 where it has them."""
     return [
-        DeclareLaunchArgument("model", description="Model file (.onnx) as `lidarloop export` wrote it"),
+        model_argument(),
         DeclareLaunchArgument(
             "backend",
             default_value="onnxruntime",
@@ -62,9 +80,7 @@ def launch_arguments() -> list[DeclareLaunchArgument]:
             description="Parameters of the detector; the other arguments stand above it",
         ),
         *common_arguments(),
-        DeclareLaunchArgument(
-            "self_labelling", default_value="false", description="Label the drive with the cameras, and keep frames"
-        ),
+        switch("self_labelling", "Label the drive with the cameras, and keep frames"),
         *labelling_arguments(CONFIG / "self_labeller.yaml"),
-        DeclareLaunchArgument("rviz", default_value="false", description="Start RViz with lidarloop's layout"),
+        switch("rviz", "Start RViz with lidarloop's layout"),
     ]

@@ -9,38 +9,51 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launch import LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     IncludeLaunchDescription,
+    OpaqueFunction,
     Shutdown,
     TimerAction,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from lidarloop_ros.bring_up import model_argument, number
+
 PERCEPTION = Path(__file__).resolve().parent / "perception.launch.py"
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What `ros2 launch` runs. The stack comes first, so that the bag finds the Fast DDS profile set."""
-    stack = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(PERCEPTION)), launch_arguments=[("use_sim_time", "true")]
-    )
-    bag = ExecuteProcess(
-        cmd=["ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "--rate", LaunchConfiguration("rate")],
-        output="screen",
-        on_exit=Shutdown(reason="the bag has ended"),
-    )
+    """What `ros2 launch` runs. The stack comes last: what fails after a process has started leaves that running."""
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="The bag: a folder or an MCAP file"),
+            model_argument(),
             DeclareLaunchArgument("rate", default_value="1.0", description="2.0 plays twice as fast"),
             DeclareLaunchArgument(
                 "delay_s", default_value="10.0", description="Seconds from the start that the stack is given to come up"
             ),
-            stack,
-            TimerAction(period=LaunchConfiguration("delay_s"), actions=[bag]),
+            OpaqueFunction(function=play_the_bag),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(PERCEPTION)),
+                # launch wants those without a default handed on; the others it finds by itself.
+                launch_arguments=[("model", LaunchConfiguration("model")), ("use_sim_time", "true")],
+            ),
         ]
     )
+
+
+def play_the_bag(context: LaunchContext) -> list[Action]:
+    """Later, when the stack is up and the Fast DDS profile is set."""
+    bag = LaunchConfiguration("bag").perform(context)
+    if not Path(bag).exists():
+        raise RuntimeError(f"bag: received {bag}, which does not exist; expected a folder or an MCAP file")
+    play = ExecuteProcess(
+        cmd=["ros2", "bag", "play", bag, "--clock", "--rate", str(number("rate", context))],
+        output="screen",
+        on_exit=Shutdown(reason="the bag has ended"),
+    )
+    return [TimerAction(period=number("delay_s", context), actions=[play])]

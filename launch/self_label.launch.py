@@ -13,6 +13,7 @@ from lidarloop_ros.bring_up import (
     common_arguments,
     config_folder,
     fast_dds_profile,
+    in_order,
     labelling_arguments,
     self_labeller,
 )
@@ -23,10 +24,12 @@ CONFIG = config_folder(__file__)
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
     return LaunchDescription(
-        [
-            *common_arguments(),
-            *labelling_arguments(CONFIG / "self_labeller.yaml"),
-            *fast_dds_profile(CONFIG),
-            *self_labeller(),
-        ]
+        in_order(
+            [
+                *common_arguments(),
+                *labelling_arguments(CONFIG / "self_labeller.yaml"),
+                *fast_dds_profile(CONFIG),
+                *self_labeller(),
+            ]
+        )
     )

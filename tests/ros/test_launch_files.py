@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ if importlib.util.find_spec("launch_ros") is None:
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
-    IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
@@ -31,7 +30,9 @@ from launch.utilities import perform_substitutions
 from launch_ros.actions import LifecycleNode
 from launch_ros.actions import Node as NodeAction
 from launch_ros.events.lifecycle import StateTransition
-from lifecycle_msgs.msg import Transition, TransitionEvent
+from lifecycle_msgs.msg import State, Transition, TransitionEvent
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.task import Future
 
 from lidarloop_ros.params import DetectorParams, NodeParams
 from lidarloop_ros.self_label_params import SelfLabelParams
@@ -48,6 +49,8 @@ class Launched:
     node: LifecycleNode
     arguments: list[str]
 
+    ros_node: RosNode
+
     @property
     def parameters(self) -> dict[str, Any]:
         """Parameters of the node, of all files, later ones above earlier ones."""
@@ -60,12 +63,49 @@ class Launched:
                 merged |= section["ros__parameters"]
         return merged
 
-    def answers_to(self, event: Any) -> list[Action]:
-        """What the description's handlers do when `event` happens."""
+    def when(self, event: Any) -> list[Action]:
+        """Does what the description's handlers do when `event` happens; gives what they put off."""
         registered = [e.event_handler for e in self.description.entities if isinstance(e, RegisterEventHandler)]
-        return [
+        actions = [
             action for handler in registered if handler.matches(event) for action in handler.handle(event, self.context)
         ]
+        for action in actions:
+            if isinstance(action, OpaqueFunction):
+                action.execute(self.context)
+        return [action for action in actions if not isinstance(action, OpaqueFunction)]
+
+    def when_due(self, timers: list[Action]) -> list[Action]:
+        (timer,) = timers
+        assert isinstance(timer, TimerAction)
+        (action,) = timer.actions
+        return action.execute(self.context)
+
+
+class RosNode:
+    """The ROS node of launch, and the lifecycle services that it finds."""
+
+    def __init__(self) -> None:
+        self.is_there = True
+        self.asked_for: list[int] = []
+        self.questions: list[Future] = []
+
+    def create_client(self, kind: type, name: str) -> Any:
+        ask = {ChangeState: self._change_state, GetState: self._get_state}[kind]
+        self.name = name.rpartition("/")[0]
+        return SimpleNamespace(call_async=ask, service_is_ready=lambda: self.is_there)
+
+    def answer(self, question: Future, state_id: int) -> None:
+        question.set_result(GetState.Response(current_state=State(id=state_id)))
+        for callback in question._callbacks:  # an executor would call them
+            callback(question)
+
+    def _change_state(self, request: ChangeState.Request) -> Future:
+        self.asked_for.append(request.transition.id)
+        return Future()
+
+    def _get_state(self, request: GetState.Request) -> Future:
+        self.questions.append(Future())
+        return self.questions[-1]
 
 
 @pytest.fixture
@@ -80,6 +120,21 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in PROFILE_VARIABLES:
         monkeypatch.setenv(variable, "to be restored")
         monkeypatch.delenv(variable)
+    prefix = tmp_path / "installed"
+    install(prefix, "lidarloop_ros", "lidar_detector", "self_labeller")
+    install(prefix, "rviz2", "rviz2")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(prefix))
+
+
+def install(prefix: Path, package: str, *executables: str) -> None:
+    """What the index of installed packages wants to see."""
+    index = prefix / "share" / "ament_index" / "resource_index" / "packages"
+    folder = prefix / "lib" / package
+    for path in (index, folder):
+        path.mkdir(parents=True, exist_ok=True)
+    (index / package).touch()
+    for name in executables:
+        (folder / name).touch(mode=0o755)
 
 
 def load(path: Path) -> ModuleType:
@@ -96,15 +151,17 @@ def evaluate(launch_file: ModuleType, executable: str = "lidar_detector", **argu
     description = launch_file.generate_launch_description()
     context = LaunchContext()
     context.launch_configurations.update(arguments)
+    ros_node = RosNode()
+    context.extend_globals({"ros_adapter": SimpleNamespace(ros_node=ros_node)})
     for entity in description.entities:
         if isinstance(entity, DeclareLaunchArgument | SetEnvironmentVariable | OpaqueFunction):
             entity.visit(context)
-    nodes = [entity for entity in description.entities if isinstance(entity, LifecycleNode)]
+    nodes = [entity for entity in description.entities if isinstance(entity, NodeAction)]
     (node,) = (node for node in nodes if node.node_executable == executable)
     # Private, but the only way to the command line without starting it.
     node._perform_substitutions(context)
     parts = [part for part in node.cmd[1:] if not isinstance(part[0], LocalSubstitution)]
-    return Launched(context, description, node, [perform_substitutions(context, part) for part in parts])
+    return Launched(context, description, node, [perform_substitutions(context, part) for part in parts], ros_node)
 
 
 def test_starts_the_detector_with_its_defaults(launch_file: ModuleType, repository: Path) -> None:
@@ -165,34 +222,49 @@ def test_keeps_a_profile_of_the_users_own(launch_file: ModuleType, monkeypatch: 
 
 
 def test_configures_and_then_activates(launch_file: ModuleType) -> None:
-    launched = evaluate(launch_file, model="a.onnx")
+    launched = evaluate(launch_file, model="a.onnx", namespace="front")
+    ros_node = launched.ros_node
 
-    action, _ = launched.answers_to(started(launched.node))
-    assert action.event.lifecycle_node_matcher(launched.node)
-    assert action.event.transition_id == Transition.TRANSITION_CONFIGURE
+    launched.when(started(launched.node))
+    assert ros_node.name == "/front/lidar_detector"
+    assert ros_node.asked_for == []
+    ros_node.answer(ros_node.questions[0], State.PRIMARY_STATE_UNCONFIGURED)
+    assert ros_node.asked_for == [Transition.TRANSITION_CONFIGURE]
+    assert launched.when(transition(launched.node, "configuring", "inactive")) == []
+    assert ros_node.asked_for == [Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE]
 
-    (action,) = launched.answers_to(transition(launched.node, "configuring", "inactive"))
-    assert action.event.lifecycle_node_matcher(launched.node)
-    assert action.event.transition_id == Transition.TRANSITION_ACTIVATE
 
-
-@pytest.mark.parametrize("ends_with", ["heard", "dead"])
-def test_asks_to_configure_until_the_node_is_heard_or_dead(launch_file: ModuleType, ends_with: str) -> None:
+def test_asks_until_the_node_answers_or_is_dead(launch_file: ModuleType) -> None:
     launched = evaluate(launch_file, model="a.onnx", use_respawn="true")
-    events = {"heard": transition(launched.node, "unconfigured", "configuring"), "dead": exited(launched.node)}
+    ros_node = launched.ros_node
 
-    for _ in range(2):  # The second process is a respawned one.
-        answers = launched.answers_to(started(launched.node))
-        for _ in range(3):
-            action, timer = answers
-            assert action.event.transition_id == Transition.TRANSITION_CONFIGURE
-            assert isinstance(timer, TimerAction)
-            (ask_again,) = timer.actions
-            answers = ask_again.execute(launched.context)
+    again = launched.when(started(launched.node))
+    for num_questions in (1, 2, 3):
+        assert len(ros_node.questions) == num_questions
+        again = launched.when_due(again)
+    launched.when(exited(launched.node))
+    assert launched.when_due(again) == []
 
-        (stop_asking,) = launched.answers_to(events[ends_with])
-        stop_asking.execute(launched.context)
-        assert ask_again.execute(launched.context) == []
+    # The second process is a respawned one. Its services are not to be seen at first.
+    ros_node.questions.clear()
+    ros_node.is_there = False
+    again = launched.when_due(launched.when(started(launched.node)))
+    assert ros_node.questions == []
+    ros_node.is_there = True
+    again = launched.when_due(launched.when_due(again))
+    for question in ros_node.questions:
+        ros_node.answer(question, State.PRIMARY_STATE_UNCONFIGURED)
+    assert ros_node.asked_for == [Transition.TRANSITION_CONFIGURE]
+    assert launched.when_due(again) == []
+    assert len(ros_node.questions) == 2
+
+
+def test_a_node_that_somebody_else_has_configured_is_left_alone(launch_file: ModuleType) -> None:
+    launched = evaluate(launch_file, model="a.onnx")
+    again = launched.when(started(launched.node))
+    launched.ros_node.answer(launched.ros_node.questions[0], State.PRIMARY_STATE_INACTIVE)
+    assert launched.when_due(again) == []
+    assert launched.ros_node.asked_for == []
 
 
 @pytest.mark.parametrize(
@@ -201,20 +273,36 @@ def test_asks_to_configure_until_the_node_is_heard_or_dead(launch_file: ModuleTy
 )
 def test_leaves_the_operators_own_transitions_alone(launch_file: ModuleType, start: str, goal: str) -> None:
     launched = evaluate(launch_file, model="a.onnx")
-    assert launched.answers_to(transition(launched.node, start, goal)) == []
+    assert launched.when(transition(launched.node, start, goal)) == []
+    assert launched.ros_node.asked_for == []
 
 
 def test_other_nodes_do_not_trigger_it(launch_file: ModuleType) -> None:
     launched, other = evaluate(launch_file, model="a.onnx"), evaluate(launch_file, model="b.onnx")
-    assert launched.answers_to(transition(other.node, "configuring", "inactive")) == []
+    launched.when(transition(other.node, "configuring", "inactive"))
+    assert launched.ros_node.asked_for == []
 
 
-def test_handlers_are_registered_before_the_node_starts(launch_file: ModuleType) -> None:
-    entities = launch_file.generate_launch_description().entities
-    kinds = [type(entity) for entity in entities]
-    for number, position in enumerate((i for i, kind in enumerate(kinds) if kind is LifecycleNode), 1):
-        assert kinds[:position].count(RegisterEventHandler) == 4 * number
-        assert SetEnvironmentVariable not in kinds[position:]
+@pytest.mark.parametrize("file", ["perception.launch.py", "self_label.launch.py"])
+def test_nothing_that_can_fail_comes_after_the_first_process(repository: Path, file: str) -> None:
+    """launch would leave it running. Handlers must be there before it, or its start could be missed."""
+    kinds = [type(entity) for entity in load(repository / "launch" / file).generate_launch_description().entities]
+    are_processes = [issubclass(kind, NodeAction) for kind in kinds]
+    assert any(are_processes)
+    assert are_processes == sorted(are_processes)
+
+
+@pytest.mark.parametrize("package", ["lidarloop_ros", "rviz2"])
+def test_refuses_what_is_not_installed(launch_file: ModuleType, tmp_path: Path, package: str) -> None:
+    (tmp_path / "installed/share/ament_index/resource_index/packages" / package).unlink()
+    with pytest.raises(LookupError, match=package):
+        evaluate(launch_file, model="a.onnx", rviz="true")
+
+
+@pytest.mark.parametrize("argument", ["rviz", "self_labelling", "use_sim_time", "use_respawn", "log_level"])
+def test_refuses_a_value_that_is_none_of_those_known(launch_file: ModuleType, argument: str) -> None:
+    with pytest.raises(RuntimeError, match=argument):
+        evaluate(launch_file, model="a.onnx", **{argument: "perhaps"})
 
 
 def test_needs_a_model(launch_file: ModuleType) -> None:
@@ -234,8 +322,9 @@ def test_self_labelling_is_started_only_when_asked_for(launch_file: ModuleType, 
         "~/input/detections": "lidar_detector/detections",
     }
     assert str(repository / "launch" / "config" / "self_labeller.yaml") in launched.arguments
-    (action,) = launched.answers_to(transition(launched.node, "configuring", "inactive"))
-    assert action.event.transition_id == Transition.TRANSITION_ACTIVATE
+    launched.when(transition(launched.node, "configuring", "inactive"))
+    assert launched.ros_node.asked_for == [Transition.TRANSITION_ACTIVATE]
+    assert launched.ros_node.name == "/front/self_labeller"
 
 
 def test_the_self_labeller_starts_alone(repository: Path) -> None:
@@ -247,32 +336,68 @@ def test_the_self_labeller_starts_alone(repository: Path) -> None:
 
 def test_rviz_is_started_only_when_asked_for(launch_file: ModuleType) -> None:
     for asked in ("true", "false"):
-        launched = evaluate(launch_file, model="a.onnx", rviz=asked)
-        (rviz,) = (e for e in launched.description.entities if type(e) is NodeAction)
-        assert rviz.node_package == "rviz2"
-        assert rviz.condition.evaluate(launched.context) == (asked == "true")
+        launched = evaluate(launch_file, "rviz2", model="a.onnx", rviz=asked)
+        assert launched.node.node_package == "rviz2"
+        assert launched.node.condition.evaluate(launched.context) == (asked == "true")
 
 
-def test_replay_plays_the_bag_on_its_own_clock_and_ends_with_it(repository: Path) -> None:
-    description = load(repository / "launch" / "replay.launch.py").generate_launch_description()
+def test_rviz_shows_the_topics_of_the_arguments(launch_file: ModuleType, repository: Path) -> None:
+    launched = evaluate(
+        launch_file, "rviz2", model="a.onnx", rviz="true", namespace="front", points_topic="/top", use_sim_time="true"
+    )
+    layout = repository / "launch" / "rviz" / "perception.rviz"
+    assert launched.arguments[:2] == ["-d", str(layout)]
+    assert launched.node.node_name.startswith("/front/")
+    assert launched.parameters == {"use_sim_time": True}
+    displays = yaml.safe_load(layout.read_text())["Visualization Manager"]["Displays"]
+    shown = {display["Topic"]["Value"] for display in displays if "Topic" in display}
+    rules = dict(launched.node.expanded_remapping_rules)
+    assert rules == {"/lidar/points": "/top", "/lidar_detector/markers": "lidar_detector/markers"}
+    assert shown == set(rules)
+
+
+def evaluate_replay(repository: Path, **arguments: str) -> tuple[LaunchContext, LaunchDescription, TimerAction]:
+    """Goes through replay.launch.py; gives what it includes, and what it does later."""
     context = LaunchContext()
-    context.launch_configurations.update(bag="drive.mcap", model="a.onnx")
-    for entity in description.entities:
-        if isinstance(entity, DeclareLaunchArgument):
-            entity.visit(context)
-    include, timer = description.entities[-2:]
-    assert isinstance(include, IncludeLaunchDescription)
-    assert dict(include.launch_arguments) == {"use_sim_time": "true"}
-    included = include.launch_description_source.get_launch_description(context)
-    assert any(isinstance(entity, LifecycleNode) for entity in included.entities)
+    context.launch_configurations.update(arguments)
+    entities = load(repository / "launch" / "replay.launch.py").generate_launch_description().entities
+    timer, *included = [action for entity in entities for action in entity.visit(context) or ()]
+    assert isinstance(timer, TimerAction)
+    *settings, stack = included
+    for setting in settings:
+        setting.visit(context)
+    assert isinstance(stack, LaunchDescription)
+    return context, stack, timer
+
+
+def test_replay_plays_the_bag_on_its_own_clock_and_ends_with_it(repository: Path, tmp_path: Path) -> None:
+    context, stack, timer = evaluate_replay(repository, bag=str(tmp_path), model="a.onnx", rate="2")
+    assert any(isinstance(entity, LifecycleNode) for entity in stack.entities)
+    assert context.launch_configurations["use_sim_time"] == "true"
+    assert context.launch_configurations["model"] == "a.onnx"
     (bag,) = timer.actions
     command = [perform_substitutions(context, part) for part in bag.cmd]
-    assert command == ["ros2", "bag", "play", "drive.mcap", "--clock", "--rate", "1.0"]
+    assert command == ["ros2", "bag", "play", str(tmp_path), "--clock", "--rate", "2.0"]
+
+
+@pytest.mark.parametrize(("argument", "value"), [("rate", "fast"), ("delay_s", ""), ("bag", "typo.mcap")])
+def test_replay_refuses_what_it_cannot_use(repository: Path, tmp_path: Path, argument: str, value: str) -> None:
+    with pytest.raises(RuntimeError, match=f"{argument}: received"):
+        evaluate_replay(repository, **{"bag": str(tmp_path), "model": "a.onnx", argument: value})
 
 
 def test_refuses_a_params_file_that_is_not_there(launch_file: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="params_file: received"):
         evaluate(launch_file, model="a.onnx", params_file=str(tmp_path / "typo.yaml"))
+
+
+def test_a_params_file_of_the_self_labeller_counts_only_when_it_is_started(
+    launch_file: ModuleType, tmp_path: Path
+) -> None:
+    typo = str(tmp_path / "typo.yaml")
+    evaluate(launch_file, model="a.onnx", self_label_params_file=typo)
+    with pytest.raises(RuntimeError, match="self_label_params_file: received"):
+        evaluate(launch_file, model="a.onnx", self_label_params_file=typo, self_labelling="true")
 
 
 def test_every_argument_is_described(launch_file: ModuleType) -> None:

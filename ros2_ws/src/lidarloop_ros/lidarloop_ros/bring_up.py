@@ -5,34 +5,40 @@ For `ros2 launch`, which imports it; the nodes do not.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from launch import Action, LaunchContext
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
     TimerAction,
 )
 from launch.event_handlers import OnProcessExit, OnProcessStart
-from launch.events import matches_action
 from launch.events.process import ProcessStarted
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import LifecycleNode
+from launch_ros.actions import Node as NodeAction
 from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
-from lifecycle_msgs.msg import Transition
+from launch_ros.ros_adapters import get_ros_node
+from launch_ros.substitutions import ExecutableInPackage
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.node import Node
 
 # Humble and Jazzy read the first, Kilted and later the second.
 FAST_DDS_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
-# Longer than a node needs to start.
-ASK_AGAIN_AFTER_S = 5.0
+ASK_AGAIN_AFTER_S = 1.0
 RESPAWN_DELAY_S = 2.0
+
+# What launch takes for a boolean, in a condition and in a value alike.
+SWITCH_VALUES = ["true", "false", "True", "False", "1", "0"]
+LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]
 
 INPUTS = {"~/input/points": "points_topic", "~/input/odometry": "odometry_topic"}
 """What every node listens to → the launch argument that names the topic."""
@@ -44,6 +50,16 @@ def config_folder(launch_file: str) -> Path:
     return here / "config" if (here / "config").is_dir() else here.parent / "config"
 
 
+def switch(name: str, description: str) -> DeclareLaunchArgument:
+    """A launch argument that is on or off, and off unless it is given."""
+    return DeclareLaunchArgument(name, default_value="false", choices=SWITCH_VALUES, description=description)
+
+
+def model_argument() -> DeclareLaunchArgument:
+    """The one that has to be given."""
+    return DeclareLaunchArgument("model", description="Model file (.onnx) as `lidarloop export` wrote it")
+
+
 def common_arguments() -> list[DeclareLaunchArgument]:
     """Arguments of every node, named as in Nav2 where it has them."""
     return [
@@ -52,13 +68,11 @@ def common_arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument("odometry_topic", default_value="odom", description="Ego-motion: nav_msgs/Odometry"),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes and their topics"),
+        switch("use_sim_time", "Take time from /clock (simulation, bag replay)"),
         DeclareLaunchArgument(
-            "use_sim_time", default_value="false", description="Take time from /clock (simulation, bag replay)"
+            "log_level", default_value="info", choices=LOG_LEVELS, description="How much the nodes write to the log"
         ),
-        DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
-        DeclareLaunchArgument(
-            "use_respawn", default_value="false", description="Start a node again when it dies, and bring it up again"
-        ),
+        switch("use_respawn", "Start a node again when it dies, and bring it up again"),
     ]
 
 
@@ -114,10 +128,7 @@ def lifecycle_node(
         executable=executable,
         name=executable,
         namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            LaunchConfiguration(params_argument),
-            {**parameters, "use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)},
-        ],
+        parameters=[LaunchConfiguration(params_argument), parameters | use_sim_time()],
         remappings=[(topic, LaunchConfiguration(argument)) for topic, argument in remappings.items()],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         respawn=LaunchConfiguration("use_respawn"),
@@ -125,13 +136,40 @@ def lifecycle_node(
         output="screen",
         condition=condition,
     )
-    # The handlers come before the node, or its start could be missed.
-    return [OpaqueFunction(function=_RefuseMissingFile(params_argument)), *BringUp(node).handlers(), node]
+    check = OpaqueFunction(function=_RefuseMissingFile(params_argument), condition=condition)
+    return [check, *BringUp(node).handlers(), node]
+
+
+def in_order(entities: Iterable[Action]) -> list[Action]:
+    """The processes last, for launch goes through a description in its order.
+
+    Whatever fails ends the launch, but leaves the processes running that were started before it. So everything that
+    can fail comes before them, and so does what changes their environment or listens for their start.
+    """
+    entities = list(entities)
+    processes = [entity for entity in entities if isinstance(entity, NodeAction)]
+    others = [entity for entity in entities if entity not in processes]
+    checks = [OpaqueFunction(function=_RefuseMissingExecutable(p), condition=p.condition) for p in processes]
+    return [*others, *checks, *processes]
 
 
 def text(argument: str) -> ParameterValue:
     """A launch argument as a parameter that is text, whatever it looks like."""
     return ParameterValue(LaunchConfiguration(argument), value_type=str)
+
+
+def use_sim_time() -> dict[str, ParameterValue]:
+    """The parameter that every node has."""
+    return {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
+
+
+def number(argument: str, context: LaunchContext) -> float:
+    """A launch argument as a number. launch itself would wait for ever where there is none."""
+    value = LaunchConfiguration(argument).perform(context)
+    try:
+        return float(value)
+    except ValueError:
+        raise RuntimeError(f"{argument}: received {value!r}; expected a number") from None
 
 
 def fast_dds_profile(config: Path) -> list[SetEnvironmentVariable]:
@@ -157,45 +195,88 @@ class _RefuseMissingFile:
             )
 
 
-class BringUp:
-    """Configures a node whenever its process has started, until it is heard to do so; then activates it.
+class _RefuseMissingExecutable:
+    """With launch's own words."""
 
-    A request to change state is lost without a word when it reaches a process that was just killed (DDS gives that up
-    only some 20 s later, so its services seem to be there), or a new one that has not yet discovered the asking side.
+    def __init__(self, process: NodeAction) -> None:
+        self._executable = ExecutableInPackage(package=process.node_package, executable=process.node_executable)
+
+    def __call__(self, context: LaunchContext) -> None:
+        self._executable.perform(context)
+
+
+class BringUp:
+    """Configures a node whenever its process has started; activates it whenever it has been configured.
+
+    A request is lost without a word when it reaches a process that was just killed (DDS gives that up only some 20 s
+    later, so its services seem to be there), or a new one that has not yet discovered the asking side. So a harmless
+    request is repeated until it is answered.
+
+    launch_ros's `ChangeState` event will not do. It waits for each answer in one of asyncio's few threads, for ever if
+    none comes: after some crashes no thread is left, and the node is never brought up again.
     """
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
+        self._services: _LifecycleServices | None = None
         self._is_asking = False
 
     def handlers(self) -> list[RegisterEventHandler]:
         """To be registered before the node starts."""
-        stop_asking = OpaqueFunction(function=self._stop_asking)
         started = OnProcessStart(target_action=self._node, on_start=self._start)
-        ended = OnProcessExit(target_action=self._node, on_exit=[stop_asking])
-        heard = OnStateTransition(target_lifecycle_node=self._node, goal_state="configuring", entities=[stop_asking])
+        ended = OnProcessExit(target_action=self._node, on_exit=[OpaqueFunction(function=self._stop_asking)])
         configured = OnStateTransition(
             target_lifecycle_node=self._node,
             # Not from `deactivating`: who deactivates the node wants it inactive.
             start_state="configuring",
             goal_state="inactive",
-            entities=[self._ask_for(Transition.TRANSITION_ACTIVATE)],
+            entities=[OpaqueFunction(function=self._activate)],
         )
-        return [RegisterEventHandler(handler) for handler in (started, ended, heard, configured)]
+        return [RegisterEventHandler(handler) for handler in (started, ended, configured)]
 
     def _start(self, event: ProcessStarted, context: LaunchContext) -> list[Action]:
         self._is_asking = True
         return self._ask(context)
 
     def _ask(self, context: LaunchContext) -> list[Action]:
-        if not self._is_asking:
+        if not self._is_asking or context.is_shutdown:
             return []
-        again = TimerAction(period=ASK_AGAIN_AFTER_S, actions=[OpaqueFunction(function=self._ask)])
-        return [self._ask_for(Transition.TRANSITION_CONFIGURE), again]
+        self._services_in(context).ask_for_state(self._answered)
+        return [TimerAction(period=ASK_AGAIN_AFTER_S, actions=[OpaqueFunction(function=self._ask)])]
+
+    def _answered(self, services: _LifecycleServices, state_id: int) -> None:
+        if self._is_asking and state_id == State.PRIMARY_STATE_UNCONFIGURED:
+            services.ask_for(Transition.TRANSITION_CONFIGURE)
+        self._is_asking = False
 
     def _stop_asking(self, context: LaunchContext) -> None:
         self._is_asking = False
 
-    def _ask_for(self, transition_id: int) -> EmitEvent:
-        matcher = matches_action(self._node)
-        return EmitEvent(event=ChangeState(lifecycle_node_matcher=matcher, transition_id=transition_id))
+    def _activate(self, context: LaunchContext) -> None:
+        if not context.is_shutdown:
+            self._services_in(context).ask_for(Transition.TRANSITION_ACTIVATE)
+
+    def _services_in(self, context: LaunchContext) -> _LifecycleServices:
+        """Made when the node's name is known: once it has started. Gone when launch is shutting down."""
+        if self._services is None:
+            self._services = _LifecycleServices(get_ros_node(context), self._node.node_name)
+        return self._services
+
+
+class _LifecycleServices:
+    """A node's lifecycle services, called without waiting for the answer."""
+
+    def __init__(self, ros_node: Node, name: str) -> None:
+        # DDS announces endpoints in order: to a node that has answered with its state, the other client is known too.
+        self._change_state = ros_node.create_client(ChangeState, f"{name}/change_state")
+        self._get_state = ros_node.create_client(GetState, f"{name}/get_state")
+
+    def ask_for_state(self, answered: Callable[[_LifecycleServices, int], None]) -> None:
+        """`answered` is called with the state by the thread that spins `ros_node`, if there is an answer."""
+        if self._get_state.service_is_ready():
+            future = self._get_state.call_async(GetState.Request())
+            future.add_done_callback(lambda done: answered(self, done.result().current_state.id))
+
+    def ask_for(self, transition_id: int) -> None:
+        """The node itself says what came of it."""
+        self._change_state.call_async(ChangeState.Request(transition=Transition(id=transition_id)))

@@ -32,6 +32,7 @@ from vision_msgs.msg import Detection3DArray
 from lidarloop_core import __version__
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.lane_map import lane_map_from_json
+from lidarloop_core.labelling.lifting.warm_up import warm_up
 from lidarloop_ros import params
 from lidarloop_ros.camera_inputs import CameraInputs
 from lidarloop_ros.frame_keeper import FrameKeeper
@@ -64,7 +65,7 @@ class Loaded:
 
 
 class SelfLabeller(LifecycleShell):
-    """The node; ``on_configure`` loads the 2D model. It never ends by itself: labelling can always go on."""
+    """The node; ``on_configure`` loads the 2D model and warms lifting up. It never ends by itself."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("self_labeller", SelfLabelParams, **kwargs)
@@ -81,6 +82,7 @@ class SelfLabeller(LifecycleShell):
         self.refuse_overrides(but_qos=True)
         settings = params.read(self, SelfLabelParams)
         shelf = settings.open_shelf()
+        warm_up(settings.lifting())
         best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         with ExitStack() as release:

@@ -23,12 +23,13 @@ class LaunchContext:
     def __init__(self) -> None:
         self.launch_configurations: dict[str, Any] = {}
         self.locals = SimpleNamespace()
+        self.is_shutdown = False
 
     @property
     def environment(self) -> MutableMapping[str, str]:
         return os.environ
 
-    def extend_locals(self, extensions: dict[str, Any]) -> None:
+    def extend_globals(self, extensions: dict[str, Any]) -> None:
         vars(self.locals).update(extensions)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from launch.action import Action
 from launch.event_handlers import EventHandler
-from launch.events import Event
 from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
 
 
@@ -48,8 +47,8 @@ class SetEnvironmentVariable(Action):
 
 
 class OpaqueFunction(Action):
-    def __init__(self, *, function: Callable[[Any], Any]) -> None:
-        super().__init__()
+    def __init__(self, *, function: Callable[[Any], Any], condition: Any = None) -> None:
+        super().__init__(condition=condition)
         self.function = function
 
     def execute(self, context: Any) -> Any:
@@ -62,14 +61,6 @@ class RegisterEventHandler(Action):
         if not isinstance(event_handler, EventHandler):
             raise TypeError(f"not an event handler: {event_handler!r}")
         self.event_handler = event_handler
-
-
-class EmitEvent(Action):
-    def __init__(self, *, event: Event) -> None:
-        super().__init__()
-        if not isinstance(event, Event):
-            raise TypeError(f"not an event: {event!r}")
-        self.event = event
 
 
 class TimerAction(Action):
@@ -92,8 +83,26 @@ class Shutdown(Action):
         self.reason = reason
 
 
+class SetLaunchConfiguration(Action):
+    def __init__(self, name: str, value: Any) -> None:
+        super().__init__()
+        self.name = name
+        self.value = normalize_to_list_of_substitutions(value)
+
+    def execute(self, context: Any) -> None:
+        context.launch_configurations[self.name] = perform_substitutions(context, self.value)
+
+
 class IncludeLaunchDescription(Action):
     def __init__(self, launch_description_source: Any, *, launch_arguments: Sequence[tuple[str, Any]] = ()) -> None:
         super().__init__()
         self.launch_description_source = launch_description_source
         self.launch_arguments = tuple(launch_arguments)
+
+    def execute(self, context: Any) -> list[Any]:
+        description = self.launch_description_source.get_launch_description(context)
+        given = [name for name, _ in self.launch_arguments]
+        for entity in description.entities:
+            if isinstance(entity, DeclareLaunchArgument) and entity.default_value is None and entity.name not in given:
+                raise RuntimeError(f"included launch description missing required argument '{entity.name}'")
+        return [*(SetLaunchConfiguration(name, value) for name, value in self.launch_arguments), description]

@@ -17,23 +17,14 @@ from launch_ros.parameter_descriptions import ParameterValue
 class Node(Action):
     """A node of any kind, as a process."""
 
-    def __init__(self, *, package: str, executable: str, arguments: Sequence[str] = (), condition: Any = None) -> None:
-        super().__init__(condition=condition)
-        self.node_package = package
-        self.node_executable = executable
-        self.arguments = arguments
-
-
-class LifecycleNode(Action):
-    """A node with a lifecycle, as a process."""
-
     def __init__(
         self,
         *,
-        name: Any,
-        namespace: Any,
         package: str,
         executable: str,
+        name: str | None = None,
+        namespace: Any = None,
+        arguments: Sequence[Any] = (),
         parameters: Sequence[Any] = (),
         remappings: Sequence[tuple[Any, Any]] = (),
         ros_arguments: Sequence[Any] = (),
@@ -45,18 +36,28 @@ class LifecycleNode(Action):
         super().__init__(condition=condition)
         self.node_package = package
         self.node_executable = executable
-        self.node_name = name
+        self._name = name
+        self._full_name: str | None = None
         self.expanded_remapping_rules: list[tuple[str, str]] = []
-        self._namespace = normalize_to_list_of_substitutions(namespace)
+        self._namespace = normalize_to_list_of_substitutions(namespace or "")
         self._parameters = parameters
         self._remappings = remappings
-        arguments = [LocalSubstitution("executable"), "--ros-args", *ros_arguments, "--ros-args"]
-        self.cmd = [normalize_to_list_of_substitutions(argument) for argument in arguments]
+        first = [LocalSubstitution("executable"), *arguments]
+        if ros_arguments:
+            first += ["--ros-args", *ros_arguments]
+        self.cmd = [normalize_to_list_of_substitutions(argument) for argument in (*first, "--ros-args")]
+
+    @property
+    def node_name(self) -> str:
+        if self._full_name is None:
+            raise RuntimeError("cannot access 'node_name' before executing action")
+        return self._full_name
 
     def _perform_substitutions(self, context: Any) -> None:
         """Complete `cmd`; private in the real one as well."""
         namespace = perform_substitutions(context, self._namespace).strip("/")
-        self.node_name = f"/{namespace}/{self.node_name}" if namespace else f"/{self.node_name}"
+        name = self._name or "<node_name_unspecified>"
+        self._full_name = f"/{namespace}/{name}" if namespace else f"/{name}"
         for parameters in self._parameters:
             self._extend("--params-file", self._params_file(parameters, context))
         for source, target in self._remappings:
@@ -74,8 +75,15 @@ class LifecycleNode(Action):
             values[name] = value.evaluate(context) if isinstance(value, ParameterValue) else value
         descriptor, path = tempfile.mkstemp(prefix="launch_params_")
         with os.fdopen(descriptor, "w") as file:
-            yaml.safe_dump({self.node_name: {"ros__parameters": values}}, file)
+            yaml.safe_dump({self.node_name if self._name else "/**": {"ros__parameters": values}}, file)
         return path
 
     def _extend(self, *arguments: str) -> None:
         self.cmd += [normalize_to_list_of_substitutions(argument) for argument in arguments]
+
+
+class LifecycleNode(Node):
+    """A node with a lifecycle, as a process."""
+
+    def __init__(self, *, name: str, namespace: Any, **kwargs: Any) -> None:
+        super().__init__(name=name, namespace=namespace, **kwargs)

@@ -1,0 +1,23 @@
+"""Lifts once for nothing, so that compiling is over before the first real frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lidarloop_core.labelling.lifting.config import LiftingConfig
+from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.lifting.lift import lift
+from lidarloop_core.labelling.lifting.made_up_scene import made_up_scene
+from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.sample import LaneMap
+
+_NUM_OBJECTS = 40
+
+
+def warm_up(config: LiftingConfig) -> None:
+    """A tenth of a second where all has been compiled before, else some twenty."""
+    sample, found = made_up_scene(_NUM_OBJECTS, config.num_sweeps)
+    along = np.array([[-100.0, 0.0, 0.0], [0.0, 0.0, 0.0], [100.0, 0.0, 0.0]])
+    across = along[:, [1, 0, 2]]
+    lanes = LaneMap((along, across), ("along", "across"), in_intersection=(False, True))
+    lift(sample, found, ShapePriors.paper(), config, LaneLookup(lanes))
