@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rclpy.node import NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
 from lidarloop_ros.conversions import message_type
@@ -35,12 +36,14 @@ def robot(make_model: Callable[..., Path]) -> Iterator[Robot]:
 
 
 def topics(robot: Robot) -> dict[str, str]:
-    """Topic → type of all that the node publishes or listens to."""
+    """Topic → type of all that the node publishes or listens to; none before it is discovered."""
     node = robot.node
-    own = node.get_publisher_names_and_types_by_node("lidar_detector", "/")
-    return {
-        topic: kind for topic, (kind, *_) in [*own, *node.get_subscriber_names_and_types_by_node("lidar_detector", "/")]
-    }
+    try:
+        own = node.get_publisher_names_and_types_by_node("lidar_detector", "/")
+        own += node.get_subscriber_names_and_types_by_node("lidar_detector", "/")
+    except NodeNameNonExistentError:
+        return {}
+    return {topic: kind for topic, (kind, *_) in own}
 
 
 def test_rviz_shows_topics_that_there_are(robot: Robot, repository: Path) -> None:
