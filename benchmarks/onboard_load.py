@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from checks import Context, Row, as_json, at_least, at_most, told
+from checks import Context, Row, as_json, at_least, at_most, commit, told
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -43,6 +43,7 @@ NODE = "/lidar_detector"
 T0 = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
 NUM_POINTS = 30_000
+SEED = 3
 POSES_PER_CLOUD = 5
 ANSWER_TIMEOUT_S = 30.0
 LONG, SHORT = 100_000, 2_000
@@ -60,6 +61,8 @@ class Soak:
     Attributes:
         command: how it was made.
         machine: where.
+        commit: of the code that ran.
+        seed: of the toy-town drive that the clouds are of.
         frames: answered so far, at each look.
         rss_mb: resident memory of its own (not pages of files, which come and go), 10^6 bytes, at each look.
         threads: at each look.
@@ -70,6 +73,8 @@ class Soak:
 
     command: list[str]
     machine: dict[str, Any]
+    commit: str
+    seed: int
     frames: list[int]
     rss_mb: list[float]
     threads: list[int]
@@ -197,7 +202,7 @@ def clouds(num_points: int, num_clouds: int) -> list[PointCloud2]:
     """Scans of a toy-town drive, filled up or thinned to so many points."""
     from lidarloop_training.toytown.drive import ToyTownDrive
 
-    drive = ToyTownDrive(3, duration_s=num_clouds / 10, cameras=False)
+    drive = ToyTownDrive(SEED, duration_s=num_clouds / 10, cameras=False)
     rng = np.random.default_rng(0)
     messages = []
     for i in range(num_clouds):
@@ -231,6 +236,7 @@ def soak(num_frames: int) -> Soak:
     messages = clouds(NUM_POINTS, 10)
     bad = clouds(100, 1)[0]
     bad.row_step += 1
+    made_by = commit()  # a long run may see others come
     frames, rss_mb, threads, files = [], [], [], []
     with running_node(merges=True) as (_, process, driver):
         start_s = time.monotonic()
@@ -246,7 +252,7 @@ def soak(num_frames: int) -> Soak:
                 files.append(len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
         seconds = time.monotonic() - start_s
         num_lost = driver.num_lost
-    return Soak(sys.argv, machine(), frames, rss_mb, threads, files, num_lost, num_frames / seconds)
+    return Soak(sys.argv, machine(), made_by, SEED, frames, rss_mb, threads, files, num_lost, num_frames / seconds)
 
 
 def _status(pid: int, name: str) -> int:
