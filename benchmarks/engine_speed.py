@@ -1,9 +1,10 @@
 """How much faster the optimised files are than the shipped one in onnxruntime on the CPU: every run next to its rival.
 
-    python benchmarks/engine_speed.py        # writes results/engine_speed.json; about two minutes
+    python benchmarks/engine_speed.py        # writes results/engine_speed.json; half a minute
 
 Files take turns, run by run, so that a machine that slows down slows them all. The ratio is of medians; times are this
-process's own (wall clock beside them), which other processes disturb less.
+process's own (wall clock beside them), which other processes disturb less. One thread: the waiting threads of one file's
+session would take the cores from the next one's.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ SHIPPED, TIDY, INT8 = "as shipped", "fp32", "int8 for the CPU"
 CLOUDS = ("toy town", "nuScenes keyframe", "nuScenes, ten sweeps")
 
 
-def measure(paths: dict[str, Path], num_rounds: int, num_threads: int) -> list[dict[str, Any]]:
+def measure(paths: dict[str, Path], num_rounds: int) -> list[dict[str, Any]]:
     """Times of every file on every cloud, raw."""
     files = {SHIPPED: MODEL, TIDY: paths[TIDY], INT8: paths[INT8]}
-    backends = {name: open_backend(path, num_threads=num_threads) for name, path in files.items()}
+    backends = {name: open_backend(path, num_threads=1) for name, path in files.items()}
     spec = next(iter(backends.values())).spec
     found = []
     for cloud in clouds(spec):
@@ -54,7 +55,6 @@ def measure(paths: dict[str, Path], num_rounds: int, num_threads: int) -> list[d
         found.append(
             {
                 "cloud": cloud.name,
-                "num_threads": num_threads,
                 "num_points": len(inputs["points"]),
                 "num_pillars": len(inputs["cell"]),
                 "cpu_ms": {name: [round(t[0], 3) for t in runs] for name, runs in times.items()},
@@ -71,28 +71,25 @@ def check_speed(context: Context) -> Iterator[Row]:
     if STORED.exists():
         yield from _rows(json.loads(STORED.read_text())["measured"], "stored")
     paths = make_variants(context.scratch, LIVE_CALIBRATION_FRAMES)
-    yield from _rows(measure(paths, num_rounds=15, num_threads=1), "now")
+    yield from _rows(measure(paths, num_rounds=15), "now")
 
 
 def _rows(measured: list[dict[str, Any]], when: str) -> Iterator[Row]:
-    """Of runs with one thread: several wait for each other in loops, which the process's own time counts too."""
     for entry in measured:
-        if entry["num_threads"] > 1:
-            continue
         before, after = (float(np.median(entry["cpu_ms"][name])) for name in (SHIPPED, INT8))
         on = f"{entry['cloud']}, {before:.1f} → {after:.1f} ms in one thread, {when}"
         yield at_least(f"onnxruntime CPU, int8 against shipped: times faster ({on})", before / after, TARGET)
 
 
 def study(num_rounds: int = 40) -> None:
-    """Measures with one and with two threads, and stores every run.
+    """Measures, and stores every run.
 
     Args:
         num_rounds: runs of each file on each cloud.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = make_variants(Path(folder), calibration_frames=12)
-        measured = [entry for threads in (1, 2) for entry in measure(paths, num_rounds, threads)]
+        measured = measure(paths, num_rounds)
     document = {
         "command": sys.argv,
         "seed": 0,
