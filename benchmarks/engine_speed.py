@@ -3,8 +3,8 @@
     python benchmarks/engine_speed.py        # writes results/engine_speed.json; half a minute
 
 Files take turns, run by run, so that a machine that slows down slows them all. The ratio is of medians; times are this
-process's own (wall clock beside them), which other processes disturb less. One thread: the waiting threads of one file's
-session would take the cores from the next one's.
+process's own (wall clock beside them), which other processes disturb less. One thread: the waiting threads of a file's
+session would take the cores from the next one.
 """
 
 from __future__ import annotations

@@ -91,18 +91,6 @@ def test_bit_by_bit_what_the_host_finds(
     assert (found.found.num_points < found.num_points) == (max_points == 4001 < found.num_points)
 
 
-def test_motion_that_float32_rounds(on_gpu: GpuPipeline, host_detector: Detector) -> None:
-    host = HostPipeline(host_detector, 100_000)
-    for sweep in drive(range(4), is_exact=False):
-        found, expected = on_gpu.detect(sweep), host.detect(sweep)
-        # A point on a cell's edge may change sides.
-        assert abs(found.found.num_out_of_range - expected.found.num_out_of_range) <= 2
-        assert abs(found.found.num_pillars_found - expected.found.num_pillars_found) <= 2
-        number = min(len(found.found.boxes), len(expected.found.boxes), 20)
-        best = [np.sort(way.found.boxes.scores)[::-1][:number] for way in (found, expected)]
-        np.testing.assert_allclose(*best, atol=5e-3)
-
-
 def test_pillars_above_the_models_capacity_are_thinned_and_counted(
     gpu: StandInGpu, model: Path, tmp_path: Path
 ) -> None:

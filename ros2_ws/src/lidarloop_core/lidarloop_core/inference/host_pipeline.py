@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
+from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
@@ -49,6 +52,9 @@ class HostPipeline:
             self._sweeps.adopt(before._sweeps)
 
     def warm_up(self) -> None:
+        point = np.zeros((1, len(self.columns)), np.float32)
+        sweep = Sweep(point, self.columns, 0, SE3.identity(), SE3.identity())
+        merge_sweeps([sweep, sweep], self._point_columns)
         self.detector.warm_up()
 
     def close(self) -> None:
