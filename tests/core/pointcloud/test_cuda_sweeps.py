@@ -19,7 +19,7 @@ from lidarloop_core.pointcloud.cuda_sweeps import CudaSweeps, Merged
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.pointcloud.sweeps import merge_sweeps, thinning_stride
 from lidarloop_core.sample import Sweep
-from tests.core.inference.sweep_drives import drive
+from tests.core.inference.sweep_drives import drive as dense_drive
 from tests.core.pointcloud.cpu_device import CpuDevice, shuffled
 
 MS = 1_000_000
@@ -179,7 +179,7 @@ def test_on_the_gpu_they_are_what_they_are_on_the_host(of_three: ModelSpec, max_
         return cloud.reshape(num_kept, 5)
 
     with ThreadPoolExecutor(1) as another_thread:
-        for sweep in drive([0, 1, 2, 3, 5, 6]):
+        for sweep in dense_drive([0, 1, 2, 3, 5, 6]):
             cloud = merge_sweeps(buffer.select(sweep), of_three.point_columns)
             expected = cloud[:: thinning_stride(len(cloud), max_cloud_points)]
             np.testing.assert_array_equal(another_thread.submit(merged_on_the_gpu, sweep).result(), expected)
