@@ -21,7 +21,18 @@ def onboard_load(monkeypatch, repository):
 
 def a_soak(onboard_load, rss_mb, threads, files):
     frames = [50 * (i + 1) for i in range(len(rss_mb))]
-    return onboard_load.Soak(["soak"], {}, frames, rss_mb, threads, files, num_lost=0, frames_per_s=20.0)
+    return onboard_load.Soak(
+        command=["soak"],
+        machine={},
+        commit="",
+        seed=0,
+        frames=frames,
+        rss_mb=rss_mb,
+        threads=threads,
+        files=files,
+        num_lost=0,
+        frames_per_s=20.0,
+    )
 
 
 def test_the_slope_is_of_what_comes_after_the_warm_up(onboard_load):
