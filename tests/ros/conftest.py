@@ -62,6 +62,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     page = session.config.getoption("--faults-page", default=None)
     if page and not hasattr(session.config, "workerinput"):  # not in xdist's workers, which know only their own
+        Path(page).parent.mkdir(parents=True, exist_ok=True)
         Path(page).write_text(render(FAULTS, marked_tests(), _outcomes))
 
 

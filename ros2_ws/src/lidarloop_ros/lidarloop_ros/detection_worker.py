@@ -84,6 +84,8 @@ class DetectionWorker:
             self._logger.warning(f"cloud dropped: {refusal}", throttle_duration_sec=LOG_EVERY_S)
         else:
             self._assembler.add_cloud(stamp_ns(cloud.header), _Received(cloud, at_s))
+            # Lets the detection thread have the interpreter now, not when the executor has prepared its next wait.
+            time.sleep(0)
 
     def add_part(self, cloud_stamp_ns: int, topic: str, cloud: PointCloud2) -> None:
         """A further LiDAR's cloud has come that belongs to one left for detection."""
