@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from checks import Context, Row, at_least, at_most, told
+from lifecycle_msgs.msg import Transition
 from onboard_load import MODEL
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64
@@ -126,7 +127,7 @@ def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
                     pass
                 time.sleep(1.0)
                 if is_on:
-                    labeller.transition(4)  # lifecycle_msgs/Transition: deactivate
+                    labeller.transition(Transition.TRANSITION_DEACTIVATE)
     return heard
 
 

@@ -154,8 +154,8 @@ class Driver:
         """Sends the frame ``index``, the poses up to it and then its cloud, and waits for its detections."""
         # At 50 Hz: so the node's poses too, of which it keeps 2,000, are full while a soak warms up.
         for i in range(-POSES_PER_CLOUD + 1, 1):
-            self.move(index + i / POSES_PER_CLOUD)
             time.sleep(pose_period_s)
+            self.move(index + i / POSES_PER_CLOUD)  # the last one right before the cloud, as a vehicle's may be
         self.send(msg, index)
         self.num_lost += not self.wait_for(index, ANSWER_TIMEOUT_S)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lidarloop_core.errors import BackendError, ModelFileError
+from lidarloop_core.inference import onnxruntime_backend
 from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.model.model_file import write_model
 from lidarloop_core.model.spec import ModelSpec
@@ -97,3 +98,14 @@ def test_inputs_the_runtime_refuses_are_a_backend_error(
     write_model(tmp_path / "model.onnx", network(*six_boxes), spec)
     with pytest.raises(BackendError, match="onnxruntime failed on pillar-test"):
         open_backend(tmp_path / "model.onnx").infer({"points": np.zeros((2, 5), np.float32)})
+
+
+def test_threads_are_as_many_as_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of one core count once; a machine that does not tell its cores counts all."""
+    siblings = {0: "0,4", 4: "0,4", 1: "1,5"}
+    monkeypatch.setattr(onnxruntime_backend.os, "sched_getaffinity", lambda _: set(siblings), raising=False)
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(Path, "read_text", lambda path: siblings[int(path.parts[5].removeprefix("cpu"))])
+    assert onnxruntime_backend._num_physical_cores() == 2
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    assert onnxruntime_backend._num_physical_cores() == 3

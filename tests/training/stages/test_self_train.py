@@ -187,4 +187,4 @@ def test_annotations_of_the_unlabelled_part_are_not_looked_at(config, drives):
 
     labelled, unlabelled = drives
     last = learn(dataclasses.replace(config, pseudo_labels=None), labelled, Unlabelled(unlabelled), ConcatSource([]))
-    assert load_detector(last)[0].spec.name == config.fine_tune.spec.name
+    assert dataclasses.replace(load_detector(last)[0].spec, training_intensity=()) == config.fine_tune.spec

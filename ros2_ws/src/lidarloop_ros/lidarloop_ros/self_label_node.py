@@ -82,6 +82,7 @@ class SelfLabeller(LifecycleShell):
         self.refuse_overrides(but_qos=True)
         settings = params.read(self, SelfLabelParams)
         shelf = settings.open_shelf()
+        self.get_logger().info("warming up; the first time after an installation this takes some twenty seconds")
         warm_up(settings.lifting())
         best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

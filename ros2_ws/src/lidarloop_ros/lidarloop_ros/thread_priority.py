@@ -14,4 +14,6 @@ def let_others_go_first() -> None:
 
     On Linux alone threads have a priority of their own, and it counts within a session: start the nodes by one launch.
     """
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    thread = threading.get_native_id()
+    # Never back up: that takes privileges.
+    os.setpriority(os.PRIO_PROCESS, thread, max(_NICE, os.getpriority(os.PRIO_PROCESS, thread)))

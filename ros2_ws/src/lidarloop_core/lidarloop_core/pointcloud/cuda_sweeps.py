@@ -1,6 +1,6 @@
 """Sweeps kept on the GPU and merged there: the host sends the newest one and its pose.
 
-It computes what ``merge_sweeps`` does, with sums rounded as the kernel ``compensate`` of ``voxelize.cu`` rounds them.
+It computes what ``merge_sweeps`` does, bit by bit: the kernel ``compensate`` of ``voxelize.cu`` adds in the same order.
 """
 
 from __future__ import annotations
