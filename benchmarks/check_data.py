@@ -36,18 +36,18 @@ from lidarloop_core.io import atomic
 from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.data.bag import BagSource
-from lidarloop_training.data.convert import convert
-from lidarloop_training.data.cvat import read_cvat_export, write_cvat_task
-from lidarloop_training.data.kitti_object import KittiObjectSource
-from lidarloop_training.data.kitti_raw import KittiRawSource
-from lidarloop_training.data.nuscenes import NuScenesSource
-from lidarloop_training.data.nuscenes_sweep import NuScenesSweepSource
-from lidarloop_training.data.nuscenes_writer import write_nuscenes
-from lidarloop_training.evaluation.evaluate import evaluate
+from lidarloop_training.commands.convert import convert
+from lidarloop_training.commands.evaluate import evaluate
+from lidarloop_training.commands.view import view
+from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.data.kitti.object import KittiObjectSource
+from lidarloop_training.data.kitti.raw import KittiRawSource
+from lidarloop_training.data.nuscenes.reader import NuScenesSource
+from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
+from lidarloop_training.data.nuscenes.writer import write_nuscenes
+from lidarloop_training.data.writing.cvat import read_cvat_export, write_cvat_task
 from lidarloop_training.evaluation.provenance import machine
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.viewer.view import view
 
 SEED = 0
 
@@ -93,7 +93,7 @@ def kitti_boxes(context: Context) -> Iterator[Row]:
 
 def av2_boxes(context: Context) -> Iterator[Row]:
     """Argoverse's cuboids that are said to hold points do, once poses and the ego frame are right."""
-    from lidarloop_training.data.av2 import Av2Source
+    from lidarloop_training.data.av2.reader import Av2Source
 
     num_filled = num_said = 0
     for folder in ("av2/sensor", "av2/sensor_dataset_logs"):

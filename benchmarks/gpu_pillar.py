@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import tyro
 
+from lidarloop_core.bench.roofline import DEVICES, Cost, Rates, floor_ms, rates_of
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.inference.floor import DEVICES, Cost, Rates, floor_ms, rates_of
 from lidarloop_core.io import atomic
 from lidarloop_core.model.spec import INPUT_NAMES, ModelSpec
 
@@ -91,7 +91,7 @@ def graphs(of: ModelSpec) -> dict[str, bytes]:
 
 def prepare(of: ModelSpec, cloud: npt.NDArray[np.float32], folder: Path) -> None:
     """Writes graph inputs, the ONNX files and the network's cost."""
-    from lidarloop_core.inference.floor import network_cost
+    from lidarloop_core.bench.roofline import network_cost
     from lidarloop_export.clouds import graph_inputs
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from checks import Context, Row, at_least
 
+from lidarloop_core.bench.lifting import time_lifting
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
-from lidarloop_core.labelling.lifting.benchmark import time_lifting
-from lidarloop_core.labelling.lifting.config import full_lifting, paper_lifting
 from lidarloop_core.labelling.lifting.lift import lift
-from lidarloop_core.labelling.lifting.made_up_scene import made_up_scene
+from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
+from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import CameraImage, Sample

@@ -33,14 +33,14 @@ from scipy.optimize import linear_sum_assignment
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
-from lidarloop_core.labelling.lifting.box_fit import CONFIDENT, MIN_POINTS, fit_box
-from lidarloop_core.labelling.lifting.lanes import LaneHeading, LaneLookup
+from lidarloop_core.labelling.placing.box_fit import CONFIDENT, MIN_POINTS, fit_box
+from lidarloop_core.labelling.placing.lanes import LaneHeading, LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.labelling.refining.refine import refine
 from lidarloop_core.sample import Annotations
 from lidarloop_core.tracking.kalman import STATE_SIZE, UNKNOWN, Beliefs, smooth
-from lidarloop_training.data.av2 import Av2Source
+from lidarloop_training.data.av2.reader import Av2Source
 
 VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle")
 RIGHT_RAD = np.radians(15)

@@ -24,8 +24,8 @@ import tyro
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
-from lidarloop_training.evaluation.matching import DetectionConfig, GroundTruth
-from lidarloop_training.evaluation.nuscenes_metrics import TP_ERRORS, DetectionMetrics, evaluate_detections
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig, GroundTruth
+from lidarloop_training.evaluation.metrics.nuscenes import TP_ERRORS, DetectionMetrics, evaluate_detections
 
 Predictions = dict[str, Boxes3D]
 Truths = dict[str, GroundTruth]

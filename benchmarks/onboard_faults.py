@@ -18,7 +18,7 @@ from checks import Context, Row, all_of, at_most
 from onboard_load import MODEL, NODE, Driver, clouds
 from rclpy.node import Node
 
-from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
+from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,13 +41,13 @@ def restart_s() -> float:
     """From the start of a second process to its first detections, after the first was killed."""
     message = clouds(1_000, 1)[0]
     with isolated_node("restart") as node:
-        with NodeProcess("lidarloop_ros.detector_node") as process:
+        with NodeProcess("lidarloop_ros.detector.node") as process:
             driver = Driver(node, merges=False)
             _bring_up(node, process)
             driver.ask(message, 0)
             os.kill(process.pid, signal.SIGKILL)
         begin_s = time.monotonic()
-        with NodeProcess("lidarloop_ros.detector_node") as process:
+        with NodeProcess("lidarloop_ros.detector.node") as process:
             _bring_up(node, process)
             # DDS still counts the dead node's subscription: whether the new one listens shows only in an answer.
             for i in range(1, 100):

@@ -24,17 +24,17 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.messages import boxes_from_cloud, stamp_ns
-from lidarloop_core.labelling.lifting.config import full_lifting
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.labelling.lifting.lift import lift
+from lidarloop_core.labelling.lifting_config import full_lifting
+from lidarloop_core.labelling.mask_models.masks_file import MasksShelf
+from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
-from lidarloop_core.labelling.shelves.masks_shelf import MasksShelf
-from lidarloop_ros.bag_player import BagPlayer, BagTopics
-from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
-from lidarloop_training.data.bag import BagSource
-from lidarloop_training.data.convert import convert
-from lidarloop_training.evaluation.matching import GroundTruth
-from lidarloop_training.evaluation.nuscenes_metrics import evaluate_detections
+from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics
+from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
+from lidarloop_training.commands.convert import convert
+from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.evaluation.metrics.matching import GroundTruth
+from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
 
 SEED = 3400
 DURATION_S = 6.0
@@ -94,8 +94,8 @@ def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
     with (
         isolated_node("vehicle") as node,
         BagReader(bag) as reader,
-        NodeProcess("lidarloop_ros.detector_node", remap) as detecting,
-        NodeProcess("lidarloop_ros.self_label_node", [*remap, "-r", "~/input/lane_map:=/lane_map"]) as labelling,
+        NodeProcess("lidarloop_ros.detector.node", remap) as detecting,
+        NodeProcess("lidarloop_ros.self_labeller.node", [*remap, "-r", "~/input/lane_map:=/lane_map"]) as labelling,
     ):
         cameras = [topic for topic in reader.topics if topic.startswith("/camera/")]
         player = BagPlayer(node, reader, BagTopics("/lidar/points", "/odom", ("/tf_static", "/lane_map", *cameras)))

@@ -31,10 +31,10 @@ from vision_msgs.msg import Detection3DArray
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
 from lidarloop_core.io.messages import cloud_message, odometry_message, transforms_message
-from lidarloop_ros.bag_player import header_stamp_ns
-from lidarloop_ros.conversions import message_type
-from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
-from lidarloop_ros.outputs import STAGES
+from lidarloop_ros.detector.outputs import STAGES
+from lidarloop_ros.messages.conversions import message_type
+from lidarloop_ros.replay.bag_player import header_stamp_ns
+from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
 from lidarloop_training.evaluation.provenance import machine
 
 MODEL = Path(__file__).parents[1] / "models" / "pillar-toytown.onnx"
@@ -185,7 +185,7 @@ class Driver:
 @contextmanager
 def running_node(*, merges: bool) -> Iterator[tuple[Node, NodeProcess, Driver]]:
     """The shipped model in the node, active, in a process of its own."""
-    with isolated_node("load") as node, NodeProcess("lidarloop_ros.detector_node") as process:
+    with isolated_node("load") as node, NodeProcess("lidarloop_ros.detector.node") as process:
         driver = Driver(node, merges=merges)
         detector = ManagedNode(node, process, NODE)
         source = "odometry" if merges else "none"

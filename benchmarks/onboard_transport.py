@@ -26,9 +26,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 
 from lidarloop_core.io.messages import cloud_message
-from lidarloop_ros import fastdds
-from lidarloop_ros.bag_player import header_stamp_ns
-from lidarloop_ros.conversions import message_type
+from lidarloop_ros.messages.conversions import message_type
+from lidarloop_ros.node import fastdds
+from lidarloop_ros.replay.bag_player import header_stamp_ns
 
 NUM_POINTS = 200_000
 NUM_CLOUDS = 100

@@ -33,16 +33,13 @@ from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
 from lidarloop_core.io import atomic
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.data.concat import ConcatSource
-from lidarloop_training.data.copy_paste import NO_COPY_PASTE, centerpoint_copy_paste
-from lidarloop_training.data.label_share import LabelShare, Split, split_labels
-from lidarloop_training.data.pillar_dataset import AugmentConfig
-from lidarloop_training.data.pseudo_labelled import PseudoLabelledSource
-from lidarloop_training.data.toytown_drives import ToyTownDrives, open_drives, prepare
-from lidarloop_training.data.workers import worker_pool
-from lidarloop_training.evaluation.alignment import Frame
-from lidarloop_training.evaluation.matching import DetectionConfig
-from lidarloop_training.evaluation.nuscenes_metrics import DetectionMetrics, evaluate_detections
+from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
+from lidarloop_training.data.views.concat import ConcatSource
+from lidarloop_training.data.views.label_share import LabelShare, Split, split_labels
+from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource
+from lidarloop_training.evaluation.frames import Frame
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig
+from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, evaluate_detections
 from lidarloop_training.evaluation.provenance import machine
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.pillar_toytown import toytown_spec
@@ -51,7 +48,10 @@ from lidarloop_training.stages.config import OptimisationConfig, RunConfig, Self
 from lidarloop_training.stages.infer import SampleDetector
 from lidarloop_training.stages.schedule import OneCycleConfig
 from lidarloop_training.stages.self_train import learn
-from lidarloop_training.stages.train import fit
+from lidarloop_training.stages.trainer import fit
+from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE, centerpoint_copy_paste
+from lidarloop_training.tasks.detection.dataset import AugmentConfig
+from lidarloop_training.workers import worker_pool
 
 RESULTS = Path(__file__).parents[1] / "results" / "pretraining.json"
 
@@ -158,11 +158,11 @@ def make_data(study: Study) -> None:
 
 
 def _label(study: Study, seed: int) -> None:
-    from lidarloop_training.pseudolabel.files import EVIDENCE
+    from lidarloop_training.data.writing.pseudo_labels import EVIDENCE
+    from lidarloop_training.pseudolabel.executors.local import work_locally
     from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
-    from lidarloop_training.pseudolabel.local_engine import work_locally
+    from lidarloop_training.pseudolabel.mask_model_choice import ToyTownShelfSpec
     from lidarloop_training.pseudolabel.pipeline import label_drives
-    from lidarloop_training.pseudolabel.shelves import ToyTownShelfSpec
 
     out = study.labels / str(seed)
     if any(out.rglob(EVIDENCE)):

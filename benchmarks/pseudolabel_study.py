@@ -38,24 +38,24 @@ import lidarloop_training.pseudolabel
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
-from lidarloop_training.data.concat import ConcatSource
-from lidarloop_training.data.workers import worker_pool
-from lidarloop_training.evaluation.alignment import Frame
-from lidarloop_training.evaluation.bootstrap import resampling_units
-from lidarloop_training.evaluation.breakdown import found_by
+from lidarloop_training.data.views.concat import ConcatSource
+from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
 from lidarloop_training.evaluation.comparison import compare
-from lidarloop_training.evaluation.matching import UNMATCHED, DetectionConfig
+from lidarloop_training.evaluation.frames import Frame
+from lidarloop_training.evaluation.metrics.matching import UNMATCHED, DetectionConfig
 from lidarloop_training.evaluation.provenance import machine, versions
 from lidarloop_training.evaluation.scoring import Resampling, Run, Score, score_run
+from lidarloop_training.evaluation.statistics.bootstrap import resampling_units
+from lidarloop_training.evaluation.statistics.breakdown import found_by
 from lidarloop_training.pseudolabel.ablations import Trial, fault_rates, trials
-from lidarloop_training.pseudolabel.files import LabelledFrame
 from lidarloop_training.pseudolabel.frames import frame_document, read_frame
 from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob, plain, sha256_of
+from lidarloop_training.pseudolabel.mask_model_choice import ToyTownShelfSpec
 from lidarloop_training.pseudolabel.refinement import refined
-from lidarloop_training.pseudolabel.shelves import ToyTownShelfSpec
 from lidarloop_training.pseudolabel.variants import open_lifter
+from lidarloop_training.workers import worker_pool
 
 RESULTS = Path("results/pseudolabel_zero_shot.json")
 KEYFRAME_EVERY = 5

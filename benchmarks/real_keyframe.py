@@ -23,15 +23,15 @@ from PIL import Image
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.labelling.instance_masks import InstanceMasks
-from lidarloop_core.labelling.lifting.config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.lifting.lift import lift
+from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
+from lidarloop_core.labelling.mask_models.onnx_mask_model import OnnxShelf, open_onnx_shelf
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
-from lidarloop_core.labelling.shelves.onnx_shelf import OnnxShelf, open_onnx_shelf
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.data.kitti_object import KittiObjectSource
-from lidarloop_training.data.nuscenes_sweep import NuScenesSweepSource
-from lidarloop_training.evaluation.matching import UNMATCHED, DetectionConfig, GroundTruth, match_detections
+from lidarloop_training.data.kitti.object import KittiObjectSource
+from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
+from lidarloop_training.evaluation.metrics.matching import UNMATCHED, DetectionConfig, GroundTruth, match_detections
 from lidarloop_training.viewer.frames import ShownFrame
 from lidarloop_training.viewer.sheet import draw_sheet
 

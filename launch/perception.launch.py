@@ -16,7 +16,7 @@ from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from lidarloop_ros.bring_up import (
+from lidarloop_ros.node.bring_up import (
     INPUTS,
     common_arguments,
     config_folder,

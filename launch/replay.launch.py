@@ -21,7 +21,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from lidarloop_ros.bring_up import model_argument, number
+from lidarloop_ros.node.bring_up import model_argument, number
 
 PERCEPTION = Path(__file__).resolve().parent / "perception.launch.py"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from launch import LaunchDescription
 
-from lidarloop_ros.bring_up import (
+from lidarloop_ros.node.bring_up import (
     common_arguments,
     config_folder,
     fast_dds_profile,

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.model.spec import INPUT_NAMES, ModelSpec
+from lidarloop_core.pointcloud.grouping import group_pillars
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
-from lidarloop_core.pointcloud.voxelize import group_pillars
 
 # Real samples' columns, by the name of their folder; see the readers of these data sets.
 _NUSCENES_KEYFRAME = "nuscenes_keyframe/*LIDAR_TOP*.bin"

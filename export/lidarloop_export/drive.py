@@ -16,9 +16,9 @@ from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.sources import SourceName, open_source
-from lidarloop_training.evaluation.alignment import Frame, spread
-from lidarloop_training.evaluation.matching import DetectionConfig
-from lidarloop_training.evaluation.nuscenes_metrics import evaluate_detections
+from lidarloop_training.evaluation.frames import Frame, spread
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig
+from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
 
 Drive = tuple[SourceName, str]
 """A source's name and its path (a seed for the toy town), as ``lidarloop convert`` takes them."""
@@ -68,7 +68,7 @@ def _open(drive: Drive, spec: ModelSpec) -> SampleSource:
     if name == "bag":
         from pathlib import Path
 
-        from lidarloop_training.data.bag import BagSource
+        from lidarloop_training.data.bag.reader import BagSource
 
         return BagSource(Path(path), num_sweeps=spec.num_sweeps, cameras=False)
     return open_source(name, path, cameras=False)

@@ -19,8 +19,8 @@ from lidarloop_core.errors import LidarloopError
 from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES
 from lidarloop_export.clouds import Cloud, graph_inputs
 from lidarloop_export.graph import RAW_NAMES
-from lidarloop_training.models.center_head import Decoded, HeadOutput
 from lidarloop_training.models.detector import PillarDetector
+from lidarloop_training.models.heads.center import Decoded, HeadOutput
 
 TOLERANCE = 1e-4
 """Largest difference allowed: absolute for values up to 1, relative beyond."""

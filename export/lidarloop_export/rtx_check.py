@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lidarloop_core.inference.engine_builder import EngineError, build_engine
+from lidarloop_core.inference.tensorrt.builder import EngineError, build_engine
 from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.spec import ModelSpec
 

@@ -100,8 +100,8 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_making_and_scoring_a_drive_loads_no_torch() -> None:
     loaded = loaded_after(
-        "from lidarloop_training.data.convert import convert\n"
-        "from lidarloop_training.evaluation.evaluate import evaluate\n"
+        "from lidarloop_training.commands.convert import convert\n"
+        "from lidarloop_training.commands.evaluate import evaluate\n"
         "from lidarloop_training.toytown.drive import ToyTownDrive"
     )
     assert "lidarloop_training" in loaded
@@ -113,7 +113,7 @@ def test_the_onboard_node_loads_no_torch(repository: Path) -> None:
     loaded = loaded_after(
         "from lidarloop_core.inference.backend import open_backend\n"
         "from pathlib import Path\n"
-        "import lidarloop_ros.detector_node\n"
+        "import lidarloop_ros.detector.node\n"
         f"open_backend(Path({str(repository / 'models/pillar-toytown.onnx')!r}))"
     )
     assert {"rclpy", "onnxruntime"} <= loaded

@@ -22,11 +22,11 @@ from lidarloop_core.doctor import (
     shared_memory_finding,
     tensorrt_finding,
 )
-from lidarloop_core.inference.cuda import Cuda, CudaError
-from lidarloop_core.inference.engine_cache import EngineCache
-from lidarloop_core.inference.tensorrt_backend import engine_key
+from lidarloop_core.gpu.cuda import Cuda, CudaError
+from lidarloop_core.inference.tensorrt.backend import engine_key
+from lidarloop_core.inference.tensorrt.cache import EngineCache
 from lidarloop_core.model.model_file import read_model
-from tests.core.inference.nvidia_standin import FakeRuntime
+from tests.core.inference.tensorrt.fake_tensorrt import FakeRuntime
 
 
 @pytest.fixture

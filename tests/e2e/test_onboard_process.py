@@ -16,7 +16,7 @@ MODEL = "models/pillar-toytown.onnx"
 
 
 @pytest.mark.parametrize(
-    "module", ["lidarloop_ros.detector_node", "lidarloop_ros.replay_results", "lidarloop_core.cli"]
+    "module", ["lidarloop_ros.detector.node", "lidarloop_ros.replay.results", "lidarloop_core.cli"]
 )
 def test_onboard_modules_load_no_torch(module: str):
     if module.startswith("lidarloop_ros"):

@@ -11,13 +11,13 @@ import pytest
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_training.evaluation.bev import draw_bev
-from lidarloop_training.evaluation.breakdown import break_down
 from lidarloop_training.evaluation.latency import Latency
-from lidarloop_training.evaluation.matching import DetectionConfig, GroundTruth, match_detections
-from lidarloop_training.evaluation.nuscenes_metrics import score
-from lidarloop_training.evaluation.pictures import Picture
-from lidarloop_training.evaluation.report import Report, render
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig, GroundTruth, match_detections
+from lidarloop_training.evaluation.metrics.nuscenes import score
+from lidarloop_training.evaluation.report.bev import draw_bev
+from lidarloop_training.evaluation.report.page import Report, render
+from lidarloop_training.evaluation.report.pictures import Picture
+from lidarloop_training.evaluation.statistics.breakdown import break_down
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ import pytest
 
 from lidarloop_core.cli import main
 from lidarloop_core.io.bag import BagReader
-from lidarloop_core.labelling.keeping.frame_store import stored_frames
+from lidarloop_core.labelling.selection.frame_store import stored_frames
 from lidarloop_core.model.model_file import read_model
 
 pytest.importorskip("torch", reason="no torch here: pip install lidarloop[train]")
@@ -21,8 +21,8 @@ pytest.importorskip("embreex", reason="no ray caster here: pip install lidarloop
 from diagnostic_msgs.msg import DiagnosticArray
 from std_srvs.srv import Trigger
 
-from lidarloop_ros.bag_player import BagPlayer, BagTopics
-from lidarloop_ros.node_process import ManagedNode, NodeError, NodeProcess, isolated_node
+from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics
+from lidarloop_ros.replay.node_process import ManagedNode, NodeError, NodeProcess, isolated_node
 
 TINY = [
     *("--network.pillar-channels", "8", "--network.stage-channels", "8", "16", "--network.stage-depths", "1", "1"),
@@ -48,7 +48,7 @@ def label_and_keep(bag: Path, masks: Path, folder: Path, enough: int) -> None:
     """Plays the bag to the self-labelling node until it has kept so many frames."""
     with isolated_node("vehicle") as node, BagReader(bag) as reader:
         arguments = remapped("self_labeller", points="/lidar/points", odometry="/odom", lane_map="/lane_map")
-        with NodeProcess("lidarloop_ros.self_label_node", arguments) as process:
+        with NodeProcess("lidarloop_ros.self_labeller.node", arguments) as process:
             cameras = [topic for topic in reader.topics if topic.startswith("/camera/")]
             player = BagPlayer(node, reader, BagTopics("/lidar/points", "/odom", ("/tf_static", "/lane_map", *cameras)))
             labeller = ManagedNode(node, process, "/self_labeller")
@@ -90,7 +90,7 @@ def test_a_drive_labels_itself_and_its_model_takes_over(tmp_path: Path, shipped_
     assert main(["train", "pillar-drives", *drives, "--run.out", str(run), *TINY]) == 0
     assert main(["export", str(run), str(model)]) == 0
 
-    with isolated_node("operator") as node, NodeProcess("lidarloop_ros.detector_node") as process:
+    with isolated_node("operator") as node, NodeProcess("lidarloop_ros.detector.node") as process:
         statuses: list[dict[str, str]] = []
         node.create_subscription(
             DiagnosticArray,

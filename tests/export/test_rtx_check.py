@@ -7,7 +7,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
 
-from lidarloop_core.inference.engine_builder import EngineError, profile_shapes  # noqa: E402
+from lidarloop_core.inference.tensorrt.builder import EngineError, profile_shapes  # noqa: E402
 from lidarloop_core.model.model_file import seal  # noqa: E402
 from lidarloop_export.graph import without_raw_maps  # noqa: E402
 from lidarloop_export.rtx_check import check_nvidia_builds, is_installed  # noqa: E402

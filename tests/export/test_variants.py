@@ -12,9 +12,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxslim")
 ort = pytest.importorskip("onnxruntime")
 
+from lidarloop_core.bench.roofline import network_cost  # noqa: E402
 from lidarloop_core.errors import ConfigError, ModelFileError  # noqa: E402
 from lidarloop_core.inference.backend import open_backend  # noqa: E402
-from lidarloop_core.inference.floor import network_cost  # noqa: E402
 from lidarloop_core.model.model_file import read_model, seal, write_model  # noqa: E402
 from lidarloop_core.model.spec import OUTPUT_NAMES  # noqa: E402
 from lidarloop_export import variants  # noqa: E402

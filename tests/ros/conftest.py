@@ -38,11 +38,11 @@ from lidarloop_core.io.messages import (
 )
 from lidarloop_core.model.model_file import write_model
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_ros.conversions import message_type
-from lidarloop_ros.node_process import ManagedNode, NodeProcess, isolated_node
-from lidarloop_ros.params import DetectorParams
-from tests.ros.fault_table import FAULTS
-from tests.ros.faults_page import TESTS, marked_tests, render
+from lidarloop_ros.detector.params import DetectorParams
+from lidarloop_ros.messages.conversions import message_type
+from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
+from tests.ros.faults.fault_table import FAULTS
+from tests.ros.faults.faults_page import TESTS, marked_tests, render
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -330,7 +330,7 @@ class Robot:
 @pytest.fixture(scope="module")
 def running_robot(make_model: Callable[..., Path]) -> Iterator[Robot]:
     """A node that is active with the plain model, shared by the tests of a module; take ``active_robot``."""
-    with isolated_node("shared_robot") as node, NodeProcess("lidarloop_ros.detector_node") as process:
+    with isolated_node("shared_robot") as node, NodeProcess("lidarloop_ros.detector.node") as process:
         robot = Robot(node, process)
         robot.bring_up(model=str(make_model()))
         yield robot
@@ -353,7 +353,7 @@ def start_robot() -> Iterator[Callable[..., Robot]]:
 
         def start(*arguments: str) -> Robot:
             node = stack.enter_context(isolated_node("robot"))
-            process = stack.enter_context(NodeProcess("lidarloop_ros.detector_node", arguments))
+            process = stack.enter_context(NodeProcess("lidarloop_ros.detector.node", arguments))
             return Robot(node, process)
 
         yield start
@@ -362,7 +362,7 @@ def start_robot() -> Iterator[Callable[..., Robot]]:
 @pytest.fixture(scope="module")
 def any_robot(make_model: Callable[..., Path]) -> Iterator[Robot]:
     """A node, shared by the tests of a module, each of which begins with ``reconfigure``."""
-    with isolated_node("robot") as node, NodeProcess("lidarloop_ros.detector_node") as process:
+    with isolated_node("robot") as node, NodeProcess("lidarloop_ros.detector.node") as process:
         yield Robot(node, process)
 
 

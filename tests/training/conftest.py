@@ -125,7 +125,7 @@ def network_config():
 @pytest.fixture
 def train_config(spec, network_config, tmp_path: Path):
     """A run of a few float32 steps on a tiny network."""
-    from lidarloop_training.data.toytown_drives import ToyTownDrives
+    from lidarloop_training.data.toytown.training_drives import ToyTownDrives
     from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig
     from lidarloop_training.stages.schedule import OneCycleConfig
 

@@ -12,7 +12,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["lidarloop_core*"]),
-    package_data={"lidarloop_core": ["py.typed", "pointcloud/voxelize.cu"]},
+    package_data={"lidarloop_core": ["py.typed", "gpu/grouping.cu"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/lidarloop_core"]),
         ("share/lidarloop_core", ["package.xml"]),
@@ -39,9 +39,9 @@ setup(
     entry_points={
         "console_scripts": ["lidarloop = lidarloop_core.cli:main"],
         "lidarloop.commands": [
-            "build-engine = lidarloop_core.inference.build_engine:build_engine",
-            "bench = lidarloop_core.benchmark:bench",
-            "bench model = lidarloop_core.inference.benchmark_model:bench_model",
+            "build-engine = lidarloop_core.inference.tensorrt.command:build_engine",
+            "bench = lidarloop_core.bench.command:bench",
+            "bench model = lidarloop_core.bench.model:bench_model",
             "doctor = lidarloop_core.doctor:doctor",
         ],
     },

@@ -21,9 +21,9 @@ setup(
     zip_safe=False,  # Fast DDS reads its profile as a file
     entry_points={
         "console_scripts": [
-            "lidar_detector = lidarloop_ros.detector_node:main",
-            "self_labeller = lidarloop_ros.self_label_node:main",
+            "lidar_detector = lidarloop_ros.detector.node:main",
+            "self_labeller = lidarloop_ros.self_labeller.node:main",
         ],
-        "lidarloop.commands": ["replay = lidarloop_ros.replay:replay"],
+        "lidarloop.commands": ["replay = lidarloop_ros.replay.command:replay"],
     },
 )

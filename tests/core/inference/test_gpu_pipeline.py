@@ -19,8 +19,8 @@ from lidarloop_core.inference.host_pipeline import HostPipeline
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_core.sample import Sweep
-from tests.core.inference.gpu_standin import StandInGpu
-from tests.core.inference.sweep_drives import COLUMNS, drive
+from tests.core.gpu.fake_gpu import StandInGpu
+from tests.core.gpu.sweep_drives import COLUMNS, drive
 
 pytest.importorskip("onnxruntime")
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from lidarloop_core.errors import BackendError
+from lidarloop_core.gpu.cuda import Cuda, import_runtime
 from lidarloop_core.inference.backend import open_backend
-from lidarloop_core.inference.cuda import Cuda, import_runtime
 from lidarloop_core.inference.detector import Detector
-from lidarloop_core.inference.engine_cache import EngineCache
 from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 from lidarloop_core.inference.host_pipeline import HostPipeline
-from lidarloop_core.inference.tensorrt_backend import TensorRtBackend, import_tensorrt
-from lidarloop_core.pointcloud.voxelize import group_pillars
-from tests.core.inference.sweep_drives import drive
+from lidarloop_core.inference.tensorrt.backend import TensorRtBackend, import_tensorrt
+from lidarloop_core.inference.tensorrt.cache import EngineCache
+from lidarloop_core.pointcloud.grouping import group_pillars
+from tests.core.gpu.sweep_drives import drive
 
 pytestmark = pytest.mark.gpu
 

@@ -8,7 +8,7 @@ import pytest
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.results import write_results
 from lidarloop_training.data.drive_folder import DriveFolder
-from lidarloop_training.data.nuscenes_writer import write_nuscenes
+from lidarloop_training.data.nuscenes.writer import write_nuscenes
 
 
 class Drive:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lidarloop_training.evaluation.alignment import read_frames
-from lidarloop_training.evaluation.bootstrap import resampling_units
-from lidarloop_training.evaluation.class_agnostic import class_agnostic_config
 from lidarloop_training.evaluation.comparison import compare
-from lidarloop_training.evaluation.matching import DetectionConfig
+from lidarloop_training.evaluation.frames import read_frames
+from lidarloop_training.evaluation.metrics.class_agnostic import class_agnostic_config
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.scoring import Resampling, Run, score_run, without_classes
+from lidarloop_training.evaluation.statistics.bootstrap import resampling_units
 
 
 def scores(source, *results, resamples=100):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,16 +12,14 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_training.data.kitti_calibration import read_object_calibration
-from lidarloop_training.data.kitti_object import KittiObjectSource
-from lidarloop_training.data.waymo import WaymoSource
-from lidarloop_training.evaluation.alignment import Frame, read_frames
+from lidarloop_training.data.kitti.calibration import read_object_calibration
+from lidarloop_training.data.kitti.object import KittiObjectSource
+from lidarloop_training.data.waymo.reader import WaymoSource
 from lidarloop_training.evaluation.field_metrics import check_metric, kitti_table, waymo_table
+from lidarloop_training.evaluation.frames import Frame, read_frames
 from lidarloop_training.evaluation.kitti_ground_truth import kitti_frame
 from lidarloop_training.evaluation.scoring import Run
-
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-import waymo_fixture as written
+from tests.training.data.waymo import fixture as written
 
 NUSCENES_NAME = {"car": "car", "pedestrian": "pedestrian", "cyclist": "bicycle"}
 UPRIGHT_SE3_CAMERA = SE3(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))

@@ -14,7 +14,7 @@ from lidarloop_training.losses.center import (  # noqa: E402
     gaussian_focal_loss,
     regression_loss,
 )
-from lidarloop_training.models.center_head import HeadOutput  # noqa: E402
+from lidarloop_training.models.heads.center import HeadOutput  # noqa: E402
 
 ONES = torch.ones(10)
 GROUPS = torch.tensor([0, 1, 1])  # of three classes

@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lidarloop_core.pointcloud.grouping import group_pillars  # noqa: E402
 from lidarloop_core.pointcloud.sweeps import merge_sweeps  # noqa: E402
-from lidarloop_core.pointcloud.voxelize import group_pillars  # noqa: E402
-from lidarloop_training.models.bev_backbone import BevBackbone  # noqa: E402
+from lidarloop_training.models.backbones.bev import BevBackbone  # noqa: E402
 from lidarloop_training.models.detector import PillarDetector  # noqa: E402
 
 

@@ -3,12 +3,12 @@ from collections.abc import Mapping
 import pytest
 import tyro
 
-from lidarloop_core.labelling.lifting.config import LiftingConfig
+from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.refining.config import RefineConfig
+from lidarloop_training.commands.overrides import overridden, overrides_of
 from lidarloop_training.pseudolabel.ablations import Trial, fault_rates, trials
 from lidarloop_training.pseudolabel.job import plain, recipe, sha256_of
-from lidarloop_training.pseudolabel.overrides import overridden, overrides_of
-from lidarloop_training.toytown.shelf import FaultRates
+from lidarloop_training.toytown.mask_model import FaultRates
 
 ROWS = trials()
 Lifting, Refine = overrides_of(LiftingConfig), overrides_of(RefineConfig, without=("motion",))

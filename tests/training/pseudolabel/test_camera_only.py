@@ -7,17 +7,17 @@ import pytest
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.labelling.lifting.config import full_lifting, paper_lifting
-from lidarloop_core.labelling.lifting.frustum import view
+from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.labelling.points.frustum import view
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import Sample
 from lidarloop_training.pseudolabel.camera_only import MAX_DEPTH_M, STRIDE_PX, DepthLifter, with_points_from
 from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
-from lidarloop_training.pseudolabel.shelves import OnnxShelfSpec, ToyTownShelfSpec
-from lidarloop_training.pseudolabel.toytown_depth import DepthFaults, ToyTownDepth, true_depth
+from lidarloop_training.pseudolabel.mask_model_choice import OnnxShelfSpec, ToyTownShelfSpec
+from lidarloop_training.pseudolabel.mask_models.toytown_depth import DepthFaults, ToyTownDepth, true_depth
 from lidarloop_training.pseudolabel.variants import MaskLifter, open_lifter
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.shelf import FaultRates
+from lidarloop_training.toytown.mask_model import FaultRates
 
 INDEX = 30
 FLAWLESS = DepthFaults(0.0, 0.0, 0.0, 0.0)

@@ -10,8 +10,8 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.sample import Annotations
-from lidarloop_training.evaluation.alignment import Frame
-from lidarloop_training.evaluation.matching import DetectionConfig, GroundTruth, Matching, match_detections
+from lidarloop_training.evaluation.frames import Frame
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig, GroundTruth, Matching, match_detections
 from lidarloop_training.pseudolabel import diagnostics
 
 CAR = NUSCENES_CLASSES.index("car")

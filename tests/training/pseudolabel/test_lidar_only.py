@@ -5,7 +5,7 @@ import pytest
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.labelling.lifting.config import LiftingConfig
+from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import Sample, Sweep
 from lidarloop_training.pseudolabel.lidar_only import ClusterConfig, ClusterLifter, clusters, extents, misfits

@@ -12,10 +12,10 @@ import pytest
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.io.results import read_results
-from lidarloop_training.pseudolabel.files import EVIDENCE, read_drive
+from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, read_drive
+from lidarloop_training.pseudolabel.executors.local import work_locally
 from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.labeller import Work
-from lidarloop_training.pseudolabel.local_engine import work_locally
 from lidarloop_training.pseudolabel.manifest import MANIFEST, SEGMENTS, remove_run, segments_of
 from lidarloop_training.pseudolabel.pipeline import label_drives
 

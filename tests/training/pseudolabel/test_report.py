@@ -10,8 +10,8 @@ import pytest
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
+from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LabelledFrame, read_drive, write_drive
 from lidarloop_training.evaluation.field_metrics import FieldTable
-from lidarloop_training.pseudolabel.files import EVIDENCE, LabelledFrame, read_drive, write_drive
 from lidarloop_training.pseudolabel.frames import frame_document, read_frame
 from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.report import read_run, report_tables, score_labels, write_report

@@ -8,7 +8,6 @@ torch = pytest.importorskip("torch")
 
 import tyro  # noqa: E402
 
-from lidarloop_training.data.copy_paste import NO_COPY_PASTE  # noqa: E402
 from lidarloop_training.data.drive_folder import DriveFolder  # noqa: E402
 from lidarloop_training.models.detector import PillarDetector  # noqa: E402
 from lidarloop_training.recipes.pillar_drives import (  # noqa: E402
@@ -17,7 +16,9 @@ from lidarloop_training.recipes.pillar_drives import (  # noqa: E402
     pillar_pretrain,
     pillar_self_train,
 )
-from lidarloop_training.stages import self_train, train  # noqa: E402
+from lidarloop_training.stages import self_train  # noqa: E402
+from lidarloop_training.stages import trainer as train  # noqa: E402
+from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE  # noqa: E402
 
 HERE = Path("drives")
 

@@ -7,8 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lidarloop_core.pointcloud.grouping import group_pillars  # noqa: E402
 from lidarloop_core.pointcloud.sweeps import merge_sweeps  # noqa: E402
-from lidarloop_core.pointcloud.voxelize import group_pillars  # noqa: E402
 from lidarloop_training.models.detector import PillarDetector  # noqa: E402
 from lidarloop_training.stages.infer import SampleDetector, TorchBackend  # noqa: E402
 

@@ -14,12 +14,12 @@ from rich.console import Console  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa: E402
-from lidarloop_training.data.concat import ConcatSource  # noqa: E402
-from lidarloop_training.data.copy_paste import centerpoint_copy_paste  # noqa: E402
-from lidarloop_training.pseudolabel.files import LabelledFrame, read_drive, write_drive  # noqa: E402
+from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
+from lidarloop_training.data.writing.pseudo_labels import LabelledFrame, read_drive, write_drive  # noqa: E402
 from lidarloop_training.stages.checkpoint import latest_checkpoint, load_detector  # noqa: E402
 from lidarloop_training.stages.config import SelfTrainConfig  # noqa: E402
 from lidarloop_training.stages.self_train import learn, relabel  # noqa: E402
+from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste  # noqa: E402
 
 STAGES = ("pretrain", "fine-tune", "round-1/train", "round-1/fine-tune")
 
@@ -149,7 +149,7 @@ def test_own_labels_are_above_the_scores_asked_for_and_count_by_them(config, dri
 
 def test_labels_of_other_weights_are_made_anew(config, drives, tmp_path):
     """A drive that an earlier model has labelled is not taken for one that this model has."""
-    from lidarloop_training.stages.train import fit
+    from lidarloop_training.stages.trainer import fit
 
     first, second = (
         fit(

@@ -13,8 +13,8 @@ from lidarloop_core.geometry.boxes import corners
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
 from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from lidarloop_training.toytown.mask_model import FaultRates, ToyShelf, degraded
 from lidarloop_training.toytown.masks import InstanceMask
-from lidarloop_training.toytown.shelf import FaultRates, ToyShelf, degraded
 
 INDEX = 60
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.concat import ConcatSource
-from lidarloop_training.data.nuscenes import open_nuscenes
-from lidarloop_training.data.pseudo_labelled import open_labelled
+from lidarloop_training.data.nuscenes.reader import open_nuscenes
 from lidarloop_training.data.sources import SourceName, open_source
+from lidarloop_training.data.views.concat import ConcatSource
+from lidarloop_training.data.views.pseudo_labelled import open_labelled
 
 
 @dataclass(frozen=True)

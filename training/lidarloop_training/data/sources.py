@@ -9,7 +9,7 @@ from lidarloop_core.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from lidarloop_core.sample import SampleSource
-    from lidarloop_training.data.nuscenes import NuScenesSource
+    from lidarloop_training.data.nuscenes.reader import NuScenesSource
 
 SourceName = Literal[
     "toytown",
@@ -64,45 +64,45 @@ def open_source(
         raise DatasetError(f"{place} does not exist; expected the file or folder of a {source} drive")
     match source:  # mypy tells where a name of SourceName has no case
         case "kitti-raw":
-            from lidarloop_training.data.kitti_raw import KittiRawSource
+            from lidarloop_training.data.kitti.raw import KittiRawSource
 
             return KittiRawSource(place, cameras=cameras)
         case "kitti-object":
-            from lidarloop_training.data.kitti_object import KittiObjectSource
+            from lidarloop_training.data.kitti.object import KittiObjectSource
 
             return KittiObjectSource(place, cameras=cameras)
         case "nuscenes-sweep":
-            from lidarloop_training.data.nuscenes_sweep import NuScenesSweepSource
+            from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
 
             return NuScenesSweepSource(place, cameras=cameras)
         case "nuscenes":
             return _open_nuscenes(place, num_sweeps, cameras, scene)
         case "av2":
-            from lidarloop_training.data.av2 import Av2Source
+            from lidarloop_training.data.av2.reader import Av2Source
 
             return Av2Source(place, num_sweeps=sweeps, cameras=cameras)
         case "semantic-kitti":
-            from lidarloop_training.data.semantic_kitti import SemanticKittiSource
+            from lidarloop_training.data.kitti.semantic import SemanticKittiSource
 
             return SemanticKittiSource(place, num_sweeps=sweeps, cameras=cameras)
         case "nuscenes-lidarseg":
-            from lidarloop_training.data.nuscenes_lidarseg import NuScenesLidarsegSource
+            from lidarloop_training.data.nuscenes.lidarseg import NuScenesLidarsegSource
 
             return NuScenesLidarsegSource(_open_nuscenes(place, num_sweeps, cameras, scene))
         case "waymo":
-            from lidarloop_training.data.waymo import WaymoSource
+            from lidarloop_training.data.waymo.reader import WaymoSource
 
             return WaymoSource(place, num_sweeps=sweeps, cameras=cameras)
         case "once":
-            from lidarloop_training.data.once import OnceSource
+            from lidarloop_training.data.once.reader import OnceSource
 
             return OnceSource(place, num_sweeps=sweeps, cameras=cameras)
         case "kept":
-            from lidarloop_training.data.kept_frames import KeptFramesSource
+            from lidarloop_training.data.kept_frames.reader import KeptFramesSource
 
             return KeptFramesSource(place, cameras=cameras)
         case "bag":
-            from lidarloop_training.data.bag import BagSource
+            from lidarloop_training.data.bag.reader import BagSource
 
             return BagSource(
                 place,
@@ -122,7 +122,7 @@ def _open_toytown(seed: str, duration_s: float, rate_hz: float, num_sweeps: int,
 
 
 def _open_nuscenes(root: Path, num_sweeps: int | None, cameras: bool, scene: str | None) -> NuScenesSource:
-    from lidarloop_training.data.nuscenes import NuScenesSource
+    from lidarloop_training.data.nuscenes.reader import NuScenesSource
 
     scenes = None if scene is None else [scene]
     sweeps = _SWEEPS_PER_NUSCENES_KEYFRAME if num_sweeps is None else num_sweeps

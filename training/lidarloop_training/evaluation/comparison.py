@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_training.evaluation.bootstrap import Difference, Replicates, paired_difference
-from lidarloop_training.evaluation.breakdown import found_by
-from lidarloop_training.evaluation.matching import UNMATCHED, FloatArray, IntArray
-from lidarloop_training.evaluation.nuscenes_metrics import TP_ERRORS
+from lidarloop_training.evaluation.metrics.matching import UNMATCHED, FloatArray, IntArray
+from lidarloop_training.evaluation.metrics.nuscenes import TP_ERRORS
 from lidarloop_training.evaluation.scoring import Score
+from lidarloop_training.evaluation.statistics.bootstrap import Difference, Replicates, paired_difference
+from lidarloop_training.evaluation.statistics.breakdown import found_by
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,14 @@ from typing import Protocol, runtime_checkable
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.progress import progress
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.kitti_object import KittiObjectSource
-from lidarloop_training.evaluation.alignment import Frame
+from lidarloop_training.data.kitti.object import KittiObjectSource
+from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.kitti_ground_truth import USUAL_SIZE_PX, has_picture, kitti_frame
-from lidarloop_training.evaluation.kitti_metrics import evaluate_kitti
-from lidarloop_training.evaluation.matching import IntArray
-from lidarloop_training.evaluation.progress import progress
-from lidarloop_training.evaluation.scoring import Run
-from lidarloop_training.evaluation.waymo_metrics import (
+from lidarloop_training.evaluation.metrics.kitti import evaluate_kitti
+from lidarloop_training.evaluation.metrics.matching import IntArray
+from lidarloop_training.evaluation.metrics.waymo import (
     LEVELS,
     WaymoFrame,
     as_waymo_types,
@@ -24,6 +23,7 @@ from lidarloop_training.evaluation.waymo_metrics import (
     evaluate_waymo,
     mean_over_types,
 )
+from lidarloop_training.evaluation.scoring import Run
 
 
 @dataclass(frozen=True)

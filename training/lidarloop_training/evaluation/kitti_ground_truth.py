@@ -19,10 +19,10 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.sample import CameraImage, Sweep
-from lidarloop_training.data.classes_kitti import KITTI_CLASSES, KITTI_TO_NUSCENES
-from lidarloop_training.data.kitti_calibration import CAMERA, KittiCalibration, read_object_calibration
-from lidarloop_training.evaluation.alignment import Frame
-from lidarloop_training.evaluation.kitti_metrics import KittiFrame
+from lidarloop_training.data.kitti.calibration import CAMERA, KittiCalibration, read_object_calibration
+from lidarloop_training.data.kitti.classes import KITTI_CLASSES, KITTI_TO_NUSCENES
+from lidarloop_training.evaluation.frames import Frame
+from lidarloop_training.evaluation.metrics.kitti import KittiFrame
 
 KITTI_NAME: Mapping[str, str] = {"car": "Car", "pedestrian": "Pedestrian", "bicycle": "Cyclist"}
 """The classes of results that KITTI scores; the others are left out, as in a submission."""

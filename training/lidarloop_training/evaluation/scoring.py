@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io.results import ResultsFrame
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.evaluation.alignment import Frame, ResultsFrame
-from lidarloop_training.evaluation.bootstrap import Replicates, Units, bootstrap, interval
-from lidarloop_training.evaluation.breakdown import Breakdown, break_down
-from lidarloop_training.evaluation.class_agnostic import as_objects, objects_of
-from lidarloop_training.evaluation.confusion import Confusion, confuse
-from lidarloop_training.evaluation.matching import DetectionConfig, Matching, match_detections
-from lidarloop_training.evaluation.nuscenes_metrics import DetectionMetrics, score
+from lidarloop_training.evaluation.frames import Frame
+from lidarloop_training.evaluation.metrics.class_agnostic import as_objects, objects_of
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig, Matching, match_detections
+from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, score
+from lidarloop_training.evaluation.statistics.bootstrap import Replicates, Units, bootstrap, interval
+from lidarloop_training.evaluation.statistics.breakdown import Breakdown, break_down
+from lidarloop_training.evaluation.statistics.confusion import Confusion, confuse
 
 
 @dataclass(frozen=True)

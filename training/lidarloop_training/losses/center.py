@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lidarloop_training.models.center_head import HeadOutput
+from lidarloop_training.models.heads.center import HeadOutput
 
 # CenterNet, equation 1.
 ALPHA = 2

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_training.models.bev_backbone import BevBackbone
-from lidarloop_training.models.center_head import CenterHead, HeadOutput
-from lidarloop_training.models.pillar_encoder import PillarEncoder
+from lidarloop_training.models.backbones.bev import BevBackbone
+from lidarloop_training.models.encoders.pillar import PillarEncoder
+from lidarloop_training.models.heads.center import CenterHead, HeadOutput
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.labelling.lifting.config import LiftingConfig
-from lidarloop_core.labelling.lifting.frustum import camera_SE3_lidar
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.labelling.lifting.lift import lift
+from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
+from lidarloop_core.labelling.placing.lanes import LaneLookup
+from lidarloop_core.labelling.points.frustum import camera_SE3_lidar
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
-from lidarloop_core.labelling.shelf import ShelfModel
 from lidarloop_core.sample import CameraImage, Sample
 
 STRIDE_PX = 2

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from lidarloop_core.geometry.iou import bev_iou
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
-from lidarloop_training.evaluation.alignment import Frame
-from lidarloop_training.evaluation.matching import UNMATCHED, FloatArray, Matching
+from lidarloop_training.evaluation.frames import Frame
+from lidarloop_training.evaluation.metrics.matching import UNMATCHED, FloatArray, Matching
 
 Verdict = Literal["fine", "suspicious", "cannot be told"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
-from lidarloop_training.pseudolabel.files import LabelledFrame, as_json, left_out_document, read_left_out
+from lidarloop_training.data.writing.pseudo_labels import LabelledFrame, as_json, left_out_document, read_left_out
 
 
 def segment_document(class_names: Sequence[str], frames: Sequence[dict[str, Any]], **about: str) -> bytes:

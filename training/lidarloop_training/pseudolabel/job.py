@@ -11,10 +11,10 @@ from typing import Any, Literal, Protocol
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.labelling.lifting.config import LiftingConfig, full_lifting, paper_lifting
+from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
+from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.refining.config import RefineConfig
-from lidarloop_core.labelling.shelf import ShelfModel
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.sources import SourceName, open_source
 from lidarloop_training.pseudolabel.camera_only import DepthModel

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.sample import LaneMap, Sample, SampleSource
-from lidarloop_training.pseudolabel.files import LabelledFrame
+from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
 from lidarloop_training.pseudolabel.frames import frame_document, read_segment, segment_document
 from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.manifest import Segment

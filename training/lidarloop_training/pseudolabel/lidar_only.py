@@ -14,12 +14,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.labelling.lifting.accumulate import accumulate
-from lidarloop_core.labelling.lifting.box_fit import fit_box
-from lidarloop_core.labelling.lifting.config import LiftingConfig
-from lidarloop_core.labelling.lifting.ground_height import GroundHeight
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.labelling.lifting.quality import quality_of
+from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.placing.box_fit import fit_box
+from lidarloop_core.labelling.placing.lanes import LaneLookup
+from lidarloop_core.labelling.points.accumulate import accumulate
+from lidarloop_core.labelling.points.ground_height import GroundHeight
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import Sample

@@ -15,7 +15,7 @@ from typing import Any
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.io import atomic
-from lidarloop_training.pseudolabel.files import EVIDENCE, LABELS
+from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LABELS
 from lidarloop_training.pseudolabel.job import sha256_of
 
 MANIFEST, SEGMENTS = "manifest.json", "segments"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.labelling.refining.refine import refine
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.pseudolabel.files import LabelledFrame
+from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
 
 
 def refined(

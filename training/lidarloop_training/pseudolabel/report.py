@@ -14,22 +14,23 @@ import numpy as np
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io import atomic
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.io.results import results_frame
+from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
-from lidarloop_training.evaluation import summary
-from lidarloop_training.evaluation.alignment import Frame, results_frame
-from lidarloop_training.evaluation.bootstrap import resampling_units
-from lidarloop_training.evaluation.evaluate import miss_pictures, report_pictures
+from lidarloop_core.progress import progress
+from lidarloop_training.commands.evaluate import miss_pictures, report_pictures
+from lidarloop_training.data.writing.pseudo_labels import LabelledDrive, read_drive
 from lidarloop_training.evaluation.field_metrics import FieldTable
+from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
-from lidarloop_training.evaluation.matching import UNMATCHED, DetectionConfig, Matching
-from lidarloop_training.evaluation.progress import progress
-from lidarloop_training.evaluation.report import render
+from lidarloop_training.evaluation.metrics.matching import UNMATCHED, DetectionConfig, Matching
+from lidarloop_training.evaluation.report import summary
+from lidarloop_training.evaluation.report.page import render
 from lidarloop_training.evaluation.scoring import Resampling, Run, Score, score_run
-from lidarloop_training.evaluation.tp_errors import error_samples
+from lidarloop_training.evaluation.statistics.bootstrap import resampling_units
+from lidarloop_training.evaluation.statistics.tp_errors import error_samples
 from lidarloop_training.pseudolabel import diagnostics
 from lidarloop_training.pseudolabel.diagnostics import Diagnostic
-from lidarloop_training.pseudolabel.files import LabelledDrive, read_drive
 from lidarloop_training.pseudolabel.job import LabelJob
 
 _NUM_RESAMPLES = 1000

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.labelling.lifting.config import LiftingConfig
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.labelling.lifting.lift import lift
+from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
+from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
-from lidarloop_core.labelling.shelf import ShelfModel
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.pseudolabel.camera_only import DepthLifter
 from lidarloop_training.pseudolabel.job import LabelJob

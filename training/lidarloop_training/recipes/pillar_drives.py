@@ -11,13 +11,13 @@ from pathlib import Path
 
 import tyro
 
-from lidarloop_training.data.copy_paste import centerpoint_copy_paste
 from lidarloop_training.data.drive_folder import DriveFolder
-from lidarloop_training.data.label_share import LabelShare
+from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.pillar_toytown import CENTERPOINT_GROUPS, toytown_spec
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, SelfTrainConfig, TrainConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
+from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste
 
 
 def pillar_drives(path: Path = tyro.MISSING) -> TrainConfig:

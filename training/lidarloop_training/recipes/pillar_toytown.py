@@ -7,12 +7,12 @@ from pathlib import Path
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_training.data.label_share import LabelShare
-from lidarloop_training.data.pillar_dataset import AugmentConfig
-from lidarloop_training.data.toytown_drives import ToyTownDrives
+from lidarloop_training.data.toytown.training_drives import ToyTownDrives
+from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, SelfTrainConfig, TrainConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
+from lidarloop_training.tasks.detection.dataset import AugmentConfig
 
 CENTERPOINT_GROUPS = (
     ("car",),

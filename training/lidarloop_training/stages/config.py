@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_training.data.copy_paste import NO_COPY_PASTE, CopyPasteConfig
 from lidarloop_training.data.drive_folder import DriveFolder
-from lidarloop_training.data.label_share import LabelShare
-from lidarloop_training.data.pillar_dataset import AugmentConfig
 from lidarloop_training.data.sources import SourceName
-from lidarloop_training.data.toytown_drives import ToyTownDrives
+from lidarloop_training.data.toytown.training_drives import ToyTownDrives
+from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.losses.center import CenterLossConfig
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
+from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE, CopyPasteConfig
+from lidarloop_training.tasks.detection.dataset import AugmentConfig
 
 
 @dataclass(frozen=True)

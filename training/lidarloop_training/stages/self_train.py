@@ -1,4 +1,4 @@
-"""`lidarloop self-train RECIPE`: pre-training on pseudo-labels, fine-tuning on few labels, rounds of self-training.
+"""Self-training: pre-training on pseudo-labels, fine-tuning on few labels, rounds of self-training.
 
 Source: CM3D (Khurana et al., CoRL 2024): pre-train, fine-tune, let the fine-tuned detector label the unlabelled part,
 train again. Two things of ours: the detector's own labels count by their score, and each round ends with the same
@@ -12,60 +12,24 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from accelerate import Accelerator
 from rich.console import Console
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.data.concat import ConcatSource
-from lidarloop_training.data.copy_paste import NO_COPY_PASTE
-from lidarloop_training.data.label_share import LabelShare, split_labels
-from lidarloop_training.data.pseudo_labelled import PseudoLabelledSource, open_labelled
-from lidarloop_training.data.sources import open_source
-from lidarloop_training.pseudolabel.files import EVIDENCE, LabelledFrame, drive_folder, write_drive
-from lidarloop_training.recipes.pillar_drives import pillar_self_train
-from lidarloop_training.recipes.pillar_toytown import self_train_smoke
+from lidarloop_training.data.views.concat import ConcatSource
+from lidarloop_training.data.views.label_share import LabelShare
+from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource, open_labelled
+from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LabelledFrame, drive_folder, write_drive
 from lidarloop_training.stages.checkpoint import load_detector, weights_sha256
 from lidarloop_training.stages.config import OptimisationConfig, SelfTrainConfig, TrainConfig
 from lidarloop_training.stages.infer import SampleDetector
-from lidarloop_training.stages.train import fit, new_accelerator, open_data
-
-if TYPE_CHECKING:
-    Recipe = SelfTrainConfig
-else:
-    Recipe = tyro.extras.subcommand_type_from_defaults(
-        {"pillar-self-train": pillar_self_train(), "smoke": self_train_smoke()},
-        descriptions={
-            "pillar-self-train": "Drives of your own: --fine-tune.data.path DIR --pseudo-labels OUT.",
-            "smoke": "A tiny network and a few steps on the toy town: the way through, not a model.",
-        },
-    )
-
-
-def self_train(config: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(name="")]) -> None:
-    """Trains a detector with few labels, stage by stage; the same command takes an interrupted run up again.
-
-    Args:
-        config: the recipe; every value of it can be overridden.
-    """
-    accelerator = new_accelerator()
-    console = Console(quiet=not accelerator.is_main_process)
-    run = config.fine_tune
-    with accelerator.main_process_first():
-        drives, validation = open_data(run.data, run.spec.num_sweeps, console)
-    labelled, rest = split_labels(drives, run.labels)
-    more = [
-        open_source(config.unlabelled_source, str(path), num_sweeps=run.spec.num_sweeps, cameras=False)
-        for path in config.unlabelled
-    ]
-    console.print(f"{len(labelled)} samples with labels, {len(rest) + sum(map(len, more))} without")
-    folder = learn(config, labelled, ConcatSource([rest, *more]), validation, accelerator=accelerator, console=console)
-    console.print(f"next: lidarloop export {folder} model.onnx", soft_wrap=True)
+from lidarloop_training.stages.trainer import fit, new_accelerator
+from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE
 
 
 def learn(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.io.results import read_results
+from lidarloop_core.io.results import ResultsFrame, read_results, results_frame
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.evaluation.alignment import Frame, ResultsFrame, results_frame
+from lidarloop_training.evaluation.frames import Frame
 
 
 @dataclass(frozen=True)

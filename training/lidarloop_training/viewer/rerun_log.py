@@ -24,8 +24,8 @@ from lidarloop_core.io.images import Encodable
 from lidarloop_core.io.overlay import Layer, wireframes
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.viewer.frames import ShownFrame
+from lidarloop_training.viewer.point_color import PointColor
 from lidarloop_training.viewer.sheet import layers
-from lidarloop_training.viewer.view import PointColor
 
 _WITHOUT_SCREEN = "give --save FILE.rrd for a recording to look at elsewhere, or --png DIR for pictures"
 _LOWEST_M, _HIGHEST_M = -3.0, 3.0  # of the LiDAR's frame, for colouring by height

@@ -10,7 +10,7 @@ from PIL import Image
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.overlay import Layer, draw_overlay
 from lidarloop_core.sample import CameraImage
-from lidarloop_training.evaluation.bev import COLORS, draw_bev
+from lidarloop_training.evaluation.report.bev import COLORS, draw_bev
 from lidarloop_training.viewer.frames import ShownFrame
 
 _BEV_PX = 900

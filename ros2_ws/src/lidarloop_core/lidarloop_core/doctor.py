@@ -20,9 +20,9 @@ import tyro
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import BackendError, ModelFileError
-from lidarloop_core.inference.cuda import Cuda, import_runtime
-from lidarloop_core.inference.engine_cache import EngineCache, EngineKey
-from lidarloop_core.inference.tensorrt_backend import engine_key, import_tensorrt
+from lidarloop_core.gpu.cuda import Cuda, import_runtime
+from lidarloop_core.inference.tensorrt.backend import engine_key, import_tensorrt
+from lidarloop_core.inference.tensorrt.cache import EngineCache, EngineKey
 from lidarloop_core.io import atomic
 from lidarloop_core.model.model_file import read_model
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.labelling.lifting.accumulate import Cloud
 from lidarloop_core.labelling.lifting.fusion import fused
-from lidarloop_core.labelling.lifting.segments import Segment
+from lidarloop_core.labelling.points.accumulate import Cloud
+from lidarloop_core.labelling.points.segments import Segment
 from lidarloop_core.labelling.priors import ShapePriors
 
 SIZES = ShapePriors.paper().of(NUSCENES_CLASSES)

@@ -14,9 +14,9 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
-from lidarloop_core.labelling.lifting.config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.lifting.lift import lift
-from lidarloop_core.labelling.lifting.made_up_scene import made_up_scene
+from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
+from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import Sample

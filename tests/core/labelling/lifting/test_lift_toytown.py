@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from lidarloop_core.labelling.instance_masks import InstanceMasks
-from lidarloop_core.labelling.lifting.config import LiftingConfig, full_lifting, paper_lifting
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.labelling.lifting.lift import lift
+from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
+from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import Sample
-from lidarloop_training.evaluation.matching import GroundTruth
-from lidarloop_training.evaluation.nuscenes_metrics import evaluate_detections
-from lidarloop_training.pseudolabel.shelf.toytown_shelf import ToyTownShelf
+from lidarloop_training.evaluation.metrics.matching import GroundTruth
+from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
+from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownShelf
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.shelf import ToyShelf
+from lidarloop_training.toytown.mask_model import ToyShelf
 
 Frame = tuple[Sample, dict[str, InstanceMasks]]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidarloop_core.labelling.lifting.accumulate import Cloud
 from lidarloop_core.labelling.lifting.quality import evidence, quality_of
-from lidarloop_core.labelling.lifting.segments import Segment
+from lidarloop_core.labelling.points.accumulate import Cloud
+from lidarloop_core.labelling.points.segments import Segment
 
 SIZES = np.array([[4.0, 3.0, 1.5]])  # a footprint 5 m across
 

@@ -7,14 +7,14 @@ import sys
 PROGRAM = """
 import sys
 from numba.core.registry import CPUDispatcher
-from lidarloop_core.labelling.lifting.config import full_lifting
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
+from lidarloop_core.labelling.lifting_config import full_lifting
+from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting.warm_up import warm_up
 from lidarloop_core.labelling.priors import ShapePriors
-from lidarloop_training.pseudolabel.shelf.toytown_shelf import ToyTownShelf
+from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownShelf
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.shelf import ToyShelf
+from lidarloop_training.toytown.mask_model import ToyShelf
 
 def compiled():
     modules = [module for name, module in sys.modules.items() if name.startswith("lidarloop_core.labelling")]

@@ -16,7 +16,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.labelling.refining.refine import refine
-from lidarloop_core.labelling.refining.turn import LidarTurn
+from lidarloop_core.labelling.refining.rolling_shutter import LidarTurn
 
 CAR, TRUCK, PEDESTRIAN, CONE = (NUSCENES_CLASSES.index(n) for n in ("car", "truck", "pedestrian", "traffic_cone"))
 STEP_S = 0.5

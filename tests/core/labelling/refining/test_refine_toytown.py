@@ -11,8 +11,8 @@ from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.labelling.refining.refine import refine
 from lidarloop_core.sample import Sample
-from lidarloop_training.evaluation.matching import GroundTruth
-from lidarloop_training.evaluation.nuscenes_metrics import DetectionMetrics, evaluate_detections
+from lidarloop_training.evaluation.metrics.matching import GroundTruth
+from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, evaluate_detections
 from lidarloop_training.toytown.drive import ToyTownDrive
 
 CAR, TRUCK = NUSCENES_CLASSES.index("car"), NUSCENES_CLASSES.index("truck")

@@ -53,7 +53,7 @@ def open_backend(model: Path, *, providers: Sequence[str] = ("CPUExecutionProvid
         BackendError: the runtime is not installed, or a provider asked for is not in use.
     """
     if tuple(providers) == (TENSORRT,):
-        from lidarloop_core.inference.tensorrt_backend import TensorRtBackend
+        from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
 
         return TensorRtBackend(model)
     from lidarloop_core.inference.onnxruntime_backend import OnnxRuntimeBackend

@@ -16,7 +16,7 @@ from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.postprocess import Postprocessing
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.pointcloud.voxelize import PillarIndex, group_pillars
+from lidarloop_core.pointcloud.grouping import PillarIndex, group_pillars
 
 
 @dataclass(frozen=True)

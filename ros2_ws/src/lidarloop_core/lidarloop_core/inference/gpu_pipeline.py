@@ -14,15 +14,15 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import BackendError
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.inference.cuda import CudaOutOfMemoryError
+from lidarloop_core.gpu.cuda import CudaOutOfMemoryError
+from lidarloop_core.gpu.grouping import CudaGrouping, Device, GroupedCounts
+from lidarloop_core.gpu.sweeps import CudaSweeps
 from lidarloop_core.inference.detector import Detections, Detector, warm_up_clouds
-from lidarloop_core.inference.padding import bucket_for
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
-from lidarloop_core.inference.tensorrt_backend import TensorRtBackend
+from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
+from lidarloop_core.model.padding import bucket_for
 from lidarloop_core.model.spec import INPUT_NAMES
-from lidarloop_core.pointcloud.cuda_sweeps import CudaSweeps
-from lidarloop_core.pointcloud.cuda_voxelize import CudaGrouping, Device, GroupedCounts
 from lidarloop_core.sample import Sweep
 
 
@@ -60,7 +60,7 @@ class GpuPipeline:
         self._max_points = max_points
         with self._memory_explained():
             if device is None:
-                from lidarloop_core.pointcloud.gpu_device import GpuDevice
+                from lidarloop_core.gpu.device import GpuDevice
 
                 device = GpuDevice(backend.cuda)
             sweeps = CudaSweeps(device, backend.spec, self.columns, max_points)

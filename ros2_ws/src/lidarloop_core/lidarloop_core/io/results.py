@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,21 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
 
 _SENSORS = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
+
+
+ResultsFrame = Literal["world", "lidar"]
+
+
+def results_frame(meta: Mapping[str, object]) -> ResultsFrame:
+    """What ``meta["frame"]`` says; ``"world"`` where it is not given, as in every nuScenes submission.
+
+    Raises:
+        DatasetError: it says something else.
+    """
+    given = meta.get("frame", "world")
+    if given not in ("world", "lidar"):
+        raise DatasetError(f"the results' meta.frame is {given!r}; expected 'world' or 'lidar'")
+    return given
 
 
 def write_results(

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from lidarloop_core.labelling.lifting.accumulate import Cloud
-from lidarloop_core.labelling.lifting.segments import Segment
+from lidarloop_core.labelling.points.accumulate import Cloud
+from lidarloop_core.labelling.points.segments import Segment
 
 _SHARED = 0.3
 """Two masks that have this share of the smaller one's points in common show one object."""

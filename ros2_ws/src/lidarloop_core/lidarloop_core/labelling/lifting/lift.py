@@ -21,19 +21,19 @@ import numpy.typing as npt
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.labelling.instance_masks import InstanceMasks
-from lidarloop_core.labelling.lifting.accumulate import Cloud, accumulate
-from lidarloop_core.labelling.lifting.cleaning import cleaned, with_ground
-from lidarloop_core.labelling.lifting.config import LiftingConfig
-from lidarloop_core.labelling.lifting.frustum import view, why_unfit, without_hidden
 from lidarloop_core.labelling.lifting.fusion import fused
-from lidarloop_core.labelling.lifting.ground_height import GroundHeight
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
-from lidarloop_core.labelling.lifting.placing import Placed, on_ground, place
 from lidarloop_core.labelling.lifting.quality import evidence, quality_of
-from lidarloop_core.labelling.lifting.segments import Segment, segments_of, usable_masks
-from lidarloop_core.labelling.lifting.suppression import circle_radii, nms_circles
+from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.placing.lanes import LaneLookup
+from lidarloop_core.labelling.placing.place import Placed, on_ground, place
+from lidarloop_core.labelling.points.accumulate import Cloud, accumulate
+from lidarloop_core.labelling.points.cleaning import cleaned, with_ground
+from lidarloop_core.labelling.points.frustum import view, why_unfit, without_hidden
+from lidarloop_core.labelling.points.ground_height import GroundHeight
+from lidarloop_core.labelling.points.segments import Segment, segments_of, usable_masks
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
+from lidarloop_core.labelling.suppression import circle_radii, nms_circles
 from lidarloop_core.sample import Sample
 
 OnStage = Callable[[str, float], None]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.labelling.lifting.accumulate import Cloud
-from lidarloop_core.labelling.lifting.segments import Segment
+from lidarloop_core.labelling.points.accumulate import Cloud
+from lidarloop_core.labelling.points.segments import Segment
 
 _SPECK = 0.2
 """How well a single point bears a label out, against points over the whole size of its class."""

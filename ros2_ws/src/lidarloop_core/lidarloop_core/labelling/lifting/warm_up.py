@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidarloop_core.labelling.lifting.config import LiftingConfig
-from lidarloop_core.labelling.lifting.lanes import LaneLookup
 from lidarloop_core.labelling.lifting.lift import lift
-from lidarloop_core.labelling.lifting.made_up_scene import made_up_scene
+from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
+from lidarloop_core.labelling.lifting_config import LiftingConfig
+from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import LaneMap
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.labelling.lifting.ground_height import GroundHeight
+from lidarloop_core.labelling.points.ground_height import GroundHeight
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

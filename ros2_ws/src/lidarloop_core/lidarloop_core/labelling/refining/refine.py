@@ -17,8 +17,8 @@ from lidarloop_core.labelling.refining.observations import Observations, drive_S
 from lidarloop_core.labelling.refining.points import CloudOf, DriveCloud
 from lidarloop_core.labelling.refining.presence import Presence, presence
 from lidarloop_core.labelling.refining.refit import refit
+from lidarloop_core.labelling.refining.rolling_shutter import LidarTurn, at_stamps
 from lidarloop_core.labelling.refining.tracks import Track, estimate
-from lidarloop_core.labelling.refining.turn import LidarTurn, at_stamps
 
 FloatArray = npt.NDArray[np.float64]
 

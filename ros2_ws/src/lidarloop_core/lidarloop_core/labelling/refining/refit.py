@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.labelling.refining.config import RefineConfig
-from lidarloop_core.labelling.refining.ends import extents, fits, moving_middle, moving_size, standing_ends, top_of
+from lidarloop_core.labelling.refining.extents import extents, fits, moving_middle, moving_size, standing_ends, top_of
 from lidarloop_core.labelling.refining.points import DriveCloud, Looks
 from lidarloop_core.labelling.refining.tracks import Track, headings, smoothed
 from lidarloop_core.tracking.kalman import STATE_SIZE, UNKNOWN

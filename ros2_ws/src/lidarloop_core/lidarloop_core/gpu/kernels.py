@@ -1,0 +1,100 @@
+"""Compiles CUDA source for the GPU that is there, and launches its kernels: NVRTC and the driver by cuda-python."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from lidarloop_core.errors import BackendError
+from lidarloop_core.gpu.cuda import Cuda
+
+_THREADS = 256
+
+Argument = int | float
+"""An address, an int (32 bits) or a float (32 bits) of a kernel; see ``Kernels.launch``."""
+
+
+def compile_source(source: str, architecture: str, name: str = "kernels.cu") -> bytes:
+    """Machine code (cubin) of CUDA C++ for one kind of GPU; needs no GPU itself.
+
+    Args:
+        source: the text.
+        architecture: e.g. ``"sm_87"``.
+        name: for the compiler's messages.
+
+    Raises:
+        BackendError: NVRTC is missing, does not know the architecture, or refuses the source.
+    """
+    try:
+        from cuda.bindings import nvrtc
+
+        status, program = nvrtc.nvrtcCreateProgram(source.encode(), name.encode(), 0, [], [])
+    except (ImportError, RuntimeError) as error:
+        raise BackendError(
+            f"NVRTC cannot be loaded ({error}); it comes with the CUDA toolkit and with JetPack, or install it: "
+            "pip install cuda-bindings nvidia-cuda-nvrtc (nvidia-cuda-nvrtc-cu12 for CUDA 12)"
+        ) from None
+    # No fused multiply-add: sums are rounded as numpy rounds them.
+    options = [f"--gpu-architecture={architecture}".encode(), b"--fmad=false", b"--std=c++17"]
+    if int(status) == 0:
+        (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    if int(status) != 0:
+        _, size = nvrtc.nvrtcGetProgramLogSize(program)
+        log = b" " * size
+        nvrtc.nvrtcGetProgramLog(program, log)
+        _, version_major, version_minor = nvrtc.nvrtcVersion()
+        said = (
+            " ".join(log.decode(errors="replace").replace("\0", " ").split())
+            or nvrtc.nvrtcGetErrorString(status)[1].decode()
+        )
+        raise BackendError(f"NVRTC {version_major}.{version_minor} refuses {name} for {architecture}: {said}")
+    _, size = nvrtc.nvrtcGetCUBINSize(program)
+    code = bytes(int(size))  # filled in place, as NVIDIA's bindings do
+    nvrtc.nvrtcGetCUBIN(program, code)
+    nvrtc.nvrtcDestroyProgram(program)
+    return code
+
+
+class Kernels:
+    """The kernels of one source, on the stream of a ``Cuda``."""
+
+    def __init__(self, cuda: Cuda, source: str, name: str) -> None:
+        from cuda.bindings import driver
+
+        self.cuda = cuda
+        self._driver = driver
+        architecture = cuda.gpu.rsplit(" ", 1)[1]
+        self._code = compile_source(source, architecture, name)
+        self._module = self._checked(driver.cuModuleLoadData(self._code))
+        weakref.finalize(self, driver.cuModuleUnload, self._module)
+        self._functions: dict[str, Any] = {}
+
+    def launch(self, name: str, num_items: int, arguments: Sequence[Argument], kinds: Sequence[type]) -> None:
+        """Runs a kernel once per item.
+
+        Args:
+            name: of the kernel.
+            num_items: threads; passed on as the last argument.
+            arguments: those before it.
+            kinds: ``ctypes`` type of each.
+        """
+        if num_items == 0:
+            return
+        if name not in self._functions:
+            self._functions[name] = self._checked(self._driver.cuModuleGetFunction(self._module, name.encode()))
+        values = (*arguments, num_items), (*kinds, ctypes.c_int)
+        blocks = -(-num_items // _THREADS)
+        stream = int(self.cuda.stream)
+        launched = self._driver.cuLaunchKernel(
+            self._functions[name], blocks, 1, 1, _THREADS, 1, 1, 0, stream, values, 0
+        )
+        self._checked(launched)
+
+    def _checked(self, result: tuple[Any, ...]) -> Any:
+        status, *values = result
+        if int(status) != 0:
+            _, said = self._driver.cuGetErrorString(status)
+            raise BackendError(f"CUDA's driver failed: {said.decode()} (error {int(status)}); see `lidarloop doctor`")
+        return values[0] if values else None

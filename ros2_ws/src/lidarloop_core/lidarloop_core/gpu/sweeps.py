@@ -1,0 +1,169 @@
+"""Sweeps kept on the GPU and merged there: the host sends the newest one and its pose.
+
+It computes what ``merge_sweeps`` does, bit by bit: the kernel ``compensate`` of ``grouping.cu`` adds in the same order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lidarloop_core.errors import CloudFormatError
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.gpu.grouping import Device, Memory
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
+from lidarloop_core.pointcloud.sweeps import age_s, newest_SE3_older, thinning_stride
+from lidarloop_core.sample import Sweep
+
+_POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
+
+
+class Merged(NamedTuple):
+    """What became of a sweep and those before it.
+
+    Attributes:
+        num_sweeps: merged, the newest included.
+        num_points: of them all.
+        num_kept: of these in ``cloud``; fewer where it would have had too many.
+    """
+
+    num_sweeps: int
+    num_points: int
+    num_kept: int
+
+
+class _Block(NamedTuple):
+    memory: Memory
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A sweep whose points are on the device; otherwise as ``Sweep``."""
+
+    block: _Block
+    num_points: int
+    stamp_ns: int
+    ego_SE3_lidar: SE3
+    world_SE3_ego: SE3 | None
+
+
+class CudaSweeps:
+    """The sweeps on the device that clouds to come may need, and the points of the last cloud.
+
+    Memory grows while the first sweeps come, and is used again afterwards: allocating stops a GPU.
+
+    Args:
+        device: runs the kernels.
+        spec: the model's contract: columns, number of sweeps and the time between them.
+        sweep_columns: columns of the sweeps that will be sent, x y z first.
+        max_cloud_points: merged clouds above this are thinned evenly.
+
+    Attributes:
+        cloud: (num_kept, C) float32 in ``spec.point_columns``, the newest sweep first.
+    """
+
+    def __init__(self, device: Device, spec: ModelSpec, sweep_columns: Sequence[str], max_cloud_points: int) -> None:
+        missing = [name for name in spec.point_columns if name not in sweep_columns and name != "dt"]
+        if missing:
+            raise CloudFormatError(
+                f"sweeps with columns {', '.join(sweep_columns)} lack {', '.join(missing)}; {spec.name} expects "
+                f"{', '.join(spec.point_columns)}: take a sensor that has them, or a model that does without"
+            )
+        self._device = device
+        self._columns = tuple(sweep_columns)
+        self._num_columns = len(spec.point_columns)
+        self._age_column = spec.point_columns.index("dt") if "dt" in spec.point_columns else -1
+        self.max_cloud_points = max_cloud_points
+        chosen = [self._columns.index(name) if name in self._columns else -1 for name in spec.point_columns]
+        self._source = device.allocate(4 * len(chosen))
+        device.upload(self._source, np.array(chosen, np.int32))
+        self._poses = [device.allocate(48) for _ in range(spec.num_sweeps)]
+        self.cloud = device.allocate(4 * self._num_columns * max_cloud_points)
+        self._kept: SweepBuffer[_Sent] = SweepBuffer(spec.num_sweeps, spec.sweep_interval_s)
+        self._newest: _Sent | None = None
+        self._free: list[_Block] = []
+
+    def merge(self, newest: Sweep) -> Merged:
+        """Sends a sweep, and fills ``cloud`` from it and those before it that belong to it.
+
+        It is gone with the next call unless ``keep`` is called before, so a sweep may be merged again.
+        """
+        if newest.columns != self._columns or newest.points.shape[1:] != (len(self._columns),):
+            raise CloudFormatError(
+                f"received a sweep of shape {newest.points.shape} with columns {', '.join(newest.columns)}; expected "
+                f"{', '.join(self._columns)}"
+            )
+        unkept, self._newest = self._newest, None
+        if unkept is not None:
+            self._recycle([unkept])
+        self._newest = self._send(newest)
+        return self._fill(self._kept.select(self._newest))
+
+    def keep(self) -> None:
+        """Keeps the sweep that was merged last for the clouds to come."""
+        sent, self._newest = self._newest, None
+        if sent is not None:
+            self._recycle(self._kept.keep(sent))
+
+    def clear(self) -> None:
+        """Forgets all sweeps, e.g. after time jumped back."""
+        self._recycle(self._kept.clear())
+
+    def adopt(self, other: CudaSweeps) -> None:
+        """Takes over the sweeps kept by another, of the same columns and on the same GPU."""
+        self._kept.adopt(other._kept)
+
+    def _send(self, sweep: Sweep) -> _Sent:
+        points = np.ascontiguousarray(sweep.points, np.float32)
+        block = self._block(points.nbytes)
+        self._device.upload(block.memory, points)
+        return _Sent(block, len(points), sweep.stamp_ns, sweep.ego_SE3_lidar, sweep.world_SE3_ego)
+
+    def _block(self, num_bytes: int) -> _Block:
+        """Memory for a sweep: the smallest that is free and large enough, else a new one in the place of a free one."""
+        self._free.sort(key=lambda block: block.num_bytes)
+        for i, block in enumerate(self._free):
+            if block.num_bytes >= num_bytes:
+                return self._free.pop(i)
+        if self._free:
+            self._free.pop()
+        roomy = num_bytes + num_bytes // 4  # the next sweep may have a few points more
+        return _Block(self._device.allocate(roomy), roomy)
+
+    def _recycle(self, sweeps: Iterable[_Sent]) -> None:
+        self._free.extend(sweep.block for sweep in sweeps)
+
+    def _fill(self, sweeps: Sequence[_Sent]) -> Merged:
+        num_points = sum(sweep.num_points for sweep in sweeps)
+        stride = thinning_stride(num_points, self.max_cloud_points)
+        num_before = num_kept = 0
+        for sweep, pose in zip(sweeps, self._poses, strict=False):
+            first = -num_before % stride  # of this sweep's points, as strides run on from sweep to sweep
+            number = len(range(first, sweep.num_points, stride))
+            self._compensate(sweep, sweeps[0], pose, first, stride, number, num_kept)
+            num_before += sweep.num_points
+            num_kept += number
+        return Merged(len(sweeps), num_points, num_kept)
+
+    def _compensate(
+        self, sweep: _Sent, newest: _Sent, pose: Memory, first: int, stride: int, number: int, place: int
+    ) -> None:
+        """Every ``stride``-th point of a sweep, from ``first`` on, into ``cloud`` from ``place`` on."""
+        motion = SE3.identity() if sweep is newest else newest_SE3_older(newest, sweep)
+        matrix = np.concatenate([motion.rotation, motion.translation[:, None]], axis=1)
+        self._device.upload(pose, matrix.astype(np.float32))
+        row = 4 * len(self._columns)
+        begin, to = sweep.block.memory.address + row * first, self.cloud.address + 4 * self._num_columns * place
+        # Rows that are left out are, to the kernel, further columns that it does not take.
+        arguments = (
+            *(begin, pose.address, self._source.address, len(self._columns) * stride),
+            *(self._num_columns, self._age_column, age_s(newest, sweep), to),
+        )
+        kinds = (_POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _FLOAT, _POINTER)
+        self._device.launch("compensate", number, arguments, kinds)

@@ -1,1 +1,0 @@
-"""Which labelled frames are worth keeping, and how they are kept."""

@@ -1,1 +1,0 @@
-"""Ready-made 2D models behind one protocol."""

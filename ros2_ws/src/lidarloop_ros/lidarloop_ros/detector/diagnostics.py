@@ -1,0 +1,235 @@
+"""What the node says about itself on /diagnostics, and by which rules.
+
+ERROR  configuring failed; a cloud was rejected; processing a cloud, or a callback, failed; the backend failed twice;
+       no ego-motion for ``motion_error_after_s``; a publisher's type or QoS cannot be received.
+STALE  no cloud for five seconds: the figures shown are old.
+WARN   no cloud for 1.5 seconds, or fewer a second than expected; clouds were dropped because the detector was busy, for
+       their stamp, or for want of ego-motion; a further LiDAR is missing; sweeps could not be merged, or fewer than the
+       model was trained with; capacity was exceeded; many points not finite, or far fewer points than usual; intensity
+       flat, missing, or in another unit than in training; the ground at another height than in training; p99 latency
+       above the deadline, or clouds old when answered; time jumped back; ages unknown; inference had to be repeated; a
+       model that was to be loaded could not be; somebody subscribes with a QoS that gets nothing.
+OK     otherwise.
+
+Each rule looks at what happened since the last report; all reasons of the level that holds are in the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_ros.detector.cloud_health import complaints
+from lidarloop_ros.detector.cloud_statistics import Statistics
+
+# One revolution of a LiDAR at 10 Hz: a later answer describes a world that the next sweep has already replaced.
+DEADLINE_MS = 100.0
+# Stamp → publication; what Autoware warns of too.
+AGE_MS = 200.0
+# Longer than the time between two reports: a report about a cloud never complains of silence.
+SILENT_AFTER_S = 1.5
+STALE_AFTER_S = 5.0
+# Below this share of what is expected or usual.
+RATE_SHARE = 0.8
+POINTS_SHARE = 0.1
+# With fewer points than this a cloud is of no sensor whose view could be blocked.
+POINTS_JUDGED = 1_000
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which model is loaded, and on what it runs."""
+
+    spec: ModelSpec
+    sha256: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where the rules that depend on the vehicle begin; see the parameters of the same names."""
+
+    non_finite_warn_share: float = 0.5
+    expected_rate_hz: float = 0.0
+    motion_error_after_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one diagnostic status is made of.
+
+    Attributes:
+        state: the node's lifecycle state.
+        active: whether clouds are taken.
+        configure_problem: why configuring failed last time, or "".
+        backend_problem: why the node is about to end, or "".
+        model: None while unconfigured.
+        engine: ``ready``, or what is being loaded.
+        load_problem: why the last model to be loaded was not taken, or "".
+        clock_problem: why ages of clouds are unknown, or "".
+        input_problems: publishers that cannot be received, each with the remedy.
+        output_problems: subscribers that get nothing, each with the remedy.
+        silence_hint: what to check when no cloud comes.
+        limits: of the vehicle.
+        statistics: of the clouds.
+    """
+
+    state: str
+    active: bool
+    statistics: Statistics
+    limits: Limits = Limits()
+    configure_problem: str = ""
+    backend_problem: str = ""
+    model: ModelInfo | None = None
+    engine: str = "none"
+    load_problem: str = ""
+    clock_problem: str = ""
+    input_problems: Sequence[str] = ()
+    output_problems: Sequence[str] = ()
+    silence_hint: str = ""
+
+
+def errors(report: Report) -> list[str]:
+    """The reasons for ERROR."""
+    seen = report.statistics
+    period, limits = seen.period, report.limits
+    reasons = [reason for reason in (report.configure_problem, report.backend_problem) if reason]
+    reasons += report.input_problems
+    if period.num_rejected:
+        reasons.append(f"clouds rejected ({period.num_rejected}): {period.rejected_because}")
+    if period.num_failed:
+        reasons.append(f"clouds failed ({period.num_failed}): {period.failed_because}")
+    if period.motion_problem and seen.motion_missing_s >= limits.motion_error_after_s:
+        reasons.append(f"no ego-motion for {seen.motion_missing_s:.0f} s: {period.motion_problem}")
+    return reasons
+
+
+def warnings(report: Report) -> list[str]:
+    """The reasons for WARN, and for STALE."""
+    others = [report.clock_problem if report.active else "", report.load_problem, *report.output_problems]
+    return [
+        *_about_the_stream(report),
+        *_about_motion(report),
+        *_about_content(report),
+        *_about_time(report),
+        *(reason for reason in others if reason),
+    ]
+
+
+def _about_the_stream(report: Report) -> list[str]:
+    seen, period, limits = report.statistics, report.statistics.period, report.limits
+    reasons = []
+    if report.active and seen.silent_s > SILENT_AFTER_S:
+        reasons.append(f"no cloud for {seen.silent_s:.0f} s: {report.silence_hint}")
+    elif report.active and 0 < period.num_in < RATE_SHARE * limits.expected_rate_hz * seen.period_s:
+        reasons.append(
+            f"{period.num_in / seen.period_s:.1f} clouds per second, expected_rate_hz is {limits.expected_rate_hz:g}: "
+            "check the LiDAR, its driver and the transport"
+        )
+    if period.num_dropped:
+        reasons.append(f"clouds dropped ({period.num_dropped}): the detector is slower than the LiDAR")
+    if period.num_refused:
+        reasons.append(f"clouds dropped ({period.num_refused}): {period.refused_because}")
+    if period.num_retried:
+        reasons.append(f"inference repeated ({period.num_retried}): {period.retried_because}")
+    return reasons
+
+
+def _about_motion(report: Report) -> list[str]:
+    period, frame, model = report.statistics.period, report.statistics.last_frame, report.model
+    if period.num_without_motion:
+        return [f"clouds dropped ({period.num_without_motion}): {period.motion_problem}"]
+    if period.motion_problem:
+        return [f"single sweep: {period.motion_problem}"]
+    if period.too_few_sweeps and model and frame:
+        return [f"{frame.num_sweeps} of the {model.spec.num_sweeps} sweeps the model was trained with"]
+    return []
+
+
+def _about_content(report: Report) -> list[str]:
+    seen, period = report.statistics, report.statistics.period
+    reasons = [period.overflow] if period.overflow else []
+    if period.non_finite_share > report.limits.non_finite_warn_share:
+        reasons.append(f"{period.non_finite_share:.0%} of a cloud's points had no finite position: check the sensor")
+    if period.missing_column:
+        reasons.append(period.missing_column)
+    reasons += period.lidar_problems
+    fewest, usual = period.fewest_points, seen.usual_points
+    if fewest is not None and usual >= POINTS_JUDGED and fewest < POINTS_SHARE * usual:
+        reasons.append(f"{fewest} points, usually {usual}: is the LiDAR's view blocked?")
+    if seen.health and report.model:
+        reasons += complaints(seen.health, report.model.spec)
+    return reasons
+
+
+def _about_time(report: Report) -> list[str]:
+    seen, period = report.statistics, report.statistics.period
+    reasons = []
+    if period.num_detected and np.percentile(seen.latency_ms, 99) > DEADLINE_MS:
+        reasons.append(f"p99 latency above {DEADLINE_MS:.0f} ms")
+    if period.age_ms and max(period.age_ms) > AGE_MS:
+        reasons.append(
+            f"clouds were up to {max(period.age_ms):.0f} ms old when answered: driver, transport or detector lag"
+        )
+    if period.num_time_jumps:
+        reasons.append("time went backwards: sweeps and ego-motion forgotten")
+    return reasons
+
+
+def status(report: Report, *, name: str, hardware_id: str) -> DiagnosticStatus:
+    """One status with level, reasons and figures."""
+    if reasons := errors(report):
+        level = DiagnosticStatus.ERROR
+    elif reasons := warnings(report):
+        is_stale = report.active and report.statistics.silent_s > STALE_AFTER_S
+        level = DiagnosticStatus.STALE if is_stale else DiagnosticStatus.WARN
+    else:
+        level, reasons = DiagnosticStatus.OK, [report.state]
+    values = [KeyValue(key=key, value=value) for key, value in _values(report).items()]
+    return DiagnosticStatus(level=level, name=name, message="; ".join(reasons), hardware_id=hardware_id, values=values)
+
+
+def _values(report: Report) -> dict[str, str]:
+    seen, totals = report.statistics, report.statistics.totals
+    values = {
+        "state": report.state,
+        "frames_in": str(totals.num_in),
+        "frames_detected": str(totals.num_detected),
+        "frames_dropped": str(totals.num_dropped),
+        "frames_refused": str(totals.num_refused),
+        "frames_without_motion": str(totals.num_without_motion),
+        "frames_rejected": str(totals.num_rejected),
+        "frames_failed": str(totals.num_failed),
+        "frames_retried": str(totals.num_retried),
+        "rate_hz": f"{seen.period.num_detected / seen.period_s:.1f}" if seen.period_s else "0.0",
+        "engine": report.engine,
+    }
+    if model := report.model:
+        values |= {"model": model.spec.name, "model_sha256": model.sha256, "provider": model.device}
+        values["num_sweeps"] = str(model.spec.num_sweeps)
+    if seen.latency_ms:
+        p50, p99 = np.percentile(seen.latency_ms, (50, 99))
+        values |= {"latency_ms_p50": f"{p50:.1f}", "latency_ms_p99": f"{p99:.1f}"}
+    if seen.period.age_ms:
+        values["age_ms_max"] = f"{max(seen.period.age_ms):.1f}"
+    if frame := seen.last_frame:
+        values |= {
+            "sweeps_used": str(frame.num_sweeps),
+            "num_points": str(frame.num_points),
+            "num_boxes": str(len(frame.boxes)),
+            "non_finite_share": f"{frame.non_finite_share:.4f}",
+            "overflow": frame.overflow or "none",
+        }
+    if health := seen.health:
+        low, median, high = health.intensity or (0.0, 0.0, 0.0)
+        known = bool(report.model and report.model.spec.training_intensity)
+        values |= {
+            "intensity": f"{low:g} to {high:g}, median {median:g}" if health.intensity else "unknown",
+            "training_intensity": f"{report.model.spec.training_intensity}" if report.model and known else "unknown",
+            "ground_height_m": "unknown" if health.ground_height_m is None else f"{health.ground_height_m:.2f}",
+        }
+    return values

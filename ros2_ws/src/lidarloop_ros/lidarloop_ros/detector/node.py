@@ -1,0 +1,279 @@
+"""``lidar_detector``: a lifecycle node round ``lidarloop_core``'s detector.
+
+The executor's thread only receives: it leaves the newest cloud for the detection thread and feeds odometry and TF to
+the motion source. So odometry, services and diagnostics go on while a cloud is worked on, and a slow detector drops
+clouds instead of lagging behind.
+
+In:  ``~/input/points`` (sensor_msgs/PointCloud2), ``~/input/odometry`` (nav_msgs/Odometry), ``/tf_static``, ``/tf``.
+Service: ``~/load_model`` (std_srvs/Trigger), see ``model_swap``.
+Out: ``~/detections`` (vision_msgs/Detection3DArray), ``~/boxes`` (sensor_msgs/PointCloud2, a point per box, with its
+velocity), ``~/markers`` (visualization_msgs/MarkerArray), ``~/class_names`` (latched std_msgs/String, a JSON list),
+``~/debug/latency_ms/<stage>`` (std_msgs/Float64), ``/diagnostics``; where parameters ask for them ``~/tracks`` and
+``~/track_boxes`` (see ``track_output``), and ``~/objects`` (autoware_perception_msgs/DetectedObjects). What is about a
+cloud has that cloud's header.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import message_filters
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import PointCloud2
+
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.sweep_pipeline import SweepPipeline
+from lidarloop_ros.detector.cloud_statistics import FrameStatistics
+from lidarloop_ros.detector.diagnostics import SILENT_AFTER_S, Limits, Report, status
+from lidarloop_ros.detector.loaded import Loaded, make_pipeline, needs_poses, open_model
+from lidarloop_ros.detector.model_swap import ModelSwap
+from lidarloop_ros.detector.outputs import DetectionOutputs
+from lidarloop_ros.detector.params import DetectorParams
+from lidarloop_ros.detector.track_outputs import TrackOutput
+from lidarloop_ros.detector.worker import DetectionWorker
+from lidarloop_ros.inputs.motion_sources import MotionSource, NoMotion, open_vehicle_poses
+from lidarloop_ros.inputs.stamps import StampGate
+from lidarloop_ros.inputs.time_join import TimeJoin
+from lidarloop_ros.node import params
+from lidarloop_ros.node.graph_check import input_problems, output_problems, silence_hint
+from lidarloop_ros.node.runner import run
+from lidarloop_ros.node.shell import LifecycleShell
+
+# A simulation or a looped recording that starts over, not the jitter of a synchronised clock.
+CLOCK_JUMP_NS = 100_000_000
+# Clouds of two LiDARs whose stamps differ by less belong together: half a revolution at 10 Hz.
+LIDAR_SLOP_S = 0.05
+
+
+class LidarDetector(LifecycleShell):
+    """The node; ``on_configure`` loads the model and warms it up."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("lidar_detector", DetectorParams, **kwargs)
+        self._statistics = FrameStatistics()
+        self._loaded: Loaded | None = None
+        self._worker: DetectionWorker | None = None
+        self._swap = ModelSwap(self, self)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_live_parameters)
+        backwards = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-CLOCK_JUMP_NS), on_clock_change=False
+        )
+        self._clock_jumps = self.get_clock().create_jump_callback(backwards, post_callback=self._on_clock_jump)
+
+    # --- lifecycle ----------------------------------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        self.refuse_overrides(but_qos=True)
+        settings = params.read(self, DetectorParams)
+        sweeps = open_model(settings)
+        detector = sweeps.detector
+        with ExitStack() as release:
+            outputs = DetectionOutputs(
+                self, publish_markers=settings.publish_markers, autoware_objects=settings.autoware_objects
+            )
+            release.callback(outputs.destroy)
+            outputs.publish_class_names(detector.class_names)
+            motion: MotionSource = NoMotion()
+            if needs_poses(detector, settings):
+                motion = open_vehicle_poses(self, settings)
+            release.callback(motion.destroy)
+            tracks = TrackOutput(self) if settings.tracking else None
+            if tracks is not None:
+                release.callback(tracks.destroy)
+            points = message_filters.Subscriber(
+                self,
+                PointCloud2,
+                "~/input/points",
+                qos_profile=QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            release.callback(self.destroy_subscription, points.sub)
+            # Before the further LiDARs' synchronisers, which are told of each cloud after this.
+            points.registerCallback(self._on_points)
+            lidars = None
+            if settings.extra_lidars:
+                sensors = {topic: (PointCloud2, topic) for topic in settings.extra_lidars}
+                lidars = TimeJoin(self, points, sensors, slop_s=LIDAR_SLOP_S, on_part=self._on_other_points)
+                release.callback(lidars.destroy)
+            self.refuse_overrides()
+            gate = StampGate(lambda: int(self.get_clock().now().nanoseconds), max_age_s=settings.max_age_s)
+            pipeline = make_pipeline(sweeps, motion, settings)
+            self._loaded = Loaded(
+                settings.model, pipeline, motion, outputs, points.sub, lidars, tracks, gate, release.pop_all()
+            )
+        self._swap.problem = ""
+        model = self._loaded.model
+        self.get_logger().info(f"{model.spec.name} ({model.sha256[:12]}) on {model.device}: ready")
+
+    def start(self) -> None:
+        loaded = self._loaded
+        assert loaded is not None  # the state machine comes here from `inactive` alone
+        self._statistics.reset()
+        loaded.pipeline.forget_sweeps()
+        loaded.gate.reset()
+        self._worker = DetectionWorker(
+            loaded.pipeline,
+            loaded.motion,
+            loaded.outputs,
+            self._statistics,
+            loaded.gate,
+            self.get_logger(),
+            extra_lidars=params.read(self, DetectorParams).extra_lidars,
+            tracks=loaded.tracks,
+            on_backend_failure=self._on_backend_failure,
+        )
+
+    def stop(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
+
+    def release(self) -> None:
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.close()
+
+    def _on_backend_failure(self, reason: str) -> None:
+        self.ended.set_result(f"the backend failed twice on one cloud: {reason}")
+
+    # --- input --------------------------------------------------------------------------------------------------------
+
+    def _on_points(self, cloud: PointCloud2) -> None:
+        if self._worker is not None:
+            self._worker.submit(cloud)
+
+    def _on_other_points(self, cloud_stamp_ns: int, topic: str, cloud: PointCloud2) -> None:
+        if self._worker is not None:
+            self._worker.add_part(cloud_stamp_ns, topic, cloud)
+
+    def _on_clock_jump(self, _: Any) -> None:
+        if self._worker is not None and self._loaded is not None:
+            self._worker.forget()
+            self._loaded.motion.time_jumped_back_to(self.get_clock().now().nanoseconds)
+            self._statistics.time_jumped()
+
+    # --- parameters and model swap ------------------------------------------------------------------------------------
+
+    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        reason = params.refusal(DetectorParams, changes, configured=self._loaded is not None)
+        if reason is None and self._loaded is not None:
+            reason = self._refusal_while_configured(changes, self._loaded)
+        return SetParametersResult(successful=reason is None, reason=reason or "")
+
+    def _refusal_while_configured(self, changes: list[Parameter], loaded: Loaded) -> str | None:
+        models = [change.value for change in changes if change.name == "model"]
+        if self._swap.is_loading and any(model != loaded.model_path for model in models):
+            return "parameter 'model': a model is being loaded; ask again when ~/load_model has answered"
+        try:
+            settings = params.read(self, DetectorParams, changes)
+            settings.postprocessing().require_classes(loaded.model.spec.class_names)
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def _apply_live_parameters(self, changes: list[Parameter]) -> None:
+        loaded = self._loaded
+        if loaded is None:
+            return
+        settings = params.read(self, DetectorParams)
+        before = loaded.pipeline.detector
+        after = Detector(before.backend, postprocessing=settings.postprocessing())
+        loaded.pipeline.detector = after
+        if after.class_names != before.class_names:
+            loaded.outputs.publish_class_names(after.class_names)
+        if settings.model != loaded.model_path:
+            self._swap.start()
+
+    def detector_in_use(self) -> tuple[str, Detector] | None:
+        """For ``ModelSwap``."""
+        loaded = self._loaded
+        return None if loaded is None else (loaded.model_path, loaded.pipeline.detector)
+
+    def model_wanted(self) -> str:
+        """For ``ModelSwap``."""
+        return str(self.get_parameter("model").value)
+
+    def opener(self, model: str) -> Callable[[], SweepPipeline]:
+        """For ``ModelSwap``."""
+        settings = replace(params.read(self, DetectorParams), model=model)
+        return lambda: open_model(settings)
+
+    def install(self, model: str, sweeps: SweepPipeline) -> None:
+        """For ``ModelSwap``."""
+        before = self._loaded
+        assert before is not None  # the swap has just asked
+        settings = params.read(self, DetectorParams)
+        motion = before.motion
+        if needs_poses(sweeps.detector, settings) and isinstance(motion, NoMotion):
+            motion = open_vehicle_poses(self, settings)
+            before.release.callback(motion.destroy)
+        # The parameters may have changed while the model was loading.
+        detector = Detector(sweeps.detector.backend, postprocessing=settings.postprocessing())
+        sweeps.detector = detector
+        pipeline = make_pipeline(sweeps, motion, settings)
+        self._loaded = replace(before, model_path=model, pipeline=pipeline, motion=motion)
+        if self._worker is not None:
+            self._worker.swap(pipeline, motion)  # which closes the one before, when its last cloud is through
+        else:
+            before.pipeline.close()
+        self.get_logger().info(f"{detector.spec.name} ({detector.backend.model_sha256[:12]}): swapped in")
+
+    # --- diagnostics --------------------------------------------------------------------------------------------------
+
+    def callback_failed(self, error: Exception) -> None:
+        """For ``node_runner.run``."""
+        self._statistics.failed(f"a callback: {type(error).__name__}: {error}")
+
+    def diagnose(self, *, name: str, hardware_id: str) -> DiagnosticStatus:
+        return status(self._report(), name=name, hardware_id=hardware_id)
+
+    def _report(self) -> Report:
+        loaded = self._loaded
+        statistics = self._statistics.report()
+        is_active = self._worker is not None
+        about_model: dict[str, Any] = {}
+        if loaded is not None:
+            others = loaded.lidars.inputs if loaded.lidars is not None else []
+            # Publishers come and go: what is asked at the start is asked again each time.
+            about_model = {
+                "model": loaded.model,
+                "clock_problem": loaded.gate.clock_problem,
+                "input_problems": input_problems(self, (loaded.points, *others, *loaded.motion.inputs)),
+                "output_problems": output_problems(self, loaded.outputs.checked),
+                "silence_hint": silence_hint(self, loaded.points.topic_name)
+                if statistics.silent_s > SILENT_AFTER_S
+                else "",
+            }
+        live = ("non_finite_warn_share", "expected_rate_hz", "motion_error_after_s")
+        return Report(
+            state=self.state,
+            active=is_active,
+            statistics=statistics,
+            limits=Limits(**{name: self.get_parameter(name).value for name in live}),
+            configure_problem=self.configure_problem,
+            backend_problem=f"the node ends: {self.ended.result()}" if self.ended.done() else "",
+            engine=self._swap.engine,
+            load_problem=self._swap.problem,
+            **about_model,
+        )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the node: until SIGINT or SIGTERM with 0, until the backend has failed for good with 3."""
+    return run(LidarDetector, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

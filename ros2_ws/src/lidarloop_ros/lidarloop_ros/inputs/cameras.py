@@ -1,0 +1,101 @@
+"""Cameras of the self-labelling node: pictures joined to clouds by time, calibration as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import message_filters
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from lidarloop_core.errors import ConfigError, LidarloopError
+from lidarloop_core.io.camera_messages import (
+    Calibration,
+    calibration_from_message,
+    camera_info_topic,
+    camera_name,
+)
+from lidarloop_ros.inputs.time_join import OnPart, TimeJoin
+
+
+@dataclass
+class _Camera:
+    topic: str
+    calibration: Calibration | None = None
+    problem: str = "no camera_info"
+
+
+class CameraInputs:
+    """Pictures and calibration of several cameras.
+
+    Args:
+        node: makes the subscriptions.
+        clouds: the filter that gives out clouds.
+        image_topics: of sensor_msgs/CompressedImage where they end in ``/compressed``, else of sensor_msgs/Image;
+            a sensor_msgs/CameraInfo topic lies beside each.
+        slop_s: largest difference between the stamps of a cloud and its picture.
+        on_picture: called with each picture that belongs to a cloud.
+
+    Raises:
+        ConfigError: two topics of one camera.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        clouds: message_filters.Subscriber,
+        image_topics: Sequence[str],
+        *,
+        slop_s: float,
+        on_picture: OnPart,
+    ) -> None:
+        self._node = node
+        self._cameras = {camera_name(topic): _Camera(topic) for topic in image_topics}
+        if len(self._cameras) < len(image_topics):
+            raise ConfigError(
+                f"image_topics received {', '.join(image_topics)}; expected one topic of each camera, "
+                "which are told apart by the part before the last: /camera/<name>/image"
+            )
+        sensors = {
+            name: (CompressedImage if camera.topic.endswith("/compressed") else Image, camera.topic)
+            for name, camera in self._cameras.items()
+        }
+        self._join = TimeJoin(node, clouds, sensors, slop_s=slop_s, on_part=on_picture)
+        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._infos: list[Subscription] = [
+            node.create_subscription(CameraInfo, camera_info_topic(camera.topic), partial(self._calibrate, camera), qos)
+            for camera in self._cameras.values()
+        ]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._cameras)
+
+    @property
+    def inputs(self) -> list[Subscription]:
+        """All subscriptions, whose publishers are checked."""
+        return [*self._join.inputs, *self._infos]
+
+    def calibrations(self) -> dict[str, Calibration | None]:
+        """The latest calibration of every camera; None where there is none that can be used."""
+        return {name: camera.calibration for name, camera in self._cameras.items()}
+
+    def problems(self) -> list[str]:
+        """A line for each camera whose pictures cannot be used."""
+        return [f"{name}: {camera.problem}" for name, camera in self._cameras.items() if camera.problem]
+
+    def destroy(self) -> None:
+        self._join.destroy()
+        for subscription in self._infos:
+            self._node.destroy_subscription(subscription)
+
+    def _calibrate(self, camera: _Camera, message: CameraInfo) -> None:
+        try:
+            camera.calibration, camera.problem = calibration_from_message(message, camera.topic), ""
+        except LidarloopError as error:
+            camera.calibration, camera.problem = None, str(error)
+            self._node.get_logger().warning(camera.problem, throttle_duration_sec=5.0)

@@ -1,0 +1,27 @@
+"""Parameters of both nodes: where the ego-motion comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lidarloop_ros.node.params import NodeParams, param
+
+
+@dataclass(frozen=True)
+class MotionParams(NodeParams):
+    """Where the ego-motion comes from."""
+
+    motion_source: str = param(
+        "odometry",
+        "Where the ego-motion between sweeps comes from: `odometry` (nav_msgs/Odometry on ~/input/odometry), "
+        "`tf` (odom_frame to the cloud's frame), or `none` (the newest sweep alone is used).",
+        choices=("odometry", "tf", "none"),
+    )
+    base_frame: str = param(
+        "base_link", "The odometry's child frame; /tf_static must lead from it to the cloud's frame."
+    )
+    odom_frame: str = param("odom", "Fixed frame that `motion_source: tf` measures the motion in.")
+    motion_timeout_s: float = param(
+        0.05, "Longest wait for the ego-motion of a cloud; after it the newest sweep is used alone, and said so.",
+        low=0.0, high=1.0,
+    )  # fmt: skip

@@ -1,0 +1,93 @@
+"""Whether publishers and subscribers fit: DDS says nothing when they do not, and then nothing arrives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+from lidarloop_ros.node import fastdds
+
+# What DDS gives for a time that nobody set.
+FOR_EVER_NS = 2**63 - 1
+
+
+def input_problems(node: Node, subscriptions: Iterable[Subscription]) -> list[str]:
+    """One line for each publisher that one of the node's subscriptions cannot receive."""
+    problems = []
+    for subscription in subscriptions:
+        topic, expected = subscription.topic_name, _type_name(subscription.msg_type)
+        for publisher in node.get_publishers_info_by_topic(topic):
+            if publisher.topic_type != expected:
+                problems.append(
+                    f"{_name(publisher)} publishes {publisher.topic_type} on {topic}, expected {expected}: "
+                    "remap the one or the other"
+                )
+            elif mismatch := qos_mismatch(publisher.qos_profile, subscription.qos_profile):
+                problems.append(
+                    f"{_name(publisher)} cannot be received on {topic}: {mismatch}. Set "
+                    f"qos_overrides.{topic}.subscription of this node, or the publisher's QoS"
+                )
+    return problems
+
+
+def output_problems(node: Node, publishers: Iterable[Any]) -> list[str]:
+    """One line for each subscriber that cannot receive one of the node's publishers."""
+    problems = []
+    for publisher in publishers:
+        topic = publisher.topic_name
+        for subscriber in node.get_subscriptions_info_by_topic(topic):
+            mismatch = qos_mismatch(publisher.qos_profile, subscriber.qos_profile)
+            if mismatch:
+                problems.append(
+                    f"{_name(subscriber)} receives nothing of {topic}: {mismatch}. Set its QoS, or "
+                    f"qos_overrides.{topic}.publisher of this node"
+                )
+    return problems
+
+
+def silence_hint(node: Node, topic: str) -> str:
+    """What to check when nothing comes on a topic that carries clouds."""
+    num_publishers = node.count_publishers(topic)
+    if num_publishers == 0:
+        return f"nobody publishes {topic}; check the LiDAR driver and the remapping of ~/input/points"
+    return (
+        f"{num_publishers} publishers on {topic}, but nothing arrives. Fast DDS loses clouds above 0.5 MB unless "
+        f"the publisher too runs with FASTRTPS_DEFAULT_PROFILES_FILE={fastdds.profile_path()}"
+    )
+
+
+def qos_mismatch(offered: QoSProfile, requested: QoSProfile) -> str:
+    """The policy by which a subscription cannot get what a publisher offers, or ""."""
+    if (offered.reliability, requested.reliability) == (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE):
+        return "reliability: best_effort is offered, reliable is requested"
+    if (offered.durability, requested.durability) == (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL):
+        return "durability: volatile is offered, transient_local is requested"
+    if _within_s(offered.deadline) > _within_s(requested.deadline):
+        return (
+            f"deadline: {_within_s(offered.deadline):g} s is offered, {_within_s(requested.deadline):g} s is requested"
+        )
+    manual = LivelinessPolicy.MANUAL_BY_TOPIC
+    if offered.liveliness != manual and requested.liveliness == manual:
+        return "liveliness: automatic is offered, manual_by_topic is requested"
+    return ""
+
+
+def _within_s(duration: Duration) -> float:
+    """Seconds; a policy that is not set, and one that is set to the largest time there is, both mean for ever."""
+    return duration.nanoseconds * 1e-9 if 0 < duration.nanoseconds < FOR_EVER_NS else math.inf
+
+
+def _type_name(message: Any) -> str:
+    package, kind, *_ = message.__module__.split(".")
+    return f"{package}/{kind}/{message.__name__}"
+
+
+def _name(endpoint: TopicEndpointInfo) -> str:
+    return f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"

@@ -1,0 +1,138 @@
+"""Records what the node answers: raw bytes and arrival times while the bag plays, decoding afterwards."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Float64
+from vision_msgs.msg import Detection3DArray
+
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.io.messages import boxes_from_cloud
+from lidarloop_ros.detector.diagnostics import DEADLINE_MS, SILENT_AFTER_S
+from lidarloop_ros.detector.outputs import STAGES
+from lidarloop_ros.replay.bag_player import header_stamp_ns
+
+# Nothing of a long replay's burst of answers may be lost here.
+DEPTH = 100
+
+
+class ReplayRecorder:
+    """Subscriptions to the outputs of the node ``name``; their callbacks run in the executor's thread."""
+
+    def __init__(self, node: Node, name: str) -> None:
+        self._lock = threading.Lock()
+        self._sent_ns: dict[int, int] = {}
+        self._last_sent_ns = 0
+        self._arrived_ns: dict[int, int] = {}
+        self._boxes: dict[int, bytes] = {}
+        self._stage_ms: dict[str, list[float]] = defaultdict(list)
+        self._worst = DiagnosticStatus(level=DiagnosticStatus.OK)
+
+        def subscribe(message: type, topic: str, callback: Callable[[Any], None], *, raw: bool = False) -> Subscription:
+            return node.create_subscription(message, topic, callback, QoSProfile(depth=DEPTH), raw=raw)
+
+        self._subscriptions = [
+            subscribe(Detection3DArray, f"{name}/detections", self._on_detections, raw=True),
+            subscribe(PointCloud2, f"{name}/boxes", self._on_boxes, raw=True),
+            *(subscribe(Float64, f"{name}/debug/latency_ms/{stage}", self._on_stage(stage)) for stage in STAGES),
+        ]
+        subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics)
+
+    def is_connected(self) -> bool:
+        """Whether the node publishes on every topic recorded."""
+        return all(subscription.get_publisher_count() for subscription in self._subscriptions)
+
+    def sent(self, stamp_ns: int, sent_ns: int) -> None:
+        """A cloud was published."""
+        with self._lock:
+            self._sent_ns[stamp_ns] = self._last_sent_ns = sent_ns
+
+    @property
+    def num_sent(self) -> int:
+        return len(self._sent_ns)
+
+    @property
+    def num_answered(self) -> int:
+        """Clouds whose detections have arrived in both forms."""
+        with self._lock:
+            return len(self._sent_ns.keys() & self._arrived_ns.keys() & self._boxes.keys())
+
+    @property
+    def complaint(self) -> str:
+        """The worst (of equals the last) that the node said about itself while the bag played; "" if all was OK."""
+        return str(self._worst.message)
+
+    def latency_ms(self) -> list[float]:
+        """Publication of a cloud → arrival of its detections, in the order sent."""
+        with self._lock:
+            pairs = [(sent, self._arrived_ns.get(stamp)) for stamp, sent in self._sent_ns.items()]
+        return [(arrived - sent) * 1e-6 for sent, arrived in pairs if arrived is not None]
+
+    def boxes(self, class_names: tuple[str, ...]) -> dict[int, Boxes3D]:
+        """stamp_ns → boxes in the cloud's frame, in the order sent; only clouds that were answered."""
+        with self._lock:
+            answered = [(stamp, self._boxes[stamp]) for stamp in self._sent_ns if stamp in self._boxes]
+        return {s: boxes_from_cloud(deserialize_message(data, PointCloud2), class_names)[0] for s, data in answered}
+
+    def stage_ms(self) -> Mapping[str, list[float]]:
+        return self._stage_ms
+
+    def _on_detections(self, data: bytes) -> None:
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            self._arrived_ns.setdefault(header_stamp_ns(data), now_ns)
+
+    def _on_boxes(self, data: bytes) -> None:
+        with self._lock:
+            self._boxes.setdefault(header_stamp_ns(data), data)
+
+    def _on_stage(self, stage: str) -> Callable[[Float64], None]:
+        return lambda msg: self._stage_ms[stage].append(msg.data)
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        # That no cloud comes before the bag is played, nor after it, is no fault.
+        if time.monotonic_ns() - self._last_sent_ns > SILENT_AFTER_S * 1e9:
+            return
+        for status in msg.status:
+            if status.level != DiagnosticStatus.OK and status.level >= self._worst.level:
+                self._worst = status
+
+
+def latency_summary(latency_ms: list[float]) -> dict[str, object]:
+    """p50, p99, p99.9, max and every sample, rounded to the microsecond."""
+    p50, p99, p99_9 = np.percentile(latency_ms, (50, 99, 99.9))
+    summary = {"p50": p50, "p99": p99, "p99_9": p99_9, "max": max(latency_ms)}
+    return {
+        **{name: round(float(value), 3) for name, value in summary.items()},
+        "samples": [round(v, 3) for v in latency_ms],
+    }
+
+
+def stage_summary(stage_ms: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
+    """p50, p99 and max of each stage."""
+    return {
+        stage: {
+            "p50": round(float(np.percentile(values, 50)), 3),
+            "p99": round(float(np.percentile(values, 99)), 3),
+            "max": round(max(values), 3),
+        }
+        for stage in STAGES
+        if (values := list(stage_ms.get(stage, ())))
+    }
+
+
+def deadline_misses(latency_ms: list[float]) -> int:
+    """Answers later than one period of a 10 Hz LiDAR."""
+    return sum(value > DEADLINE_MS for value in latency_ms)

@@ -1,0 +1,113 @@
+"""What the self-labelling node says about itself on /diagnostics, and by which rules.
+
+ERROR  configuring failed; a cloud could not be labelled, or labelling one failed; a publisher's type or QoS cannot be
+       received.
+STALE  no cloud for five seconds.
+WARN   no cloud for a second; clouds, but none labelled; a camera is missing, late or not calibrated; sweeps could not
+       be accumulated; keeping frames is paused; time jumped back.
+OK     otherwise. Each rule looks at what happened since the last report; all reasons of the level are in the message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from lidarloop_ros.detector.diagnostics import SILENT_AFTER_S, STALE_AFTER_S
+from lidarloop_ros.self_labeller.frame_keeper import KeeperReport
+from lidarloop_ros.self_labeller.worker import LabelStatistics
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """Everything one diagnostic status is made of.
+
+    Attributes:
+        state: the node's lifecycle state.
+        active: whether clouds are taken.
+        configure_problem: why configuring failed last time, or "".
+        callback_problem: the exception that left a callback, or "".
+        shelf: name of the 2D model; "" while unconfigured.
+        silent_s: since the last cloud.
+        input_problems: publishers that cannot be received, each with the remedy.
+        camera_problems: cameras without a usable calibration.
+        keeper: None where no frames are kept.
+    """
+
+    state: str
+    active: bool
+    configure_problem: str
+    callback_problem: str
+    shelf: str
+    statistics: LabelStatistics
+    silent_s: float
+    input_problems: list[str]
+    camera_problems: list[str]
+    keeper: KeeperReport | None
+
+
+def status(report: LabelReport, *, name: str, hardware_id: str) -> DiagnosticStatus:
+    """The diagnostic status of a report."""
+    level, reasons = _judge(report)
+    statistics, keeper = report.statistics, report.keeper
+    values = {
+        "state": report.state,
+        "shelf": report.shelf,
+        "clouds": statistics.num_clouds,
+        "clouds labelled": statistics.num_labelled,
+        "labels": statistics.num_labels,
+        **{f"degraded: {what}": count for what, count in sorted(statistics.degraded.items())},
+        **{f"left out: {what}": count for what, count in sorted(statistics.left_out.items()) if count},
+        **{f"{stage} ms": f"{duration_ms:.1f}" for stage, duration_ms in statistics.stage_ms.items()},
+    }
+    if keeper is not None:
+        values |= {
+            "frames kept since start": keeper.num_kept,
+            "frames on disk": keeper.num_frames,
+            "MB on disk": f"{keeper.num_bytes / 1e6:.1f}",
+            **{f"not kept: {why}": count for why, count in sorted(keeper.not_kept.items())},
+        }
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        hardware_id=hardware_id,
+        message="; ".join(reasons) or report.state,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+
+
+def _judge(report: LabelReport) -> tuple[bytes, list[str]]:
+    errors = [reason for reason in (report.configure_problem, report.callback_problem) if reason]
+    if not report.active:
+        return (DiagnosticStatus.ERROR if errors else DiagnosticStatus.OK), errors
+    errors += _errors(report)
+    if errors:
+        return DiagnosticStatus.ERROR, errors
+    if report.silent_s > STALE_AFTER_S:
+        return DiagnosticStatus.STALE, [f"no cloud for {report.silent_s:.0f} s"]
+    warnings = _warnings(report)
+    return (DiagnosticStatus.WARN if warnings else DiagnosticStatus.OK), warnings
+
+
+def _errors(report: LabelReport) -> list[str]:
+    statistics = report.statistics
+    errors = [f"cloud not labelled: {statistics.rejected}"] if statistics.rejected else []
+    errors += [f"labelling failed: {statistics.failed}"] if statistics.failed else []
+    return errors + report.input_problems
+
+
+def _warnings(report: LabelReport) -> list[str]:
+    statistics = report.statistics
+    warnings = []
+    if report.silent_s > SILENT_AFTER_S:
+        warnings.append(f"no cloud for {report.silent_s:.1f} s")
+    elif statistics.num_clouds and not statistics.num_labelled:
+        warnings.append("clouds come, but none was labelled since the last report: the 2D model is slower than that")
+    if statistics.time_jumps:
+        warnings.append("time jumped back")
+    warnings += report.camera_problems
+    warnings += [f"{what} ({count} of {statistics.num_labelled} clouds)" for what, count in statistics.degraded.items()]
+    if report.keeper is not None and report.keeper.problem:
+        warnings.append(report.keeper.problem)
+    return warnings

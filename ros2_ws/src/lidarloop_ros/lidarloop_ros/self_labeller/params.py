@@ -1,0 +1,107 @@
+"""Parameters of ``self_labeller``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
+from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
+from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.labelling.selection.frame_store import Quota
+from lidarloop_ros.inputs.motion_params import MotionParams
+from lidarloop_ros.node.params import param
+from lidarloop_ros.self_labeller.frame_keeper import KeepRule
+
+
+@dataclass(frozen=True)
+class SelfLabelParams(MotionParams):
+    """Parameters of ``self_labeller``."""
+
+    image_topics: tuple[str, ...] = param(
+        ("",),  # ROS cannot tell the type of an empty list
+        "A topic of each camera: sensor_msgs/CompressedImage where it ends in /compressed, else sensor_msgs/Image. Its "
+        "sensor_msgs/CameraInfo lies beside it, and the part before names it: /camera/<name>/image/compressed.",
+    )
+    camera_slop_s: float = param(
+        0.05, "Largest difference between the stamps of a cloud and a picture that belong together.",
+        low=0.001, high=1.0,
+    )  # fmt: skip
+    camera_patience_s: float = param(
+        0.2, "How long a cloud waits for its pictures; then it is labelled without those that are missing.",
+        low=0.0, high=5.0,
+    )  # fmt: skip
+    shelf: str = param(
+        "onnx",
+        "The 2D model: `onnx` (a detector and a segmenter), or `masks` (a COCO JSON file that another tool has made, "
+        "looked up by the cloud's stamp).",
+        choices=("onnx", "masks"),
+    )
+    detector_2d: str = param("", "For `shelf: onnx`: ONNX file of a YOLOX or FastestDet of COCO's classes.")
+    segmenter_2d: str = param("", "For `shelf: onnx`: ONNX file of a segmenter of Cityscapes' classes.")
+    masks_file: str = param("", "For `shelf: masks`: the COCO JSON file.")
+    providers: tuple[str, ...] = param(
+        ("CPUExecutionProvider",), "ONNX Runtime execution providers; each must really be in use, or configuring fails."
+    )
+    num_threads: int = param(
+        1, "Threads of one inference of the 2D model; few, for the detector needs the others.", low=0, high=256
+    )
+    recipe: str = param(
+        "full", "Steps of lifting: `full`, or the plain ones of the `paper`.", choices=("full", "paper")
+    )
+    shape_priors: str = param("", "JSON of class name to length, width, height (m); empty: the usual ones.")
+    publish_overlays: bool = param(
+        True, "Publish each camera's picture with the labels drawn in, while somebody subscribes."
+    )
+    keep_folder: str = param("", "Where frames worth keeping are written; empty: none are kept.")
+    keep_above: float = param(0.5, "Least worth of a frame that is kept.", low=0.0, high=1.0)
+    keep_every_s: float = param(1.0, "Least time between two kept frames.", low=0.0, high=3600.0)
+    quota_gb: float = param(20.0, "Frames may take up so much; the least worthy go first.", low=0.001, high=100_000.0)
+    quota_days: float = param(
+        0.0, "Frames so much older than the newest go; 0: age does not matter.", low=0.0, high=3650.0
+    )
+    min_free_gb: float = param(1.0, "Keeping pauses while the disk has less than this free.", low=0.0, high=100_000.0)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The image topics there are."""
+        return tuple(topic for topic in self.image_topics if topic)
+
+    def open_shelf(self) -> ShelfModel:
+        """The 2D model. Raises LidarloopError where its files are missing or of another kind."""
+        if self.shelf == "masks":
+            from lidarloop_core.labelling.mask_models.masks_file import MasksShelf
+
+            return MasksShelf(Path(_required("masks_file", self.masks_file)))
+        from lidarloop_core.labelling.mask_models.onnx_mask_model import open_onnx_shelf
+
+        return open_onnx_shelf(
+            Path(_required("detector_2d", self.detector_2d)),
+            Path(_required("segmenter_2d", self.segmenter_2d)),
+            providers=self.providers,
+            num_threads=self.num_threads,
+        )
+
+    def priors(self) -> ShapePriors:
+        """Raises ConfigError for a file that holds none."""
+        return ShapePriors.read(Path(self.shape_priors)) if self.shape_priors else ShapePriors.paper()
+
+    def lifting(self) -> LiftingConfig:
+        return full_lifting() if self.recipe == "full" else paper_lifting()
+
+    def quota(self) -> Quota:
+        return Quota(
+            max_bytes=round(self.quota_gb * 1e9),
+            max_age_s=self.quota_days * 86_400,
+            min_free_bytes=round(self.min_free_gb * 1e9),
+        )
+
+    def keep_rule(self) -> KeepRule:
+        return KeepRule(min_value=self.keep_above, min_interval_s=self.keep_every_s)
+
+
+def _required(name: str, value: str) -> str:
+    if not value:
+        raise ConfigError(f"parameter '{name}' received nothing; expected the path of a file")
+    return value

@@ -1,0 +1,66 @@
+"""StampGate: which stamps let a cloud in."""
+
+from __future__ import annotations
+
+import pytest
+
+from lidarloop_ros.inputs.stamps import StampGate
+
+S = 1_000_000_000
+NOW = 1_800_000_000 * S
+DAY = 86_400 * S
+
+
+def gate(now_ns: int = NOW, max_age_s: float = 1.0) -> StampGate:
+    return StampGate(lambda: now_ns, max_age_s=max_age_s)
+
+
+@pytest.mark.parametrize(
+    ("stamp_ns", "said"),
+    [
+        (NOW, ""),
+        (NOW - S, ""),
+        (NOW - S - 1, "stale: stamped 1.000 s ago, max_age_s is 1"),
+        (NOW - DAY, "stale"),
+        (NOW - DAY - 1, ""),
+        (NOW + S // 10, ""),
+        (NOW + S // 10 + 1, "from the future: stamped 0.100 s ahead"),
+        (NOW + 9 * DAY, "from the future"),
+        (0, "stamp is 0"),
+    ],
+)
+def test_each_stamp(stamp_ns: int, said: str):
+    refusal = gate().refusal(stamp_ns)
+    assert bool(refusal) == bool(said)
+    assert said in refusal
+
+
+def test_a_stamp_of_another_clock_is_let_in_and_said_so_until_one_of_ours_comes():
+    judge = gate()
+    assert judge.refusal(NOW - 3 * DAY) == ""
+    assert "3 days behind" in judge.clock_problem
+    assert judge.age_ms(NOW - 3 * DAY) is None
+    assert judge.refusal(NOW - S // 2) == ""
+    assert judge.clock_problem == ""
+    assert judge.age_ms(NOW - S // 2) == 500.0
+
+
+def test_without_a_clock_nothing_is_judged_but_duplicates_and_zero():
+    for judge in (gate(now_ns=0), gate(max_age_s=0.0)):
+        assert judge.refusal(5 * S) == ""
+        assert judge.age_ms(5 * S) is None
+        assert "duplicate" in judge.refusal(5 * S)
+        assert judge.refusal(4 * S) == "", "going back is for the sweeps to notice"
+        assert judge.refusal(0)
+        judge.reset()
+        assert judge.refusal(4 * S) == ""
+    without_clock = gate(now_ns=0)
+    assert without_clock.refusal(S) == ""
+    assert "nobody publishes /clock" in without_clock.clock_problem
+
+
+def test_a_refused_stamp_does_not_count_as_the_one_before():
+    judge = gate()
+    assert judge.refusal(NOW) == ""
+    assert "stale" in judge.refusal(NOW - 2 * S)
+    assert "duplicate" in judge.refusal(NOW)

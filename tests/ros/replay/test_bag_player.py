@@ -1,0 +1,84 @@
+"""The bag player: which topics it takes, and the stamps it reads from raw bytes."""
+
+from __future__ import annotations
+
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lidarloop_core.errors import BagError
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.bag import BagReader, BagWriter, message_type
+from lidarloop_core.io.messages import cloud_message, odometry_message, transforms_message
+from lidarloop_ros.node import fastdds
+from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics, find_topics, header_stamp_ns
+from lidarloop_ros.replay.node_process import isolated_node
+
+MS = 1_000_000
+T0 = 1_700_000_000_000 * MS + 123_456
+COLUMNS = {name: np.zeros(1, np.float32) for name in "xyz"}
+
+
+def write_bag(path: Path, *cloud_topics: str, odometry: str = "/odom", num: int = 1) -> Path:
+    with BagWriter(path) as bag:
+        bag.write("/tf_static", T0, transforms_message([("base_link", "lidar", SE3.identity())], T0, message_type))
+        for i in range(num):
+            stamp = T0 + i * 20 * MS
+            if odometry:
+                pose = odometry_message(SE3.identity(), (0, 0, 0), (0, 0, 0), stamp, message_type)
+                bag.write(odometry, stamp, pose)
+            for topic in cloud_topics:
+                bag.write(topic, stamp, cloud_message(COLUMNS, stamp, "lidar", message_type))
+    return path
+
+
+def test_the_only_cloud_topic_is_found_beside_ground_truth(tmp_path: Path):
+    with BagReader(write_bag(tmp_path / "bag.mcap", "/points_raw", "/ground_truth/boxes")) as reader:
+        assert find_topics(reader) == BagTopics("/points_raw", "/odom", ("/tf_static",))
+
+
+def test_of_several_cloud_topics_one_has_to_be_named(tmp_path: Path):
+    with BagReader(write_bag(tmp_path / "bag.mcap", "/front", "/rear", odometry="")) as reader:
+        with pytest.raises(BagError, match=r"/front, /rear; name it with --topic"):
+            find_topics(reader)
+        assert find_topics(reader, "/rear") == BagTopics("/rear", "", ("/tf_static",))
+        with pytest.raises(BagError, match="no topic /side"):
+            find_topics(reader, "/side")
+
+
+def test_without_a_cloud_the_topics_found_are_named(tmp_path: Path):
+    with BagReader(write_bag(tmp_path / "bag.mcap")) as reader, pytest.raises(BagError, match="none among /odom"):
+        find_topics(reader)
+
+
+def test_stamps_are_read_from_raw_bytes(tmp_path: Path):
+    with BagReader(write_bag(tmp_path / "bag.mcap", "/points", num=3)) as reader:
+        stamps = [header_stamp_ns(data) for _, _, data in reader.raw_messages(["/points"])]
+    assert stamps == [T0 + i * 20 * MS for i in range(3)]
+    big_endian = bytes([0, 0, 0, 0]) + (5).to_bytes(4, "big") + (7).to_bytes(4, "big")
+    assert header_stamp_ns(big_endian) == 5_000_000_007
+
+
+@pytest.mark.parametrize("rate", [1.0, 4.0])
+def test_the_pace_is_the_recorded_one_without_drift(tmp_path: Path, rate: float):
+    with (
+        BagReader(write_bag(tmp_path / "bag.mcap", "/points", num=50)) as reader,
+        isolated_node("player") as node,
+    ):
+        sent_ns = []
+        for _, time_ns in BagPlayer(node, reader, find_topics(reader)).play(rate=rate):
+            sent_ns.append(time_ns)
+            time.sleep(0.004)  # what the caller does between two clouds must not add up
+    lateness_ms = [(t - sent_ns[0]) / MS - i * 20 / rate for i, t in enumerate(sent_ns)]
+    assert len(sent_ns) == 50
+    assert min(lateness_ms) > -5
+    assert np.median(lateness_ms) < 10
+
+
+def test_the_fast_dds_profile_is_there_and_well_formed():
+    (path,) = set(fastdds.environment().values())
+    root = ElementTree.parse(path).getroot()
+    assert [e.text for e in root.iter() if e.tag.endswith("segment_size")] == [str(64 * 2**20)]

@@ -1,0 +1,199 @@
+"""What the node labels from messages is what the offline pipeline labels from the same bag. No DDS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lidarloop_core.errors import ImageFormatError
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.bag import BagReader
+from lidarloop_core.io.camera_messages import Calibration, calibration_from_message
+from lidarloop_core.io.messages import pose_from_message, stamp_ns, transform_from_message
+from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
+from lidarloop_core.labelling.lifting.lift import lift
+from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.labelling.placing.lanes import LaneLookup
+from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.sample import CameraImage
+from lidarloop_ros.inputs.motion import MotionUnavailableError
+from lidarloop_ros.self_labeller.pipeline import LabelPipeline
+from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.data.bag.writer import write_bag
+from lidarloop_training.toytown.camera import CAMERAS
+from lidarloop_training.toytown.drive import ToyTownDrive
+from lidarloop_training.toytown.masks import NUSCENES_CLASSES
+
+FRAME = 4
+CAMERA_NAMES = [camera.name for camera in CAMERAS]
+
+
+class TrueMasks:
+    """A shelf that never errs, for one frame of a drive; what it finds depends on the camera alone."""
+
+    name = "true masks"
+    class_names = NUSCENES_CLASSES
+
+    def __init__(self, drive: ToyTownDrive) -> None:
+        self.masks = {
+            camera.name: InstanceMasks(
+                np.array([m.box for m in found], np.float32),
+                np.ones(len(found), np.float32),
+                np.array([m.label for m in found], np.int64),
+                tuple(MaskWindow.of(m.mask) for m in found),
+                NUSCENES_CLASSES,
+                camera.width,
+                camera.height,
+            )
+            for camera in drive[FRAME].cameras
+            for found in [drive.instance_masks(FRAME, camera.name)]
+        }
+
+    def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
+        return [self.masks[image.name] for image in images]
+
+
+class BagPoses:
+    """Mounting and motion as a bag tells them."""
+
+    def __init__(self, messages: dict[str, list[Any]]) -> None:
+        self.has_motion = True
+        self._mountings = {
+            t.child_frame_id: transform_from_message(t.transform) for m in messages["/tf_static"] for t in m.transforms
+        }
+        self._poses = {stamp_ns(m.header): pose_from_message(m.pose.pose) for m in messages["/odom"]}
+
+    def mounting(self, frame: str) -> SE3:
+        if frame not in self._mountings:
+            raise MotionUnavailableError(f"no transform to {frame}")
+        return self._mountings[frame]
+
+    def motion(self, stamp: int) -> SE3:
+        if not self.has_motion:
+            raise MotionUnavailableError("no odometry")
+        return self._poses[stamp]
+
+
+@pytest.fixture(scope="module")
+def drive() -> ToyTownDrive:
+    return ToyTownDrive(3100, duration_s=0.5)
+
+
+@pytest.fixture(scope="module")
+def bag(drive: ToyTownDrive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bag") / "drive.mcap"
+    write_bag(drive, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def messages(bag: Path) -> dict[str, list[Any]]:
+    with BagReader(bag) as reader:
+        by_topic: dict[str, list[Any]] = {topic: [] for topic in reader.topics}
+        for topic, _, message in reader.messages(list(reader.topics)):
+            by_topic[topic].append(message)
+    return by_topic
+
+
+@pytest.fixture(scope="module")
+def shelf(drive: ToyTownDrive) -> TrueMasks:
+    return TrueMasks(drive)
+
+
+def pictures_of(messages: dict[str, list[Any]], stamp: int) -> dict[str, Any]:
+    topics = {camera.name: f"/camera/{camera.name.lower()}/image/compressed" for camera in CAMERAS}
+    return {name: next(m for m in messages[topic] if stamp_ns(m.header) == stamp) for name, topic in topics.items()}
+
+
+def calibrations_of(messages: dict[str, list[Any]], names: Sequence[str]) -> dict[str, Calibration | None]:
+    topics = {name: f"/camera/{name.lower()}/camera_info" for name in names}
+    return {name: calibration_from_message(messages[topic][0], topic) for name, topic in topics.items()}
+
+
+@pytest.fixture
+def label(messages, shelf):
+    """Labels the frame from its messages: (pipeline, pictures, changes to the poses) → LabelledFrame."""
+
+    def label(config, *, cameras=CAMERA_NAMES, without=(), has_motion=True, lanes=None, num_older=10):
+        poses = BagPoses(messages)
+        poses.has_motion = has_motion
+        pipeline = LabelPipeline(shelf, ShapePriors.paper(), config, poses, scene="drive")
+        if lanes is not None:
+            pipeline.use_lane_map(lanes)
+        clouds = messages["/lidar/points"]
+        for cloud in clouds[max(0, FRAME - num_older) : FRAME + 1]:
+            pipeline.remember(cloud)
+        pictures = pictures_of(messages, stamp_ns(clouds[FRAME].header))
+        pictures = {name: picture for name, picture in pictures.items() if name not in without}
+        return pipeline.label(clouds[FRAME], pictures, calibrations_of(messages, cameras))
+
+    return label
+
+
+@pytest.mark.parametrize("config", [paper_lifting(), full_lifting()], ids=["paper", "full"])
+def test_labels_equal_the_offline_pipelines(label, bag, shelf, config):
+    sample = BagSource(bag, num_sweeps=config.num_sweeps)[FRAME]
+    expected, _ = lift(sample, shelf.masks, ShapePriors.paper(), config, LaneLookup(sample.lane_map))
+    # In the same order of cameras: it decides between labels of equal scores.
+    frame = label(config, lanes=sample.lane_map, cameras=[camera.name for camera in sample.cameras])
+    assert len(expected) > 10
+    np.testing.assert_allclose(frame.labels.boxes.values, expected.boxes.values, atol=1e-5)
+    np.testing.assert_array_equal(frame.labels.boxes.labels, expected.boxes.labels)
+    np.testing.assert_allclose(frame.labels.quality, expected.quality, atol=1e-6)
+    assert frame.labels.yaw_sources == expected.yaw_sources
+    assert frame.degraded == ()
+    assert frame.sample.token == sample.token
+    assert list(frame.stage_ms) == ["assemble", "shelf", "lift"]
+
+
+def test_a_missing_camera_costs_its_own_labels_alone(label):
+    whole, without = label(paper_lifting()), label(paper_lifting(), without=("CAM_FRONT",))
+    assert without.degraded == ("CAM_FRONT: no picture",)
+    assert {camera for cameras in without.labels.cameras for camera in cameras} < {
+        camera for cameras in whole.labels.cameras for camera in cameras
+    }
+
+
+def test_without_ego_motion_it_goes_on_with_one_sweep(label):
+    frame = label(paper_lifting(), has_motion=False)
+    assert len(frame.labels) > 5
+    assert len(frame.sample.sweeps) == 1
+    assert frame.degraded == ("single sweep: no odometry",)
+
+
+def test_a_missing_sweep_is_said(label):
+    assert label(paper_lifting(), num_older=1).degraded == ("1 of 3 sweeps missing",)
+
+
+def test_a_picture_that_cannot_be_decoded_and_a_camera_nobody_calibrated(label, messages, shelf):
+    class Choosy(TrueMasks):
+        def __init__(self) -> None:
+            self.masks = shelf.masks
+
+        def find(self, sample_token, images):
+            if images[0].name == "CAM_BACK":
+                raise ImageFormatError("a picture of encoding bayer")
+            return super().find(sample_token, images)
+
+    cloud = messages["/lidar/points"][FRAME]
+    pictures = pictures_of(messages, stamp_ns(cloud.header))
+    calibrations = calibrations_of(messages, CAMERA_NAMES) | {"CAM_FRONT": None}
+    poses = BagPoses(messages)
+    del poses._mountings["cam_back_left_optical"]
+    pipeline = LabelPipeline(Choosy(), ShapePriors.paper(), paper_lifting(), poses, scene="drive")
+    frame = pipeline.label(cloud, pictures, calibrations)
+    assert sorted(frame.degraded) == [
+        "2 of 3 sweeps missing",
+        "CAM_BACK: a picture of encoding bayer",
+        "CAM_BACK_LEFT: no transform to cam_back_left_optical",
+        "CAM_FRONT: no usable camera_info",
+    ]
+    assert {camera for cameras in frame.labels.cameras for camera in cameras} <= {
+        "CAM_FRONT_LEFT",
+        "CAM_FRONT_RIGHT",
+        "CAM_BACK_RIGHT",
+    }

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from lidarloop_core.cli import main
+from lidarloop_core.io import messages
+from lidarloop_core.io.bag import BagReader, BagWriter, message_type
+from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.data.bag.writer import write_bag
+from lidarloop_training.data.nuscenes.reader import NuScenesSource
+from lidarloop_training.data.nuscenes.writer import write_nuscenes
+
+
+def _convert(*arguments: object) -> int:
+    return main(["convert", *map(str, arguments)])
+
+
+def test_tables_to_bag_and_back(street, tmp_path, capsys):
+    write_nuscenes(street, tmp_path / "tables", keyframe_every=5)
+    assert _convert("nuscenes", tmp_path / "tables", tmp_path / "drive.mcap") == 0
+    out = capsys.readouterr().out
+    assert str(tmp_path / "drive.mcap") in out
+    assert "next: lidarloop replay" in out
+    bag = BagSource(tmp_path / "drive.mcap")
+    assert len(bag) == 11  # every sweep up to the last keyframe
+    assert [bag[i].annotations is not None for i in range(11)] == [i % 5 == 0 for i in range(11)]
+    assert _convert("bag", tmp_path / "drive.mcap", tmp_path / "again") == 0
+    again, first = NuScenesSource(tmp_path / "again"), NuScenesSource(tmp_path / "tables")
+    assert len(again) == 3
+    for i in range(3):
+        np.testing.assert_array_equal(again[i].keyframe.points, first[i].keyframe.points)
+        got, want = again[i].annotations.boxes, first[i].annotations.boxes
+        np.testing.assert_allclose(got.values, want.values, atol=1e-4)
+
+
+def test_one_scene_of_several(street, make_street, tmp_path, capsys):
+    street_again = [dataclasses.replace(make_street()[i], scene="again") for i in range(len(street))]
+    write_nuscenes([street, street_again], tmp_path / "tables", keyframe_every=5, cameras=False)
+    assert NuScenesSource(tmp_path / "tables").scenes == (street[0].scene, "again")
+    assert _convert("nuscenes", tmp_path / "tables", tmp_path / "drive.mcap") == 1
+    assert f"holds 2 drives; expected one of them, such as --scene {street[0].scene}" in capsys.readouterr().err
+    assert not (tmp_path / "drive.mcap").exists()
+    assert _convert("nuscenes", tmp_path / "tables", tmp_path / "drive.mcap", "--scene", "nowhere") == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert _convert("nuscenes", tmp_path / "tables", tmp_path / "drive.mcap", "--scene", "again") == 0
+    assert len(BagSource(tmp_path / "drive.mcap")) == 11
+
+
+def test_toytown_with_masks(tmp_path, capfd):
+    pytest.importorskip("embreex", reason="the toy town's ray caster is not installed")
+    from pycocotools.coco import COCO
+
+    options = ("--duration-s", 0.2, "--masks", "--num-workers")
+    assert _convert("toytown", 3, tmp_path / "town.mcap", *options, 1) == 0
+    assert _convert("toytown", 3, tmp_path / "town", "--keyframe-every", 1, *options, 0) == 0
+    bag = BagSource(tmp_path / "town.mcap")
+    tables = NuScenesSource(tmp_path / "town")
+    assert len(bag) == len(tables) == 2
+    for sample, path in ((bag[1], tmp_path / "town.masks.json"), (tables[1], tmp_path / "town" / "masks.json")):
+        coco = COCO(str(path))
+        images = [image for image in coco.dataset["images"] if image["sample_token"] == sample.token]
+        assert sorted(image["camera"] for image in images) == sorted(camera.name for camera in sample.cameras)
+        annotations = coco.loadAnns(coco.getAnnIds([image["id"] for image in images]))
+        assert annotations
+        assert all(coco.annToMask(a).sum() == a["area"] for a in annotations)
+    for image in json.loads((tmp_path / "town" / "masks.json").read_text())["images"]:
+        assert (tmp_path / "town" / image["file_name"]).is_file()
+    np.testing.assert_array_equal(bag[1].keyframe.points, tables[1].keyframe.points)
+    assert "next: lidarloop convert nuscenes" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("toytown", "seven", "out.mcap"), "seed"),
+        (("kitti-raw", "nowhere", "out.mcap"), "nowhere"),
+        (("kitti-raw", ".", "tables"), "ego-motion"),
+        (("bag", "nowhere.mcap", "out.mcap", "--masks"), "--masks"),
+        (("toytown", "7", "out.mcap", "--num-workers", "-1"), "--num-workers"),
+        (("bag", "some.mcap", "out.mcap", "--num-workers", "2"), "--num-workers with bag; expected toytown"),
+        (("av2", ".", "out.mcap", "--scene", "a"), "--scene with av2; expected nuscenes or nuscenes-lidarseg"),
+        (("av2", ".", "out.mcap", "--duration-s", "2"), "--duration-s with av2; expected toytown"),
+        (("toytown", "7", "out.mcap", "--keyframe-every", "1"), "--keyframe-every with out.mcap"),
+        (("toytown", "7", "out.mcap", "--masks", "--no-cameras"), "--masks with --no-cameras"),
+        (("bag", "some.mcap", "out.mcap", "--min-score", "0.5"), "--min-score with bag; expected results"),
+        (("cvat", "export.zip", "out.json", "--of", "bag", "some.mcap"), "--of with cvat; expected results"),
+        (("results", "some.json", "cvat", "--no-cameras"), "--no-cameras with results"),
+        (("kitti-raw", ".", "out.mcap", "--salvage"), "--salvage with kitti-raw"),
+        (("av2", ".", "out.mcap", "--points-topics", "/a"), "--points-topics with av2"),
+        (("bag", ".", "out.mcap", "--salvage"), "is no file"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert _convert(*arguments) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert expected in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_usage_exits_with_2(tmp_path):
+    with pytest.raises(SystemExit) as error:
+        _convert("lyft", "somewhere", tmp_path / "out.mcap")
+    assert error.value.code == 2
+
+
+def test_only_our_bags_are_overwritten(street, tmp_path, capsys):
+    ours, foreign = tmp_path / "ours.mcap", tmp_path / "foreign.mcap"
+    write_bag(street, tmp_path / "source.mcap")
+    for path in (ours, foreign):
+        with BagWriter(path) as bag:
+            bag.write("/names", 0, messages.string_message([], message_type))
+    write_bag(street, ours, cameras=False)
+    before = foreign.read_bytes()
+    assert _convert("bag", tmp_path / "source.mcap", ours) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert _convert("bag", tmp_path / "source.mcap", foreign, "--overwrite") == 1
+    assert "not written by lidarloop" in capsys.readouterr().err
+    assert foreign.read_bytes() == before
+    assert _convert("bag", tmp_path / "source.mcap", ours, "--overwrite") == 0
+    with BagReader(ours) as bag:
+        assert "/camera/cam_front/camera_info" in bag.topics

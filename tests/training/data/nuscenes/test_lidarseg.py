@@ -1,0 +1,106 @@
+"""Tables by our own writer (which the devkit opens), the lidarseg package beside them by these tests, as published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_training.data.nuscenes.lidarseg import NuScenesLidarsegSource
+from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
+from lidarloop_training.data.nuscenes.reader import NuScenesSource
+from lidarloop_training.data.nuscenes.writer import write_nuscenes
+
+CATEGORIES = sorted(CATEGORY_TO_LABEL_NAME)  # indices of the test's own; the published table tells others
+
+
+def _raw_labels(sample_token: str, num_points: int) -> np.ndarray:
+    seed = int(sample_token[:8], 16)
+    return np.random.default_rng(seed).integers(0, len(CATEGORIES), num_points, dtype=np.uint8)
+
+
+@pytest.fixture
+def root(street, tmp_path: Path) -> Path:
+    root = tmp_path / "nuscenes"
+    write_nuscenes(street, root, keyframe_every=5)
+    source = NuScenesSource(root)
+    tables = root / source.version
+    records = []
+    (root / "lidarseg" / source.version).mkdir(parents=True)
+    for record in json.loads((tables / "sample_data.json").read_text()):
+        if record["is_key_frame"] and "LIDAR_TOP" in record["filename"]:
+            filename = f"lidarseg/{source.version}/{record['token']}_lidarseg.bin"
+            (root / filename).write_bytes(_raw_labels(record["sample_token"], 400).tobytes())
+            records.append({"token": record["token"], "sample_data_token": record["token"], "filename": filename})
+    (tables / "lidarseg.json").write_text(json.dumps(records))
+    known = {record["name"]: record for record in json.loads((tables / "category.json").read_text())}
+    categories = [
+        {"token": f"c{i}", "description": "", **known.get(name, {}), "name": name, "index": i}
+        for i, name in enumerate(CATEGORIES)
+    ]
+    (tables / "category.json").write_text(json.dumps(categories))
+    return root
+
+
+def test_labels_of_keyframes(root):
+    plain = NuScenesSource(root, num_sweeps=3)
+    source = NuScenesLidarsegSource(plain)
+    assert len(source) == len(plain) == 3
+    for i in range(3):
+        sample = source[i]
+        newest = sample.keyframe
+        assert newest.columns == ("x", "y", "z", "intensity", "ring", "label")
+        np.testing.assert_array_equal(newest.points[:, :5], plain[i].keyframe.points)
+        raw = _raw_labels(sample.token, 400)
+        expected = [LABEL_NAMES.index(CATEGORY_TO_LABEL_NAME[CATEGORIES[category]]) for category in raw]
+        assert newest.points[:, 5].tolist() == expected
+        for older in sample.sweeps[1:]:
+            assert older.columns == newest.columns
+            assert not older.points[:, 5].any()
+    assert len(source[2].sweeps) == 3
+
+
+def test_classes_are_the_devkit_s():
+    pytest.importorskip("nuscenes", reason="nuscenes-devkit is not installed")
+    from nuscenes.eval.lidarseg.utils import LidarsegClassMapper
+
+    indices = {name: i for i, name in enumerate(CATEGORIES)}
+    tables = SimpleNamespace(
+        lidarseg_name2idx_mapping=indices, category=[{"name": name, "index": i} for name, i in indices.items()]
+    )
+    mapper = LidarsegClassMapper(tables)
+    assert mapper.fine_name_2_coarse_name_mapping == CATEGORY_TO_LABEL_NAME
+    assert mapper.coarse_name_2_coarse_idx_mapping == {name: i for i, name in enumerate(LABEL_NAMES)}
+
+
+def test_errors_name_the_file(root):
+    source = NuScenesLidarsegSource(NuScenesSource(root))
+    paths = sorted((root / "lidarseg").rglob("*_lidarseg.bin"))
+    paths[0].write_bytes(b"\0" * 399)
+    paths[1].write_bytes(b"\xc8" * 400)
+    paths[2].unlink()
+    messages = []
+    for i in range(3):
+        with pytest.raises(DatasetError) as error:
+            source[i]
+        messages.append(str(error.value))
+    assert sum(f"{paths[0]}: received 399 bytes; expected 400" in message for message in messages) == 1
+    assert sum(f"{paths[1]}: received indices [200]" in message for message in messages) == 1
+    assert sum(f"{paths[2]}: cannot be read" in message for message in messages) == 1
+
+
+def test_a_missing_package_is_named(street, root, tmp_path):
+    write_nuscenes(street, tmp_path / "plain", keyframe_every=5)
+    plain = NuScenesSource(tmp_path / "plain")
+    with pytest.raises(DatasetError, match=r"lidarseg\.json"):
+        NuScenesLidarsegSource(plain)
+    (plain.root / plain.version / "lidarseg.json").write_text("[]")
+    with pytest.raises(DatasetError, match=r"category\.json.*without an index"):
+        NuScenesLidarsegSource(plain)
+    (root / plain.version / "lidarseg.json").write_text("[]")
+    with pytest.raises(DatasetError, match=r"no entry in lidarseg\.json"):
+        NuScenesLidarsegSource(NuScenesSource(root))[0]

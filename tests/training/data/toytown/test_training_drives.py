@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("embreex")
+
+from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
+
+
+def test_drives_are_made_once_and_read_back(tmp_path):
+    drives = ToyTownDrives(
+        root=tmp_path, num_train_drives=1, num_validation_drives=1, duration_s=0.6, keyframe_every=5, num_processes=2
+    )
+    made: list[tuple[int, int]] = []
+    prepare(drives, 3, lambda number, of: made.append((number, of)))
+    assert made == [(1, 2), (2, 2)]
+    source = open_drives(drives, drives.train_seeds, 3)
+    assert [len(source[i].sweeps) for i in range(len(source))] == [1, 3]  # a drive begins without a past
+    assert source[1].annotations is not None
+    assert len(source[1].annotations.boxes) > 0
+
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.bin")}
+    prepare(drives, 3, lambda number, of: made.append((number, of)))
+    assert len(made) == 2
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.bin")} == written
+
+
+def test_folders_tell_drives_apart_that_differ(tmp_path):
+    names = {
+        ToyTownDrives(root=tmp_path, duration_s=duration_s, keyframe_every=every).drive_folder(seed)
+        for duration_s in (2.0, 20.0)
+        for every in (1, 5)
+        for seed in (7, 8)
+    }
+    assert len(names) == 8

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lidarloop_core.pointcloud.grouping import group_pillars  # noqa: E402
+from lidarloop_training.models.encoders.pillar import PillarEncoder  # noqa: E402
+
+
+def cloud(spec, num_points: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-1, 1, (num_points, 5)).astype(np.float32)
+    points[:, 0] *= 10
+    points[:, 1] *= 8
+    points[:, 3] = rng.uniform(0, 255, num_points)
+    return points
+
+
+def tensors(index):
+    return [torch.from_numpy(a) for a in (index.points, index.slot, index.cell, index.count)]
+
+
+@pytest.fixture
+def encoder(spec) -> PillarEncoder:
+    torch.manual_seed(0)
+    encoder = PillarEncoder(spec, channels=6).eval()
+    encoder.norm.running_mean.normal_()
+    encoder.norm.running_var.uniform_(0.5, 2)
+    return encoder
+
+
+def by_hand(encoder: PillarEncoder, spec, index) -> np.ndarray:
+    """Pillar by pillar and point by point, in float64 numpy."""
+    num_columns, num_rows = spec.grid_size
+    canvas = np.zeros((encoder.channels, num_rows, num_columns))
+    weight = encoder.linear.weight.detach().double().numpy()
+    norm = encoder.norm
+    pillar_of_point = index.slot // spec.max_points_per_pillar
+    for pillar, cell in enumerate(index.cell):
+        row, column = divmod(int(cell), num_columns)
+        members = index.points[pillar_of_point == pillar].astype(np.float64)
+        center = np.array([spec.x_range_m[0] + column + 0.5, spec.y_range_m[0] + row + 0.5])
+        features = []
+        for point in members:
+            scaled = point * (1, 1, 1, spec.intensity_scale, 1)
+            decorated = np.concatenate([scaled, point[:3] - members[:, :3].mean(axis=0), point[:2] - center])
+            features.append(weight @ decorated)
+        normed = (np.array(features) - norm.running_mean.numpy()) / np.sqrt(norm.running_var.numpy() + norm.eps)
+        normed = normed * norm.weight.detach().numpy() + norm.bias.detach().numpy()
+        canvas[:, row, column] = np.maximum(normed, 0).max(axis=0)
+    return canvas
+
+
+def test_agrees_with_pillar_by_pillar_arithmetic(encoder, spec):
+    index = group_pillars(cloud(spec, 400, seed=1), spec)
+    with torch.no_grad():
+        canvas = encoder(*tensors(index))
+    assert canvas.shape == (1, 6, 16, 20)
+    np.testing.assert_allclose(canvas[0].numpy(), by_hand(encoder, spec, index), atol=1e-5)
+
+
+def test_order_of_points_does_not_matter(encoder, spec):
+    index = group_pillars(cloud(spec, 300, seed=2), spec)
+    points, slot, cell, count = tensors(index)
+    order = torch.randperm(len(points))
+    with torch.no_grad():
+        assert torch.allclose(
+            encoder(points, slot, cell, count), encoder(points[order], slot[order], cell, count), atol=1e-6
+        )
+
+
+def test_a_batch_is_its_samples_one_by_one(encoder, spec):
+    indices = [group_pillars(cloud(spec, n, seed=n), spec) for n in (250, 1, 90)]
+    cells_per_sample = spec.grid_size[0] * spec.grid_size[1]
+    first = np.cumsum([0] + [len(i.cell) for i in indices])
+    points = torch.cat([torch.from_numpy(i.points) for i in indices])
+    slot = torch.cat([torch.from_numpy(i.slot + f * 5) for i, f in zip(indices, first, strict=False)])
+    cell = torch.cat([torch.from_numpy(i.cell + b * cells_per_sample) for b, i in enumerate(indices)])
+    count = torch.cat([torch.from_numpy(i.count) for i in indices])
+    with torch.no_grad():
+        together = encoder(points, slot, cell, count, batch_size=3)
+        alone = torch.cat([encoder(*tensors(i)) for i in indices])
+    assert torch.allclose(together, alone, atol=1e-6)
+
+
+def test_batch_norm_sees_real_points_only(spec):
+    """A point repeated in every place has no variance; padding would bring some in."""
+    encoder = PillarEncoder(spec, channels=4).train()
+    points = torch.tensor([[0.5, 0.5, 0.0, 0.0, 0.0]]).repeat(3, 1)
+    encoder(points, torch.arange(3), torch.tensor([210]), torch.tensor([3]))
+    assert torch.allclose(encoder.norm.running_var, torch.full((4,), 1 - encoder.norm.momentum))
+
+
+def test_gradient_reaches_every_kept_point(encoder, spec):
+    points, slot, cell, count = tensors(group_pillars(cloud(spec, 60, seed=5), spec))
+    points.requires_grad_()
+    encoder(points, slot, cell, count).sum().backward()
+    assert torch.isfinite(points.grad).all()
+    assert points.grad.abs().sum() > 0

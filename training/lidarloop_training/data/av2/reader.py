@@ -1,0 +1,360 @@
+"""The Argoverse 2 Sensor Dataset: sweeps, cuboids, ego poses, pictures and the lane map of its logs.
+
+A published sweep holds the points of both LiDARs, compensated for ego-motion to the sweep's stamp and given in the ego
+frame (rear axle, x forward, y left, z up), as float16. No single sensor's frame fits them all, so the ego frame is
+taken for the LiDAR's: ``ego_SE3_lidar`` is the identity, points and cuboids are just as published, and every cuboid
+holds exactly its ``num_interior_pts``. The sensors sit 1.64 m and 1.53 m above that frame, and the road lies about
+0.33 m below it: mind that when a model of another mounting height reads these clouds.
+
+Intensities are 0–255 as published. The laser number, 0–63 over both LiDARs, is the ring; ``offset_ns`` is not kept, for
+the motion it tells of has been taken out. The world frame of the samples is the city's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.errors import ConfigError, DatasetError
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.se3 import SE3, interpolate
+from lidarloop_core.io.images import ImageFile
+from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
+from lidarloop_training.data.av2.classes import AV2_CATEGORIES, AV2_TO_NUSCENES
+from lidarloop_training.data.av2.lane_map import read_lane_map
+
+LIDAR_COLUMNS = ("x", "y", "z", "intensity", "ring")
+
+MAX_POSE_GAP_NS = 100_000_000
+MAX_CAMERA_OFFSET_NS = 50_000_000
+MAX_VELOCITY_GAP_NS = 1_500_000_000
+
+_FILE_COLUMNS = ("x", "y", "z", "intensity", "laser_number")
+_POSE_COLUMNS = ("qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
+_CUBOID_COLUMNS = (
+    "timestamp_ns", "track_uuid", "category", "length_m", "width_m", "height_m", "num_interior_pts", *_POSE_COLUMNS,
+)  # fmt: skip
+
+_Table = dict[str, npt.NDArray[Any]]
+
+
+class Av2Source:
+    """The sweeps of one log, or of every log below a folder (``val``, ``sensor``, …), log by log in time order.
+
+    Files are listed in the constructor; poses, cuboids and map of a log are read with its first sample. Picklable.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        num_sweeps: int = 1,
+        cameras: bool = True,
+        lane_map: bool = True,
+        own_classes: bool = False,
+    ) -> None:
+        """Lists the sweeps.
+
+        Args:
+            root: a log's folder (with ``sensors/lidar``), or one up to three levels above logs.
+            num_sweeps: sweeps per sample, fewer at the start of a log.
+            cameras: whether samples carry the pictures of ``sensors/cameras``, where there are some.
+            lane_map: whether samples carry the lane map, where there is one.
+            own_classes: whether boxes keep Argoverse's own thirty categories; else they come in nuScenes' ten classes,
+                without those that have none there.
+
+        Raises:
+            DatasetError: no log, or a sweep whose name is no time stamp.
+        """
+        self.root = Path(root)
+        self._num_sweeps = num_sweeps
+        self._with_cameras = cameras
+        self._with_map = lane_map
+        self._own_classes = own_classes
+        self._frames: list[tuple[Path, int, int]] = []  # log, position in the log, stamp
+        self._stamps: dict[Path, list[int]] = {}
+        for log in _logs(self.root):
+            self._stamps[log] = _stamps(log / "sensors" / "lidar", ".feather")
+            self._frames += [(log, i, stamp_ns) for i, stamp_ns in enumerate(self._stamps[log])]
+        if not self._frames:
+            raise DatasetError(
+                f"{self.root}: holds no sensors/lidar/*.feather; expected a log of Argoverse 2's Sensor Dataset, or a "
+                "folder of logs"
+            )
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """The logs' names."""
+        return tuple(log.name for log in self._stamps)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Reads one sweep and those before it.
+
+        Raises:
+            DatasetError: a file is missing or broken, or no pose is known at a sweep's stamp.
+        """
+        folder, position, stamp_ns = self._frames[index]
+        log = _read_log(folder)
+        newest_first = self._stamps[folder][max(0, position + 1 - self._num_sweeps) : position + 1][::-1]
+        return Sample(
+            token=f"{folder.name}-{stamp_ns}",
+            scene=folder.name,
+            stamp_ns=stamp_ns,
+            sweeps=tuple(_read_sweep(log, stamp) for stamp in newest_first),
+            cameras=tuple(_pictures(log, stamp_ns)) if self._with_cameras else (),
+            annotations=self._annotations(log, stamp_ns),
+            lane_map=_read_map(folder) if self._with_map else None,
+        )
+
+    def labelled_stamps(self) -> Iterator[tuple[int, SE3, Annotations]]:
+        """What is labelled, whether the sweep is there or not: for looks at tracks and maps alone.
+
+        Yields:
+            For every stamp that has cuboids, log by log in time order: the stamp, ``world_SE3_ego`` and the cuboids in
+            the ego frame.
+        """
+        for folder in self._stamps:
+            log = _read_log(folder)
+            for stamp_ns in np.unique(log.cuboids.stamps_ns).tolist() if log.cuboids is not None else ():
+                annotations = self._annotations(log, stamp_ns)
+                assert annotations is not None
+                yield stamp_ns, log.pose(stamp_ns), annotations
+
+    def _annotations(self, log: _Log, stamp_ns: int) -> Annotations | None:
+        if log.cuboids is None:
+            return None
+        class_names = AV2_CATEGORIES if self._own_classes else NUSCENES_CLASSES
+        labels = log.cuboids.own_labels if self._own_classes else log.cuboids.nuscenes_labels
+        rows = np.flatnonzero((log.cuboids.stamps_ns == stamp_ns) & (labels >= 0))
+        values = log.cuboids.values[rows]
+        boxes = Boxes3D(values.astype(np.float32), np.ones(len(rows), np.float32), labels[rows], class_names)
+        return Annotations(
+            boxes=boxes,
+            instance_ids=tuple(log.cuboids.tracks[rows].tolist()),
+            num_lidar_pts=log.cuboids.num_interior_pts[rows],
+            visibility=np.full(len(rows), np.nan, np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class _Cuboids:
+    """All cuboids of a log, in the ego frame of their stamps."""
+
+    stamps_ns: npt.NDArray[np.int64]
+    tracks: npt.NDArray[np.object_]
+    values: npt.NDArray[np.float64]  # (N, 9)
+    own_labels: npt.NDArray[np.int64]
+    nuscenes_labels: npt.NDArray[np.int64]  # -1 where nuScenes has no such class
+    num_interior_pts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Log:
+    folder: Path
+    pose_stamps_ns: npt.NDArray[np.int64]
+    poses: npt.NDArray[np.float64]  # (P, 7) quaternion wxyz, x y z
+    cuboids: _Cuboids | None
+    pictures: dict[str, list[int]]  # camera → stamps
+    calibration: dict[str, tuple[npt.NDArray[np.float64], int, int, SE3]]  # K, width, height, ego_SE3_camera
+
+    def pose(self, stamp_ns: int) -> SE3:
+        """``city_SE3_ego``."""
+        after = int(np.searchsorted(self.pose_stamps_ns, stamp_ns))
+        stamps = self.pose_stamps_ns
+        if after < len(stamps) and stamps[after] == stamp_ns:
+            return self._pose_at(after)
+        if after in (0, len(stamps)) or stamps[after] - stamps[after - 1] > MAX_POSE_GAP_NS:
+            raise DatasetError(
+                f"{self.folder / _POSES}: no pose at {stamp_ns} ns; expected one at every sweep and picture, or two "
+                f"around it within {MAX_POSE_GAP_NS} ns: restore the file"
+            )
+        fraction = (stamp_ns - stamps[after - 1]) / (stamps[after] - stamps[after - 1])
+        return interpolate(self._pose_at(after - 1), self._pose_at(after), float(fraction))
+
+    def _pose_at(self, row: int) -> SE3:
+        return SE3.from_wxyz(self.poses[row, :4], self.poses[row, 4:])
+
+
+_POSES = "city_SE3_egovehicle.feather"
+_ANNOTATIONS = "annotations.feather"
+
+
+def _logs(root: Path) -> list[Path]:
+    """Folders that hold sensors/lidar: ``root`` or up to three levels below it, in order of their paths."""
+    patterns = ("sensors/lidar", "*/sensors/lidar", "*/*/sensors/lidar", "*/*/*/sensors/lidar")
+    return sorted(path.parent.parent for pattern in patterns for path in root.glob(pattern) if path.is_dir())
+
+
+def _stamps(folder: Path, suffix: str) -> list[int]:
+    names = [path.stem for path in folder.glob(f"*{suffix}")]
+    strangers = [name for name in names if not name.isdecimal()]
+    if strangers:
+        raise DatasetError(
+            f"{folder / strangers[0]}{suffix}: its name is no time stamp; expected nanoseconds such as "
+            f"315966265259836000{suffix}: take strangers out of the folder"
+        )
+    return sorted(map(int, names))
+
+
+@lru_cache(maxsize=16)  # a loader that shuffles comes back to a log; 2 MB each
+def _read_log(folder: Path) -> _Log:
+    table = _read_table(folder / _POSES, ("timestamp_ns", *_POSE_COLUMNS))
+    order = np.argsort(table["timestamp_ns"], kind="stable")
+    poses = np.column_stack([table[name] for name in _POSE_COLUMNS])[order]
+    stamps = {
+        path.name: _stamps(path, ".jpg") for path in sorted((folder / "sensors" / "cameras").glob("*")) if path.is_dir()
+    }
+    pictures = {name: found for name, found in stamps.items() if found}
+    calibration = _read_calibration(folder / "calibration", list(pictures))
+    log = _Log(folder, table["timestamp_ns"][order].astype(np.int64), poses, None, pictures, calibration)
+    if not (folder / _ANNOTATIONS).is_file():
+        return log
+    return _Log(folder, log.pose_stamps_ns, poses, _read_cuboids(log), pictures, calibration)
+
+
+@lru_cache(maxsize=16)
+def _read_map(folder: Path) -> LaneMap | None:
+    paths = sorted((folder / "map").glob("log_map_archive_*.json"))
+    return read_lane_map(paths[0]) if paths else None
+
+
+def _read_sweep(log: _Log, stamp_ns: int) -> Sweep:
+    table = _read_table(log.folder / "sensors" / "lidar" / f"{stamp_ns}.feather", _FILE_COLUMNS)
+    points = np.empty((len(table["x"]), len(LIDAR_COLUMNS)), np.float32)
+    for i, name in enumerate(_FILE_COLUMNS):
+        points[:, i] = table[name]
+    return Sweep(points, LIDAR_COLUMNS, stamp_ns, SE3.identity(), log.pose(stamp_ns))
+
+
+def _read_cuboids(log: _Log) -> _Cuboids:
+    path = log.folder / _ANNOTATIONS
+    table = _read_table(path, _CUBOID_COLUMNS)
+    categories = table["category"].tolist()
+    unknown = sorted(set(categories) - set(AV2_CATEGORIES))
+    if unknown:
+        raise DatasetError(f"{path}: received categories {', '.join(unknown)}; expected {', '.join(AV2_CATEGORIES)}")
+    w, x, y, z = (table[name] for name in _POSE_COLUMNS[:4])
+    centers = np.column_stack([table[name] for name in _POSE_COLUMNS[4:]])
+    stamps_ns, tracks = table["timestamp_ns"].astype(np.int64), table["track_uuid"]
+    values = np.column_stack(
+        [
+            centers,
+            *(table[name] for name in ("length_m", "width_m", "height_m")),
+            np.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z)),  # of the turned x axis
+            _velocities(log, stamps_ns, tracks, centers),
+        ]
+    )
+    own = {name: label for label, name in enumerate(AV2_CATEGORIES)}
+    nuscenes = {name: NUSCENES_CLASSES.index(other) for name, other in AV2_TO_NUSCENES.items()}
+    return _Cuboids(
+        stamps_ns,
+        tracks,
+        values,
+        np.array([own[name] for name in categories], dtype=np.int64),
+        np.array([nuscenes.get(name, -1) for name in categories], dtype=np.int64),
+        table["num_interior_pts"].astype(np.int64),
+    )
+
+
+def _velocities(
+    log: _Log, stamps_ns: npt.NDArray[np.int64], tracks: npt.NDArray[np.object_], centers: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """(N, 2) over the ground, along the ego's axes; NaN where the track has no neighbour near enough.
+
+    Argoverse publishes none. As in nuScenes' devkit: the difference of the cuboids before and after, at a track's ends
+    that of one side.
+    """
+    unique_ns, which = np.unique(stamps_ns, return_inverse=True)
+    poses = [log.pose(int(stamp_ns)) for stamp_ns in unique_ns]
+    rotations = np.array([pose.rotation for pose in poses]).reshape(-1, 3, 3)[which]
+    in_city = np.einsum("nij,nj->ni", rotations, centers)
+    in_city += np.array([pose.translation for pose in poses]).reshape(-1, 3)[which]
+    _, track = np.unique(tracks.astype(str), return_inverse=True)
+    order = np.lexsort((stamps_ns, track))
+    rows = np.arange(len(order))
+    before, after = np.maximum(rows - 1, 0), np.minimum(rows + 1, len(rows) - 1)
+    before = np.where(track[order[before]] == track[order], before, rows)
+    after = np.where(track[order[after]] == track[order], after, rows)
+    gap_ns = stamps_ns[order[after]] - stamps_ns[order[before]]
+    limit_ns = MAX_VELOCITY_GAP_NS * np.maximum(after - before, 1)
+    gap_s = np.where((gap_ns > 0) & (gap_ns <= limit_ns), gap_ns * 1e-9, np.nan)
+    velocities = np.empty((len(order), 3))
+    velocities[order] = (in_city[order[after]] - in_city[order[before]]) / gap_s[:, None]
+    turned: npt.NDArray[np.float64] = np.einsum("nji,nj->ni", rotations, velocities)[:, :2]
+    return turned
+
+
+def _read_calibration(folder: Path, cameras: Sequence[str]) -> dict[str, tuple[npt.NDArray[np.float64], int, int, SE3]]:
+    """Of the cameras that have pictures. These are published undistorted: k1, k2 and k3 tell what was taken out."""
+    if not cameras:
+        return {}
+    lens_columns = ("fx_px", "fy_px", "cx_px", "cy_px", "width_px", "height_px")
+    lenses = _read_table(folder / "intrinsics.feather", ("sensor_name", *lens_columns))
+    mountings = _read_table(folder / "egovehicle_SE3_sensor.feather", ("sensor_name", *_POSE_COLUMNS))
+    found = {}
+    for name in cameras:
+        rows = [np.flatnonzero(table["sensor_name"] == name) for table in (lenses, mountings)]
+        if not all(len(row) for row in rows):
+            raise DatasetError(f"{folder}: knows no {name}, of which there are pictures; restore the calibration")
+        lens, mounting = (int(row[0]) for row in rows)
+        fx, fy, cx, cy, width, height = (float(lenses[column][lens]) for column in lens_columns)
+        intrinsics = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+        pose = [float(mountings[column][mounting]) for column in _POSE_COLUMNS]
+        found[name] = (intrinsics, int(width), int(height), SE3.from_wxyz(pose[:4], pose[4:]))
+    return found
+
+
+def _pictures(log: _Log, stamp_ns: int) -> list[CameraImage]:
+    """The picture of each camera nearest to a sweep, by the camera's name in capitals."""
+    found = []
+    for name, stamps in log.pictures.items():
+        nearest_ns = min(stamps, key=lambda stamp: abs(stamp - stamp_ns))
+        if abs(nearest_ns - stamp_ns) <= MAX_CAMERA_OFFSET_NS:
+            intrinsics, width, height, ego_SE3_camera = log.calibration[name]
+            picture = ImageFile(log.folder / "sensors" / "cameras" / name / f"{nearest_ns}.jpg")
+            pose = log.pose(nearest_ns)
+            found.append(
+                CameraImage(name.upper(), picture, intrinsics, width, height, nearest_ns, ego_SE3_camera, pose)
+            )
+    return found
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> _Table:
+    """Columns of a feather file, float16 and all as they are stored.
+
+    Raises:
+        ConfigError: pyarrow is not installed.
+        DatasetError: the file is missing, truncated, or lacks a column.
+    """
+    try:
+        from pyarrow import ArrowException, feather
+    except ImportError as error:
+        raise ConfigError(
+            f"Argoverse 2's feather files received no usable pyarrow ({error}); expected it installed: "
+            "pip install 'pyarrow<25'"
+        ) from None
+    read: Any = feather.read_table  # pyarrow tells no types
+    try:
+        table = read(path, memory_map=False)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: does not exist; restore the file") from None
+    except (ArrowException, OSError) as error:
+        raise DatasetError(
+            f"{path}: no readable feather file ({error}); it is truncated or of another format"
+        ) from None
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise DatasetError(
+            f"{path}: lacks column {', '.join(missing)}; found {', '.join(table.column_names)}: restore the file"
+        )
+    return {name: table[name].to_numpy() for name in columns}

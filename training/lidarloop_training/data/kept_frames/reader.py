@@ -1,0 +1,42 @@
+"""Frames that the self-labelling node kept, read as they lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.labelling.selection.frame_file import SUFFIX, KeptFrame, read_frame
+from lidarloop_core.labelling.selection.frame_store import stored_frames
+from lidarloop_core.sample import Sample
+
+
+class KeptFramesSource:
+    """The samples of a folder of kept frames, oldest first; their annotations are the labels they were kept with.
+
+    Args:
+        folder: of the self-labelling node.
+        cameras: whether samples carry their pictures.
+
+    Raises:
+        DatasetError: the folder is missing or holds no frame; on access, a frame is damaged.
+    """
+
+    def __init__(self, folder: Path, *, cameras: bool = True) -> None:
+        self._cameras = cameras
+        self.paths = [frame.path for frame in stored_frames(folder)] if folder.is_dir() else []
+        if not self.paths:
+            raise DatasetError(
+                f"{folder} holds no kept frames; expected *{SUFFIX} as the self-labelling node writes them"
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.frame(index).sample
+        return sample if self._cameras else dataclasses.replace(sample, cameras=())
+
+    def frame(self, index: int) -> KeptFrame:
+        """The sample with its labels' quality, value, reasons and provenance."""
+        return read_frame(self.paths[index])

@@ -1,0 +1,130 @@
+"""The KITTI object benchmark: single clouds with labels of what the front camera sees.
+
+Labels lie in the camera's frame, at the bottom centre, y down; boxes come out in the Velodyne's frame at the centre.
+Reflectances of 0–1 are given as intensities of 0–255.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.geometry.boxes import BOX_COLUMNS, Boxes3D, points_in_boxes
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io.cloud_file import read_cloud
+from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_training.data.kitti.calibration import (
+    EGO_SE3_LIDAR,
+    INTENSITY_SCALE,
+    KittiCalibration,
+    read_object_calibration,
+)
+from lidarloop_training.data.kitti.classes import KITTI_CLASSES, KITTI_TO_NUSCENES
+
+LIDAR_COLUMNS = ("x", "y", "z", "intensity")
+
+_FIRST_NS = 1_316_995_200_000_000_000
+_PERIOD_NS = 100_000_000
+
+
+class KittiObjectSource:
+    """The frames of a folder with ``velodyne``, ``calib`` and, if there, ``label_2`` and ``image_2``.
+
+    The frames come from many drives and have no times: they are given stamps 0.1 s apart and no pose.
+    """
+
+    def __init__(self, root: Path, *, cameras: bool = True, own_classes: bool = False) -> None:
+        """Lists the files.
+
+        Args:
+            root: the folder, or the one above its ``training``.
+            cameras: whether samples carry the picture, where there is one.
+            own_classes: whether boxes keep KITTI's own eight classes; else they come in nuScenes' ten classes, without
+                those that have none there.
+
+        Raises:
+            DatasetError: no clouds.
+        """
+        root = Path(root)
+        self.root = root / "training" if (root / "training").is_dir() else root
+        self._names = sorted(path.stem for path in (self.root / "velodyne").glob("*.bin"))
+        if not self._names:
+            raise DatasetError(f"{self.root}: holds no velodyne/*.bin; expected the KITTI object benchmark's folders")
+        self._with_cameras = cameras
+        self._own_classes = own_classes
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self._names[index]
+        calibration = read_object_calibration(self.root / "calib" / f"{name}.txt")
+        points = read_cloud(self.root / "velodyne" / f"{name}.bin", num_columns=4)
+        points[:, 3] *= INTENSITY_SCALE
+        stamp_ns = _FIRST_NS + index * _PERIOD_NS
+        labels = self.root / "label_2" / f"{name}.txt"
+        return Sample(
+            token=name,
+            scene="kitti-object",
+            stamp_ns=stamp_ns,
+            sweeps=(Sweep(points, LIDAR_COLUMNS, stamp_ns, EGO_SE3_LIDAR, None),),
+            cameras=self._cameras(name, calibration, stamp_ns),
+            annotations=self._annotations(labels, calibration, points) if labels.is_file() else None,
+        )
+
+    def _annotations(self, path: Path, calibration: KittiCalibration, points: npt.NDArray[np.float32]) -> Annotations:
+        values, names = _read_labels(path, calibration)
+        wanted = {name: name for name in KITTI_CLASSES} if self._own_classes else KITTI_TO_NUSCENES
+        class_names = KITTI_CLASSES if self._own_classes else NUSCENES_CLASSES
+        rows = [i for i, name in enumerate(names) if name in wanted]
+        labels = np.array([class_names.index(wanted[names[i]]) for i in rows], np.int64)
+        boxes = Boxes3D(values[rows], np.ones(len(rows), np.float32), labels, class_names)
+        return Annotations(
+            boxes=boxes,
+            instance_ids=tuple(f"{path.stem}-{i}" for i in rows),
+            num_lidar_pts=points_in_boxes(points, boxes.values).sum(axis=1),
+            visibility=np.full(len(rows), np.nan, dtype=np.float32),
+        )
+
+    def _cameras(self, name: str, calibration: KittiCalibration, stamp_ns: int) -> tuple[CameraImage, ...]:
+        path = self.root / "image_2" / f"{name}.png"
+        if not (self._with_cameras and path.is_file()):
+            return ()
+        return (calibration.camera_image(path, stamp_ns),)
+
+
+def _read_labels(path: Path, calibration: KittiCalibration) -> tuple[npt.NDArray[np.float32], list[str]]:
+    """(N, 9) box columns in the Velodyne's frame, and KITTI's class of each."""
+    values, names = [], []
+    lidar_SE3_reference = calibration.reference_SE3_lidar.inverse()
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        fields = line.split()
+        if not fields or fields[0] == "DontCare":
+            continue
+        try:
+            if fields[0] not in KITTI_CLASSES or len(fields) < 15:
+                raise ValueError("no label")
+            values.append(_box(np.array(fields[8:15], dtype=np.float64), lidar_SE3_reference))
+        except ValueError:
+            raise DatasetError(
+                f"{path}, line {number}: received {line[:40]!r}…; expected one of {', '.join(KITTI_CLASSES)}, "
+                "DontCare, then 14 numbers: restore the file"
+            ) from None
+        names.append(fields[0])
+    return np.array(values, np.float32).reshape(-1, len(BOX_COLUMNS)), names
+
+
+def _box(fields: npt.NDArray[np.float64], lidar_SE3_reference: SE3) -> list[float]:
+    """Our nine columns from ``height width length x y z rotation_y``.
+
+    rotation_y turns about the camera's y axis, which points down: at 0 the object heads along the camera's x, at -π/2
+    along its z, the way the camera looks.
+    """
+    height, width, length, x, y, z, rotation_y = fields.tolist()
+    center = lidar_SE3_reference.transform(np.array([[x, y - height / 2, z]]))[0]
+    heading = lidar_SE3_reference.rotate(np.array([[np.cos(rotation_y), 0.0, -np.sin(rotation_y)]]))[0]
+    return [*center, length, width, height, np.arctan2(heading[1], heading[0]), np.nan, np.nan]

@@ -1,0 +1,104 @@
+"""nuScenes-lidarseg: the keyframes of nuScenes with a label for each point.
+
+Clouds carry the column ``label`` besides those of nuScenes: an index into ``classes_nuscenes_lidarseg.LABEL_NAMES``,
+0 where nothing is scored, as on the sweeps between keyframes, which nobody labelled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.sample import Sample, Sweep
+from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
+from lidarloop_training.data.nuscenes.reader import NuScenesSource, read_table
+
+_UNKNOWN = -1
+
+
+class NuScenesLidarsegSource:
+    """The samples of a ``NuScenesSource`` with their points' labels. Picklable."""
+
+    def __init__(self, source: NuScenesSource) -> None:
+        """Reads ``lidarseg.json`` and the categories' indices beside the source's tables.
+
+        Args:
+            source: a nuScenes folder with the lidarseg package unpacked into it.
+
+        Raises:
+            DatasetError: the table is missing, a category is unknown, or the categories have no indices.
+        """
+        self._source = source
+        folder = source.root / source.version
+        files = {record["sample_data_token"]: record["filename"] for record in read_table(folder, "lidarseg")}
+        self._files = {
+            record["sample_token"]: source.root / files[record["token"]]
+            for record in read_table(folder, "sample_data")
+            if record["token"] in files
+        }
+        self._lookup = _lookup(folder)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """The names of the scenes read."""
+        return self._source.scenes
+
+    def __getitem__(self, index: int) -> Sample:
+        """Reads one keyframe and its labels.
+
+        Raises:
+            DatasetError: labels are missing, do not fit the cloud, or hold an unknown index.
+        """
+        sample = self._source[index]
+        newest, *older = sample.sweeps
+        labels = self._labels(sample.token, len(newest.points))
+        unlabelled = [_with_labels(sweep, np.zeros(len(sweep.points))) for sweep in older]
+        return dataclasses.replace(sample, sweeps=(_with_labels(newest, labels), *unlabelled))
+
+    def _labels(self, sample_token: str, num_points: int) -> npt.NDArray[np.int64]:
+        path = self._files.get(sample_token)
+        if path is None:
+            raise DatasetError(
+                f"{self._source.root}: sample {sample_token} has no entry in lidarseg.json; expected the lidarseg "
+                f"package of {self._source.version}"
+            )
+        try:
+            raw = np.fromfile(path, dtype=np.uint8)
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
+        if len(raw) != num_points:
+            raise DatasetError(
+                f"{path}: received {len(raw)} bytes; expected {num_points}, one for each point of the cloud: the file "
+                "is truncated or of another cloud"
+            )
+        labels = self._lookup[raw]
+        if (labels == _UNKNOWN).any():
+            strangers = np.unique(raw[labels == _UNKNOWN])
+            raise DatasetError(f"{path}: received indices {strangers[:8].tolist()}; expected those of category.json")
+        return labels
+
+
+def _lookup(folder: Path) -> npt.NDArray[np.int64]:
+    """(256,) label by the category index that the files hold."""
+    lookup = np.full(256, _UNKNOWN, dtype=np.int64)
+    for record in read_table(folder, "category"):
+        if "index" not in record or record["name"] not in CATEGORY_TO_LABEL_NAME:
+            raise DatasetError(
+                f"{folder / 'category.json'}: received category {record['name']} "
+                f"{'that is unknown' if 'index' in record else 'without an index'}; expected the table of the lidarseg "
+                "package, which replaces nuScenes' own: unpack it over the tables"
+            )
+        lookup[record["index"]] = LABEL_NAMES.index(CATEGORY_TO_LABEL_NAME[record["name"]])
+    return lookup
+
+
+def _with_labels(sweep: Sweep, labels: npt.NDArray[np.generic]) -> Sweep:
+    points = np.column_stack([sweep.points, labels.astype(np.float32)])
+    return dataclasses.replace(sweep, points=points, columns=(*sweep.columns, "label"))

@@ -1,0 +1,91 @@
+"""Drives of the toy town as training data: made once, kept as nuScenes tables, read by the reader of real data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.nuscenes.reader import NuScenesSource
+from lidarloop_training.data.nuscenes.writer import write_nuscenes
+from lidarloop_training.data.views.concat import ConcatSource
+from lidarloop_training.workers import worker_pool
+
+RATE_HZ = 10.0
+
+
+@dataclass(frozen=True)
+class ToyTownDrives:
+    """Which drives, and where they lie.
+
+    Attributes:
+        root: a folder per drive is made in it, unless it is there already.
+        first_train_seed, num_train_drives: one drive per seed, counted upwards.
+        first_validation_seed, num_validation_drives: the same for validation.
+        duration_s: of each drive.
+        keyframe_every: frames at 10 Hz from one sample to the next.
+        num_processes: that make drives.
+    """
+
+    root: Path = Path("data/toytown")
+    first_train_seed: int = 1000
+    num_train_drives: int = 120
+    first_validation_seed: int = 2000
+    num_validation_drives: int = 3
+    duration_s: float = 20.0
+    keyframe_every: int = 10
+    num_processes: int = 2
+
+    @property
+    def train_seeds(self) -> range:
+        return range(self.first_train_seed, self.first_train_seed + self.num_train_drives)
+
+    @property
+    def validation_seeds(self) -> range:
+        return range(self.first_validation_seed, self.first_validation_seed + self.num_validation_drives)
+
+    def drive_folder(self, seed: int) -> Path:
+        """The folder of one drive; its name says what may not be mixed up."""
+        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}"
+
+
+def prepare(drives: ToyTownDrives, num_sweeps: int, on_drive: Callable[[int, int], None]) -> None:
+    """Makes the drives that are missing; one that was interrupted is made again from its start.
+
+    Args:
+        drives: which.
+        num_sweeps: sweeps of a sample, the keyframe among them: only these are made.
+        on_drive: called after each drive with the number made and the number to make.
+    """
+    missing = [
+        seed for seed in (*drives.validation_seeds, *drives.train_seeds) if not drives.drive_folder(seed).exists()
+    ]
+    with worker_pool(drives.num_processes) as pool:
+        jobs = [pool.submit(_make, drives, seed, num_sweeps) for seed in missing]
+        try:
+            for number, job in enumerate(as_completed(jobs), 1):
+                job.result()
+                on_drive(number, len(missing))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
+    from lidarloop_training.toytown.drive import ToyTownDrive
+
+    write_nuscenes(
+        ToyTownDrive(seed, duration_s=drives.duration_s, rate_hz=RATE_HZ, cameras=False),
+        drives.drive_folder(seed),
+        keyframe_every=drives.keyframe_every,
+        sweeps_per_keyframe=num_sweeps - 1,
+        cameras=False,
+    )
+
+
+def open_drives(drives: ToyTownDrives, seeds: Sequence[int], num_sweeps: int) -> SampleSource:
+    """The samples of drives that ``prepare`` has made."""
+    return ConcatSource(
+        [NuScenesSource(drives.drive_folder(seed), num_sweeps=num_sweeps, cameras=False) for seed in seeds]
+    )

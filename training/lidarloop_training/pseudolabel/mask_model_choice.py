@@ -1,0 +1,172 @@
+"""Which 2D model labels: plain values that name one, and load it where it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
+from lidarloop_core.labelling.mask_models.vocabulary import Vocabulary
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.pseudolabel.camera_only import DepthModel
+from lidarloop_training.pseudolabel.mask_models.toytown_depth import DepthFaults, ToyTownDepth
+from lidarloop_training.toytown.drive import ToyTownDrive
+from lidarloop_training.toytown.mask_model import FaultRates
+
+
+@dataclass(frozen=True)
+class ToyTownShelfSpec:
+    """The toy town's own masks, degraded: a stand-in where no weights can be had.
+
+    Attributes:
+        faults: how often it fails.
+        depth: how far the depth is off that it sees in pictures.
+        seed: of its faults.
+    """
+
+    faults: FaultRates = field(default_factory=FaultRates)
+    depth: DepthFaults = field(default_factory=DepthFaults)
+    seed: int = 0
+
+    def open(self, drive: SampleSource) -> ShelfModel:
+        from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownShelf
+        from lidarloop_training.toytown.mask_model import ToyShelf
+
+        return ToyTownShelf(ToyShelf(_toytown(drive), self.faults, seed=self.seed))
+
+    def open_depth(self, drive: SampleSource) -> DepthModel:
+        return ToyTownDepth(_toytown(drive), self.depth, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class MasksShelfSpec:
+    """Masks that any other tool has made.
+
+    Attributes:
+        file: COCO JSON: a data set with images, annotations and categories, or a results list.
+        images: for a results list, the data set file with its images and categories.
+        vocabulary: JSON file of what the categories' names mean; see ``Vocabulary``.
+    """
+
+    file: Path | None = None
+    images: Path | None = None
+    vocabulary: Path | None = None
+
+    def open(self, drive: SampleSource) -> ShelfModel:
+        from lidarloop_core.labelling.mask_models.masks_file import MasksShelf
+
+        if self.file is None:
+            raise ConfigError("received --shelf masks without a file; expected COCO JSON: --masks.file FILE")
+        return MasksShelf(self.file, images=self.images, vocabulary=_vocabulary(self.vocabulary))
+
+    def open_depth(self, drive: SampleSource) -> DepthModel:
+        raise _no_depth("masks")
+
+
+@dataclass(frozen=True)
+class OnnxShelfSpec:
+    """A detector of COCO's classes and a segmenter of Cityscapes' classes, in ONNX Runtime.
+
+    Attributes:
+        detector: ONNX file of a YOLOX or FastestDet.
+        segmenter: ONNX file of an ESPNetv2 or the like.
+        providers: of ONNX Runtime, in order of preference; every one must be there.
+    """
+
+    detector: Path | None = None
+    segmenter: Path | None = None
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+    def open(self, drive: SampleSource) -> ShelfModel:
+        from lidarloop_core.labelling.mask_models.onnx_mask_model import open_onnx_shelf
+
+        if self.detector is None or self.segmenter is None:
+            raise ConfigError(
+                "received --shelf onnx without both networks; expected two files: --onnx.detector FILE "
+                "--onnx.segmenter FILE"
+            )
+        return open_onnx_shelf(self.detector, self.segmenter, providers=self.providers)
+
+    def open_depth(self, drive: SampleSource) -> DepthModel:
+        raise _no_depth("onnx")
+
+
+@dataclass(frozen=True)
+class TransformersShelfSpec:
+    """Models of the transformers library, asked for classes by their names.
+
+    Attributes:
+        detector: of boxes by text, from a folder or the hub; e.g. IDEA-Research/grounding-dino-base, or facebook/sam3,
+            which needs no segmenter.
+        segmenter: that cuts boxes out; e.g. facebook/sam-vit-base.
+        depth_model: for --sensors camera; e.g. depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf.
+        detector_revision, segmenter_revision, depth_revision: a commit of the hub, for runs that can be repeated.
+        scale_by_road: rescale metric depth by the road, for cameras unlike those the model was trained on.
+        vocabulary: JSON file of the phrases to ask for; by default the usual ones of the nuScenes classes.
+        min_score: of a detection.
+        batch_size: pictures at once.
+        device: e.g. cuda:0; by default a GPU where there is one.
+    """
+
+    detector: str | None = None
+    segmenter: str | None = None
+    depth_model: str | None = None
+    detector_revision: str | None = None
+    segmenter_revision: str | None = None
+    depth_revision: str | None = None
+    scale_by_road: bool = False
+    vocabulary: Path | None = None
+    min_score: float = 0.2
+    batch_size: int = 6
+    device: str | None = None
+
+    def open(self, drive: SampleSource) -> ShelfModel:
+        if self.detector is None:
+            raise ConfigError(
+                "received --shelf transformers without a model; expected a folder or a name on the hub: "
+                "--transformers.detector MODEL"
+            )
+        from lidarloop_training.pseudolabel.mask_models.transformers import (
+            TransformersShelfConfig,
+            open_transformers_shelf,
+        )
+
+        return open_transformers_shelf(
+            self.detector,
+            self.segmenter,
+            vocabulary=_vocabulary(self.vocabulary),
+            config=TransformersShelfConfig(min_score=self.min_score, batch_size=self.batch_size),
+            detector_revision=self.detector_revision,
+            segmenter_revision=self.segmenter_revision,
+            device=self.device,
+        )
+
+    def open_depth(self, drive: SampleSource) -> DepthModel:
+        if self.depth_model is None:
+            raise ConfigError(
+                "received --sensors camera without a depth model; expected a folder or a name on the hub: "
+                "--transformers.depth-model MODEL"
+            )
+        from lidarloop_training.pseudolabel.mask_models.depth import open_transformers_depth
+
+        return open_transformers_depth(
+            self.depth_model, revision=self.depth_revision, device=self.device, scale_by_road=self.scale_by_road
+        )
+
+
+def _vocabulary(file: Path | None) -> Vocabulary | None:
+    return None if file is None else Vocabulary.read(file)
+
+
+def _toytown(drive: SampleSource) -> ToyTownDrive:
+    if not isinstance(drive, ToyTownDrive):
+        raise ConfigError("received --shelf toytown for another source; expected toytown: name another shelf")
+    return drive
+
+
+def _no_depth(name: str) -> ConfigError:
+    return ConfigError(
+        f"received --sensors camera with --shelf {name}, which sees no depth; expected a shelf that does: transformers "
+        "or toytown"
+    )
