@@ -11,7 +11,7 @@ from checks import Context, Row, at_least
 from lidarloop_core.bench.lifting import time_lifting
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.labelling.lifting.lift import lift
-from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
+from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
@@ -22,7 +22,7 @@ CAMERA = "CAM_FRONT"
 
 def check_throughput(context: Context) -> Iterator[Row]:
     """Six cameras of 1600 × 900, three sweeps, in one thread; the best of three medians, for the machine is shared."""
-    sample, found = made_up_scene()
+    sample, found = synthetic_scene()
     num_masks = sum(len(masks) for masks in found.values())
     for name, config in (("paper", paper_lifting()), ("full", full_lifting())):
         rate = max(time_lifting(config, sample, found, num_runs=15).frames_per_s for _ in range(3))
@@ -31,7 +31,7 @@ def check_throughput(context: Context) -> Iterator[Row]:
 
 def check_bad_input(context: Context) -> Iterator[Row]:
     """One fault after another in a scene that is otherwise sound: left out, counted, and never projected."""
-    sample, found = made_up_scene(num_objects=60)
+    sample, found = synthetic_scene(num_objects=60)
     whole, _ = _lifted(sample, found)
     masks = found[CAMERA]
     empty = MaskWindow(0, 0, np.zeros((0, 0), np.bool_))

@@ -26,7 +26,7 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.messages import boxes_from_cloud, stamp_ns
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import full_lifting
-from lidarloop_core.labelling.mask_models.masks_file import MasksShelf
+from lidarloop_core.labelling.mask_models.masks_file import MasksFile
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics
@@ -133,13 +133,13 @@ def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
 
 def scores(labels: dict[int, Boxes3D], bag: Path, masks: Path) -> tuple[float, float]:
     """mAP of live labels, and of the offline pipeline's labels of the same frames."""
-    config, shelf, source = full_lifting(), MasksShelf(masks), BagSource(bag, num_sweeps=3)
+    config, mask_model, source = full_lifting(), MasksFile(masks), BagSource(bag, num_sweeps=3)
     live, offline, truth = {}, {}, {}
     for index in range(2, len(source)):  # the first frames lack sweeps, and which of them depends on the round before
         sample = source[index]
         if sample.stamp_ns not in labels or sample.annotations is None:
             continue
-        found = {image.name: shelf.find(sample.token, [image])[0] for image in sample.cameras}
+        found = {image.name: mask_model.find(sample.token, [image])[0] for image in sample.cameras}
         lanes = LaneLookup(sample.lane_map) if sample.lane_map else None
         annotations = sample.annotations
         truth[sample.token] = GroundTruth(annotations.boxes, annotations.num_lidar_pts, annotations.visibility)

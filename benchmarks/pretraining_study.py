@@ -2,7 +2,7 @@
 
     python benchmarks/pretraining_study.py     # takes up an interrupted study; about an hour on two cores
 
-A pool of drives is recorded without labels and labelled by the whole pipeline with the degraded shelf; 5 % of its
+A pool of drives is recorded without labels and labelled by the whole pipeline with the degraded masks; 5 % of its
 samples, spread over all drives, have true labels. Detectors are trained in several ways (the arms), each with three
 seeds, which also choose the labelled samples, and scored on drives of other seeds. What is finished stands in
 ``results/pretraining.json`` at once.
@@ -161,14 +161,14 @@ def _label(study: Study, seed: int) -> None:
     from lidarloop_training.data.writing.pseudo_labels import EVIDENCE
     from lidarloop_training.pseudolabel.executors.local import work_locally
     from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
-    from lidarloop_training.pseudolabel.mask_model_choice import ToyTownShelfSpec
+    from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
     from lidarloop_training.pseudolabel.pipeline import label_drives
 
     out = study.labels / str(seed)
     if any(out.rglob(EVIDENCE)):
         return
     drive = DriveSpec("toytown", str(seed), study.pool.duration_s)
-    label_drives(LabelJob(drive, ToyTownShelfSpec(), every=study.pool.keyframe_every), out, work_locally)
+    label_drives(LabelJob(drive, ToyTownMaskModelSpec(), every=study.pool.keyframe_every), out, work_locally)
 
 
 @cache

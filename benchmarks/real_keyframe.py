@@ -2,8 +2,8 @@
 
     python benchmarks/real_keyframe.py                 # both tables and the pictures, into out/checks/real_keyframe
 
-One setting serves both data sets: the defaults of shelf and lifting. The score threshold is stated in the rows, and
-figures for others beside it: an operating point that is good by chance stands alone.
+One setting serves both data sets: the defaults of mask model and lifting. The score threshold is stated in the
+rows, and figures for others beside it: an operating point that is good by chance stands alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
-from lidarloop_core.labelling.mask_models.onnx_mask_model import OnnxShelf, open_onnx_shelf
+from lidarloop_core.labelling.mask_models.onnx_mask_model import OnnxMaskModel, open_onnx_mask_model
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.sample import Sample, SampleSource
@@ -95,7 +95,7 @@ def count(samples: Sequence[Sample], labels: Sequence[PseudoLabels]) -> Count:
 
 def check_nuscenes_keyframe(context: Context) -> Iterator[Row]:
     """The six pictures of one keyframe of nuScenes, 15 objects to find."""
-    run = _Run.of(NuScenesSweepSource(context.data / "nuscenes_keyframe"), _shelf(context))
+    run = _Run.of(NuScenesSweepSource(context.data / "nuscenes_keyframe"), _mask_model(context))
     counted = count(run.samples, run.labels(full_lifting(), MIN_SCORE_2D))
     at = f"nuScenes keyframe, 2D score ≥ {MIN_SCORE_2D:g}"
     yield told(f"{at}: labels after NMS", counted.num_labels)
@@ -110,7 +110,7 @@ def check_nuscenes_keyframe(context: Context) -> Iterator[Row]:
 def check_kitti_frames(context: Context) -> Iterator[Row]:
     """Three frames of KITTI, with the same settings."""
     source = KittiObjectSource(context.data / "kitti_object_with_images")
-    run = _Run.of(source, _shelf(context))
+    run = _Run.of(source, _mask_model(context))
     counted = count(run.samples, run.labels(full_lifting(), MIN_SCORE_2D))
     at = f"KITTI 000000–000002, 2D score ≥ {MIN_SCORE_2D:g}"
     yield told(f"{at}: labels after NMS", counted.num_labels)
@@ -124,17 +124,17 @@ def check_kitti_frames(context: Context) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Run:
-    """Samples, and what the shelf found in their pictures."""
+    """Samples, and what the mask model found in their pictures."""
 
     samples: Sequence[Sample]
     found: Sequence[Mapping[str, InstanceMasks]]
 
     @staticmethod
-    def of(source: SampleSource, shelf: OnnxShelf) -> _Run:
+    def of(source: SampleSource, mask_model: OnnxMaskModel) -> _Run:
         samples = [source[i] for i in range(len(source))]
         found = []
         for sample in samples:
-            masks = shelf.find(sample.token, sample.cameras)
+            masks = mask_model.find(sample.token, sample.cameras)
             found.append({camera.name: one for camera, one in zip(sample.cameras, masks, strict=True)})
         return _Run(samples, found)
 
@@ -175,9 +175,9 @@ def _pair(at: str, counted: Count) -> Iterator[Row]:
     yield told(f"{at}: recall ({counted.num_found} of {counted.num_objects})", counted.recall)
 
 
-def _shelf(context: Context) -> OnnxShelf:
+def _mask_model(context: Context) -> OnnxMaskModel:
     models = context.data / "models2d"
-    return open_onnx_shelf(
+    return open_onnx_mask_model(
         models / "yolox_nano_bigisland.onnx",
         models / "espnetv2_s2_city_512x1024.onnx",
         num_threads=os.cpu_count() or 1,

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.browser
 OpenPage = Callable[[Path, Path], tuple[str, list[str]]]
 
 
-def made_up_report() -> Report:
+def synthetic_report() -> Report:
     rng = np.random.default_rng(0)
     predictions, truths = {}, {}
     for frame in range(20):
@@ -70,7 +70,7 @@ def made_up_report() -> Report:
 
 def test_every_plot_is_seen_and_the_console_is_silent(open_page: OpenPage, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    page.write_text(render(made_up_report()))
+    page.write_text(render(synthetic_report()))
     dom, console = open_page(page, tmp_path / "profile")
     # Ten precision–recall charts, the latency histogram and two pictures.
     assert re.search(r'<body[^>]* data-plots="([^"]*)"', dom).group(1) == "13/13"
@@ -78,7 +78,7 @@ def test_every_plot_is_seen_and_the_console_is_silent(open_page: OpenPage, tmp_p
 
 
 def test_pointing_at_a_curve_tells_its_values(open_page: OpenPage, tmp_path: Path) -> None:
-    report = made_up_report()
+    report = synthetic_report()
     car = report.metrics.classes[0]
     point = """<script>addEventListener("load", () => {
       const chart = document.querySelector("svg[data-chart]"), box = chart.getBoundingClientRect();
@@ -95,7 +95,7 @@ def test_pointing_at_a_curve_tells_its_values(open_page: OpenPage, tmp_path: Pat
 
 def test_a_broken_page_would_be_noticed(open_page: OpenPage, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    html = render(made_up_report())
+    html = render(synthetic_report())
     html = html.replace("data:image/png;base64,", "data:image/png;base64,AAAA", 1)
     page.write_text(html.replace('"use strict";', '"use strict"; setTimeout(() => missing_function(), 0);'))
     dom, console = open_page(page, tmp_path / "profile")

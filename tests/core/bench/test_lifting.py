@@ -11,12 +11,12 @@ import pytest
 from lidarloop_core import cli
 from lidarloop_core.bench import command as benchmark
 from lidarloop_core.bench.lifting import time_lifting
-from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
+from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import full_lifting
 
 
 def test_times_a_given_sample() -> None:
-    sample, found = made_up_scene(30, 2)
+    sample, found = synthetic_scene(30, 2)
     times = time_lifting(full_lifting(), sample, found, num_runs=3)
     assert len(times.whole_ms) == 3
     assert times.num_masks == sum(len(masks) for masks in found.values())
@@ -31,7 +31,7 @@ def test_the_command_reports_stages_and_rates(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(benchmark, "time_lifting", lambda *args: time_lifting(*args, num_runs=1))
-    monkeypatch.setattr(benchmark, "made_up_scene", lambda: made_up_scene(30))
+    monkeypatch.setattr(benchmark, "synthetic_scene", lambda: synthetic_scene(30))
     path = tmp_path / "bench.json"
     assert cli.main(["bench", "labelling", "--json", str(path)]) == 0
     printed = capsys.readouterr().out

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lidarloop_core.bench import model as benchmark_model
-from lidarloop_core.bench.model import bench_model, made_up_cloud, measure, parse_sizes
+from lidarloop_core.bench.model import bench_model, measure, parse_sizes, synthetic_cloud
 from lidarloop_core.bench.roofline import Cost, Rates, floor_ms, network_cost, rates_of
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
@@ -54,9 +54,9 @@ def test_work_of_the_shipped_network_in_closed_form(model: Path) -> None:
     assert network_cost(read_model(model).onnx_bytes, num_points, 100).flops == 2 * macs
 
 
-def test_a_made_up_cloud_is_in_range(model: Path) -> None:
+def test_a_synthetic_cloud_is_in_range(model: Path) -> None:
     spec = read_model(model).spec
-    points = made_up_cloud(spec, 5000)
+    points = synthetic_cloud(spec, 5000)
     for axis, (low, high) in enumerate((spec.x_range_m, spec.y_range_m, spec.z_range_m)):
         assert (points[:, axis] >= low).all()
         assert (points[:, axis] < high).all()

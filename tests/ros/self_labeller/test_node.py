@@ -24,7 +24,7 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.messages import boxes_from_cloud, boxes_from_detections, stamp_ns
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import full_lifting
-from lidarloop_core.labelling.mask_models.masks_file import MasksShelf
+from lidarloop_core.labelling.mask_models.masks_file import MasksFile
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_ros.messages.conversions import message_type
@@ -160,13 +160,13 @@ def test_labels_made_live_are_those_of_the_offline_pipeline(vehicle, drive, tmp_
     )
     vehicle.wait_for(lambda: vehicle.node.count_publishers(topic) > 0, "a publisher of overlays")
 
-    source, shelf = BagSource(bag, num_sweeps=3), MasksShelf(masks)
+    source, mask_model = BagSource(bag, num_sweeps=3), MasksFile(masks)
     for index, stamp in enumerate(vehicle.stamps):
         labels, cloud = vehicle.ask(stamp)
         sample = source[index]
         # In the node's order of cameras: it decides between labels of equal scores.
         found = {
-            image.name: shelf.find(sample.token, [image])[0]
+            image.name: mask_model.find(sample.token, [image])[0]
             for image in sorted(sample.cameras, key=lambda image: image.name)
         }
         expected, _ = lift(sample, found, ShapePriors.paper(), full_lifting(), LaneLookup(sample.lane_map))

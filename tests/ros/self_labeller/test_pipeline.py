@@ -33,7 +33,7 @@ CAMERA_NAMES = [camera.name for camera in CAMERAS]
 
 
 class TrueMasks:
-    """A shelf that never errs, for one frame of a drive; what it finds depends on the camera alone."""
+    """A mask model that never errs, for one frame of a drive; what it finds depends on the camera alone."""
 
     name = "true masks"
     class_names = NUSCENES_CLASSES
@@ -100,7 +100,7 @@ def messages(bag: Path) -> dict[str, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def shelf(drive: ToyTownDrive) -> TrueMasks:
+def mask_model(drive: ToyTownDrive) -> TrueMasks:
     return TrueMasks(drive)
 
 
@@ -115,13 +115,13 @@ def calibrations_of(messages: dict[str, list[Any]], names: Sequence[str]) -> dic
 
 
 @pytest.fixture
-def label(messages, shelf):
+def label(messages, mask_model):
     """Labels the frame from its messages: (pipeline, pictures, changes to the poses) → LabelledFrame."""
 
     def label(config, *, cameras=CAMERA_NAMES, without=(), has_motion=True, lanes=None, num_older=10):
         poses = BagPoses(messages)
         poses.has_motion = has_motion
-        pipeline = LabelPipeline(shelf, ShapePriors.paper(), config, poses, scene="drive")
+        pipeline = LabelPipeline(mask_model, ShapePriors.paper(), config, poses, scene="drive")
         if lanes is not None:
             pipeline.use_lane_map(lanes)
         clouds = messages["/lidar/points"]
@@ -135,9 +135,9 @@ def label(messages, shelf):
 
 
 @pytest.mark.parametrize("config", [paper_lifting(), full_lifting()], ids=["paper", "full"])
-def test_labels_equal_the_offline_pipelines(label, bag, shelf, config):
+def test_labels_equal_the_offline_pipelines(label, bag, mask_model, config):
     sample = BagSource(bag, num_sweeps=config.num_sweeps)[FRAME]
-    expected, _ = lift(sample, shelf.masks, ShapePriors.paper(), config, LaneLookup(sample.lane_map))
+    expected, _ = lift(sample, mask_model.masks, ShapePriors.paper(), config, LaneLookup(sample.lane_map))
     # In the same order of cameras: it decides between labels of equal scores.
     frame = label(config, lanes=sample.lane_map, cameras=[camera.name for camera in sample.cameras])
     assert len(expected) > 10
@@ -169,10 +169,10 @@ def test_a_missing_sweep_is_said(label):
     assert label(paper_lifting(), num_older=1).degraded == ("1 of 3 sweeps missing",)
 
 
-def test_a_picture_that_cannot_be_decoded_and_a_camera_nobody_calibrated(label, messages, shelf):
+def test_a_picture_that_cannot_be_decoded_and_a_camera_nobody_calibrated(label, messages, mask_model):
     class Choosy(TrueMasks):
         def __init__(self) -> None:
-            self.masks = shelf.masks
+            self.masks = mask_model.masks
 
         def find(self, sample_token, images):
             if images[0].name == "CAM_BACK":

@@ -18,13 +18,13 @@ from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_training.commands.convert_options import check_options
 from lidarloop_training.commands.overrides import overridden, overrides_of
 from lidarloop_training.data.sources import SourceName
-from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob, RecipeName, Sensors, ShelfSpec
+from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob, MaskModelSpec, RecipeName, Sensors
 from lidarloop_training.pseudolabel.job import recipe as recipe_named
 from lidarloop_training.pseudolabel.mask_model_choice import (
-    MasksShelfSpec,
-    OnnxShelfSpec,
-    ToyTownShelfSpec,
-    TransformersShelfSpec,
+    MasksFileSpec,
+    OnnxMaskModelSpec,
+    ToyTownMaskModelSpec,
+    TransformersMaskModelSpec,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ else:
     LiftingOverrides = overrides_of(LiftingConfig)
     RefineOverrides = overrides_of(RefineConfig, without=("motion",))
 
-ShelfName = Literal["transformers", "onnx", "masks", "toytown"]
+MaskModelName = Literal["transformers", "onnx", "masks", "toytown"]
 EngineName = Literal["local", "ray"]
 
 
@@ -45,11 +45,11 @@ def pseudolabel(
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH_OR_SEED")],
     *,
     out: Path,
-    shelf: ShelfName | None = None,
-    transformers: TransformersShelfSpec = TransformersShelfSpec(),
-    onnx: OnnxShelfSpec = OnnxShelfSpec(),
-    masks: MasksShelfSpec = MasksShelfSpec(),
-    toytown: ToyTownShelfSpec = ToyTownShelfSpec(),
+    shelf: MaskModelName | None = None,
+    transformers: TransformersMaskModelSpec = TransformersMaskModelSpec(),
+    onnx: OnnxMaskModelSpec = OnnxMaskModelSpec(),
+    masks: MasksFileSpec = MasksFileSpec(),
+    toytown: ToyTownMaskModelSpec = ToyTownMaskModelSpec(),
     recipe: RecipeName = "full",
     lifting: LiftingOverrides = LiftingOverrides(),
     refine: RefineOverrides = RefineOverrides(),
@@ -122,7 +122,7 @@ def pseudolabel(
     from lidarloop_training.pseudolabel.manifest import remove_run
     from lidarloop_training.pseudolabel.pipeline import label_drives
 
-    if isinstance(chosen, ToyTownShelfSpec):
+    if isinstance(chosen, ToyTownMaskModelSpec):
         print("the 2D model is the toy town's stand-in: true masks, degraded at the rates of --toytown.faults")
     if overwrite:
         remove_run(out)
@@ -153,11 +153,17 @@ def _given(arguments: dict[str, Any]) -> set[str]:
 
 
 def _check_combination(
-    source: str, given: set[str], *, sensors: Sensors, shelf: ShelfName | None, recipe: RecipeName, engine: EngineName
+    source: str,
+    given: set[str],
+    *,
+    sensors: Sensors,
+    shelf: MaskModelName | None,
+    recipe: RecipeName,
+    engine: EngineName,
 ) -> None:
     """Refuses options that would be ignored without a word."""
     used = shelf or ("toytown" if source == "toytown" else None)
-    for name in get_args(ShelfName):
+    for name in get_args(MaskModelName):
         if name in given and (name != used or sensors == "lidar"):
             raise ConfigError(
                 f"received options of --shelf {name} without it; expected --shelf {name}: or leave them out"
@@ -171,7 +177,9 @@ def _check_combination(
             raise ConfigError(f"received --{name.replace('_', '-')} with --engine {engine}; expected --engine ray")
 
 
-def _shelf(source: str, name: ShelfName | None, sensors: Sensors, specs: dict[str, ShelfSpec]) -> ShelfSpec | None:
+def _shelf(
+    source: str, name: MaskModelName | None, sensors: Sensors, specs: dict[str, MaskModelSpec]
+) -> MaskModelSpec | None:
     if sensors == "lidar":
         return None
     if name is None and source != "toytown":
@@ -180,7 +188,7 @@ def _shelf(source: str, name: ShelfName | None, sensors: Sensors, specs: dict[st
             "lidar for labels without pictures"
         )
     spec = specs[name or "toytown"]
-    if isinstance(spec, ToyTownShelfSpec) and source != "toytown":
+    if isinstance(spec, ToyTownMaskModelSpec) and source != "toytown":
         raise ConfigError(f"received --shelf toytown for {source}; expected toytown, whose masks they are")
     return spec
 

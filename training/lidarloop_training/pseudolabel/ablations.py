@@ -37,7 +37,7 @@ class Trial:
         name: of the row.
         base: the recipe that it changes; its own row is what it is compared with.
         lifting, refinement: fields that differ from the recipe's; ``refinement`` None leaves it out.
-        fault_factor: on all rates of the degraded shelf.
+        fault_factor: on all rates of the degraded masks.
         sensors: what it looks at.
         expect: how it should compare with its base, by ``figure``; "either" where nobody says.
         figure: by which number.

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from lidarloop_core import __version__
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
-from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
+from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.sample import SampleSource
@@ -40,10 +40,10 @@ class DriveSpec:
         return open_source(self.source, self.path, num_sweeps=num_sweeps, cameras=cameras, **options)
 
 
-class ShelfSpec(Protocol):
+class MaskModelSpec(Protocol):
     """Which 2D model, as a frozen dataclass of plain values; the model itself is loaded where it works."""
 
-    def open(self, drive: SampleSource) -> ShelfModel:
+    def open(self, drive: SampleSource) -> MaskModel:
         """Loads the model; ``drive`` is what it will look at."""
         ...
 
@@ -72,7 +72,7 @@ class LabelJob:
     """
 
     drive: DriveSpec
-    shelf: ShelfSpec | None
+    shelf: MaskModelSpec | None
     lifting: LiftingConfig = field(default_factory=full_lifting)
     refinement: RefineConfig | None = field(default_factory=RefineConfig)
     priors: ShapePriors = field(default_factory=ShapePriors.paper)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
+from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.mask_models.vocabulary import Vocabulary
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.pseudolabel.camera_only import DepthModel
@@ -16,7 +16,7 @@ from lidarloop_training.toytown.mask_model import FaultRates
 
 
 @dataclass(frozen=True)
-class ToyTownShelfSpec:
+class ToyTownMaskModelSpec:
     """The toy town's own masks, degraded: a stand-in where no weights can be had.
 
     Attributes:
@@ -29,18 +29,18 @@ class ToyTownShelfSpec:
     depth: DepthFaults = field(default_factory=DepthFaults)
     seed: int = 0
 
-    def open(self, drive: SampleSource) -> ShelfModel:
-        from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownShelf
-        from lidarloop_training.toytown.mask_model import ToyShelf
+    def open(self, drive: SampleSource) -> MaskModel:
+        from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownMaskModel
+        from lidarloop_training.toytown.mask_model import DegradedMasks
 
-        return ToyTownShelf(ToyShelf(_toytown(drive), self.faults, seed=self.seed))
+        return ToyTownMaskModel(DegradedMasks(_toytown(drive), self.faults, seed=self.seed))
 
     def open_depth(self, drive: SampleSource) -> DepthModel:
         return ToyTownDepth(_toytown(drive), self.depth, seed=self.seed)
 
 
 @dataclass(frozen=True)
-class MasksShelfSpec:
+class MasksFileSpec:
     """Masks that any other tool has made.
 
     Attributes:
@@ -53,19 +53,19 @@ class MasksShelfSpec:
     images: Path | None = None
     vocabulary: Path | None = None
 
-    def open(self, drive: SampleSource) -> ShelfModel:
-        from lidarloop_core.labelling.mask_models.masks_file import MasksShelf
+    def open(self, drive: SampleSource) -> MaskModel:
+        from lidarloop_core.labelling.mask_models.masks_file import MasksFile
 
         if self.file is None:
             raise ConfigError("received --shelf masks without a file; expected COCO JSON: --masks.file FILE")
-        return MasksShelf(self.file, images=self.images, vocabulary=_vocabulary(self.vocabulary))
+        return MasksFile(self.file, images=self.images, vocabulary=_vocabulary(self.vocabulary))
 
     def open_depth(self, drive: SampleSource) -> DepthModel:
         raise _no_depth("masks")
 
 
 @dataclass(frozen=True)
-class OnnxShelfSpec:
+class OnnxMaskModelSpec:
     """A detector of COCO's classes and a segmenter of Cityscapes' classes, in ONNX Runtime.
 
     Attributes:
@@ -78,22 +78,22 @@ class OnnxShelfSpec:
     segmenter: Path | None = None
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
 
-    def open(self, drive: SampleSource) -> ShelfModel:
-        from lidarloop_core.labelling.mask_models.onnx_mask_model import open_onnx_shelf
+    def open(self, drive: SampleSource) -> MaskModel:
+        from lidarloop_core.labelling.mask_models.onnx_mask_model import open_onnx_mask_model
 
         if self.detector is None or self.segmenter is None:
             raise ConfigError(
                 "received --shelf onnx without both networks; expected two files: --onnx.detector FILE "
                 "--onnx.segmenter FILE"
             )
-        return open_onnx_shelf(self.detector, self.segmenter, providers=self.providers)
+        return open_onnx_mask_model(self.detector, self.segmenter, providers=self.providers)
 
     def open_depth(self, drive: SampleSource) -> DepthModel:
         raise _no_depth("onnx")
 
 
 @dataclass(frozen=True)
-class TransformersShelfSpec:
+class TransformersMaskModelSpec:
     """Models of the transformers library, asked for classes by their names.
 
     Attributes:
@@ -121,22 +121,22 @@ class TransformersShelfSpec:
     batch_size: int = 6
     device: str | None = None
 
-    def open(self, drive: SampleSource) -> ShelfModel:
+    def open(self, drive: SampleSource) -> MaskModel:
         if self.detector is None:
             raise ConfigError(
                 "received --shelf transformers without a model; expected a folder or a name on the hub: "
                 "--transformers.detector MODEL"
             )
         from lidarloop_training.pseudolabel.mask_models.transformers import (
-            TransformersShelfConfig,
-            open_transformers_shelf,
+            TransformersMaskModelConfig,
+            open_transformers_mask_model,
         )
 
-        return open_transformers_shelf(
+        return open_transformers_mask_model(
             self.detector,
             self.segmenter,
             vocabulary=_vocabulary(self.vocabulary),
-            config=TransformersShelfConfig(min_score=self.min_score, batch_size=self.batch_size),
+            config=TransformersMaskModelConfig(min_score=self.min_score, batch_size=self.batch_size),
             detector_revision=self.detector_revision,
             segmenter_revision=self.segmenter_revision,
             device=self.device,
@@ -161,12 +161,12 @@ def _vocabulary(file: Path | None) -> Vocabulary | None:
 
 def _toytown(drive: SampleSource) -> ToyTownDrive:
     if not isinstance(drive, ToyTownDrive):
-        raise ConfigError("received --shelf toytown for another source; expected toytown: name another shelf")
+        raise ConfigError("received --shelf toytown for another source; expected toytown: name another mask model")
     return drive
 
 
 def _no_depth(name: str) -> ConfigError:
     return ConfigError(
-        f"received --sensors camera with --shelf {name}, which sees no depth; expected a shelf that does: transformers "
+        f"received --sensors camera with --shelf {name}, which sees no depth; expected one that does: transformers "
         "or toytown"
     )

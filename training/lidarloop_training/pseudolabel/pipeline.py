@@ -1,4 +1,4 @@
-"""Source + shelf + lifting + refinement → labels on disk: the whole of the paper's labelling, and ours, for a drive."""
+"""Source + mask model + lifting + refinement → labels on disk: all steps of the paper's labelling, and of ours."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _TOUCHING_PIXELS = 3
 
 @dataclass(frozen=True)
 class FaultRates:
-    """How often the shelf fails; probabilities for each object.
+    """How often the model fails; probabilities for each object.
 
     Attributes:
         missed: not found at all; twice as often where the object shows fewer than 60 pixels.
@@ -58,7 +58,7 @@ class FaultRates:
                 raise ConfigError(f"FaultRates received {name} = {rate}; expected a probability between 0 and 1")
 
 
-class ToyShelf:
+class DegradedMasks:
     """Degraded instance masks of a toy-town drive.
 
     Args:
@@ -73,7 +73,7 @@ class ToyShelf:
         self.seed = seed
 
     def masks(self, index: int, camera_name: str) -> tuple[InstanceMask, ...]:
-        """What the shelf sees in one picture, without instance ids."""
+        """What the model sees in one picture, without instance ids."""
         camera = [c.name for c in CAMERAS].index(camera_name)
         rng = np.random.default_rng([self.seed, 0x5E1F, self.drive.seed, index, camera])
         return degraded(self.drive.instance_masks(index, camera_name), self.rates, rng)

@@ -20,7 +20,7 @@ class InstanceMask:
     Attributes:
         label: index into ``NUSCENES_CLASSES``.
         score: 1 for ground truth.
-        box: x_min, y_min, x_max, y_max in pixels: the tight box of the mask, unless a shelf loosened it.
+        box: x_min, y_min, x_max, y_max in pixels: the tight box of the mask, unless a mask model loosened it.
         size: height, width of the picture.
         counts: COCO's compressed run lengths.
         instance_id: which actor; "" where unknown.

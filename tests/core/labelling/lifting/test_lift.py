@@ -1,4 +1,4 @@
-"""Lifting as a whole, on a made-up scene with exact masks."""
+"""Lifting as a whole, on a synthetic scene with exact masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.labelling.lifting.lift import lift
-from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
+from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
@@ -27,7 +27,7 @@ PRIORS = ShapePriors.paper()
 
 @pytest.fixture(scope="module")
 def scene() -> tuple[Sample, Found]:
-    return made_up_scene(90, 3, seed=4)
+    return synthetic_scene(90, 3, seed=4)
 
 
 def matched(sample: Sample, labels: PseudoLabels, within_m: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The shelf of ONNX networks: what is fed to them, how answers are read, and masks from boxes and classes."""
+"""The mask model of two ONNX networks: what is fed to them, how answers are read, and masks from boxes and classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ from lidarloop_core.labelling.mask_models.onnx_classes import (
     STREET_RULES,
     ClassRule,
 )
-from lidarloop_core.labelling.mask_models.onnx_mask_model import OnnxShelf, OnnxShelfConfig, open_onnx_shelf
+from lidarloop_core.labelling.mask_models.onnx_mask_model import (
+    OnnxMaskModel,
+    OnnxMaskModelConfig,
+    open_onnx_mask_model,
+)
 from lidarloop_core.labelling.mask_models.onnx_network import OnnxNetwork
 from lidarloop_core.labelling.mask_models.onnx_tiles import Window
 from lidarloop_core.sample import CameraImage, camera_SE3_lidar
@@ -180,9 +184,9 @@ def test_class_lists() -> None:
         assert set(rule.shown) <= set(CITYSCAPES_CLASSES)
 
 
-# --- the shelf --------------------------------------------------------------------------------------------------------
+# --- the mask model ---------------------------------------------------------------------------------------------------
 
-AT_ONCE = OnnxShelfConfig(zooms=(), segmenter_zooms=())
+AT_ONCE = OnnxMaskModelConfig(zooms=(), segmenter_zooms=())
 
 
 def test_boxes_and_masks_of_a_picture(detector: YoloxDetector, segmenter: CityscapesSegmenter) -> None:
@@ -190,9 +194,9 @@ def test_boxes_and_masks_of_a_picture(detector: YoloxDetector, segmenter: Citysc
     picture = black(64, 64)
     picture[16:32, 32:48] = RED
     picture[48:64, 0:16] = GREEN // 2 + GREEN // 4
-    shelf = OnnxShelf(detector, segmenter, rules=RULES, config=AT_ONCE)
-    found = shelf.find_in(picture)
-    assert [shelf.class_names[label] for label in found.labels] == ["apple", "pear"]
+    mask_model = OnnxMaskModel(detector, segmenter, rules=RULES, config=AT_ONCE)
+    found = mask_model.find_in(picture)
+    assert [mask_model.class_names[label] for label in found.labels] == ["apple", "pear"]
     np.testing.assert_allclose(found.boxes, [[32, 16, 48, 32], [0, 48, 16, 64]], atol=1e-3)
     assert (found.width, found.height) == (64, 64)
     for index, color in ((0, RED), (1, GREEN // 2 + GREEN // 4)):
@@ -202,8 +206,8 @@ def test_boxes_and_masks_of_a_picture(detector: YoloxDetector, segmenter: Citysc
 
 
 def test_an_empty_picture_has_an_empty_answer(detector: YoloxDetector, segmenter: CityscapesSegmenter) -> None:
-    shelf = OnnxShelf(detector, segmenter, rules=RULES)
-    found = shelf.find_in(black(90, 50))
+    mask_model = OnnxMaskModel(detector, segmenter, rules=RULES)
+    found = mask_model.find_in(black(90, 50))
     assert (len(found), found.width, found.height) == (0, 90, 50)
 
 
@@ -211,10 +215,10 @@ def test_small_things_are_seen_in_windows(detector: YoloxDetector, segmenter: Ci
     """Eight pixels of 256 are one of the network's when it sees all at once, and a cell of it in a window."""
     picture = black(256, 128)
     picture[56:64, 120:128] = BLUE
-    blind = OnnxShelf(detector, segmenter, rules=RULES, config=AT_ONCE)
+    blind = OnnxMaskModel(detector, segmenter, rules=RULES, config=AT_ONCE)
     assert len(blind.find_in(picture)) == 0
-    config = OnnxShelfConfig(zooms=(1.0,), segmenter_zooms=(1.0,), agreeing_scales=1, overlap=0.5)
-    found = OnnxShelf(detector, segmenter, rules=RULES, config=config).find_in(picture)
+    config = OnnxMaskModelConfig(zooms=(1.0,), segmenter_zooms=(1.0,), agreeing_scales=1, overlap=0.5)
+    found = OnnxMaskModel(detector, segmenter, rules=RULES, config=config).find_in(picture)
     assert [RULES[k].name for k in found.labels] == ["plum"]
     np.testing.assert_allclose(found.boxes[0], [120, 56, 128, 64], atol=1)
     covered = whole(found, 0)
@@ -227,10 +231,10 @@ def test_scales_have_to_agree(detector: YoloxDetector, segmenter: CityscapesSegm
     picture[56:64, 120:128] = BLUE
 
     def score(agreeing_scales: int) -> float:
-        config = OnnxShelfConfig(
+        config = OnnxMaskModelConfig(
             zooms=(1.0,), segmenter_zooms=(1.0,), agreeing_scales=agreeing_scales, overlap=0.5, min_detection=0.0
         )
-        return float(OnnxShelf(detector, segmenter, rules=RULES, config=config).find_in(picture).scores[0])
+        return float(OnnxMaskModel(detector, segmenter, rules=RULES, config=config).find_in(picture).scores[0])
 
     assert score(2) < 0.75 * score(1)
     assert score(9) == score(2)  # there are but two
@@ -240,10 +244,10 @@ def test_a_camera_is_loaded_and_answered(detector: YoloxDetector, segmenter: Cit
     picture = black(64, 64)
     picture[16:32, 32:48] = RED
     camera = CameraImage("C", lambda: picture, np.eye(3), 64, 64, 0, SE3.identity(), None)
-    shelf = OnnxShelf(detector, segmenter, rules=RULES, config=AT_ONCE)
-    answers = shelf.find("s", [camera, camera])
+    mask_model = OnnxMaskModel(detector, segmenter, rules=RULES, config=AT_ONCE)
+    answers = mask_model.find("s", [camera, camera])
     assert [len(answer) for answer in answers] == [1, 1]
-    np.testing.assert_array_equal(answers[0].boxes, shelf.find_in(picture).boxes)
+    np.testing.assert_array_equal(answers[0].boxes, mask_model.find_in(picture).boxes)
 
 
 def test_a_rider_and_its_mount_are_one(detector: YoloxDetector, segmenter: CityscapesSegmenter) -> None:
@@ -254,7 +258,7 @@ def test_a_rider_and_its_mount_are_one(detector: YoloxDetector, segmenter: Citys
     rider = [32.0, 0.0, 64.0, 32.0]
 
     def boxes_of(name: str, *rules: ClassRule) -> list[list[float]]:
-        found = OnnxShelf(detector, segmenter, rules=rules, config=AT_ONCE).find_in(picture)
+        found = OnnxMaskModel(detector, segmenter, rules=rules, config=AT_ONCE).find_in(picture)
         return found.boxes[[rules[label].name == name for label in found.labels]].round(3).tolist()
 
     apple, plum = RULES[0], RULES[2]
@@ -263,7 +267,7 @@ def test_a_rider_and_its_mount_are_one(detector: YoloxDetector, segmenter: Citys
     assert boxes_of("plum", apple, plum) == [[32.0, 16.0, 48.0, 32.0]]
     assert rider not in boxes_of("apple", apple, ridden)
     assert boxes_of("plum", apple, ridden) == [rider]
-    found = OnnxShelf(detector, segmenter, rules=(apple, ridden), config=AT_ONCE).find_in(picture)
+    found = OnnxMaskModel(detector, segmenter, rules=(apple, ridden), config=AT_ONCE).find_in(picture)
     (index,) = np.flatnonzero(found.labels == 1)
     covered = whole(found, int(index))
     assert covered[18:30, 34:46].all()
@@ -279,7 +283,7 @@ def test_rules_that_do_not_fit(detector: YoloxDetector, segmenter: CityscapesSeg
         ([], "distinct names"),
     ):
         with pytest.raises(ConfigError, match=words):
-            OnnxShelf(detector, segmenter, rules=rules)
+            OnnxMaskModel(detector, segmenter, rules=rules)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +292,7 @@ def test_rules_that_do_not_fit(detector: YoloxDetector, segmenter: CityscapesSeg
 )
 def test_config_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="expected"):
-        OnnxShelfConfig(**wrong)  # type: ignore[arg-type]
+        OnnxMaskModelConfig(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.real
@@ -297,13 +301,13 @@ def test_real_networks_find_what_is_labelled(real_data: Path) -> None:
     from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
 
     models = real_data / "models2d"
-    config = OnnxShelfConfig(zooms=(2.0,), segmenter_zooms=(), agreeing_scales=1, min_detection=0.5)
-    shelf = open_onnx_shelf(
+    config = OnnxMaskModelConfig(zooms=(2.0,), segmenter_zooms=(), agreeing_scales=1, min_detection=0.5)
+    mask_model = open_onnx_mask_model(
         models / "yolox_nano_bigisland.onnx", models / "espnetv2_s2_city_512x1024.onnx", config=config
     )
     sample = NuScenesSweepSource(real_data / "nuscenes_keyframe")[0]
     (camera,) = [c for c in sample.cameras if c.name == "CAM_BACK"]
-    (found,) = shelf.find(sample.token, [camera])
+    (found,) = mask_model.find(sample.token, [camera])
     assert sample.annotations is not None
     boxes = sample.annotations.boxes
     to_camera = camera_SE3_lidar(camera, sample.keyframe)
@@ -311,11 +315,11 @@ def test_real_networks_find_what_is_labelled(real_data: Path) -> None:
     for index, label in enumerate(found.labels):
         mask = found.masks[index]
         middle = np.array([mask.left + mask.pixels.shape[1] / 2, mask.top + mask.pixels.shape[0] / 2])
-        for i in np.flatnonzero(np.array(boxes.names) == shelf.class_names[label]):
+        for i in np.flatnonzero(np.array(boxes.names) == mask_model.class_names[label]):
             vertices = to_camera.transform(corners(boxes.values[[i]].astype(np.float64))[0])
             if (vertices[:, 2] > 0.5).all():
                 pixels, _ = project(vertices, camera.intrinsics)
                 if ((pixels.min(axis=0) <= middle) & (middle <= pixels.max(axis=0))).all():
                     hits[index] = i
-    assert {"pedestrian", "car"} <= {shelf.class_names[found.labels[i]] for i in hits}
+    assert {"pedestrian", "car"} <= {mask_model.class_names[found.labels[i]] for i in hits}
     assert len(hits) >= 0.75 * len(found)

@@ -16,7 +16,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.labelling.refining.refine import refine
-from lidarloop_core.labelling.refining.rolling_shutter import LidarTurn
+from lidarloop_core.labelling.refining.rolling_shutter import RollingShutter
 
 CAR, TRUCK, PEDESTRIAN, CONE = (NUSCENES_CLASSES.index(n) for n in ("car", "truck", "pedestrian", "traffic_cone"))
 STEP_S = 0.5
@@ -254,14 +254,14 @@ def test_boxes_are_set_on_their_points() -> None:
 
 def test_a_turning_lidar_is_taken_into_account() -> None:
     made = drive(things=(ONCOMING,), missed=0.0, noise_m=0.0)
-    turn = LidarTurn(period_s=0.1)
+    rolling_shutter = RollingShutter(period_s=0.1)
     late = replace(made, labels=[])
     for k, pose in enumerate(made.poses):
         truth = Boxes3D(made.truth(ONCOMING, k)[None], np.array([0.8]), np.array([CAR]), NUSCENES_CLASSES)
-        truth.values[:, :2] -= truth.values[:, 7:9] * turn.age_s(truth.centers)[:, None]
+        truth.values[:, :2] -= truth.values[:, 7:9] * rolling_shutter.age_s(truth.centers)[:, None]
         late.labels.append(with_evidence(truth))
         assert pose is made.poses[k]
-    plain, right = late.refined(), late.refined(turn=turn)
+    plain, right = late.refined(), late.refined(rolling_shutter=rolling_shutter)
     for k in range(4, 12):
         truth_k = made.truth(ONCOMING, k)
         assert nearest(plain[k], truth_k)[0] > 0.3
@@ -273,8 +273,8 @@ def test_a_turning_lidar_is_taken_into_account() -> None:
     [((-1, 1e-9), True, 1.0), ((0, 1), True, 0.75), ((1, 0), True, 0.5), ((0, -1), True, 0.25), ((0, 1), False, 0.25)],
 )
 def test_the_age_of_a_place_in_a_turn(place: tuple[float, float], clockwise: bool, share: float) -> None:
-    turn = LidarTurn(period_s=0.1, clockwise=clockwise)
-    assert turn.age_s(np.array([place])) == pytest.approx([0.1 * share], abs=1e-6)
+    rolling_shutter = RollingShutter(period_s=0.1, clockwise=clockwise)
+    assert rolling_shutter.age_s(np.array([place])) == pytest.approx([0.1 * share], abs=1e-6)
 
 
 @settings(deadline=None, max_examples=8)

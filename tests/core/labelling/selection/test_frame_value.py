@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.labelling.selection.frame_value import WorthConfig, WorthRater, scene_key
+from lidarloop_core.labelling.selection.frame_value import FrameValueConfig, FrameValueRater, scene_key
 
 CLASS_NAMES = ("car", "bicycle")
 
@@ -32,9 +32,9 @@ def town(seed: int) -> npt.NDArray[np.float32]:
     return np.concatenate([ground, *walls]).astype(np.float32)
 
 
-def rater(points: npt.NDArray[np.float32], *seen: str) -> WorthRater:
+def rater(points: npt.NDArray[np.float32], *seen: str) -> FrameValueRater:
     """One that knows the scene and has seen some labels, so that neither novelty nor rarity speak."""
-    result = WorthRater()
+    result = FrameValueRater()
     result.remember(points)
     for name in seen:
         result.rate(boxes(*[(0, 0, name, 1.0)] * 50), np.ones(50, np.float32), None, points)
@@ -44,17 +44,17 @@ def rater(points: npt.NDArray[np.float32], *seen: str) -> WorthRater:
 def test_agreement_is_worth_nothing() -> None:
     points = town(0)
     labels = boxes(*[(10 * i, 0, "car", 0.9) for i in range(6)])
-    worth = rater(points, "car").rate(labels, np.ones(6, np.float32), labels, points)
-    assert (worth.value, worth.reasons) == (0.0, ())
+    found = rater(points, "car").rate(labels, np.ones(6, np.float32), labels, points)
+    assert (found.value, found.reasons) == (0.0, ())
 
 
 def test_disagreement_counts_both_ways_and_names_them() -> None:
     points = town(0)
     labels = boxes(*[(10 * i, 0, "car", 0.9) for i in range(6)])
     elsewhere = boxes(*[(10 * i, 7, "car", 0.9) for i in range(4)])
-    worth = rater(points, "car").rate(labels, np.ones(6, np.float32), elsewhere, points)
-    assert worth.value == pytest.approx(10 / 12)
-    assert worth.reasons == ("disagreement: 6 labels without a detection, 4 detections without a label",)
+    found = rater(points, "car").rate(labels, np.ones(6, np.float32), elsewhere, points)
+    assert found.value == pytest.approx(10 / 12)
+    assert found.reasons == ("disagreement: 6 labels without a detection, 4 detections without a label",)
     # Labels of no quality are no finding.
     assert rater(points, "car").rate(labels, np.zeros(6, np.float32), elsewhere[:0], points).value == 0.0
 
@@ -71,9 +71,9 @@ def test_a_wrong_class_is_a_disagreement() -> None:
 def test_an_unsure_detector() -> None:
     points = town(0)
     hesitant = boxes(*[(10 * i, 0, "car", 0.3) for i in range(8)])
-    worth = rater(points, "car").rate(hesitant, np.ones(8, np.float32), hesitant, points)
-    assert worth.value == pytest.approx(8 / 10)
-    assert worth.reasons == ("low confidence: 8 of 8 detections",)
+    found = rater(points, "car").rate(hesitant, np.ones(8, np.float32), hesitant, points)
+    assert found.value == pytest.approx(8 / 10)
+    assert found.reasons == ("low confidence: 8 of 8 detections",)
 
 
 def test_a_rare_class_until_it_is_common() -> None:
@@ -87,7 +87,7 @@ def test_a_rare_class_until_it_is_common() -> None:
 
 
 def test_a_scene_is_novel_once() -> None:
-    result = WorthRater()
+    result = FrameValueRater()
     nothing = boxes()
     first = result.rate(nothing, np.zeros(0, np.float32), nothing, town(0))
     assert (first.value, first.reasons) == (1.0, ("novel scene: the first",))
@@ -104,7 +104,7 @@ def test_the_scene_key_does_not_depend_on_the_heading(yaw: float, seed: int) -> 
     turned[:, 0] = np.cos(yaw) * points[:, 0] - np.sin(yaw) * points[:, 1]
     turned[:, 1] = np.sin(yaw) * points[:, 0] + np.cos(yaw) * points[:, 1]
     assert np.abs(scene_key(turned) - scene_key(points)).mean() < 0.03
-    assert np.abs(scene_key(town(seed + 100)) - scene_key(points)).mean() < WorthConfig().novelty_distance
+    assert np.abs(scene_key(town(seed + 100)) - scene_key(points)).mean() < FrameValueConfig().novelty_distance
 
 
 def test_different_places_differ_more_than_headings() -> None:

@@ -30,7 +30,7 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.io import atomic
 from lidarloop_core.io.bag import message_type
 from lidarloop_core.io.messages import cloud_message
-from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
+from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
@@ -166,8 +166,8 @@ def measure_inference(model: Path, num_threads: int) -> Report:
 
 
 def measure_labelling() -> Report:
-    """Masks and clouds of a made-up scene of nuScenes' size → pseudo-labels, by the paper's steps and by all."""
-    sample, found = made_up_scene()
+    """Masks and clouds of a synthetic scene of nuScenes' size → pseudo-labels, by the paper's steps and by all."""
+    sample, found = synthetic_scene()
     rows, rates = [], []
     for name, config in (("paper", paper_lifting()), ("full", full_lifting())):
         times = time_lifting(config, sample, found)
@@ -311,7 +311,7 @@ def _cloud(columns: tuple[str, ...]) -> tuple[npt.NDArray[np.float32], str]:
         scan = np.fromfile(files[0], np.float32).reshape(-1, 5)[:, :4]
         source = "nuScenes keyframe"
     else:
-        scan, source = _made_up_sweep(), "made-up 32-beam sweep"
+        scan, source = _synthetic_sweep(), "made-up 32-beam sweep"
     points = np.zeros((len(scan), len(columns)), np.float32)
     for i, name in enumerate(columns):
         if name in COLUMNS:
@@ -319,7 +319,7 @@ def _cloud(columns: tuple[str, ...]) -> tuple[npt.NDArray[np.float32], str]:
     return points, source
 
 
-def _made_up_sweep() -> npt.NDArray[np.float32]:
+def _synthetic_sweep() -> npt.NDArray[np.float32]:
     """32 beams × 1084 azimuths over flat ground between walls at 5 to 60 m."""
     random = np.random.default_rng(0)
     azimuth_rad = np.linspace(-np.pi, np.pi, 1084, endpoint=False)[:, None]

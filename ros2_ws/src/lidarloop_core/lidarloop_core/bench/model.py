@@ -145,7 +145,7 @@ def measure(
     cloud: npt.NDArray[np.float32] | None = None,
 ) -> ModelTimes:
     """Times of one backend on one cloud, made up where none is given."""
-    points = made_up_cloud(backend.spec, num_points) if cloud is None else cloud
+    points = synthetic_cloud(backend.spec, num_points) if cloud is None else cloud
     detector = Detector(backend)
     step = _timed_step(backend, detector)
     for _ in range(warmup):
@@ -197,7 +197,7 @@ def _timed_step(backend: Backend, detector: Detector) -> Callable[[npt.NDArray[n
     return step
 
 
-def made_up_cloud(spec: ModelSpec, num_points: int, seed: int = 0) -> npt.NDArray[np.float32]:
+def synthetic_cloud(spec: ModelSpec, num_points: int, seed: int = 0) -> npt.NDArray[np.float32]:
     """Points all over the range, denser near the sensor as a LiDAR's are."""
     random = np.random.default_rng(seed)
     ranges = np.array([spec.x_range_m, spec.y_range_m, spec.z_range_m])

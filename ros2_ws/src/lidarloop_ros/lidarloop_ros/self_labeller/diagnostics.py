@@ -28,7 +28,7 @@ class LabelReport:
         active: whether clouds are taken.
         configure_problem: why configuring failed last time, or "".
         callback_problem: the exception that left a callback, or "".
-        shelf: name of the 2D model; "" while unconfigured.
+        mask_model: name of the 2D model; "" while unconfigured.
         silent_s: since the last cloud.
         input_problems: publishers that cannot be received, each with the remedy.
         camera_problems: cameras without a usable calibration.
@@ -39,7 +39,7 @@ class LabelReport:
     active: bool
     configure_problem: str
     callback_problem: str
-    shelf: str
+    mask_model: str
     statistics: LabelStatistics
     silent_s: float
     input_problems: list[str]
@@ -53,7 +53,7 @@ def status(report: LabelReport, *, name: str, hardware_id: str) -> DiagnosticSta
     statistics, keeper = report.statistics, report.keeper
     values = {
         "state": report.state,
-        "shelf": report.shelf,
+        "shelf": report.mask_model,
         "clouds": statistics.num_clouds,
         "clouds labelled": statistics.num_labelled,
         "labels": statistics.num_labels,

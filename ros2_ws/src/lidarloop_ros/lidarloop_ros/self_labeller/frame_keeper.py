@@ -13,7 +13,7 @@ from typing import Any
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.labelling.selection.frame_file import KeptFrame
 from lidarloop_core.labelling.selection.frame_store import FrameStore, Quota
-from lidarloop_core.labelling.selection.frame_value import WorthRater
+from lidarloop_core.labelling.selection.frame_value import FrameValueRater
 from lidarloop_ros.node.mailbox import Mailbox
 from lidarloop_ros.node.thread_priority import let_others_go_first
 from lidarloop_ros.self_labeller.pipeline import LabelledFrame
@@ -24,7 +24,7 @@ class KeepRule:
     """Which frames are kept.
 
     Attributes:
-        min_value: of a frame, see ``WorthRater``.
+        min_value: least value of a frame, in [0, 1]; see ``FrameValueRater``.
         min_interval_s: between the stamps of two kept frames, so that a slow scene is not kept frame by frame.
         retry_after_s: how long to leave a disk alone that has refused a frame.
     """
@@ -75,7 +75,7 @@ class FrameKeeper:
     ) -> None:
         self._folder, self._quota, self._rule, self._provenance = folder, quota, rule, provenance
         self._clock_s = clock_s
-        self._rater = WorthRater()
+        self._rater = FrameValueRater()
         self._store: FrameStore | None = None
         self._lock = threading.Lock()
         self._report = KeeperReport(0, 0, {}, 0, 0, "")
@@ -94,10 +94,10 @@ class FrameKeeper:
     def offer(self, frame: LabelledFrame, detections: Boxes3D | None) -> None:
         """Rates a frame; what is worth it is handed to the writing thread. Returns at once."""
         points = frame.sample.keyframe.points
-        worth = self._rater.rate(frame.labels.boxes, frame.labels.quality, detections, points)
+        found = self._rater.rate(frame.labels.boxes, frame.labels.quality, detections, points)
         with self._lock:
             self._report = replace(self._report, num_offered=self._report.num_offered + 1)
-            if worth.value < self._rule.min_value:
+            if found.value < self._rule.min_value:
                 self._not_kept["not worth it"] += 1
                 return
             if self._is_soon(frame.sample.stamp_ns):
@@ -105,7 +105,7 @@ class FrameKeeper:
                 return
             self._last_stamp_ns = frame.sample.stamp_ns
         self._rater.remember(points)
-        kept = KeptFrame(frame.sample, frame.labels, worth.value, worth.reasons, frame.degraded, dict(self._provenance))
+        kept = KeptFrame(frame.sample, frame.labels, found.value, found.reasons, frame.degraded, dict(self._provenance))
         if self._mailbox.put(kept):
             with self._lock:
                 self._not_kept["the disk is slower than the frames"] += 1

@@ -81,7 +81,7 @@ class SelfLabeller(LifecycleShell):
     def configure(self) -> None:
         self.refuse_overrides(but_qos=True)
         settings = params.read(self, SelfLabelParams)
-        shelf = settings.open_shelf()
+        mask_model = settings.open_mask_model()
         self.get_logger().info("warming up; the first time after an installation this takes some twenty seconds")
         warm_up(settings.lifting())
         best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -89,7 +89,7 @@ class SelfLabeller(LifecycleShell):
         with ExitStack() as release:
             poses = open_vehicle_poses(self, settings)
             release.callback(poses.destroy)
-            pipeline = LabelPipeline(shelf, settings.priors(), settings.lifting(), poses, scene=self._scene())
+            pipeline = LabelPipeline(mask_model, settings.priors(), settings.lifting(), poses, scene=self._scene())
             clouds = message_filters.Subscriber(self, PointCloud2, "~/input/points", qos_profile=best_effort)
             release.callback(self.destroy_subscription, clouds.sub)
             # Before the cameras' synchronisers, which are told of each cloud after this.
@@ -103,11 +103,11 @@ class SelfLabeller(LifecycleShell):
                 (Detection3DArray, "~/input/detections", self._on_detections, best_effort),
             ):
                 release.callback(self.destroy_subscription, self.create_subscription(message, topic, callback, qos))
-            outputs = LabelOutputs(self, shelf.class_names, cameras.names, overlays=settings.publish_overlays)
+            outputs = LabelOutputs(self, mask_model.class_names, cameras.names, overlays=settings.publish_overlays)
             release.callback(outputs.destroy)
             self.refuse_overrides()
             self._loaded = Loaded(settings, pipeline, poses, cameras, clouds, outputs, release.pop_all())
-        self.get_logger().info(f"{shelf.name}, {len(cameras.names)} cameras: ready")
+        self.get_logger().info(f"{mask_model.name}, {len(cameras.names)} cameras: ready")
 
     def _scene(self) -> str:
         """Name of the drive that begins now."""
@@ -121,7 +121,7 @@ class SelfLabeller(LifecycleShell):
         self._last_cloud_s = time.monotonic()
         if settings.keep_folder:
             provenance = {
-                "shelf": loaded.pipeline.shelf.name,
+                "shelf": loaded.pipeline.mask_model.name,
                 "recipe": settings.recipe,
                 "lidarloop_core": __version__,
             }
@@ -195,7 +195,7 @@ class SelfLabeller(LifecycleShell):
             active=worker is not None,
             configure_problem=self.configure_problem,
             callback_problem=callback_problem,
-            shelf=loaded.pipeline.shelf.name if loaded else "",
+            mask_model=loaded.pipeline.mask_model.name if loaded else "",
             statistics=worker.take_statistics() if worker else LabelStatistics(),
             silent_s=time.monotonic() - self._last_cloud_s,
             input_problems=input_problems(self, inputs),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
-from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
+from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.selection.frame_store import Quota
 from lidarloop_ros.inputs.motion_params import MotionParams
@@ -68,15 +68,15 @@ class SelfLabelParams(MotionParams):
         """The image topics there are."""
         return tuple(topic for topic in self.image_topics if topic)
 
-    def open_shelf(self) -> ShelfModel:
+    def open_mask_model(self) -> MaskModel:
         """The 2D model. Raises LidarloopError where its files are missing or of another kind."""
         if self.shelf == "masks":
-            from lidarloop_core.labelling.mask_models.masks_file import MasksShelf
+            from lidarloop_core.labelling.mask_models.masks_file import MasksFile
 
-            return MasksShelf(Path(_required("masks_file", self.masks_file)))
-        from lidarloop_core.labelling.mask_models.onnx_mask_model import open_onnx_shelf
+            return MasksFile(Path(_required("masks_file", self.masks_file)))
+        from lidarloop_core.labelling.mask_models.onnx_mask_model import open_onnx_mask_model
 
-        return open_onnx_shelf(
+        return open_onnx_mask_model(
             Path(_required("detector_2d", self.detector_2d)),
             Path(_required("segmenter_2d", self.segmenter_2d)),
             providers=self.providers,

@@ -14,7 +14,7 @@ from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import LiftingConfig
-from lidarloop_core.labelling.mask_models.mask_model import ShelfModel
+from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
@@ -45,10 +45,10 @@ class LabelledFrame:
 
 
 class LabelPipeline:
-    """Decodes, accumulates sweeps with ego-motion, asks the shelf and lifts its masks.
+    """Decodes, accumulates sweeps with ego-motion, asks the mask model and lifts its masks.
 
     Args:
-        shelf: the 2D model.
+        mask_model: the 2D model.
         priors: sizes of its classes.
         config: the steps of lifting.
         poses: a camera without a mounting pose is left out; without ego-motion there is a single sweep, and pictures
@@ -57,9 +57,9 @@ class LabelPipeline:
     """
 
     def __init__(
-        self, shelf: ShelfModel, priors: ShapePriors, config: LiftingConfig, poses: Poses, *, scene: str
+        self, mask_model: MaskModel, priors: ShapePriors, config: LiftingConfig, poses: Poses, *, scene: str
     ) -> None:
-        self.shelf = shelf
+        self.mask_model = mask_model
         self._priors = priors
         self._config = config
         self._poses = poses
@@ -170,7 +170,7 @@ class LabelPipeline:
         found, failures = {}, []
         for image in sample.cameras:
             try:
-                (found[image.name],) = self.shelf.find(sample.token, [image])
+                (found[image.name],) = self.mask_model.find(sample.token, [image])
             except LidarloopError as error:
                 failures.append(f"{image.name}: {error}")
         return found, failures

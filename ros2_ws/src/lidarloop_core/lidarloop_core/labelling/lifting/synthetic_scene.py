@@ -1,4 +1,4 @@
-"""A made-up street corner with exact masks: for benchmarks and tests, where no data set is at hand.
+"""A synthetic street corner with exact masks: for benchmarks and tests, where no data set is at hand.
 
 Boxes of the ten nuScenes classes stand on a plane round a vehicle with a 32-beam LiDAR and six cameras that are placed
 about as in nuScenes; the vehicle drives forwards. Clouds are made by intersecting beams with boxes, masks by filling
@@ -42,7 +42,7 @@ _SWEEP_NS = 50_000_000
 _START_NS = 1_700_000_000_000_000_000
 
 
-def made_up_scene(
+def synthetic_scene(
     num_objects: int = 240, num_sweeps: int = 3, *, speed_mps: float = 8.0, seed: int = 0
 ) -> tuple[Sample, dict[str, InstanceMasks]]:
     """A sample with ground truth, and the masks of its pictures, all found with score 0.9.
@@ -67,7 +67,7 @@ def made_up_scene(
     annotations = Annotations(
         boxes, tuple(f"object-{i}" for i in range(len(boxes))), inside, np.full(len(boxes), np.nan, np.float32)
     )
-    sample = Sample("made-up-0", "made-up", _START_NS, tuple(sweeps), cameras, annotations)
+    sample = Sample("synthetic-0", "synthetic", _START_NS, tuple(sweeps), cameras, annotations)
     return sample, {camera.name: _masks(camera, boxes) for camera in cameras}
 
 

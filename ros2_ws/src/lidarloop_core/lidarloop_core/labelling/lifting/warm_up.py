@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lidarloop_core.labelling.lifting.lift import lift
-from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
+from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
@@ -16,7 +16,7 @@ _NUM_OBJECTS = 40
 
 def warm_up(config: LiftingConfig) -> None:
     """A tenth of a second where all has been compiled before, else some twenty."""
-    sample, found = made_up_scene(_NUM_OBJECTS, config.num_sweeps)
+    sample, found = synthetic_scene(_NUM_OBJECTS, config.num_sweeps)
     along = np.array([[-100.0, 0.0, 0.0], [0.0, 0.0, 0.0], [100.0, 0.0, 0.0]])
     across = along[:, [1, 0, 2]]
     lanes = LaneMap((along, across), ("along", "across"), in_intersection=(False, True))

@@ -1,4 +1,4 @@
-"""The shelf: any 2D model that finds named things in pictures, with a mask for each."""
+"""Mask model: any 2D model that finds named things in pictures, with a mask for each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.sample import CameraImage
 
 
-class ShelfModel(Protocol):
+class MaskModel(Protocol):
     """A 2D detector with instance masks.
 
     Attributes:
@@ -24,7 +24,7 @@ class ShelfModel(Protocol):
         """The objects in each picture, in the pixels of that picture; an answer for every picture, maybe empty.
 
         Args:
-            sample_token: which sample the pictures belong to; a shelf of ready-made masks looks them up by it.
+            sample_token: which sample the pictures belong to; a file of ready-made masks is searched by it.
             images: the pictures to look at.
         """
         ...

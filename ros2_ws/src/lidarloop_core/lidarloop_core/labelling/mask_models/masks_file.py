@@ -1,4 +1,4 @@
-"""Masks that some other tool has made, as COCO JSON: any vision model can stand on the shelf so."""
+"""Masks that some other tool has made, as COCO JSON: any vision model can be used so."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class _Picture:
     annotations: list[dict[str, Any]] = field(default_factory=list)
 
 
-class MasksShelf:
-    """A ``ShelfModel`` that looks its answers up.
+class MasksFile:
+    """A ``MaskModel`` that looks its answers up.
 
     The file is a COCO data set (``images``, ``annotations``, ``categories``; annotations may have a ``score``), or a
     results list (``image_id``, ``category_id``, ``segmentation``, ``score``) with a second file for the images and
@@ -72,7 +72,7 @@ class MasksShelf:
             ) from None
 
     def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
-        """See ``ShelfModel``.
+        """See ``MaskModel``.
 
         Raises:
             DatasetError: a picture is not in the file, or a mask is broken.

@@ -1,4 +1,4 @@
-"""A shelf of two small ONNX networks: a detector's boxes, cut out by a semantic segmenter's classes.
+"""A mask model of two small ONNX networks: a detector's boxes, cut out by a semantic segmenter's classes.
 
 Neither network knows instances' outlines. A box tells where an object is, the segmenter which of its pixels are the
 object: an instance's mask is the box's pixels of the classes that the object may show. Both look at the picture in
@@ -35,9 +35,9 @@ _SPANNING = 0.8
 
 
 @dataclass(frozen=True)
-class OnnxShelfConfig:
+class OnnxMaskModelConfig:
     """How the two networks are run and joined. The defaults are for pictures of 0.5–2 megapixels and for quality;
-    ``OnnxShelfConfig(zooms=(2.0,), segmenter_zooms=(), agreeing_scales=1)`` takes a fifth of the time.
+    ``OnnxMaskModelConfig(zooms=(2.0,), segmenter_zooms=(), agreeing_scales=1)`` takes a fifth of the time.
 
     Attributes:
         min_detection: of a box's class score, before the segmenter is asked.
@@ -82,8 +82,8 @@ class _Found:
     riders: npt.NDArray[np.int64]
 
 
-class OnnxShelf:
-    """A ``ShelfModel`` of a detector and a segmenter.
+class OnnxMaskModel:
+    """A ``MaskModel`` of a detector and a segmenter.
 
     Args:
         detector: of boxes.
@@ -102,14 +102,14 @@ class OnnxShelf:
         segmenter: Segmenter,
         *,
         rules: Sequence[ClassRule] = STREET_RULES,
-        config: OnnxShelfConfig | None = None,
+        config: OnnxMaskModelConfig | None = None,
     ) -> None:
         _check_pillow()
         _check_rules(rules, detector, segmenter)
         self.name = f"{detector.network.name} x {segmenter.network.name}"
         self.class_names = tuple(rule.name for rule in rules)
         self._detector, self._segmenter = detector, segmenter
-        self._config = config or OnnxShelfConfig()
+        self._config = config or OnnxMaskModelConfig()
         self._columns = [[detector.class_names.index(name) for name in rule.detected] for rule in rules]
         self._channels = sorted({segmenter.class_names.index(name) for rule in rules for name in rule.shown})
         in_use = [segmenter.class_names[channel] for channel in self._channels]
@@ -119,7 +119,7 @@ class OnnxShelf:
         self._rider_of = np.array([self.class_names.index(rule.rider) if rule.rider else -1 for rule in rules])
 
     def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
-        """See ``ShelfModel``; the sample's token does not matter."""
+        """See ``MaskModel``; the sample's token does not matter."""
         return [self.find_in(image.load()) for image in images]
 
     def find_in(self, picture: npt.NDArray[np.uint8]) -> InstanceMasks:
@@ -241,16 +241,17 @@ class OnnxShelf:
         return windows
 
 
-def open_onnx_shelf(
+def open_onnx_mask_model(
     detector: Path,
     segmenter: Path,
     *,
     rules: Sequence[ClassRule] = STREET_RULES,
-    config: OnnxShelfConfig | None = None,
+    config: OnnxMaskModelConfig | None = None,
     providers: Sequence[str] = ("CPUExecutionProvider",),
     num_threads: int = 1,
-) -> OnnxShelf:
-    """A shelf from two files: a YOLOX or FastestDet of COCO's classes, an ESPNetv2 or the like of Cityscapes' classes.
+) -> OnnxMaskModel:
+    """Opens the mask model made of two files: a detector of COCO's classes (YOLOX or FastestDet) and a segmenter of
+    Cityscapes' classes (e.g. ESPNetv2).
 
     Args:
         detector, segmenter: ONNX files.
@@ -266,7 +267,7 @@ def open_onnx_shelf(
     """
     boxes = OnnxNetwork(detector, providers=providers, num_threads=num_threads)
     classes = OnnxNetwork(segmenter, providers=providers, num_threads=num_threads)
-    return OnnxShelf(detector_of(boxes), CityscapesSegmenter(classes), rules=rules, config=config)
+    return OnnxMaskModel(detector_of(boxes), CityscapesSegmenter(classes), rules=rules, config=config)
 
 
 def _enlarged(values: Float32Array, width: int, height: int) -> Float32Array:

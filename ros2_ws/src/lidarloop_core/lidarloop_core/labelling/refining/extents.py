@@ -52,7 +52,7 @@ class Extents:
 def extents(looks: Looks, axis: int) -> Extents:
     """Along axis 0, the length, or 1, the width."""
     num_frames = len(looks.sensor)
-    points, frames = _whole(looks, axis)
+    points, frames = _largest_runs(looks, axis)
     count = np.bincount(frames, minlength=num_frames)
     start = np.cumsum(count) - count
     trim = count // _TRIM
@@ -69,7 +69,7 @@ def extents(looks: Looks, axis: int) -> Extents:
     return Extents(low, high, faces, broad, count / (count + 10.0) / (1 + (distance / 15.0) ** 2))
 
 
-def _whole(looks: Looks, axis: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+def _largest_runs(looks: Looks, axis: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Coordinates and frames of the points, ascending, without what a gap sets apart from most points of a frame."""
     order = np.lexsort((looks.points[:, axis], looks.frame))
     along, frame = looks.points[order, axis], looks.frame[order]
@@ -83,7 +83,7 @@ def _whole(looks: Looks, axis: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     return along[kept], frame[kept]
 
 
-def standing_ends(seen: Extents, prior_m: float) -> tuple[float, float] | None:
+def standing_extent(seen: Extents, prior_m: float) -> tuple[float, float] | None:
     """Where an object that stands begins and ends along one axis; None where the points do not tell.
 
     Args:
@@ -91,8 +91,8 @@ def standing_ends(seen: Extents, prior_m: float) -> tuple[float, float] | None:
         prior_m: expected between the ends.
     """
     known = np.isfinite(seen.low) & (seen.weight > _MIN_WEIGHT)
-    low = _end(-seen.low, seen, known, -1.0)
-    high = _end(seen.high, seen, known, 1.0)
+    low = _reach_of(-seen.low, seen, known, -1.0)
+    high = _reach_of(seen.high, seen, known, 1.0)
     if low is not None and high is not None:
         return (-low, high) if fits(high + low, prior_m) else None
     if high is not None:
@@ -102,7 +102,7 @@ def standing_ends(seen: Extents, prior_m: float) -> tuple[float, float] | None:
     return None
 
 
-def _end(reach: FloatArray, seen: Extents, known: BoolArray, side: float) -> float | None:
+def _reach_of(reach: FloatArray, seen: Extents, known: BoolArray, side: float) -> float | None:
     """How far an object reaches to one side; None where no frame shows it."""
     facing = known & (seen.faces == side)
     if facing.sum() >= _SURE_FRAMES:
@@ -115,10 +115,10 @@ def _end(reach: FloatArray, seen: Extents, known: BoolArray, side: float) -> flo
 
 def moving_size(seen: Extents, prior_m: float) -> float:
     """How long or wide an object is whose place is not known exactly."""
-    whole = np.isfinite(seen.low) & seen.broad
-    if whole.sum() < _SURE_FRAMES:
+    broad = np.isfinite(seen.low) & seen.broad
+    if broad.sum() < _SURE_FRAMES:
         return prior_m
-    size = _quantile(seen.high[whole] - seen.low[whole], seen.weight[whole], 0.8)
+    size = _quantile(seen.high[broad] - seen.low[broad], seen.weight[broad], 0.8)
     return size if fits(size, prior_m) else prior_m
 
 

@@ -17,7 +17,7 @@ from lidarloop_core.labelling.refining.observations import Observations, drive_S
 from lidarloop_core.labelling.refining.points import CloudOf, DriveCloud
 from lidarloop_core.labelling.refining.presence import Presence, presence
 from lidarloop_core.labelling.refining.refit import refit
-from lidarloop_core.labelling.refining.rolling_shutter import LidarTurn, at_stamps
+from lidarloop_core.labelling.refining.rolling_shutter import RollingShutter, at_stamps
 from lidarloop_core.labelling.refining.tracks import Track, estimate
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ def refine(
     world_SE3_lidar: Sequence[SE3],
     config: RefineConfig | None = None,
     cloud_of: CloudOf | None = None,
-    turn: LidarTurn | None = None,
+    rolling_shutter: RollingShutter | None = None,
 ) -> list[PseudoLabels]:
     """Refines the labels of one drive.
 
@@ -41,8 +41,8 @@ def refine(
         cloud_of: index of a frame → its LiDAR's points (N, ≥3), in the same frame as its labels; each is asked for
             once. They confirm what is filled in, and boxes are set on them. Without them gaps are filled, but nothing
             is extended.
-        turn: how the LiDAR turns, where labels are wanted at the stamps. Without it a moving thing stays where its
-            points are, which is where data sets made by labelling clouds have it.
+        rolling_shutter: how the LiDAR turns, where labels are wanted at the stamps. Without it a moving thing stays
+            where its points are, which is where data sets made by labelling clouds have it.
 
     Returns:
         The refined labels, again in the frame of each keyframe LiDAR.
@@ -66,8 +66,8 @@ def refine(
     if cloud_of is not None:
         cloud = DriveCloud(cloud_of, drive_SE3_lidar, config.max_range_m)
         tracks = refit(tracks, cloud, times_s, class_names, config)
-    if turn is not None:
-        tracks = at_stamps(tracks, drive_SE3_lidar, turn)
+    if rolling_shutter is not None:
+        tracks = at_stamps(tracks, drive_SE3_lidar, rolling_shutter)
     shown = [presence(track, observations, times_s, sensors, config) for track in tracks]
     return [
         _frame(i, labels[i], observations, tracks, shown, pose.inverse(), config)

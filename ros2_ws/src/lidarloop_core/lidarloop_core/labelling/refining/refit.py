@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.labelling.refining.config import RefineConfig
-from lidarloop_core.labelling.refining.extents import extents, fits, moving_middle, moving_size, standing_ends, top_of
+from lidarloop_core.labelling.refining.extents import extents, fits, moving_middle, moving_size, standing_extent, top_of
 from lidarloop_core.labelling.refining.points import DriveCloud, Looks
 from lidarloop_core.labelling.refining.tracks import Track, headings, smoothed
 from lidarloop_core.tracking.kalman import STATE_SIZE, UNKNOWN
@@ -58,9 +58,9 @@ def _refit_standing(track: Track, looks: Looks) -> Track:
     c, s = np.cos(values[0, 6]), np.sin(values[0, 6])
     middle = []
     for axis in (0, 1):
-        ends = standing_ends(extents(looks, axis), float(values[0, 3 + axis]))
+        extent = standing_extent(extents(looks, axis), float(values[0, 3 + axis]))
         half = float(values[0, 3 + axis]) / 2
-        low, high = ends if ends is not None else (-half, half)
+        low, high = extent if extent is not None else (-half, half)
         middle.append((low + high) / 2)
         values[:, 3 + axis] = high - low
     values[:, 0] += middle[0] * c - middle[1] * s
@@ -96,20 +96,20 @@ def _refit_moving(
         (u, blur_u), (v, blur_v) = (moving_middle(side, m) for side, m in zip(sides, size, strict=True))
         c, s = np.cos(track.values[:, 6]), np.sin(track.values[:, 6])
         mean[:, i, :3] = track.values[:, :3]
-        told = np.isfinite(u) & np.isfinite(v)
-        mean[told, i, 0] += (u * c - v * s)[told]
-        mean[told, i, 1] += (u * s + v * c)[told]
+        measured = np.isfinite(u) & np.isfinite(v)
+        mean[measured, i, 0] += (u * c - v * s)[measured]
+        mean[measured, i, 1] += (u * s + v * c)[measured]
         labelled = np.zeros(num_frames, np.bool_)
         labelled[track.frames] = True
-        seen[:, i] = told
-        if not told.any():
+        seen[:, i] = measured
+        if not measured.any():
             seen[:, i] = labelled
-        turn = np.array([[c, -s], [s, c]]).transpose(2, 0, 1)
+        rotation = np.array([[c, -s], [s, c]]).transpose(2, 0, 1)
         noise = np.zeros((num_frames, 2, 2))
         coarse = float(position_m[track.label])
-        noise[:, 0, 0] = np.where(told, np.nan_to_num(blur_u), coarse) ** 2
-        noise[:, 1, 1] = np.where(told, np.nan_to_num(blur_v), coarse) ** 2
-        covariance[:, i, :2, :2] = turn @ noise @ turn.transpose(0, 2, 1)
+        noise[:, 0, 0] = np.where(measured, np.nan_to_num(blur_u), coarse) ** 2
+        noise[:, 1, 1] = np.where(measured, np.nan_to_num(blur_v), coarse) ** 2
+        covariance[:, i, :2, :2] = rotation @ noise @ rotation.transpose(0, 2, 1)
         covariance[:, i, 2, 2] = 0.04
         sizes.append(size)
     starts = np.array([t.values[t.frames[0], :3] for t in tracks])

@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LidarTurn:
+class RollingShutter:
     """How a LiDAR turns; its stamps are the ends of turns.
 
     Attributes:
@@ -36,14 +36,14 @@ class LidarTurn:
         return np.asarray(self.period_s * (1 - turned / (2 * np.pi)))
 
 
-def at_stamps(tracks: Sequence[Track], drive_SE3_lidar: Sequence[SE3], turn: LidarTurn) -> list[Track]:
+def at_stamps(tracks: Sequence[Track], drive_SE3_lidar: Sequence[SE3], rolling_shutter: RollingShutter) -> list[Track]:
     """The tracks where they are at the stamps, from where they were when the LiDAR met them."""
-    return [track if track.stands else _moved_on(track, drive_SE3_lidar, turn) for track in tracks]
+    return [track if track.stands else _moved_on(track, drive_SE3_lidar, rolling_shutter) for track in tracks]
 
 
-def _moved_on(track: Track, drive_SE3_lidar: Sequence[SE3], turn: LidarTurn) -> Track:
+def _moved_on(track: Track, drive_SE3_lidar: Sequence[SE3], rolling_shutter: RollingShutter) -> Track:
     poses = zip(track.values[:, :3], drive_SE3_lidar, strict=True)
     seen_from_lidar = np.array([pose.inverse().transform(center[None])[0] for center, pose in poses])
     values = track.values.copy()
-    values[:, :2] += values[:, 7:9] * turn.age_s(seen_from_lidar)[:, None]
+    values[:, :2] += values[:, 7:9] * rolling_shutter.age_s(seen_from_lidar)[:, None]
     return replace(track, values=values)

@@ -19,7 +19,7 @@ _REMEMBERED = 500
 
 
 @dataclass(frozen=True)
-class WorthConfig:
+class FrameValueConfig:
     """When a frame is worth keeping. Every share is in [0, 1], and so is the value.
 
     Attributes:
@@ -38,7 +38,7 @@ class WorthConfig:
 
 
 @dataclass(frozen=True)
-class Worth:
+class FrameValue:
     """What a frame is worth, and why.
 
     Attributes:
@@ -50,11 +50,11 @@ class Worth:
     reasons: tuple[str, ...]
 
 
-class WorthRater:
+class FrameValueRater:
     """Rates frames in the order they come; remembers class counts and the scenes that were kept."""
 
-    def __init__(self, config: WorthConfig | None = None) -> None:
-        self.config = config or WorthConfig()
+    def __init__(self, config: FrameValueConfig | None = None) -> None:
+        self.config = config or FrameValueConfig()
         self._counts: Counter[str] = Counter()
         self._kept: deque[npt.NDArray[np.float32]] = deque(maxlen=_REMEMBERED)
 
@@ -64,7 +64,7 @@ class WorthRater:
         quality: npt.NDArray[np.float32],
         detections: Boxes3D | None,
         points: npt.NDArray[np.float32],
-    ) -> Worth:
+    ) -> FrameValue:
         """Rates a frame.
 
         Args:
@@ -78,7 +78,7 @@ class WorthRater:
             shares |= {self._disagreement(labels, quality, detections), self._hesitation(detections)}
         self._counts.update(labels.names)
         ranked = sorted(shares, reverse=True)
-        return Worth(ranked[0][0], tuple(reason for share, reason in ranked if share > 0.5))
+        return FrameValue(ranked[0][0], tuple(reason for share, reason in ranked if share > 0.5))
 
     def remember(self, points: npt.NDArray[np.float32]) -> None:
         """To be called with the cloud of each frame that was kept: its like is no novelty any more."""
