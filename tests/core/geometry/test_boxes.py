@@ -71,6 +71,19 @@ def test_faces_count_as_inside() -> None:
     assert points_in_boxes(points, box)[0].tolist() == [True, True, False, False, False]
 
 
+@given(st.integers(0, 1000), st.floats(-np.pi, np.pi))
+def test_corners_a_little_inside_are_inside_and_a_little_outside_are_not(seed: int, yaw_rad: float) -> None:
+    """Far from the origin, where float32 is coarse, and at headings whose corner is the farthest point along x."""
+    values = random_boxes(seed).values
+    values[:, :2] += 60.0
+    values[:, 6] = yaw_rad
+    middle = values[:, None, :3]
+    for share, expected in ((0.9995, True), (1.0005, False)):
+        points = middle + share * (corners(values) - middle)
+        for i in range(len(values)):
+            assert (points_in_boxes(points[i], values)[i] == expected).all()
+
+
 @given(st.integers(0, 1000), st.floats(-3, 3))
 def test_moved_boxes_hold_the_moved_points(seed: int, yaw_rad: float) -> None:
     boxes = random_boxes(seed)

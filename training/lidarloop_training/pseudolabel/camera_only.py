@@ -17,10 +17,9 @@ from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.placing.lanes import LaneLookup
-from lidarloop_core.labelling.points.frustum import camera_SE3_lidar
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
-from lidarloop_core.sample import CameraImage, Sample
+from lidarloop_core.sample import CameraImage, Sample, camera_SE3_lidar
 
 STRIDE_PX = 2
 """Of the pixels that become points: as many as two turns of a LiDAR give."""

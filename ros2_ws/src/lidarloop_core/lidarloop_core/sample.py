@@ -61,11 +61,14 @@ class CameraImage:
 
 
 def camera_SE3_lidar(image: CameraImage, keyframe: Sweep) -> SE3:
-    """From the keyframe LiDAR to the optical frame, through the ego-motion between both exposures where it is known."""
-    if image.world_SE3_ego is None or keyframe.world_SE3_ego is None:
-        return image.ego_SE3_camera.inverse() @ keyframe.ego_SE3_lidar
-    ego_SE3_ego = image.world_SE3_ego.inverse() @ keyframe.world_SE3_ego
-    return image.ego_SE3_camera.inverse() @ ego_SE3_ego @ keyframe.ego_SE3_lidar
+    """From the keyframe LiDAR's frame at its stamp to the optical frame at the exposure.
+
+    The vehicle moves between the two; where an ego pose is missing it is taken to stand still.
+    """
+    ego_SE3_lidar = keyframe.ego_SE3_lidar
+    if image.world_SE3_ego is not None and keyframe.world_SE3_ego is not None:
+        ego_SE3_lidar = image.world_SE3_ego.inverse() @ keyframe.world_SE3_ego @ ego_SE3_lidar
+    return image.ego_SE3_camera.inverse() @ ego_SE3_lidar
 
 
 @dataclass(frozen=True)

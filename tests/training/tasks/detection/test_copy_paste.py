@@ -14,7 +14,6 @@ from lidarloop_training.tasks.detection.copy_paste import (
     CopyPasteConfig,
     ObjectDatabase,
     centerpoint_copy_paste,
-    inside_box,
 )
 
 CAR, BUS = NUSCENES_CLASSES.index("car"), NUSCENES_CLASSES.index("bus")
@@ -118,15 +117,6 @@ def test_each_object_has_the_same_chance_to_be_kept():
             kept[int(found.values[7])] += 1
     # Each of 20 is kept with probability 1/4: 300 draws have a standard deviation of 7.5.
     assert np.abs(kept - 75).max() < 5 * 7.5
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_points_inside_a_box_are_those_of_the_core(seed):
-    rng = np.random.default_rng(seed)
-    points = rng.uniform(-6, 6, (500, 5)).astype(np.float32)
-    box = np.array([*rng.uniform(-3, 3, 3), *rng.uniform(0.3, 8, 3), rng.uniform(-4, 4), 0, 0], np.float32)
-    np.testing.assert_array_equal(inside_box(points, box), points_in_boxes(points, box[None])[0])
 
 
 def test_centerpoints_numbers_name_every_class():

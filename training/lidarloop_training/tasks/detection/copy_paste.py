@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.geometry.iou import bev_iou
 
 _SEED = 0xC0B9
@@ -91,7 +91,7 @@ class ObjectDatabase:
         for values, weight, label in zip(boxes.values, boxes.scores, boxes.labels, strict=True):
             if label not in self._wanted:
                 continue
-            inside = points[inside_box(points, values)]
+            inside = points[points_in_boxes(points, values[None])[0]]
             if len(inside) >= self.config.min_points:
                 self._keep(int(label), StoredObject(inside, values, float(weight)))
 
@@ -125,9 +125,7 @@ class ObjectDatabase:
         place = np.concatenate([boxes.values, values])
         free = _without_collision(bev_iou(values, place) > 0, len(boxes))
         drawn, values = [drawn[i] for i in free], values[free]
-        empty = np.ones(len(points), np.bool_)
-        for box in values:
-            empty &= ~inside_box(points, box)
+        empty = ~points_in_boxes(points, values).any(axis=0)
         pasted = Boxes3D(
             np.concatenate([boxes.values, values]),
             np.append(boxes.scores, [found.weight for _, found in drawn]),
@@ -141,21 +139,6 @@ class ObjectDatabase:
         kept = self._objects[label]
         number = min(self._wanted[label] - int((boxes.labels == label).sum()), len(kept))
         return [kept[i] for i in rng.choice(len(kept), number, replace=False)] if number > 0 else []
-
-
-def inside_box(points: npt.NDArray[np.float32], box: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """(N,) which points lie in one box, faces included; most are dismissed by a window round it."""
-    reach = float(np.hypot(box[3], box[4])) / 2
-    inside: npt.NDArray[np.bool_] = np.abs(points[:, 0] - box[0]) <= reach
-    near = np.flatnonzero(inside)
-    offset = points[near, :3] - box[:3]
-    c, s = np.cos(box[6]), np.sin(box[6])
-    inside[near] = (
-        (np.abs(offset[:, 0] * c + offset[:, 1] * s) <= box[3] / 2)
-        & (np.abs(offset[:, 1] * c - offset[:, 0] * s) <= box[4] / 2)
-        & (np.abs(offset[:, 2]) <= box[5] / 2)
-    )
-    return inside
 
 
 def _without_collision(overlaps: npt.NDArray[np.bool_], num_own: int) -> list[int]:

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
+from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes, wrap_angle
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grouping import PillarIndex, group_pillars
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.losses.center import BatchTargets
-from lidarloop_training.tasks.detection.copy_paste import CopyPasteConfig, ObjectDatabase, inside_box
+from lidarloop_training.tasks.detection.copy_paste import CopyPasteConfig, ObjectDatabase
 from lidarloop_training.tasks.detection.targets import CenterTargets, center_targets
 
 
@@ -185,8 +185,8 @@ def visible_boxes(sample: Sample, class_names: tuple[str, ...]) -> Boxes3D:
     if annotations is None:
         raise DatasetError(f"sample {sample.token} has no annotations; expected a labelled source to train on")
     num_points = annotations.num_lidar_pts.copy()
-    for i in np.flatnonzero(num_points < 0):
-        num_points[i] = inside_box(sample.keyframe.points, annotations.boxes.values[i]).sum()
+    unknown = num_points < 0
+    num_points[unknown] = points_in_boxes(sample.keyframe.points, annotations.boxes.values[unknown]).sum(axis=1)
     return annotations.boxes[num_points > 0].relabelled(class_names)
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.geometry.camera import in_image, project
-from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
-from lidarloop_core.sample import CameraImage, Sweep
+from lidarloop_core.sample import CameraImage, Sweep, camera_SE3_lidar
 
 _CELL_RAD = math.radians(0.35)
 """Side of the cells that each hold one nearest depth: about the gap between the columns of a spinning LiDAR."""
@@ -59,17 +58,6 @@ def why_unfit(camera: CameraImage, masks: InstanceMasks | None, keyframe: Sweep)
     if (camera.world_SE3_ego is None) != (keyframe.world_SE3_ego is None):
         return "no ego pose at the exposure"
     return None
-
-
-def camera_SE3_lidar(camera: CameraImage, keyframe: Sweep) -> SE3:
-    """From the keyframe LiDAR's frame at its stamp to the optical frame at the exposure.
-
-    The vehicle moves between the two; where its poses are not known it is taken to stand.
-    """
-    ego_SE3_lidar = keyframe.ego_SE3_lidar
-    if camera.world_SE3_ego is not None and keyframe.world_SE3_ego is not None:
-        ego_SE3_lidar = camera.world_SE3_ego.inverse() @ keyframe.world_SE3_ego @ ego_SE3_lidar
-    return camera.ego_SE3_camera.inverse() @ ego_SE3_lidar
 
 
 def view(points: npt.NDArray[np.float32], camera: CameraImage, keyframe: Sweep, min_depth_m: float) -> View:
