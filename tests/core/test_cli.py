@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
-from typing import Any
 
 import pytest
 
@@ -28,11 +28,8 @@ def greet(name: str, *, loud: bool = False) -> int | None:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Point:
-        def load(self) -> Any:
-            return greet
-
-    monkeypatch.setattr(cli, "commands", lambda: {"greet": Point()})
+    point = EntryPoint("greet", f"{__name__}:greet", "lidarloop.commands")
+    monkeypatch.setattr(cli, "commands", lambda: {"greet": point})
 
 
 @pytest.mark.usefixtures("commands")
@@ -59,7 +56,7 @@ def test_exit_codes_and_output(
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert cli.main(["--help"]) == 0
-    assert "greet" in capsys.readouterr().out
+    assert "\n  greet  Says hello.\n" in capsys.readouterr().out
     assert cli.main(["dance"]) == 2
     assert "received command 'dance'; expected one of: greet" in capsys.readouterr().err
     with pytest.raises(SystemExit) as exit_info:
@@ -76,11 +73,33 @@ def test_commands_come_in_pipeline_order(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(cli.commands()) == ["convert", "train", "bench", "ask", "zoo"]
 
 
-def test_the_installed_command_starts_without_heavy_imports() -> None:
+def test_help_gives_the_first_docstring_line_of_each_command() -> None:
+    available = cli.commands()
+    assert {"build-engine", "bench", "bench model", "doctor"} <= available.keys()
+    for name, point in available.items():
+        expected = (inspect.getdoc(point.load()) or "").splitlines()[0]
+        assert cli.summary(point) == expected, name
+        assert expected.endswith("."), f"{name}: its summary runs on into a second line"
+
+
+@pytest.mark.parametrize(
+    "value", ["no_such_package:run", "lidarloop_core.no_such_module:run", "lidarloop_core.cli:no_such_function"]
+)
+def test_a_command_without_source_has_an_empty_line(value: str) -> None:
+    assert cli.summary(EntryPoint("x", value, "lidarloop.commands")) == ""
+
+
+def test_help_imports_no_command() -> None:
     program = (
         "import sys; from lidarloop_core import cli; cli.main(['--help'])\n"
-        "sys.exit(any(m in sys.modules for m in ('torch', 'numba', 'onnxruntime', 'rosbags', 'rclpy', 'tyro')))"
+        "heavy = {'numpy', 'torch', 'numba', 'onnxruntime', 'rosbags', 'rclpy', 'tyro', 'rich'}\n"
+        "modules = heavy | {point.module for point in cli.commands().values()}\n"
+        "sys.exit(', '.join(sorted(modules & sys.modules.keys())) or None)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "bench" in done.stdout
+    for name, point in cli.commands().items():
+        assert any(
+            line.startswith(f"  {name} ") and line.endswith(f"  {cli.summary(point)}")
+            for line in done.stdout.splitlines()
+        ), name

@@ -275,18 +275,16 @@ def _num_workers(wanted: int | None) -> int:
 
 @contextmanager
 def _progress(total: int, coco: CocoMasks | None, doing: str = "converting") -> Iterator[Callable[[Sample], None]]:
-    """A progress bar on stderr; gives what to call with each sample, which also collects its masks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """A progress bar; gives what to call with each sample, which also collects its masks."""
+    from lidarloop_core.progress import progress_bars
 
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total)
+    with progress_bars() as bars:
+        task = bars.add_task(doing, total=total)
 
         def on_sample(sample: Sample) -> None:
             if coco is not None:
                 coco.add(sample)
-            progress.advance(task)
+            bars.advance(task)
 
         yield on_sample
 

@@ -205,20 +205,9 @@ def _engine(name: EngineName, workers: int | None, address: str | None, gpus_per
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, from the first call on; gives what to call with the samples done, and of how many."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """A progress bar; gives what to call with the samples done, and of how many."""
+    from lidarloop_core.progress import progress_bars
 
-    columns = (TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=Console(stderr=True))
-    task = progress.add_task("", total=None)
-
-    def on_frames(done: int, total: int) -> None:
-        progress.start()
-        progress.update(task, completed=done, total=total)
-
-    try:
-        yield on_frames
-    finally:
-        if progress.live.is_started:
-            progress.stop()
+    with progress_bars() as bars:
+        task = bars.add_task("labelling", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

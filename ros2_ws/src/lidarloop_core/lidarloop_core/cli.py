@@ -1,7 +1,8 @@
 """The ``lidarloop`` command.
 
-Each installed package brings its sub-commands through the entry-point group ``lidarloop.commands``; the module behind
-one is imported only when that command is called, so an onboard install shows only what it can do and starts fast.
+Each installed package brings its sub-commands through the entry-point group ``lidarloop.commands``. The module behind
+one is imported only when that command is called: an onboard install shows only what it can do, and starts fast. The
+lines of ``lidarloop --help`` are read from the source files.
 
 A command is a function with typed keyword arguments, read by tyro from its signature and docstring.
 It returns None or an exit code. Wrong usage exits with 2, a ``LidarloopError`` prints one line and exits with 1.
@@ -9,6 +10,7 @@ It returns None or an exit code. Wrong usage exits with 2, a ``LidarloopError`` 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import io
@@ -16,6 +18,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from lidarloop_core import __version__
@@ -37,6 +41,35 @@ def commands() -> dict[str, EntryPoint]:
 def _position(name: str) -> int:
     first, *_ = name.split()
     return PIPELINE.index(first) if first in PIPELINE else len(PIPELINE)
+
+
+def summary(command: EntryPoint) -> str:
+    """The first line of a command's docstring; its module is parsed, not imported.
+
+    Args:
+        command: a function of a module that has a source file.
+
+    Returns:
+        The line, or "" where there is no source or no docstring.
+    """
+    source = _source_file(command.module)
+    if source is None:
+        return ""
+    for node in ast.parse(source.read_bytes()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == command.attr:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def _source_file(module: str) -> Path | None:
+    """Looks a module up below its top-level package: ``find_spec`` of the module itself would import its parents."""
+    package, *inner = module.split(".")
+    spec = find_spec(package)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, *inner).with_suffix(".py")
+        if path.is_file():
+            return path
+    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +112,7 @@ def _run(name: str, command: Callable[..., int | None], args: Sequence[str]) -> 
 
 
 def _parsed(name: str, command: Callable[..., int | None], args: Sequence[str]) -> Callable[[], int | None]:
-    """The command with its arguments bound; wrong usage is said in one line instead of tyro's box."""
+    """The command with its arguments bound; wrong usage gives one line in place of tyro's box."""
     import tyro
 
     @functools.wraps(command)
@@ -91,13 +124,13 @@ def _parsed(name: str, command: Callable[..., int | None], args: Sequence[str]) 
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(bind, prog=f"lidarloop {name}", args=args)
     except SystemExit:
-        if said := _unboxed(complaint.getvalue()):
-            print(f"lidarloop {name}: {said}", file=sys.stderr)
+        if message := _unboxed(complaint.getvalue()):
+            print(f"lidarloop {name}: {message}", file=sys.stderr)
         raise
 
 
 def _unboxed(box: str) -> str:
-    """The words in one of tyro's boxes: its title left out, its sections set apart by semicolons."""
+    """The text in one of tyro's boxes, without its title, and with semicolons between its sections."""
     words = [line.strip(" │") for line in box.splitlines() if line.startswith("│")]
     sections = " ".join(line if line.strip("─") else "─" for line in words).split("─")
     return "; ".join(section.strip(" :") for section in sections)
@@ -105,8 +138,9 @@ def _unboxed(box: str) -> str:
 
 def _usage(available: dict[str, EntryPoint]) -> str:
     lines = ["usage: lidarloop COMMAND [ARGUMENTS]", "", "commands, in the order of the pipeline:"]
-    lines += [f"  {name}" for name in available]
-    return "\n".join([*lines, "", "lidarloop COMMAND --help says what each takes."])
+    width = max(map(len, available), default=0)
+    lines += [f"  {name:<{width}}  {summary(point)}".rstrip() for name, point in available.items()]
+    return "\n".join([*lines, "", "lidarloop COMMAND --help lists the arguments of each."])
 
 
 if __name__ == "__main__":

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.bag import BagReader
+from lidarloop_core.progress import progress_bars
 from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics, find_topics
 from lidarloop_ros.replay.node_process import ManagedNode, NodeError, NodeProcess, isolated_node
 from lidarloop_ros.replay.recorder import ReplayRecorder
@@ -147,16 +145,15 @@ def _wait_until_connected(player: BagPlayer, recorder: ReplayRecorder, process: 
 
 
 def _play(player: BagPlayer, recorder: ReplayRecorder, process: NodeProcess, num_clouds: int, rate: float) -> float:
-    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TextColumn("clouds"), TimeRemainingColumn())
     # Redrawing costs the two processes' time: twice a second is enough.
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as progress:
-        task = progress.add_task("replay", total=num_clouds)
+    with progress_bars(refresh_hz=2) as bars:
+        task = bars.add_task("replaying clouds", total=num_clouds)
         first_ns = last_ns = 0
         for stamp_ns, last_ns in player.play(rate=rate):
             first_ns = first_ns or last_ns
             recorder.sent(stamp_ns, last_ns)
             process.require_alive()
-            progress.advance(task)
+            bars.advance(task)
     return (last_ns - first_ns) * 1e-9
 
 

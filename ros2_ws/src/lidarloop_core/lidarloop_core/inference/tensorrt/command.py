@@ -56,16 +56,17 @@ def build_engine(
 
 @contextmanager
 def _progress() -> Iterator[OnProgress]:
-    """A bar for each phase of the builder; on a terminal only."""
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
+    """A bar in percent for each phase of the builder."""
+    from rich.progress import TaskID
+
+    from lidarloop_core.progress import progress_bars
 
     tasks: dict[str, TaskID] = {}
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    with progress_bars() as bars:
 
         def on_progress(phase: str, share: float) -> None:
             if phase not in tasks:
-                tasks[phase] = bars.add_task(phase, total=1.0)
-            bars.update(tasks[phase], completed=share, visible=share < 1)
+                tasks[phase] = bars.add_task(phase, total=100)
+            bars.update(tasks[phase], completed=100 * share, visible=share < 1)
 
         yield on_progress
