@@ -25,7 +25,7 @@ from typing import Any
 from lidarloop_core import __version__
 from lidarloop_core.errors import LidarloopError
 
-# The order of the pipeline; commands not named here come last, by name.
+# Order of the pipeline; commands not named here come last, by name.
 PIPELINE = (
     "convert", "pseudolabel", "pretrain", "train", "distill", "self-train", "evaluate",
     "export", "optimise", "parity", "build-engine", "replay", "bench", "view", "doctor",

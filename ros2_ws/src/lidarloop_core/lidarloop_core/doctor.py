@@ -1,4 +1,4 @@
-"""`lidarloop doctor`: what this machine has for running a model, what is wrong with it, and what to do."""
+"""`lidarloop doctor`: the state of what a model needs on this machine, with a remedy for each fault."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import tyro
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import BackendError, ModelFileError
+from lidarloop_core.fast_dds import profile_variable
 from lidarloop_core.gpu.cuda import Cuda, import_runtime
 from lidarloop_core.inference.tensorrt.backend import engine_key, import_tensorrt
 from lidarloop_core.inference.tensorrt.cache import EngineCache, EngineKey
@@ -36,13 +37,13 @@ _EARLIEST_YEAR = 2025
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """One finding.
 
     Attributes:
-        what: its name.
-        state: ``absent`` is no fault: the machine does without it.
-        found: what is there.
-        remedy: what to do; empty where nothing is to be done.
+        what: name of what was examined.
+        state: its state; ``absent`` is no fault: the machine works without it.
+        found: description of what is there.
+        remedy: what to do; empty if there is nothing to do.
     """
 
     what: str
@@ -52,13 +53,13 @@ class Finding:
 
 
 def doctor(model: tyro.conf.Positional[Path | None] = None, *, json: Path | None = None) -> int:
-    """Looks at what running a model needs here: runtimes, GPU, engines, DDS, disk and clock.
+    """Examines what a model needs on this machine: runtimes, GPU, engines, DDS, disk and clock.
 
-    Exits with 1 where something is at fault.
+    Exits with 1 if there is a fault.
 
     Args:
-        model: a model file, to say whether its engine is built for this GPU.
-        json: also writes the findings to this file.
+        model: a model file, to check whether its engine is built for this GPU.
+        json: file to which the findings are written, too.
     """
     findings = list(examine(model))
     _print(findings)
@@ -69,7 +70,7 @@ def doctor(model: tyro.conf.Positional[Path | None] = None, *, json: Path | None
 
 
 def examine(model: Path | None = None, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Every finding, in the order that one would look in."""
+    """All findings, from the program itself to the operating system."""
     yield Finding("lidarloop", "ok", f"{__version__} on Python {sys.version.split()[0]}")
     yield onnxruntime_finding()
     gpu = _gpu()
@@ -139,7 +140,7 @@ def model_finding(model: Path) -> Finding:
 
 
 def engines_finding(cache: EngineCache, gpu: Cuda | Exception | None, model: Path | None) -> Finding:
-    """Engines on disk, and whether the model's is among them."""
+    """Engines on disk, and whether one is the model's."""
     stored = list(cache.stored())
     mangled = [path.name for path, key in stored if key is None]
     parts = [f"{len(stored)} in {cache.folder}"]
@@ -169,9 +170,7 @@ def ros_findings(environment: Mapping[str, str]) -> Iterator[Finding]:
     yield Finding("ROS 2", "ok", f"{distro}, {middleware}")
     if "fastrtps" not in middleware:
         return
-    name = "FASTDDS_DEFAULT_PROFILES_FILE" if distro not in ("humble", "jazzy", "pip") else (
-        "FASTRTPS_DEFAULT_PROFILES_FILE"
-    )  # fmt: skip
+    name = profile_variable(distro)
     remedy = (
         f"export {name}=$(ros2 pkg prefix lidarloop_bringup)/share/lidarloop_bringup/config/fastdds.xml where the "
         "LiDAR driver starts; lidarloop's own launch files set it for its nodes"
@@ -210,7 +209,7 @@ def disk_finding(folder: Path) -> Finding:
         remedy = "set LIDARLOOP_ENGINE_CACHE to a folder that may"
         return Finding("disk", "fault", f"{folder} may not be written to", remedy)
     if free < _DISK_NEEDED_BYTES:
-        return Finding("disk", "warning", found, "make room: bags and engines are written whole or not at all")
+        return Finding("disk", "warning", found, "make room: bags and engines need it, and are not written in part")
     return Finding("disk", "ok", found)
 
 
@@ -229,7 +228,7 @@ def governor_finding(path: Path) -> Finding:
     try:
         governor = path.read_text().strip()
     except OSError:
-        return Finding("processor", "absent", "its clock is not ours to see")
+        return Finding("processor", "absent", "its clock cannot be read here")
     if governor == "powersave":
         remedy = "sudo cpupower frequency-set -g performance; on a Jetson: sudo nvpmodel -m 0 && sudo jetson_clocks"
         return Finding("processor", "warning", "governor powersave: latencies will vary", remedy)
@@ -255,7 +254,7 @@ def _wanted_key(gpu: Cuda | Exception | None, model: Path | None) -> EngineKey |
 
 
 def _is_clock_synchronised() -> bool | None:
-    """What the kernel says; None where it does not tell."""
+    """Whether the kernel synchronises the clock; None if unknown."""
     try:
         adjtimex: Callable[[Any], int] = ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):

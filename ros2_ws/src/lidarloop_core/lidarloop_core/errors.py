@@ -1,8 +1,8 @@
-"""Errors a user can cause. Each message says what was received, what was expected and the remedy."""
+"""Errors that a user can cause. Each message names what was received, what was expected and the remedy."""
 
 
 class LidarloopError(ValueError):
-    """A user's mistake, not ours: the command line prints its message as one line and exits with 1."""
+    """A user's mistake: the command line prints its message as one line and exits with 1."""
 
 
 class CloudFormatError(LidarloopError):
@@ -14,7 +14,7 @@ class ImageFormatError(LidarloopError):
 
 
 class ModelFileError(LidarloopError):
-    """A model file that is not ours, is corrupt, or does not fit its own ModelSpec."""
+    """A model file of another program, a corrupt one, or one that does not fit its own ModelSpec."""
 
 
 class BackendError(LidarloopError):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json as json_module
 import math
 import os
-import platform
 import struct
 import sys
 import time
@@ -32,6 +30,7 @@ from lidarloop_core.io.bag import message_type
 from lidarloop_core.io.messages import cloud_message
 from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.machine import describe_machine, installed_versions
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.pointcloud.grouping import group_pillars, group_pillars_reference
@@ -180,24 +179,12 @@ def measure_labelling() -> Report:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    cpu = platform.processor() or platform.machine()
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpu_info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": cpu, "num_cores": os.cpu_count(), "system": platform.platform(), "load_1min": load}
+    return {**describe_machine(), "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
 
 
 def versions() -> dict[str, str]:
     """Versions of what the figures depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("lidarloop_core", "numpy", "numba", "onnxruntime", "ros2-numpy", "shapely"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(("lidarloop_core", "numpy", "numba", "onnxruntime", "ros2-numpy", "shapely"))
 
 
 def _measure(name: str, action: Callable[[], object], *, num_runs: int = 200) -> Measurement:

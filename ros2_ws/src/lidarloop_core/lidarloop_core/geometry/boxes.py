@@ -19,11 +19,11 @@ from lidarloop_core.geometry.se3 import SE3
 
 BOX_COLUMNS = ("x", "y", "z", "length", "width", "height", "yaw", "vx", "vy")
 
-_WINDOW = 1.0001  # rounding must not dismiss a corner
+_WINDOW = 1.0001  # so that rounding does not dismiss a corner
 
 
 def wrap_angle(angle_rad: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Angles wrapped to [-π, π)."""
+    """Angles of any shape, radians, wrapped to [-π, π): same shape."""
     wrapped: npt.NDArray[Any] = (angle_rad + np.pi) % (2 * np.pi) - np.pi
     return wrapped
 
@@ -36,7 +36,7 @@ class Boxes3D:
         values: (N, 9) float32, columns ``BOX_COLUMNS``. An unknown velocity is NaN.
         scores: (N,) float32 in [0, 1]; 1 for ground truth.
         labels: (N,) int64, indices into ``class_names``.
-        class_names: what the labels mean.
+        class_names: names that the labels index.
     """
 
     values: npt.NDArray[np.float32]
@@ -66,7 +66,7 @@ class Boxes3D:
         return len(self.values)
 
     def __getitem__(self, index: npt.NDArray[Any] | slice | Sequence[int]) -> Boxes3D:
-        """The boxes a mask, an index array or a slice selects."""
+        """The boxes that a mask, an index array or a slice selects."""
         return Boxes3D(self.values[index], self.scores[index], self.labels[index], self.class_names)
 
     @staticmethod
@@ -99,22 +99,20 @@ class Boxes3D:
         return [self.class_names[label] for label in self.labels]
 
     def transformed(self, dst_SE3_src: SE3) -> Boxes3D:
-        """The same boxes seen from frame *dst*. They stay upright: only the yaw part of the rotation turns them."""
+        """The same boxes in frame *dst*. They stay upright: only the yaw part of the rotation applies to them."""
         values = self.values.copy()
         values[:, 0:3] = dst_SE3_src.transform(self.centers)
-        heading = np.stack([np.cos(self.yaws), np.sin(self.yaws), np.zeros_like(self.yaws)], axis=1)
-        turned = dst_SE3_src.rotate(heading)
-        values[:, 6] = np.arctan2(turned[:, 1], turned[:, 0])
+        values[:, 6] = dst_SE3_src.rotate_yaws(self.yaws)
         velocity = np.concatenate([self.velocities, np.zeros((len(self), 1), np.float32)], axis=1)
         values[:, 7:9] = dst_SE3_src.rotate(velocity)[:, :2]
         return Boxes3D(values, self.scores, self.labels, self.class_names)
 
     def righted(self, dst_SE3_src: SE3) -> Boxes3D:
-        """The same boxes in frame *dst*, in which they truly stand upright and move horizontally.
+        """The same boxes in frame *dst*, in which they are upright and move horizontally.
 
-        Undoes exactly what ``transformed`` loses on the way from there into a tilted frame, which keeps the x and y of
-        headings and velocities: this finds the horizontal vectors that have these there. At a tilt of 2.5° turning them
-        back with ``transformed`` would leave 0.1 % of the velocity.
+        The exact inverse of ``transformed`` from *dst* into a tilted frame. That keeps only the x and y of headings and
+        velocities; this finds the horizontal vectors with these components. At a tilt of 2.5° ``transformed`` itself
+        would leave an error of 0.1 % of the velocity.
         """
         src_R_dst_xy = dst_SE3_src.rotation.T[:2, :2]
         values = self.values.astype(np.float64)
@@ -125,7 +123,7 @@ class Boxes3D:
         return Boxes3D(values.astype(np.float32), self.scores, self.labels, self.class_names)
 
     def relabelled(self, class_names: tuple[str, ...]) -> Boxes3D:
-        """The boxes whose class is in ``class_names``, with labels counted in it."""
+        """The boxes whose class is in ``class_names``, with labels that index it."""
         position = {name: i for i, name in enumerate(class_names)}
         lookup = np.array([position.get(name, -1) for name in self.class_names], dtype=np.int64)
         labels = lookup[self.labels] if len(self) else self.labels
@@ -134,7 +132,11 @@ class Boxes3D:
 
 
 def concatenate(boxes: Sequence[Boxes3D]) -> Boxes3D:
-    """All boxes in one; they must share their class names."""
+    """All boxes in one.
+
+    Raises:
+        ValueError: the boxes have different class names, or there are none.
+    """
     names = {b.class_names for b in boxes}
     if len(names) != 1:
         raise ValueError(f"concatenate received boxes of {len(names)} different class lists; expected one")
@@ -153,7 +155,7 @@ def bev_corners(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         values: (N, ≥7) box columns.
 
     Returns:
-        (N, 4, 2) metres, counter-clockwise from front-left: (+l, +w), (-l, +w), (-l, -w), (+l, -w) halves.
+        (N, 4, 2) corners, metres, counter-clockwise from front-left: (+l, +w), (-l, +w), (-l, -w), (+l, -w) halves.
     """
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], dtype=values.dtype) / 2
     local = signs[None] * values[:, None, 3:5]

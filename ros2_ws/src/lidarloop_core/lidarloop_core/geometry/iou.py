@@ -114,7 +114,7 @@ def _suppress_near(xy, radius):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _circles_touch(a, b):  # type: ignore[no-untyped-def]
-    """Most pairs are far apart, and this tells it without looking at a corner."""
+    """Most pairs are far apart: this finds out without a corner."""
     dx, dy, reach = a[0] - b[0], a[1] - b[1], a[2] + b[2]
     return dx * dx + dy * dy < reach * reach
 

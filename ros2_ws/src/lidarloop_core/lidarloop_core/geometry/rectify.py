@@ -17,7 +17,7 @@ _ALLOWED = (0, 4, 5, 8)
 
 
 def distortion_coefficients(values: npt.ArrayLike, where: str) -> npt.NDArray[np.float64]:
-    """(8,) coefficients k1 k2 p1 p2 k3 k4 k5 k6 from the 0, 4, 5 or 8 that a data set gives.
+    """(8,) coefficients k1 k2 p1 p2 k3 k4 k5 k6 from the 0, 4, 5 or 8 that a data set provides.
 
     Raises:
         DatasetError: another number of them, or one that is not finite; ``where`` names the file.
@@ -38,7 +38,7 @@ def rectify(
 
     Args:
         pixels: (H, W, 3) uint8 as taken.
-        intrinsics: (3, 3) in pixels; centres of pixels have whole coordinates.
+        intrinsics: (3, 3) in pixels; pixel centres have integer coordinates.
         coefficients: (8,) from ``distortion_coefficients``.
     """
     if not coefficients.any():

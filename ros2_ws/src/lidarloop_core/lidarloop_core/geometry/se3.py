@@ -51,7 +51,11 @@ class SE3:
 
     @staticmethod
     def from_matrix(matrix: npt.ArrayLike) -> SE3:
-        """Builds the transform from a (4, 4) or (3, 4) homogeneous matrix."""
+        """From a (4, 4) or (3, 4) homogeneous matrix.
+
+        Raises:
+            ValueError: another shape, or its rotation is none.
+        """
         m = np.asarray(matrix, dtype=np.float64)
         if m.shape not in ((4, 4), (3, 4)):
             raise ValueError(f"SE3.from_matrix received shape {m.shape}; expected (4, 4) or (3, 4)")
@@ -59,18 +63,18 @@ class SE3:
 
     @staticmethod
     def from_xyzw(quaternion_xyzw: npt.ArrayLike, translation: npt.ArrayLike) -> SE3:
-        """From a quaternion in ROS order (x, y, z, w); it need not be normalised, but must not be zero."""
+        """From a (4,) quaternion in ROS order (x, y, z, w), which need not be normalised, and (3,) metres."""
         return SE3(Rotation.from_quat(np.array(quaternion_xyzw, dtype=np.float64)).as_matrix(), np.asarray(translation))
 
     @staticmethod
     def from_wxyz(quaternion_wxyz: npt.ArrayLike, translation: npt.ArrayLike) -> SE3:
-        """From a quaternion in nuScenes order (w, x, y, z)."""
+        """From a (4,) quaternion in nuScenes order (w, x, y, z), and (3,) metres."""
         w, x, y, z = np.asarray(quaternion_wxyz, dtype=np.float64)
         return SE3.from_xyzw((x, y, z, w), translation)
 
     @staticmethod
     def from_yaw(yaw_rad: float, translation: npt.ArrayLike = (0.0, 0.0, 0.0)) -> SE3:
-        """A rotation by ``yaw_rad`` about +z, counter-clockwise from +x (REP-103), then ``translation``."""
+        """A rotation by ``yaw_rad`` about +z, counter-clockwise from +x (REP-103), then ``translation`` (3,) m."""
         c, s = np.cos(yaw_rad), np.sin(yaw_rad)
         return SE3(np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]), np.asarray(translation))
 
@@ -113,13 +117,22 @@ class SE3:
         return result
 
     def rotate(self, vectors: FloatArray) -> FloatArray:
-        """Turns (N, 3) direction vectors (velocities, normals) without moving them."""
+        """Rotates (N, 3) direction vectors (velocities, normals), without the translation."""
         result: FloatArray = vectors @ self.rotation.T.astype(vectors.dtype)
         return result
+
+    def rotate_yaws(self, yaws_rad: FloatArray) -> FloatArray:
+        """Maps (N,) headings in the xy plane from *src* to *dst*, in (-π, π]; float32 in gives float32 out.
+
+        Where the axes z differ it is the heading of the rotated direction's part in the plane.
+        """
+        headings = self.rotate(np.stack([np.cos(yaws_rad), np.sin(yaws_rad), np.zeros_like(yaws_rad)], axis=1))
+        rotated: FloatArray = np.arctan2(headings[:, 1], headings[:, 0])
+        return rotated
 
 
 def interpolate(a: SE3, b: SE3, fraction: float) -> SE3:
     """The pose ``fraction`` of the way from ``a`` to ``b``: straight line and slerp. Outside [0, 1] it extrapolates."""
-    turn = (Rotation.from_matrix(a.rotation).inv() * Rotation.from_matrix(b.rotation)).as_rotvec() * fraction
-    rotation = Rotation.from_matrix(a.rotation) * Rotation.from_rotvec(turn)
+    rotvec = (Rotation.from_matrix(a.rotation).inv() * Rotation.from_matrix(b.rotation)).as_rotvec() * fraction
+    rotation = Rotation.from_matrix(a.rotation) * Rotation.from_rotvec(rotvec)
     return SE3(rotation.as_matrix(), a.translation + fraction * (b.translation - a.translation))

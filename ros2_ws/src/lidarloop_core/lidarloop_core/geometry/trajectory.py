@@ -9,7 +9,7 @@ from lidarloop_core.geometry.se3 import SE3, interpolate
 
 
 class Trajectory:
-    """Poses by time stamp, interpolated between.
+    """Poses by time stamp, with interpolation between them.
 
     Args:
         max_poses: the oldest poses beyond this number are forgotten; None keeps all.

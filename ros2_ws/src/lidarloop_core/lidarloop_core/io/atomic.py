@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name in the same folder, fsynced, then renamed."""
+"""Atomic files: written under a temporary name in the same folder, fsynced, then renamed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to; it takes the place of ``path`` when the block ends without an exception.
+    """Gives a temporary path to write to, which replaces ``path`` at the end of a block without exception.
 
     On an exception the temporary file is deleted and whatever was at ``path`` stays as it was. Missing parent folders
     are made.
@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path``, all of it or nothing."""
+    """Writes ``data`` to ``path`` atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 

@@ -67,7 +67,7 @@ class BagReader:
     """Reads a ``.mcap`` or ``.db3`` file, or a bag folder with ``metadata.yaml``. Use as a context manager.
 
     Attributes:
-        path: as given.
+        path: the bag.
         topics: topic → message type.
         message_counts: topic → number of messages.
         latched_topics: topics recorded with transient-local durability; play these before all others.
@@ -166,7 +166,7 @@ class BagReader:
             yield connection.topic, time_ns, message
 
     def _ensure_type(self, connection: Connection) -> None:
-        """Registers a type that only the bag's own embedded definition tells."""
+        """Registers a type that only the bag's embedded definition describes."""
         if connection.msgtype in self._store.fielddefs:
             return
         definition = connection.msgdef
@@ -187,7 +187,7 @@ class BagReader:
 
 @contextmanager
 def _bag_errors(path: Path) -> Iterator[None]:
-    """Makes one clear error of whatever rosbags raises on bags that are missing or corrupt."""
+    """Turns the errors of rosbags on missing or corrupt bags into ``BagError``."""
     try:
         yield
     except FileNotFoundError as error:
@@ -198,8 +198,8 @@ def _bag_errors(path: Path) -> Iterator[None]:
         raise BagError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
     except Exception as error:  # besides its own errors: struct, type and assertion errors on cut records
         raise BagError(
-            f"{path} is truncated, corrupt or no ROS 2 bag ({error or type(error).__name__}); expected a whole MCAP or "
-            "sqlite3 bag: copy it again, or save what is whole of an interrupted recording with "
+            f"{path} is truncated, corrupt or no ROS 2 bag ({error or type(error).__name__}); expected an intact MCAP "
+            "or sqlite3 bag: copy it again, or save the intact part of an interrupted recording with "
             f"`lidarloop convert bag {path} OUT.mcap --salvage`"
         ) from None
 

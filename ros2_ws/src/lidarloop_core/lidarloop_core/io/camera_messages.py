@@ -1,6 +1,6 @@
-"""Cameras as ROS tells of them: names in topics, calibration in sensor_msgs/CameraInfo, pictures raw or compressed.
+"""Cameras in ROS: names in topics, calibration in sensor_msgs/CameraInfo, pictures raw or compressed.
 
-Messages of rclpy and of rosbags are taken alike.
+Messages of rclpy and of rosbags are accepted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DISTORTION_MODELS = ("", "plumb_bob", "rational_polynomial")
 
 
 def camera_info_topic(image_topic: str) -> str:
-    """Beside the image topic, where image_transport puts it."""
+    """The topic of the CameraInfo beside an image topic, as image_transport names it."""
     return f"{_namespace(image_topic)}/camera_info"
 
 
@@ -34,12 +34,12 @@ def _namespace(image_topic: str) -> str:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What maps directions to pixels.
+    """Intrinsic calibration of a camera.
 
     Attributes:
         intrinsics: (3, 3) pinhole matrix in pixels, of the rectified picture.
-        width, height: pixels.
-        coefficients: (8,) lens distortion of the published picture; all zero where it is rectified already.
+        width, height: size of the picture, pixels.
+        coefficients: (8,) lens distortion of the published picture; all zero if it is rectified already.
     """
 
     intrinsics: npt.NDArray[np.float64]
@@ -83,19 +83,20 @@ class MessagePicture:
 
     Attributes:
         message: sensor_msgs/Image or sensor_msgs/CompressedImage.
+        calibration: calibration of its camera.
     """
 
     message: Any
     calibration: Calibration
 
     def __call__(self) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB; raises ImageFormatError or DatasetError where the message cannot be decoded."""
+        """(H, W, 3) uint8 RGB; raises ImageFormatError or DatasetError if the message cannot be decoded."""
         compressed = self._compressed()
         pixels = decode_raw(self.message) if compressed is None else compressed()
         return rectify(pixels, self.calibration.intrinsics, self.calibration.coefficients)
 
     def encoded(self) -> EncodedImage:
-        """The bytes the camera sent, where they are a rectified picture already."""
+        """The bytes that the camera sent, if they are a rectified picture; else a fresh JPEG."""
         compressed = self._compressed()
         if compressed is None or self.calibration.coefficients.any():
             return encode_jpeg(self())

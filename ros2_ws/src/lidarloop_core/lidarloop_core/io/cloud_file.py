@@ -14,7 +14,7 @@ def read_cloud(path: Path, num_columns: int, dtype: str = "<f4") -> npt.NDArray[
     """A cloud stored as bare numbers, (N, ``num_columns``) float32.
 
     Raises:
-        DatasetError: the file is missing or does not hold a whole number of points.
+        DatasetError: the file is missing or does not hold an integer number of points.
     """
     try:
         numbers = np.fromfile(path, dtype=dtype)

@@ -1,7 +1,7 @@
-"""Pictures that stay encoded until somebody looks: what a source hands out as ``CameraImage.load``.
+"""Pictures that stay encoded until they are used: the ``CameraImage.load`` of sources.
 
-A writer asks ``encoded(image)`` and copies the bytes of a picture that is a file already, so that converting does not
-compress it a second time.
+A writer calls ``encoded(image)`` and copies the bytes of a picture that is a file already, so that conversion does not
+compress it again.
 """
 
 from __future__ import annotations
@@ -71,7 +71,11 @@ class ImageFile:
         return EncodedImage(self._bytes(), format)
 
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, from the file's header."""
+        """Width and height in pixels, from the file's header.
+
+        Raises:
+            DatasetError: the file is no readable picture.
+        """
         try:
             with Image.open(self.path) as image:
                 return image.width, image.height
@@ -86,7 +90,15 @@ class ImageFile:
 
 
 def decode(data: bytes, what: str) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB picture of a JPEG or PNG file's bytes; ``what`` names it in the error."""
+    """(H, W, 3) uint8 RGB picture of a JPEG or PNG file's bytes.
+
+    Args:
+        data: the file's bytes.
+        what: its name in the error.
+
+    Raises:
+        DatasetError: the bytes are no readable picture.
+    """
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB"))
@@ -102,7 +114,7 @@ def encode_jpeg(pixels: npt.NDArray[np.uint8]) -> EncodedImage:
 
 
 def encoded(image: CameraImage) -> EncodedImage:
-    """The picture's own file bytes where it has them, else a fresh JPEG."""
+    """The picture's own file bytes if it has them, else a fresh JPEG."""
     return image.load.encoded() if isinstance(image.load, Encodable) else encode_jpeg(image.load())
 
 

@@ -1,4 +1,4 @@
-"""A lane map as JSON: what bags and the latched topic of a running stack carry as std_msgs/String."""
+"""A lane map as JSON: the content of the std_msgs/String in bags and on the latched topic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lane_map_json(lane_map: LaneMap, frame_id: str) -> dict[str, Any]:
 
 
 def lane_map_from_json(raw: dict[str, Any], topic: str) -> LaneMap:
-    """The inverse of ``lane_map_json``; ``topic`` is where it came from, for the error.
+    """The inverse of ``lane_map_json``; ``topic`` is its source, for the error.
 
     Raises:
         DatasetError: an entry is missing or malformed.

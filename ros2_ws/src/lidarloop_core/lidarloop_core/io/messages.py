@@ -78,7 +78,10 @@ def camera_info_message(
 
     Args:
         intrinsics: (3, 3) in pixels.
-        width, height: of the picture, pixels.
+        width, height: size of the picture, pixels.
+        time_ns: stamp, nanoseconds.
+        frame_id: optical frame of the camera.
+        types: lookup of message classes.
     """
     cls = types("sensor_msgs/msg/CameraInfo")
     return cls(
@@ -110,9 +113,12 @@ def odometry_message(
 
     Args:
         odom_SE3_base: the pose.
-        linear_mps: velocity (x, y, z) in the child frame.
-        angular_radps: turn rate (x, y, z) in the child frame.
-        time_ns: of the pose.
+        linear_mps: velocity (x, y, z) in the child frame, m/s.
+        angular_radps: angular velocity (x, y, z) in the child frame, rad/s.
+        time_ns: stamp of the pose, nanoseconds.
+        types: lookup of message classes.
+        frame_id: static frame.
+        child_frame_id: frame of the vehicle.
     """
     twist = types("geometry_msgs/msg/Twist")(linear=_vector(linear_mps, types), angular=_vector(angular_radps, types))
     return types("nav_msgs/msg/Odometry")(
@@ -169,8 +175,8 @@ def detections_message(boxes: Boxes3D, time_ns: int, frame_id: str, types: Types
 
     Args:
         boxes: N boxes in frame ``frame_id``.
-        time_ns: of the cloud they were found in.
-        frame_id: of the cloud.
+        time_ns: stamp of the cloud, nanoseconds.
+        frame_id: frame of the cloud.
         types: lookup of message classes.
         ids: N instance ids; none gives "" to each.
     """
@@ -226,7 +232,15 @@ def boxes_cloud_message(
     frame_id: str,
     types: Types,
 ) -> Any:
-    """sensor_msgs/PointCloud2 with one point per box: BOX_COLUMNS, score, label and ``extra_columns``, all float32."""
+    """sensor_msgs/PointCloud2 with one point per box, all float32.
+
+    Args:
+        boxes: N boxes in frame ``frame_id``; their columns are BOX_COLUMNS, score and label.
+        extra_columns: name → (N,) values of further columns.
+        time_ns: stamp of the cloud, nanoseconds.
+        frame_id: frame of the cloud.
+        types: lookup of message classes.
+    """
     columns: dict[str, npt.NDArray[Any]] = {name: boxes.values[:, i] for i, name in enumerate(BOX_COLUMNS)}
     columns |= {"score": boxes.scores, "label": boxes.labels, **extra_columns}
     return cloud_message({n: np.asarray(c, dtype=np.float32) for n, c in columns.items()}, time_ns, frame_id, types)

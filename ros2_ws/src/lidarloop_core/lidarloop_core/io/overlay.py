@@ -13,10 +13,10 @@ from lidarloop_core.geometry.camera import project
 from lidarloop_core.sample import CameraImage, Sweep, camera_SE3_lidar
 
 NEAR_M = 0.1
-"""Nothing nearer to the camera's plane than this is drawn: its projection runs away to infinity."""
+"""Least depth of what is drawn: nearer to the camera's plane the projection grows without bound."""
 
 _NAMED_ABOVE_PX = 26.0
-"""A box drawn lower than this has no room for its name; its colour tells the class."""
+"""Least height of a drawn box that gets its name; below, its colour alone shows the class."""
 
 # corners() gives the bottom counter-clockwise from front-left, then the top in the same order.
 _EDGES = np.array(
@@ -31,9 +31,9 @@ class Layer:
     """Boxes of one kind, e.g. the ground truth.
 
     Attributes:
-        name: as shown in a legend and in Rerun's tree.
+        name: name in a legend and in Rerun's tree.
         boxes: N boxes in the keyframe LiDAR's frame.
-        colors: "#rrggbb" of each.
+        colors: N colours, "#rrggbb".
     """
 
     name: str
@@ -46,11 +46,11 @@ class Wireframe:
     """The visible strokes of one box in a picture.
 
     Attributes:
-        index: of the box.
+        index: index of the box.
         edges: (E, 2, 2) pixels, start and end of each edge, clipped to the picture.
-        is_front: (E,) whether an edge belongs to the front face.
+        is_front: (E,) bool, whether an edge belongs to the front face.
         heading: (1, 2, 2) pixels from the middle of the floor to the middle of its front edge, or (0, 2, 2).
-        depth_m: of the box's centre along the optical axis.
+        depth_m: depth of the box's centre along the optical axis, metres.
     """
 
     index: int
@@ -92,7 +92,7 @@ def wireframes(image: CameraImage, keyframe: Sweep, boxes: Boxes3D) -> list[Wire
 
 
 def draw_overlay(image: CameraImage, keyframe: Sweep, layers: list[Layer], *, width_px: int) -> Image.Image:
-    """The picture, brought to a width, with the boxes of all layers on it; later layers lie on top."""
+    """The picture, scaled to a width, with the boxes of all layers; later layers are drawn on top."""
     scale = width_px / image.width
     size = (width_px, round(image.height * scale))
     picture = Image.fromarray(image.load()).resize(size, Image.Resampling.LANCZOS)

@@ -23,10 +23,10 @@ ResultsFrame = Literal["world", "lidar"]
 
 
 def results_frame(meta: Mapping[str, object]) -> ResultsFrame:
-    """What ``meta["frame"]`` says; ``"world"`` where it is not given, as in every nuScenes submission.
+    """The frame in ``meta["frame"]``; ``"world"`` if it is missing, as in every nuScenes submission.
 
     Raises:
-        DatasetError: it says something else.
+        DatasetError: it is another one.
     """
     given = meta.get("frame", "world")
     if given not in ("world", "lidar"):
@@ -71,10 +71,10 @@ def read_results(path: Path, class_names: tuple[str, ...] | None = None) -> tupl
 
     Args:
         path: the JSON file.
-        class_names: what labels count in; None for nuScenes' ten or, where others occur, the file's own by name.
+        class_names: names that the labels index; None for nuScenes' ten or, if others occur, the file's own by name.
 
     Returns:
-        (sample_token → boxes with labels counted in ``class_names``, meta).
+        (sample_token → boxes with labels that index ``class_names``, meta).
 
     Raises:
         DatasetError: the file is missing, no results JSON, or has a class not in ``class_names``.
@@ -148,7 +148,7 @@ def _box_dicts(token: str, boxes: Boxes3D, track_ids: Sequence[str]) -> list[dic
 
 
 def _boxes_by_token(results: Mapping[str, Any], class_names: tuple[str, ...]) -> dict[str, Boxes3D]:
-    """All boxes of the file at once: an object for each of a hundred thousand rotations would take minutes."""
+    """Boxes of all samples, computed together: one object for each of a hundred thousand rotations takes minutes."""
     counts = [len(rows) for rows in results.values()]
     rows = [row for sample in results.values() for row in sample]
     position = {name: i for i, name in enumerate(class_names)}
@@ -172,7 +172,7 @@ def _boxes_by_token(results: Mapping[str, Any], class_names: tuple[str, ...]) ->
 
 
 def _column(rows: list[dict[str, Any]], key: str, width: int) -> npt.NDArray[np.float64]:
-    """(N, width) of one entry of all boxes."""
+    """(N, width) values of one entry of all boxes."""
     if not rows:
         return np.zeros((0, width))
     column = np.array([row[key] for row in rows], np.float64).reshape(len(rows), -1)
@@ -182,7 +182,7 @@ def _column(rows: list[dict[str, Any]], key: str, width: int) -> npt.NDArray[np.
 
 
 def _yaws(quaternions_wxyz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(N,) heading of the turned x axis in the xy plane; the (N, 4) quaternions need not be normalised."""
+    """(N,) heading of the rotated x axis in the xy plane, radians; (N, 4) quaternions need not be normalised."""
     if not np.isfinite(quaternions_wxyz).all() or not quaternions_wxyz.any(axis=1).all():
         raise ValueError("a rotation is zero or not finite")
     w, x, y, z = quaternions_wxyz.T

@@ -1,8 +1,8 @@
-"""What is whole of an MCAP recording that was cut short or damaged: a power cut, a full disk, an aborted copy.
+"""Salvage of an MCAP recording that was cut short or damaged: a power cut, a full disk, an aborted copy.
 
-MCAP is a chain of records (mcap.dev/spec): a one-byte kind, an eight-byte length, the body. Whatever follows the last
-whole one is lost, and so are chunks whose checksum or compression is broken. Of a chunk that breaks off but is not
-compressed, the messages before the break are whole too.
+MCAP is a chain of records (mcap.dev/spec): a one-byte kind, an eight-byte length, the body. Everything after the last
+complete record is lost, and so are chunks with a broken checksum or compression. In an uncompressed chunk that breaks
+off, the messages before the break are recovered.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _CHUNK_HEADER_SIZE = 28  # start and end time, uncompressed size, checksum; the 
 
 @dataclass(frozen=True)
 class Salvage:
-    """What came out of a recording.
+    """Result of a salvage.
 
     Attributes:
         message_counts: topic → number of messages recovered.
-        expected_counts: topic → number of messages recorded, as the file's own end tells; None where that is lost.
+        expected_counts: topic → number of messages recorded, by the statistics at the file's end; None if lost.
         num_bytes: size of the recording.
-        num_bytes_lost: of its chunks and messages that are not whole. 0 where only the index at the end is missing.
+        num_bytes_lost: size of its broken chunks and messages; 0 if only the index at the end is missing.
         is_whole: whether nothing is missing.
     """
 
@@ -49,14 +49,14 @@ class Salvage:
 
 
 def salvage(path: Path | str, dst: Path | str) -> Salvage:
-    """Copies every whole message of an MCAP file into a new one that every reader takes.
+    """Copies every complete message of an MCAP file into a new file that any reader accepts.
 
     Args:
-        path: the recording, whole or not.
+        path: the recording, intact or damaged.
         dst: the file to write; it appears only when it is complete.
 
     Raises:
-        BagError: the file is missing, is no MCAP, or holds no whole message.
+        BagError: the file is missing, is no MCAP, or holds no complete message.
     """
     path, dst = Path(path), Path(dst)
     try:
@@ -67,10 +67,10 @@ def salvage(path: Path | str, dst: Path | str) -> Salvage:
             copied = _Copier(writer)
             for record in wreck.records():
                 copied.add(record)
-            finish: Any = writer.finish  # mcap tells no type of it
+            finish: Any = writer.finish  # mcap does not declare its type
             finish()
             if not copied.message_counts:
-                raise BagError(f"{path} holds no whole message among its {wreck.num_bytes} bytes; nothing to salvage")
+                raise BagError(f"{path} holds no complete message in its {wreck.num_bytes} bytes; nothing to salvage")
     except OSError as error:
         raise BagError(f"{path} cannot be salvaged to {dst} ({error.strerror}); check both paths") from None
     return Salvage(
@@ -132,7 +132,7 @@ class _Wreck:
         self.num_bytes_lost = 0
         self.has_end = False
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise BagError(f"{path} is no MCAP file; expected one, whole or cut short: only these can be salvaged")
+            raise BagError(f"{path} is no MCAP file; expected one, intact or cut short: only these can be salvaged")
         kind, body, is_complete = self._next() or (0, b"", False)
         self.profile = Header.read(_stream(body)).profile if kind == Opcode.HEADER and is_complete else "ros2"
 
@@ -156,7 +156,7 @@ class _Wreck:
         if len(frame) < _FRAME_SIZE:
             return None
         kind, length = struct.unpack_from("<BQ", frame)
-        # A length out of a damaged frame may be anything: no more is asked for than there is.
+        # A length from a damaged frame may be anything: no more than the file's size is read.
         body = self._file.read(min(length, self.num_bytes))
         return kind, body, len(body) == length
 
@@ -164,7 +164,7 @@ class _Wreck:
         try:
             stream, size = get_chunk_data_stream(Chunk.read(_stream(body)), validate_crc=True)
             content = stream.read(size)
-        except Exception:  # a broken checksum or whatever a decompressor says to damaged data
+        except Exception:  # a broken checksum, or any error of a decompressor
             self.num_bytes_lost += len(body)
             return
         yield from self._content(content)
@@ -189,7 +189,7 @@ class _Wreck:
         self.num_bytes_lost += len(content) - start
 
     def _parsed(self, kind: int, body: bytes) -> Iterator[Any]:
-        """The record, if it is of a kind to be copied and makes sense."""
+        """The record, if it is of a kind to be copied and can be parsed."""
         try:
             if kind == Opcode.MESSAGE:
                 yield Message.read(_stream(body), len(body))
@@ -204,7 +204,7 @@ class _Wreck:
 
 
 def _uncompressed_content(body: bytes) -> bytes | None:
-    """What is there of the records in a chunk that breaks off; None where they are compressed or none is there."""
+    """The records in a chunk that breaks off, as far as they go; None if they are compressed, or there is none."""
     if len(body) < _CHUNK_HEADER_SIZE + 4:
         return None
     (name_length,) = struct.unpack_from("<I", body, _CHUNK_HEADER_SIZE)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class MaskWindow:
-    """A mask, stored as the part of the picture that it lies in: thirty whole masks of a picture would be 40 MB.
+    """A mask, stored as a window of the picture: thirty masks of the full picture would take 40 MB.
 
     Attributes:
-        left, top: pixel of the picture that the window's first pixel is.
+        left, top: column and row of the window's first pixel in the picture.
         pixels: (h, w) bool.
     """
 
@@ -24,7 +24,7 @@ class MaskWindow:
 
     @staticmethod
     def of(mask: npt.NDArray[np.bool_]) -> MaskWindow:
-        """The tight window of a mask of the whole picture, (H, W) bool; an empty window where it has no pixel."""
+        """The tight window of a mask of the full picture, (H, W) bool; an empty window if no pixel is set."""
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(rows):
             return MaskWindow(0, 0, np.zeros((0, 0), np.bool_))
@@ -42,7 +42,7 @@ class MaskWindow:
                 & (pixels[:, 1] >= self.top - 0.5)
                 & (pixels[:, 1] < self.top + height - 0.5)
             )
-        # Pixel centres are at whole numbers; rounding half up keeps the window's edges half open.
+        # Pixel centres have integer coordinates; rounding half up keeps the window's edges half open.
         column = np.floor(pixels[near, 0] + 0.5).astype(np.int64) - self.left
         row = np.floor(pixels[near, 1] + 0.5).astype(np.int64) - self.top
         inside[near] = self.pixels[row, column]
@@ -61,9 +61,9 @@ class InstanceMasks:
         boxes: (M, 4) float32 x_min, y_min, x_max, y_max in pixels.
         scores: (M,) float32 in [0, 1].
         labels: (M,) int64, indices into ``class_names``.
-        masks: one for each.
-        class_names: what the labels mean.
-        width, height: of the picture they were found in, pixels.
+        masks: M masks, one for each object.
+        class_names: names that the labels index.
+        width, height: size of the picture, pixels.
     """
 
     boxes: npt.NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""What lifting does, step by step: the paper's pipeline, and the whole one of this project."""
+"""Configuration of lifting, step by step: the paper's pipeline, and the full one of this project."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ YawRule = Literal["lane", "box_fit"]
 
 @dataclass(frozen=True)
 class LiftingConfig:
-    """Every step can be switched, so that every step can be measured. The defaults are the paper's pipeline (CM3D,
-    Khurana et al., CoRL 2024) with the numbers of its authors' code.
+    """Steps of lifting, each with a switch, so that the gain of each can be measured.
+
+    The defaults are the paper's pipeline (CM3D, Khurana et al., CoRL 2024) with the numbers of its authors' code.
 
     Attributes:
-        min_score_2d: of a 2D detection.
-        nms_iou_2d: of two 2D boxes of one class in a picture, above which the weaker goes.
-        num_sweeps: accumulated with ego-motion, the keyframe among them.
-        ego_half_width_m: points nearer to the LiDAR than this both forwards and sideways are the vehicle itself.
-        min_depth_m: points nearer to the camera are not looked up in its masks.
-        erosion_px: masks lose so many pixels at their edge (3 × 3 element, so many times), where LiDAR and camera
-            disagree; a mask that would lose all its points keeps its pixels.
-        min_points: in a mask, for a label.
-        center: how the object's surface point or centre is found.
-        push_out: move the surface point away from the sensor by half the object as seen from there; not for
-            "box_fit", whose centre is the box's own.
-        lane_classes: things that stand along lanes: their yaw may be the lane's, and they alone are pushed out.
-        yaw: rules in order of trust: the first that is sure decides. Without an answer the yaw is that of an unsure box
-            fit, if one was made, else 0 in the world's frame (where there is none, in the LiDAR's).
-        max_lane_distance_m: of a centre line that may tell a yaw.
-        drop_hidden: leave out points that something nearer hides from the camera.
-        drop_ground: leave out the ground's points.
-        split: keep the likeliest cluster of a mask that reaches onto other things; clusters are parted by "gaps" or by
-            "hdbscan" (needs scikit-learn); "none" keeps all. See ``split``.
-        split_merged: make labels of further clusters, too, that lie about as far off: a mask may show two neighbours.
-        rescore: multiply scores by how well the points bear the labels out (``quality.evidence``).
-        drop_smear: leave out points of older sweeps of objects that moved meanwhile.
+        min_score_2d: least score of a 2D detection, in [0, 1].
+        nms_iou_2d: IoU of two 2D boxes of one class above which the weaker is removed, in [0, 1].
+        num_sweeps: number of sweeps accumulated with ego-motion, including the keyframe.
+        ego_half_width_m: points nearer to the LiDAR than this, in x and in y, belong to the vehicle itself.
+        min_depth_m: least depth of a point in a camera, metres; nearer points are not projected.
+        erosion_px: number of erosions with a 3 × 3 element. LiDAR and camera disagree at a mask's edge. A mask that
+            would lose all its points keeps its pixels.
+        min_points: least number of points in a mask that gives a label.
+        center: rule that finds the object's surface point or centre.
+        push_out: move the surface point away from the sensor by half the object's extent along the ray. Without
+            effect for center "box_fit", which gives the centre itself.
+        lane_classes: classes that stand along lanes. Their yaw may be the lane's, and only they are pushed out.
+        yaw: rules in order of trust; the first certain one decides. If none is, the yaw is that of an uncertain box
+            fit, if there is one, else 0 in the world frame (without ego-motion: in the LiDAR frame).
+        max_lane_distance_m: largest distance to a centre line that gives a yaw, metres.
+        drop_hidden: drop points that a nearer object hides from the camera.
+        drop_ground: drop points of the ground.
+        split: keep the likeliest cluster of a mask's points. Clusters are found by "gaps" or by "hdbscan" (needs
+            scikit-learn); "none" keeps all points. See ``points.split``.
+        split_merged: also label further clusters at about the same range: a mask may show two neighbours.
+        rescore: multiply scores by the support of the points (``quality.evidence``).
+        drop_smear: drop points of older sweeps of objects that have moved since.
         snap_to_ground: put the box's underside on the ground below it, instead of the medoid at half height.
-        merge_cameras: fuse labels that two cameras give to one object.
-        vote_radius: 3D NMS radius as a multiple of the authors' class-wise one.
+        merge_cameras: fuse the labels that two cameras give to one object.
+        vote_radius: radius of the 3D NMS as a multiple of the authors' class-wise radius.
     """
 
     min_score_2d: float = 0.1
@@ -69,12 +70,12 @@ class LiftingConfig:
     vote_radius: float = 1.0
 
     def __post_init__(self) -> None:
-        whole = {
+        integers = {
             "num_sweeps": (self.num_sweeps, 1),
             "min_points": (self.min_points, 1),
             "erosion_px": (self.erosion_px, 0),
         }
-        for name, (value, least) in whole.items():
+        for name, (value, least) in integers.items():
             if value < least:
                 raise ConfigError(f"LiftingConfig received {name} = {value}; expected at least {least}")
         if not (0 <= self.min_score_2d <= 1 and 0 <= self.nms_iou_2d <= 1):
@@ -96,7 +97,7 @@ def paper_lifting() -> LiftingConfig:
 
 
 def full_lifting() -> LiftingConfig:
-    """All of ours, for labels that are refined over a drive afterwards."""
+    """All steps of this project, for labels that are refined over a drive afterwards."""
     return LiftingConfig(
         center="box_fit",
         yaw=("box_fit", "lane"),

@@ -1,4 +1,4 @@
-"""Shape priors: how large things of a class usually are."""
+"""Shape priors: the usual size of each class."""
 
 from __future__ import annotations
 
@@ -51,24 +51,24 @@ class ShapePriors:
         """(C, 3) length, width, height of each class, metres.
 
         Raises:
-            ConfigError: a class has none.
+            ConfigError: a class has no prior.
         """
         missing = [name for name in class_names if name not in self.sizes]
         if missing:
             raise ConfigError(
-                f"no shape prior for {', '.join(missing)}; there are some for {', '.join(self.sizes)}: "
+                f"no shape prior for {', '.join(missing)}; expected one for each class, found {', '.join(self.sizes)}: "
                 "add length, width and height of the missing ones to the priors file"
             )
         return np.array([self.sizes[name] for name in class_names], np.float64).reshape(-1, 3)
 
     @staticmethod
     def paper() -> ShapePriors:
-        """Those of CM3D's authors for the ten nuScenes classes, as a language model named them; here length first."""
+        """The priors of CM3D's authors for the ten nuScenes classes, which a language model gave; here length first."""
         return ShapePriors(dict(_PAPER))
 
     @staticmethod
     def from_statistics(boxes: Sequence[Boxes3D]) -> ShapePriors:
-        """The median size of each class among labelled boxes; classes without a box are left out."""
+        """The median size of each class among labelled boxes; a class without a box gets none."""
         found: dict[str, list[npt.NDArray[np.float32]]] = {}
         for frame in boxes:
             for name, size in zip(frame.names, frame.dimensions, strict=True):

@@ -1,4 +1,4 @@
-"""Pseudo-labels of one sample, with what each rests on."""
+"""Pseudo-labels of one sample, with the evidence for each."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class PseudoLabels:
     """M labels, in the frame of the keyframe LiDAR.
 
     Attributes:
-        boxes: scores are those of the 2D detections, times how well the points bear the label out where lifting
-            rescores; velocity 0 until a drive is refined.
-        quality: (M,) float32 in [0, 1], how far each label can be trusted: a weight for training.
-        num_points: (M,) int64 LiDAR points each rests on.
-        cameras: the pictures each was seen in, best first.
+        boxes: M boxes. Scores are those of the 2D detections, multiplied by the support of the points if lifting
+            rescores. Velocity is 0 until a drive is refined.
+        quality: (M,) float32 in [0, 1], trust in each label: a weight for training.
+        num_points: (M,) int64, number of LiDAR points of each label.
+        cameras: M tuples of camera names, best view first.
         yaw_sources: M of "lane", "box_fit", "track", "none".
     """
 
@@ -60,7 +60,7 @@ class PseudoLabels:
 
 @dataclass
 class LeftOut:
-    """What was not lifted, and why. Nothing is left out in silence.
+    """Numbers of inputs that gave no label, by reason: nothing is dropped silently.
 
     Attributes:
         cameras: reason → number of pictures, e.g. "zero or broken intrinsics".

@@ -1,4 +1,4 @@
-"""One label per object: class by class, the best of those too close to each other."""
+"""Non-maximum suppression, class by class, in pictures and in the ground plane."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ CIRCLE_SQUARED_M2 = {
     "traffic_cone": 0.175,
     "barrier": 1.0,
 }
-"""Squared distances of centres, as in CM3D's code, which has them from CenterPoint's."""
+"""Squared distances of centres, m², from CM3D's code, which takes them from CenterPoint's."""
 
 
 def circle_radii(class_names: Sequence[str], sizes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """(C,) metres within which two centres of a class are one object's.
+    """(C,) metres, the distance within which two centres of a class belong to one object.
 
-    Classes the authors have no number for get half the area of their box's footprint as the squared distance, which is
-    about what the authors' numbers are for theirs.
+    For a class without a published number the squared distance is half the area of the prior's footprint, close to the
+    published numbers of the other classes.
 
     Args:
-        sizes: (C, 3) shape priors: length, width, height.
+        class_names: C names.
+        sizes: (C, 3) shape priors: length, width, height, metres.
     """
     footprint = sizes[:, 0] * sizes[:, 1] / 2
     squared = [CIRCLE_SQUARED_M2.get(name, area) for name, area in zip(class_names, footprint, strict=True)]
@@ -42,13 +43,13 @@ def circle_radii(class_names: Sequence[str], sizes: npt.NDArray[Any]) -> npt.NDA
 def nms_2d(
     boxes: npt.NDArray[Any], scores: npt.NDArray[Any], labels: npt.NDArray[Any], iou_threshold: float
 ) -> npt.NDArray[np.int64]:
-    """Indices, ascending, of the upright boxes that stay: none overlaps a better one of its class by more.
+    """(K,) ascending indices of the 2D boxes kept: none overlaps a better one of its class by more than the threshold.
 
     Args:
-        boxes: (M, 4) x_min, y_min, x_max, y_max.
-        scores: (M,).
-        labels: (M,).
-        iou_threshold: intersection over union above which the weaker goes.
+        boxes: (M, 4) x_min, y_min, x_max, y_max, pixels.
+        scores: (M,) scores; of equal ones the first is the better.
+        labels: (M,) class indices.
+        iou_threshold: IoU above which the weaker box is removed.
     """
 
     def best(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -60,13 +61,13 @@ def nms_2d(
 def nms_circles(
     xy: npt.NDArray[Any], scores: npt.NDArray[Any], labels: npt.NDArray[Any], radii_m: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:
-    """Indices, ascending, of the centres that stay: none lies within its class's radius of a better one of its class.
+    """(K,) ascending indices of the centres kept: none lies within its class's radius of a better one of its class.
 
     Args:
-        xy: (M, 2) metres.
-        scores: (M,).
-        labels: (M,).
-        radii_m: (C,) by label, inclusive.
+        xy: (M, 2) centres, metres.
+        scores: (M,) scores; of equal ones the first is the better.
+        labels: (M,) class indices.
+        radii_m: (C,) radius of each class, metres, inclusive.
     """
 
     def best(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -84,7 +85,7 @@ def _class_wise(
 
 
 def _iou(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(M, M) intersection over union; 0 where both have no area."""
+    """(M, M) intersection over union; 0 if both have no area."""
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
@@ -95,7 +96,7 @@ def _iou(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _suppress(iou: npt.NDArray[np.float64], scores: npt.NDArray[Any], iou_threshold: float) -> npt.NDArray[np.int64]:
-    """Indices that stay, best first; of equal scores the first is the better."""
+    """(K,) indices kept, best first; of equal scores the first is the better."""
     kept: list[int] = []
     for candidate in np.argsort(-scores, kind="stable"):
         if not (iou[candidate, kept] > iou_threshold).any():

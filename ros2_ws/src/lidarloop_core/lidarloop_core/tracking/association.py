@@ -1,4 +1,4 @@
-"""Which detection continues which track: the assignment that explains all of them best."""
+"""Assignment of detections to tracks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def squared_mahalanobis(predicted: Beliefs, measured: Beliefs, blur: FloatArray)
     """How far measurements lie from predictions in the ground plane, in standard deviations.
 
     Args:
-        predicted, measured: of P pairs.
-        blur: (P, 2) direction along which a pair may be farther apart, as long as the standard deviation.
+        predicted, measured: estimates of P pairs.
+        blur: (P, 2) metres, one standard deviation of a further error along one direction.
 
     Returns:
-        (P,) squared distances, and (P,) the logarithm of the determinant of the covariance they are measured by.
+        (P,) squared distances, and (P,) logarithms of the determinants of their covariances.
     """
     spread = predicted.covariance[:, :2, :2] + measured.covariance[:, :2, :2] + blur[:, :, None] * blur[:, None, :]
     xx, xy, yy = spread[:, 0, 0], spread[:, 0, 1], spread[:, 1, 1]
@@ -33,14 +33,14 @@ def squared_mahalanobis(predicted: Beliefs, measured: Beliefs, blur: FloatArray)
 
 
 def assign(cost: FloatArray, allowed: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
-    """The pairs of a one-to-one assignment: as many of the allowed ones as can be, and of those the cheapest.
+    """Finds a one-to-one assignment with as many allowed pairs as possible and, among these, the least cost.
 
     Args:
-        cost: (N, M), finite where allowed.
-        allowed: (N, M).
+        cost: (N, M) costs, finite where allowed.
+        allowed: (N, M) bool, pairs that may be assigned.
 
     Returns:
-        Rows and columns of the K pairs.
+        (K,) rows and (K,) columns of the pairs.
     """
     if not allowed.any():
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""How the things of each class move, how well they are measured, and for what they are mistaken."""
+"""Motion of each class, precision of its measurements, and the classes it is confused with."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClassMotion:
-    """Of one class.
+    """Motion of one class.
 
     Attributes:
-        reach_mps: no thing of the class is looked for further from where it is expected than this fast.
-        speed_mps: standard deviation of the speed of a thing just found.
-        acceleration_mpss: standard deviation over a second.
-        position_m: standard deviation of a measured centre, each axis.
+        reach_mps: growth of the gate around the predicted place, m/s.
+        speed_mps: standard deviation of the speed of a new object, m/s.
+        acceleration_mpss: standard deviation of the acceleration over a second, m/s².
+        position_m: standard deviation of a measured centre along each axis, metres.
     """
 
     reach_mps: float
@@ -28,7 +28,7 @@ class ClassMotion:
     position_m: float
 
 
-_STILL = 1e-3  # as good as zero, and no division by it
+_STILL = 1e-3  # practically zero, but safe to divide by
 _VEHICLE = ClassMotion(reach_mps=14.0, speed_mps=4.0, acceleration_mpss=2.0, position_m=0.4)
 _LONG_VEHICLE = ClassMotion(reach_mps=12.0, speed_mps=3.0, acceleration_mpss=1.5, position_m=0.8)
 _CYCLE = ClassMotion(reach_mps=10.0, speed_mps=3.0, acceleration_mpss=2.0, position_m=0.25)
@@ -52,17 +52,17 @@ NUSCENES_ALIKE: tuple[frozenset[str], ...] = (
     frozenset({"pedestrian", "motorcycle", "bicycle"}),
     frozenset({"traffic_cone", "barrier"}),
 )
-"""Classes that one and the same thing may be called by turns."""
+"""Groups of classes that detectors confuse."""
 
 
 @dataclass(frozen=True)
 class MotionTable:
-    """What is known of the classes of a tracker.
+    """Motion of all classes of a tracker.
 
     Attributes:
-        motions: class name → how it moves.
-        alike: groups of classes that are mistaken for each other.
-        other: how a class moves that ``motions`` lacks.
+        motions: class name → its motion.
+        alike: groups of classes that are confused with each other.
+        other: motion of a class that ``motions`` lacks.
     """
 
     motions: Mapping[str, ClassMotion] = field(default_factory=lambda: dict(NUSCENES_MOTIONS))
@@ -74,7 +74,7 @@ class MotionTable:
         return np.array([getattr(self.motions.get(name, self.other), attribute) for name in class_names], np.float64)
 
     def change_cost(self, class_names: Sequence[str], cost: float) -> FloatArray:
-        """(C, C) what it costs to take a thing of one class for one of another: 0, ``cost`` where alike, infinite."""
+        """(C, C) cost of a change from one class to another: 0 for none, ``cost`` within a group, else infinite."""
         costs = np.full((len(class_names), len(class_names)), np.inf)
         for i, a in enumerate(class_names):
             for j, b in enumerate(class_names):
@@ -85,7 +85,7 @@ class MotionTable:
         return costs
 
     def standing(self) -> MotionTable:
-        """The same classes, if none of them ever moved."""
+        """The same classes, without motion."""
         still = {
             name: replace(m, reach_mps=_STILL, speed_mps=_STILL, acceleration_mpss=_STILL)
             for name, m in self.motions.items()

@@ -19,18 +19,21 @@ FloatArray = npt.NDArray[np.float64]
 
 STATE_SIZE = 5
 UNKNOWN = 1e6
-"""Variance that tells nothing."""
+"""Variance of a measurement that carries no information."""
+
+HEIGHT_VARIANCE_M2 = 0.04
+"""Variance of a measured height, m²."""
 
 _DRIFT_Z_M2_PER_S = 0.01
 
 
 @dataclass(frozen=True)
 class Beliefs:
-    """What is believed of N objects.
+    """Gaussian estimates of N objects.
 
     Attributes:
         mean: (N, 5) x, y, z in metres, vx, vy in m/s.
-        covariance: (N, 5, 5).
+        covariance: (N, 5, 5) covariances of these.
     """
 
     mean: FloatArray
@@ -48,14 +51,14 @@ class Beliefs:
 
 
 def transition(dt_s: float) -> FloatArray:
-    """(5, 5) what ``dt_s`` does to a state."""
+    """(5, 5) transition of a state over ``dt_s`` seconds."""
     matrix = np.eye(STATE_SIZE)
     matrix[0, 3] = matrix[1, 4] = dt_s
     return matrix
 
 
 def process_noise(dt_s: float, acceleration_mpss: FloatArray) -> FloatArray:
-    """(N, 5, 5) what ``dt_s`` of unknown acceleration, (N,) standard deviation over a second, adds."""
+    """(N, 5, 5) covariance added in ``dt_s`` seconds by acceleration, (N,) standard deviations over a second."""
     dt_s = abs(dt_s)
     noise = np.zeros((len(acceleration_mpss), STATE_SIZE, STATE_SIZE))
     power = acceleration_mpss**2
@@ -68,14 +71,14 @@ def process_noise(dt_s: float, acceleration_mpss: FloatArray) -> FloatArray:
 
 
 def predict(beliefs: Beliefs, dt_s: float, acceleration_mpss: FloatArray) -> Beliefs:
-    """The beliefs ``dt_s`` later."""
+    """The estimates ``dt_s`` seconds later; ``acceleration_mpss`` is (N,)."""
     step = transition(dt_s)
     covariance = step @ beliefs.covariance @ step.T + process_noise(dt_s, acceleration_mpss)
     return Beliefs(beliefs.mean @ step.T, covariance)
 
 
 def update(beliefs: Beliefs, measured: Beliefs) -> Beliefs:
-    """The beliefs after N measurements, one for each object."""
+    """The estimates after N measurements, one of each object."""
     # Covariances are symmetric, so solving for their product gives the gain transposed.
     gain = np.linalg.solve(beliefs.covariance + measured.covariance, beliefs.covariance).transpose(0, 2, 1)
     mean = beliefs.mean + np.einsum("nij,nj->ni", gain, measured.mean - beliefs.mean)
@@ -96,14 +99,14 @@ def smooth(
     """The best estimate at every time from the measurements of all times (Rauch, Tung, Striebel 1965).
 
     Args:
-        times_s: (T,) ascending.
+        times_s: (T,) ascending times, seconds.
         measured: T measurements of N objects each.
-        seen: (T, N) which of the measurements exist; the others are ignored.
-        acceleration_mpss: (N,) standard deviation over a second.
-        prior: of the N objects at the first time, before any measurement.
+        seen: (T, N) bool, which measurements exist; the others are ignored.
+        acceleration_mpss: (N,) standard deviation of the acceleration over a second.
+        prior: estimates of the N objects at the first time, before any measurement.
 
     Returns:
-        T beliefs of the N objects.
+        T estimates of the N objects.
     """
     predicted, filtered = [prior], []
     for k in range(len(times_s)):

@@ -4,8 +4,8 @@ Tracking by detection as in AB3DMOT (Weng et al., IROS 2020): a Kalman filter fo
 frame, tracks born and buried by hits and misses. The gate is Mahalanobis' distance (Chiu et al., "Probabilistic 3D
 multi-object tracking", 2020) and a reach for each class (CenterPoint's tracker, Yin et al., CVPR 2021); confidence
 grows with detections and fades without (Benbarka et al., "Score refinement for confidence-based 3D multi-object
-tracking", IROS 2021). Where we differ: a thing may change its class among those it is mistaken for, at a cost; the
-class it is given is the one its detections name with most confidence over time.
+tracking", IROS 2021). Where we differ: an object may change its class within a group, at a cost; its class is
+the one that its detections name with most confidence over time.
 """
 
 from __future__ import annotations
@@ -21,34 +21,33 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.tracking.association import GATE, assign, squared_mahalanobis
 from lidarloop_core.tracking.class_motion import MotionTable
-from lidarloop_core.tracking.kalman import STATE_SIZE, UNKNOWN, Beliefs, predict, update
+from lidarloop_core.tracking.kalman import HEIGHT_VARIANCE_M2, STATE_SIZE, UNKNOWN, Beliefs, predict, update
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _REACH_MARGIN_M = 2.0
-_HEIGHT_VARIANCE_M2 = 0.04
-_SIZE_MEMORY = 20  # detections that a size is averaged over
+_SIZE_MEMORY = 20  # number of detections that a size is averaged over
 _HEADING_GAIN = 0.4
-_HEADING_SPEED_MPS = 1.5  # faster things go where they head
+_HEADING_SPEED_MPS = 1.5  # faster objects move along their heading
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """How tracks are kept.
+    """Birth, life and end of tracks.
 
     Attributes:
-        min_hits: detections after which a track is believed in.
-        sure_confidence: or this confidence, however few they were.
-        min_birth_score: a weaker detection starts no track, but may continue one.
-        max_coast_s: a track without a detection for longer ends.
-        min_confidence: a less certain one ends before.
-        memory_s: confidence fades to 1/e in this time without detections.
-        max_gap_s: after a longer time without a frame all tracks end.
-        class_change_cost: of calling a thing by another name, in squared standard deviations of distance.
-        velocity_mps: standard deviation of the detections' own velocities; infinite where they tell nothing.
-        output_coasting: give tracks also in frames that have no detection of them.
-        motion: how classes move.
+        min_hits: number of detections from which a track is output.
+        sure_confidence: confidence from which a track is output with fewer detections, in [0, 1].
+        min_birth_score: least score of a detection that starts a track; weaker ones may continue one.
+        max_coast_s: longest time without a detection, seconds; then the track ends.
+        min_confidence: least confidence of a track, in [0, 1]; below it the track ends.
+        memory_s: time without detections in which confidence falls to 1/e, seconds.
+        max_gap_s: longest time between two frames, seconds; after a longer one all tracks end.
+        class_change_cost: cost of a detection of another class, in squared standard deviations of distance.
+        velocity_mps: standard deviation of the detections' own velocities; infinite if they carry no information.
+        output_coasting: output tracks also in frames without a detection of them.
+        motion: motion of the classes.
     """
 
     min_hits: int = 3
@@ -76,11 +75,11 @@ class Tracks:
     """The tracks of one frame.
 
     Attributes:
-        boxes: M smoothed boxes in the world frame, with velocity; scores are how certain it is that each is there.
-        ids: (M,) int64, never given again, also after ``clear``.
-        ages_s: (M,) float64 since the first detection.
-        num_hits: (M,) int64 detections so far.
-        coasted_s: (M,) float64 since the latest detection; 0 for those seen in this frame.
+        boxes: M smoothed boxes in the world frame, with velocity; the scores are confidences.
+        ids: (M,) int64, never reused, also after ``clear``.
+        ages_s: (M,) float64, seconds since the first detection.
+        num_hits: (M,) int64, number of detections so far.
+        coasted_s: (M,) float64, seconds since the latest detection; 0 for those seen in this frame.
     """
 
     boxes: Boxes3D
@@ -128,9 +127,9 @@ def _joined(a: _Known, b: _Known) -> _Known:
 
 
 class Tracker:
-    """Follows boxes through a drive.
+    """Tracks boxes through a drive.
 
-    Boxes are in a frame that stands still (world, odom): in the sensor's own everything would seem to move. A stamp
+    Boxes are given in a static frame (world, odom): in the sensor's own frame everything would seem to move. A stamp
     before the latest one (a bag that starts over) or long after it ends all tracks.
     """
 
@@ -146,7 +145,7 @@ class Tracker:
         self._known = None
 
     def update(self, stamp_ns: int, boxes_world: Boxes3D) -> Tracks:
-        """Takes the detections of a frame, gives the tracks believed in."""
+        """Takes the detections of a frame at ``stamp_ns``; gives the tracks to be output."""
         self.assign(stamp_ns, boxes_world)
         known = self._known
         assert known is not None
@@ -156,12 +155,12 @@ class Tracker:
         return self._tracks(known[np.flatnonzero(believed)], stamp_ns)
 
     def assign(self, stamp_ns: int, boxes_world: Boxes3D, position_m: FloatArray | None = None) -> IntArray:
-        """Takes the detections of a frame, gives the track that each belongs to.
+        """Takes the detections of a frame; gives the track of each.
 
         Args:
-            stamp_ns: of the frame.
-            boxes_world: M detections.
-            position_m: (M,) standard deviation of each centre, each axis; the class's where not given.
+            stamp_ns: stamp of the frame, nanoseconds.
+            boxes_world: M detections in a static frame.
+            position_m: (M,) standard deviation of each centre along each axis, metres; default that of its class.
 
         Returns:
             (M,) ids, old and new; -1 for a detection too weak to start a track and that continues none.
@@ -221,17 +220,17 @@ class Tracker:
         )
 
     def _measured(self, values: FloatArray, position_m: FloatArray) -> Beliefs:
-        """What detections say of their objects, and nothing else; (N, 9) box columns, (N,) standard deviations."""
+        """Estimates from detections alone: (N, 9) box columns, (N,) standard deviations in metres."""
         known = np.isfinite(values[:, 7:9]).all(axis=1) & math.isfinite(self.config.velocity_mps)
         variances = np.empty((len(values), STATE_SIZE))
         variances[:, :2] = position_m[:, None] ** 2
-        variances[:, 2] = _HEIGHT_VARIANCE_M2
+        variances[:, 2] = HEIGHT_VARIANCE_M2
         variances[:, 3:] = np.where(known, min(self.config.velocity_mps**2, UNKNOWN), UNKNOWN)[:, None]
         mean = np.column_stack([values[:, :3], np.where(known[:, None], values[:, 7:9], 0.0)])
         return Beliefs(mean, variances[:, :, None] * np.eye(STATE_SIZE))
 
     def _newborn(self, found: _Known) -> _Known:
-        """Detections as tracks: what is known of a class beforehand keeps their speed in bounds."""
+        """Detections as tracks: the prior of the class bounds their speed."""
         prior = self._speed_mps[found.labels] ** 2
         mean, covariance = found.beliefs.mean.copy(), found.beliefs.covariance.copy()
         for axis in (3, 4):
@@ -247,11 +246,11 @@ class Tracker:
     def _pairs(self, known: _Known, found: _Known) -> tuple[IntArray, IntArray]:
         change = self._change_cost[known.labels][:, found.labels]
         x, y = (known.beliefs.mean[:, axis, None] - found.beliefs.mean[None, :, axis] for axis in (0, 1))
-        # A track that coasted may be as far off as it could come meanwhile.
+        # The reach of a track grows while it coasts.
         waited_s = (self._stamp_ns - known.last_ns) * 1e-9
         reach_m = self._reach_mps[known.labels] * waited_s + _REACH_MARGIN_M
         allowed = (x * x + y * y <= reach_m[:, None] ** 2) & np.isfinite(change)
-        # Few pairs are so near; only they are looked at closely.
+        # Few pairs are so near; only for them is the exact distance computed.
         rows, columns = np.nonzero(allowed)
         blur = _size_blur(known.size[rows], found.size[columns], known.heading[rows])
         squared, log_determinant = squared_mahalanobis(known.beliefs[rows], found.beliefs[columns], blur)
@@ -299,14 +298,18 @@ class Tracker:
 
 
 def _size_blur(a: FloatArray, b: FloatArray, heading: FloatArray) -> FloatArray:
-    """(…, 2) how far, and which way, the centres of boxes of one thing may be apart for their sizes (…, 3): a box that
-    was made too long, for another class or since little was seen, begins at the same face and ends elsewhere."""
+    """(…, 2) metres, possible offset between the centres of two boxes of one object whose sizes (…, 3) differ.
+
+    A box that is too long, of another class or because little was seen, shares the near face but not the far one.
+    """
     return np.asarray(np.abs(a[..., :1] - b[..., :1]) / 2 * heading)
 
 
 def _turned(old: FloatArray, new: FloatArray, velocity: FloatArray) -> FloatArray:
-    """(N, 2) headings after another look. A detector may take front for back: the track does not turn with it, but a
-    thing that moves tells which end is its front."""
+    """(N, 2) headings after a further detection.
+
+    A detector may take front for back. The track does not follow such a flip; the direction of motion decides.
+    """
     same = np.where((old * new).sum(axis=1) < 0, -1.0, 1.0)[:, None]
     heading = old + _HEADING_GAIN * (same * new - old)
     forwards = (heading * velocity).sum(axis=1)

@@ -1,4 +1,4 @@
-"""One object in the pictures of two cameras: one label."""
+"""Fusion of segments that several cameras give of one object."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from lidarloop_core.labelling.points.accumulate import Cloud
 from lidarloop_core.labelling.points.segments import Segment
 
 _SHARED = 0.3
-"""Two masks that have this share of the smaller one's points in common show one object."""
+"""Two masks that share this part of the smaller one's points show one object."""
 
 _GAP_M = 1.0
 _OVER_SIZE = 1.2
-"""Parts of one class that are nearer to each other than this, and together no larger than this times the usual size,
-are parts of one object, cut by the edge of a picture."""
+"""Segments of one class that are nearer to each other than the first, and together no larger than the second times the
+usual size, are parts of one object, cut by the edge of a picture."""
 
 
 def fused(segments: Sequence[Segment], cloud: Cloud, sizes: npt.NDArray[np.float64]) -> list[Segment]:
-    """Segments, best first, with those that different cameras have of one object made one.
+    """The segments, best first, with those of one object in different cameras joined.
 
-    The class is that of the best: what one camera calls a truck and the other, less sure, a bus is a truck.
+    The class is that of the best segment: if one camera finds a truck and the other, with a lower score, a bus, it is a
+    truck.
 
     Args:
-        segments: of all cameras.
-        cloud: that they point into.
-        sizes: (C, 3) shape priors by label.
+        segments: segments of all cameras.
+        cloud: the cloud that the segments index.
+        sizes: (C, 3) shape priors by label, metres.
     """
     ordered = sorted(segments, key=lambda s: -s.score)
     low = np.array([cloud.points[s.index].min(axis=0) for s in ordered]).reshape(-1, 3) - _GAP_M / 2
     high = np.array([cloud.points[s.index].max(axis=0) for s in ordered]).reshape(-1, 3) + _GAP_M / 2
-    objects: dict[int, Segment] = {}  # by position among the ordered
+    objects: dict[int, Segment] = {}  # by position in ``ordered``
     for i, segment in enumerate(ordered):
         near = np.flatnonzero(((low[:i] <= high[i]) & (low[i] <= high[:i])).all(axis=1))
         for j in near.tolist():

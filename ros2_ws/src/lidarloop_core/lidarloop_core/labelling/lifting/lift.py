@@ -1,7 +1,7 @@
 """Lifting: masks in pictures and a LiDAR cloud → labelled 3D boxes, without any 3D label.
 
 CM3D (Khurana, Peri, Hays, Ramanan: Shelf-Supervised Cross-Modal Pre-Training for 3D Object Detection, CoRL 2024), step
-by step, and more steps that ``LiftingConfig`` switches. Everything is numpy and numba, so that the vehicle can do it.
+by step, and further steps that ``LiftingConfig`` switches. It is numpy and numba alone, so that the vehicle can run it.
 
 Where the plain pipeline differs from its authors' code: sweeps before the keyframe are accumulated instead of those
 after it, which a vehicle does not have yet; objects are pushed away from the LiDAR instead of from the ego's origin;
@@ -37,7 +37,7 @@ from lidarloop_core.labelling.suppression import circle_radii, nms_circles
 from lidarloop_core.sample import Sample
 
 OnStage = Callable[[str, float], None]
-"""Told of each stage's name and milliseconds."""
+"""Takes the name of a stage and its duration in milliseconds."""
 
 
 def lift(
@@ -51,15 +51,15 @@ def lift(
     """Labels one sample.
 
     Args:
-        sample: sweeps and cameras; ground truth is not looked at.
-        found: camera name → what a 2D model found in its picture.
-        priors: a size for each of the 2D model's classes.
+        sample: sweeps and cameras; annotations are not used.
+        found: camera name → masks of its picture.
+        priors: a size for each of the mask model's classes.
         config: the steps.
-        lanes: of the drive's map, for yaws; without them vehicles get theirs elsewhere or none.
-        on_stage: told how long each stage took.
+        lanes: lanes of the drive's map, for yaws; None without a map.
+        on_stage: called after each stage with its duration.
 
     Returns:
-        The labels, in the keyframe LiDAR's frame, and all that was not lifted, with the reason.
+        The labels, in the keyframe LiDAR's frame, and the numbers of inputs that gave none, by reason.
 
     Raises:
         ConfigError: a class has no shape prior, or the cameras' masks name different classes.
@@ -103,14 +103,14 @@ def lift(
 
 
 class _Clock:
-    """Tells how long each stage took."""
+    """Reports the duration of each stage."""
 
     def __init__(self, on_stage: OnStage | None) -> None:
         self._on_stage = on_stage
         self._since_ns = time.perf_counter_ns()
 
     def passed(self, stage: str) -> None:
-        """Ends a stage, and begins the next."""
+        """Ends a stage, and starts the next."""
         now_ns = time.perf_counter_ns()
         if self._on_stage is not None:
             self._on_stage(stage, (now_ns - self._since_ns) / 1e6)
@@ -135,7 +135,7 @@ def _find_segments(
     left_out: LeftOut,
     clock: _Clock,
 ) -> list[Segment]:
-    """The points of each object of each picture that is fit to project into."""
+    """The segments of all pictures that can be projected into."""
     segments: list[Segment] = []
     left_out.cameras["masks of a camera that the sample lacks"] += len(found.keys() - {c.name for c in sample.cameras})
     for camera in sample.cameras:
@@ -164,16 +164,16 @@ def _cleaned(segments: list[Segment], cloud: Cloud, config: LiftingConfig, left_
 def _labels(
     segments: list[Segment],
     placed: Placed,
-    borne_out: npt.NDArray[np.float64],
+    support: npt.NDArray[np.float64],
     class_names: tuple[str, ...],
     config: LiftingConfig,
 ) -> PseudoLabels:
     scores = np.array([s.score for s in segments], np.float64)
     num_cameras = np.array([len(s.cameras) for s in segments], np.int64)
-    quality = quality_of(scores, num_cameras, borne_out, placed.confidence)
+    quality = quality_of(scores, num_cameras, support, placed.confidence)
     boxes = Boxes3D(
         placed.values.astype(np.float32),
-        (scores * borne_out if config.rescore else scores).astype(np.float32),
+        (scores * support if config.rescore else scores).astype(np.float32),
         np.array([s.label for s in segments], np.int64),
         class_names,
     )

@@ -1,7 +1,7 @@
 """A synthetic street corner with exact masks: for benchmarks and tests, where no data set is at hand.
 
-Boxes of the ten nuScenes classes stand on a plane round a vehicle with a 32-beam LiDAR and six cameras that are placed
-about as in nuScenes; the vehicle drives forwards. Clouds are made by intersecting beams with boxes, masks by filling
+Boxes of the ten nuScenes classes stand on a plane around a vehicle with a 32-beam LiDAR and six cameras, mounted about
+as in nuScenes; the vehicle drives forwards. Clouds are made by intersecting beams with boxes, masks by filling
 the outlines of their corners, nearest first.
 """
 
@@ -48,10 +48,10 @@ def synthetic_scene(
     """A sample with ground truth, and the masks of its pictures, all found with score 0.9.
 
     Args:
-        num_objects: at most; those that would stand in others are left out.
-        num_sweeps: 50 ms apart, newest first.
-        speed_mps: of the vehicle, along its x axis and the world's.
-        seed: of where things stand.
+        num_objects: largest number of objects; those that would overlap others are left out.
+        num_sweeps: number of sweeps, 50 ms apart, newest first.
+        speed_mps: the vehicle's speed along its x axis, which is the world's.
+        seed: seed of the objects' places.
     """
     random = np.random.default_rng(seed)
     boxes = _boxes(num_objects, random)
@@ -72,7 +72,7 @@ def synthetic_scene(
 
 
 def _boxes(num_objects: int, random: np.random.Generator) -> Boxes3D:
-    """In the LiDAR's frame, on the ground, with the priors' sizes."""
+    """Boxes in the LiDAR's frame, on the ground, with the priors' sizes."""
     labels = random.integers(0, len(NUSCENES_CLASSES), num_objects)
     sizes = ShapePriors.paper().of(NUSCENES_CLASSES)[labels]
     range_m = random.uniform(6.0, 50.0, num_objects)
@@ -91,7 +91,7 @@ def _boxes(num_objects: int, random: np.random.Generator) -> Boxes3D:
 def _scan(
     boxes: npt.NDArray[np.float32], shift: npt.NDArray[np.float64], random: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """One turn of the LiDAR, which stands at ``shift`` from where the boxes are given from."""
+    """(N, 4) points of one sweep; ``shift`` (3,) is the LiDAR's place in the boxes' frame, metres."""
     azimuth_rad = np.linspace(math.pi, -math.pi, _NUM_AZIMUTHS, endpoint=False)[:, None]
     flat = np.cos(_BEAMS_RAD)
     up = np.broadcast_to(np.sin(_BEAMS_RAD), (_NUM_AZIMUTHS, len(_BEAMS_RAD)))
@@ -102,7 +102,7 @@ def _scan(
         ahead = box[:2] - shift[:2]
         half_rad = math.asin(min(1.0, math.hypot(box[3], box[4]) / 2 / math.hypot(*ahead)))
         off_rad = azimuth_rad[:, 0] - math.atan2(ahead[1], ahead[0])
-        columns = np.cos(off_rad) >= math.cos(half_rad)  # no other can meet it
+        columns = np.cos(off_rad) >= math.cos(half_rad)  # no other column can meet it
         met_m = _hits(rays[columns].reshape(-1, 3), box, shift).reshape(-1, len(_BEAMS_RAD))
         range_m[columns] = np.minimum(range_m[columns], met_m)
     seen = range_m < _MAX_RANGE_M
@@ -113,9 +113,9 @@ def _scan(
 def _hits(
     rays: npt.NDArray[np.float64], box: npt.NDArray[np.float64], origin: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """(R,) distance at which rays from ``origin`` meet a box; infinite where they miss."""
-    turn = SE3.from_yaw(float(box[6])).rotation
-    start, directions = (origin - box[:3]) @ turn, rays @ turn
+    """(R,) distances at which rays (R, 3) from ``origin`` meet a box, metres; infinite if they miss."""
+    rotation = SE3.from_yaw(float(box[6])).rotation
+    start, directions = (origin - box[:3]) @ rotation, rays @ rotation
     with np.errstate(divide="ignore", invalid="ignore"):
         first, second = (-box[3:6] / 2 - start) / directions, (box[3:6] / 2 - start) / directions
     enter = np.minimum(first, second).max(axis=1)
@@ -136,7 +136,7 @@ def _black() -> npt.NDArray[np.uint8]:
 
 
 def _masks(camera: CameraImage, boxes: Boxes3D) -> InstanceMasks:
-    """What of each box the picture shows, at least 20 pixels of it."""
+    """The visible part of each box of which the picture shows at least 20 pixels."""
     camera_SE3_lidar = camera.ego_SE3_camera.inverse() @ EGO_SE3_LIDAR
     centers = camera_SE3_lidar.transform(boxes.centers.astype(np.float64))
     taken = np.zeros((HEIGHT, WIDTH), np.bool_)
@@ -169,7 +169,7 @@ def _masks(camera: CameraImage, boxes: Boxes3D) -> InstanceMasks:
 
 
 def _filled(outline: npt.NDArray[np.float64], left: int, top: int, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """The pixels of a window within the convex hull of points."""
+    """(h, w) bool, the pixels of a window inside the convex hull of the points."""
     u, v = np.arange(left, left + shape[1]), np.arange(top, top + shape[0])[:, None]
     inside = np.ones(shape, np.bool_)
     for a, b, c in ConvexHull(outline).equations:

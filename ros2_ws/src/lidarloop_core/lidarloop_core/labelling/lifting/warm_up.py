@@ -1,4 +1,4 @@
-"""Lifts once for nothing, so that compiling is over before the first real frame."""
+"""Warm-up of lifting, so that compilation is done before the first real frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUM_OBJECTS = 40
 
 
 def warm_up(config: LiftingConfig) -> None:
-    """A tenth of a second where all has been compiled before, else some twenty."""
+    """Lifts a synthetic scene: a tenth of a second if all is compiled already, else about twenty."""
     sample, found = synthetic_scene(_NUM_OBJECTS, config.num_sweeps)
     along = np.array([[-100.0, 0.0, 0.0], [0.0, 0.0, 0.0], [100.0, 0.0, 0.0]])
     across = along[:, [1, 0, 2]]

@@ -1,0 +1,1 @@
+"""2D models that find objects with masks in pictures."""

@@ -1,4 +1,4 @@
-"""COCO's ways to write a mask, and ours to hold it."""
+"""COCO's encodings of masks → ``MaskWindow``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def mask_window(segmentation: Any, width: int, height: int) -> MaskWindow:
 
     Args:
         segmentation: run lengths, compressed (a string) or not (a list), or polygons.
-        width, height: of the picture.
+        width, height: size of the picture, pixels.
 
     Raises:
-        ValueError: it is nothing of that, or of another size than the picture.
+        ValueError: another encoding, or another size than the picture's.
     """
     if isinstance(segmentation, list):
         runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
@@ -31,7 +31,7 @@ def mask_window(segmentation: Any, width: int, height: int) -> MaskWindow:
         raise ValueError(f"segmentation {str(segmentation)[:60]}: neither run lengths nor polygons")
     if not coco_mask.area(runs):
         return MaskWindow.of(np.zeros((0, 0), np.bool_))
-    # Decoding is the slow part, and most of a picture is not the object: the window alone is looked at afterwards.
+    # Decoding is the slow part, and the object is a small part of the picture: only its window is used afterwards.
     left, top, wide, high = (int(v) for v in coco_mask.toBbox(runs))
     pixels = coco_mask.decode(runs)[top : top + high, left : left + wide] > 0
     return MaskWindow(left, top, np.ascontiguousarray(pixels))

@@ -1,4 +1,4 @@
-"""Mask model: any 2D model that finds named things in pictures, with a mask for each."""
+"""Mask models: 2D models that find objects of named classes in pictures, with a mask of each."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ class MaskModel(Protocol):
     """A 2D detector with instance masks.
 
     Attributes:
-        name: says what it is, for provenance: model ids or file hashes.
-        class_names: what the labels of its answers mean.
+        name: description for provenance: model ids or file hashes.
+        class_names: names that the labels of its answers index.
     """
 
     name: str
     class_names: tuple[str, ...]
 
     def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
-        """The objects in each picture, in the pixels of that picture; an answer for every picture, maybe empty.
+        """Finds the objects in each picture: one answer for each, in its pixels, possibly empty.
 
         Args:
-            sample_token: which sample the pictures belong to; a file of ready-made masks is searched by it.
+            sample_token: token of the sample with these pictures; a file of ready-made masks is searched by it.
             images: the pictures to look at.
         """
         ...

@@ -1,4 +1,4 @@
-"""Masks that some other tool has made, as COCO JSON: any vision model can be used so."""
+"""Masks from a COCO JSON file, as another tool wrote them: the way to use any vision model."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class _Picture:
 
 
 class MasksFile:
-    """A ``MaskModel`` that looks its answers up.
+    """A ``MaskModel`` that reads its answers from a file.
 
     The file is a COCO data set (``images``, ``annotations``, ``categories``; annotations may have a ``score``), or a
     results list (``image_id``, ``category_id``, ``segmentation``, ``score``) with a second file for the images and
     categories. Masks are run lengths or polygons. An annotation may have a ``category_name`` instead of an id. An image
     is found by its ``sample_token`` and ``camera`` where it has them, else by its ``file_name``, which must be the end
-    of the picture's path. A picture that the file does not list was not looked at: an error, not an empty answer.
+    of the picture's path. A picture that the file does not list is an error, not an empty answer.
 
     Args:
-        file: the masks.
-        images: the images and categories of a results list.
-        vocabulary: what the categories' names mean; names it does not know are left out and counted.
+        file: file with the masks.
+        images: file with the images and categories of a results list.
+        vocabulary: classes of the category names; masks of unknown names are ignored and counted.
 
     Attributes:
-        ignored: category name → masks left out.
+        ignored: category name → number of masks ignored.
 
     Raises:
-        DatasetError: a file is missing or of another form, or no category has a name that is known.
+        DatasetError: a file is missing or of another form, or no category name is known.
     """
 
     def __init__(self, file: Path, *, images: Path | None = None, vocabulary: Vocabulary | None = None) -> None:
@@ -59,7 +59,7 @@ class MasksFile:
         if isinstance(document, list):
             if images is None:
                 raise DatasetError(
-                    f"{file}: a results list does not say which pictures its image_ids are; "
+                    f"{file}: a results list does not describe the pictures of its image_ids; "
                     "give the COCO data set file with their images and categories, too"
                 )
             document = {**_read(images)[0], "annotations": document}

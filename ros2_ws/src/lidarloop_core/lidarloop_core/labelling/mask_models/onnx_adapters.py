@@ -1,4 +1,4 @@
-"""What each family of ONNX networks wants to see, and how its answer is read.
+"""Adapters of ONNX network families: preparation of the input, decoding of the output.
 
 A network of one of these families needs no code: give its file. For another family write a class with the same
 method: a detector turns a window of a picture into boxes and class scores, a segmenter into class probabilities.
@@ -30,11 +30,11 @@ _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @dataclass(frozen=True)
 class Candidates:
-    """Boxes a detector sees in a window, before any suppression.
+    """Boxes of a detector in a window, before suppression.
 
     Attributes:
-        boxes: (M, 4) float32 x_min, y_min, x_max, y_max in pixels of the whole picture.
-        scores: (M, C) float32 in [0, 1] for each of the detector's classes.
+        boxes: (M, 4) float32 x_min, y_min, x_max, y_max, pixels of the full picture.
+        scores: (M, C) float32 in [0, 1], one for each of the detector's classes.
     """
 
     boxes: Float32Array
@@ -46,7 +46,7 @@ class BoxDetector(Protocol):
 
     Attributes:
         network: the file it runs.
-        class_names: columns of the scores.
+        class_names: names of the scores' columns.
     """
 
     network: OnnxNetwork
@@ -60,7 +60,7 @@ class Segmenter(Protocol):
 
     Attributes:
         network: the file it runs.
-        class_names: channels of the answer.
+        class_names: names of the answer's channels.
     """
 
     network: OnnxNetwork
@@ -177,10 +177,10 @@ class CityscapesSegmenter:
 
 
 def detector_of(network: OnnxNetwork, class_names: tuple[str, ...] = COCO_CLASSES) -> BoxDetector:
-    """The family that a detector's output has the shape of.
+    """The detector family with this shape of output.
 
     Raises:
-        ModelFileError: none.
+        ModelFileError: no family has it.
     """
     if len(network.output_shape) == 3:
         return YoloxDetector(network, class_names)

@@ -25,14 +25,14 @@ CITYSCAPES_CLASSES = (
 
 @dataclass(frozen=True)
 class ClassRule:
-    """How one of our classes is recognised.
+    """Recognition of one of our classes.
 
     Attributes:
-        name: ours.
-        detected: the detector's classes that are it.
-        shown: the segmenter's classes its pixels may have: its own, and those it is mistaken for. Classes with equal
-            ones are a family: one thing is not two of them.
-        rider: our class of what may sit on it, to be one object with it; "" for nothing.
+        name: name of our class.
+        detected: names of the detector's classes that are this class.
+        shown: names of the segmenter's classes that its pixels may have: its own, and those it is confused with. Our
+            classes with the same set are a family: one object has one of them.
+        rider: our class that may sit on it and is then one object with it; "" for none.
     """
 
     name: str

@@ -17,9 +17,9 @@ class CutOut:
     """Masks of M boxes.
 
     Attributes:
-        masks: one for each box; those of objects in front are taken out of those behind.
-        agreement: (M,) float32 in [0, 1], mean probability of the box's classes in the middle of the box, an ellipse
-            that touches its four sides.
+        masks: M masks, without the pixels of objects in front.
+        agreement: (M,) float32 in [0, 1], mean probability of the box's classes inside the ellipse that touches the
+            box's four sides.
     """
 
     masks: tuple[MaskWindow, ...]
@@ -29,14 +29,15 @@ class CutOut:
 def cut_out(boxes: Float32Array, scores: Float32Array, fields: list[Float32Array], min_pixel: float) -> CutOut:
     """The pixels of each box that show its object, each given to one box.
 
-    Where boxes overlap, a pixel goes to the surer box, to the one whose classes it shows more likely and to the one
-    whose middle is nearer: two pedestrians side by side part halfway, and one before a car keeps its own pixels.
+    Where boxes overlap, score, probability of the box's classes and nearness to the box's middle decide: two
+    pedestrians side by side are divided halfway, and one in front of a car keeps its own pixels.
 
     Args:
-        boxes: (M, 4) in pixels, within the picture.
-        scores: (M,) how sure each is.
-        fields: M of (H, W), the probability that a pixel shows one of the box's classes; boxes of one class share one.
-        min_pixel: probability from which a pixel is the object's.
+        boxes: (M, 4) x_min, y_min, x_max, y_max, pixels, inside the picture.
+        scores: (M,) scores of the boxes.
+        fields: M arrays (H, W), the probability that a pixel shows one of the box's classes; boxes of one class share
+            theirs.
+        min_pixel: least probability of a pixel of the object, in [0, 1].
     """
     if not len(boxes):
         return CutOut((), np.zeros(0, np.float32))
@@ -60,7 +61,7 @@ def cut_out(boxes: Float32Array, scores: Float32Array, fields: list[Float32Array
 
 
 def _part(box: Float32Array) -> tuple[slice, slice]:
-    """Rows and columns of the pixels whose middle lies in the box; pixel 0 covers [0, 1)."""
+    """Rows and columns of the pixels whose centre lies in the box; pixel 0 covers [0, 1)."""
     left, top, right, bottom = np.floor(box + 0.5).astype(int).tolist()
     return slice(top, max(bottom, top)), slice(left, max(right, left))
 

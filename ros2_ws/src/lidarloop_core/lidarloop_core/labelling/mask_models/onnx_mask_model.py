@@ -1,8 +1,8 @@
 """A mask model of two small ONNX networks: a detector's boxes, cut out by a semantic segmenter's classes.
 
-Neither network knows instances' outlines. A box tells where an object is, the segmenter which of its pixels are the
-object: an instance's mask is the box's pixels of the classes that the object may show. Both look at the picture in
-overlapping windows at several scales, because their inputs are much smaller than a picture.
+Neither network gives outlines of instances. The detector gives the box of an object, the segmenter the class of each
+pixel: an instance's mask consists of the box's pixels of the classes that the object may show. Both run on overlapping
+windows of the picture at several scales, because their inputs are much smaller than a picture.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Float32Array = npt.NDArray[np.float32]
 
 _SPANNING = 0.8
-"""A window that covers so much of the picture's width or height is stretched over all of it."""
+"""A window that covers at least this share of the picture's width or height is extended over all of it."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class OnnxMaskModelConfig:
     ``OnnxMaskModelConfig(zooms=(2.0,), segmenter_zooms=(), agreeing_scales=1)`` takes a fifth of the time.
 
     Attributes:
-        min_detection: of a box's class score, before the segmenter is asked.
-        zooms: scales at which the detector sees the picture, as pixels of the picture for one of its input, besides the
-            whole picture at once; those at which it sees all of it are left out.
-        agreeing_scales: a box's score is the mean over so many scales that are surest of it. What one scale alone sees
-            is mostly nothing: texture that looks like an object at one size.
-        segmenter_zooms: the same as ``zooms`` for the segmenter, whose probabilities are averaged over all scales.
-        overlap: of neighbouring windows, share of a window.
-        max_iou, max_inside: of boxes of one object, see ``same_object``.
-        min_pixel: probability of a box's classes from which a pixel is the object's. Far below one half: the
-            segmenter's are for any place in a street; inside a detected box the object is many times likelier.
-        min_mask: least share of the box that a mask must fill; objects with less are left out.
+        min_detection: least class score of a box, in [0, 1], before the segmenter runs.
+        zooms: scales of the detector, in pixels of the picture for one of its input, besides the full picture in one
+            window; scales at which one window covers the picture are skipped.
+        agreeing_scales: number of scales; a box's score is the mean of its so many best scales. A box found at one
+            scale alone is mostly texture that looks like an object at that size.
+        segmenter_zooms: scales of the segmenter, as ``zooms``; its probabilities are averaged over all scales.
+        overlap: overlap of neighbouring windows, as a share of a window.
+        max_iou, max_inside: thresholds for boxes of one object, in [0, 1]; see ``same_object``.
+        min_pixel: least probability of a box's classes for a pixel of the object. It is far below one half: the
+            segmenter's probabilities hold for any place in a street; inside a detected box the object is far likelier.
+        min_mask: least share of the box that a mask fills; objects with less are dropped.
     """
 
     min_detection: float = 0.1
@@ -86,10 +86,10 @@ class OnnxMaskModel:
     """A ``MaskModel`` of a detector and a segmenter.
 
     Args:
-        detector: of boxes.
-        segmenter: of classes.
-        rules: what is looked for, and how it is recognised.
-        config: see there.
+        detector: detector of boxes.
+        segmenter: segmenter of classes.
+        rules: the classes to find, and their recognition.
+        config: scales and thresholds; default ``OnnxMaskModelConfig()``.
 
     Raises:
         ConfigError: a rule names a class that a network does not have.
@@ -119,7 +119,7 @@ class OnnxMaskModel:
         self._rider_of = np.array([self.class_names.index(rule.rider) if rule.rider else -1 for rule in rules])
 
     def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
-        """See ``MaskModel``; the sample's token does not matter."""
+        """See ``MaskModel``; the sample's token is not used."""
         return [self.find_in(image.load()) for image in images]
 
     def find_in(self, picture: npt.NDArray[np.uint8]) -> InstanceMasks:
@@ -155,7 +155,7 @@ class OnnxMaskModel:
     def _one_per_object(
         self, boxes: Float32Array, by_class: Float32Array, scale_of: npt.NDArray[np.int64], num_scales: int
     ) -> _Found:
-        """All windows' boxes → objects: the best box, the label most voted for, the score that scales agree on."""
+        """All windows' boxes → objects: the best box, the label with most votes, the mean score of the best scales."""
         config = self._config
         best, labels = by_class.max(axis=1), by_class.argmax(axis=1)
         best_of = same_object(boxes, best, labels, self._families[labels], config.max_iou, config.max_inside)
@@ -169,7 +169,7 @@ class OnnxMaskModel:
         return _Found(boxes[kept], agreed[kept], votes[kept].argmax(axis=1), np.full(len(kept), -1))
 
     def _with_riders(self, found: _Found) -> _Found:
-        """Riders become part of what they ride."""
+        """Joins riders to their mounts."""
         boxes, riders = found.boxes.copy(), found.riders.copy()
         on = np.full(len(boxes), -1)
         for label in np.unique(self._rider_of[self._rider_of >= 0]):
@@ -184,7 +184,7 @@ class OnnxMaskModel:
         return _Found(boxes[alone], found.scores[alone], found.labels[alone], riders[alone])
 
     def _probabilities(self, image: Image, boxes: Float32Array) -> Float32Array:
-        """(C', H, W) of the segmenter's classes in use, averaged over the windows; only windows with boxes are run."""
+        """(C', H, W) probabilities of the segmenter's classes in use, averaged over the windows that contain boxes."""
         total = np.zeros((len(self._channels), image.height, image.width), np.float32)
         weight = np.zeros((image.height, image.width), np.float32)
         for window in self._segmenter_windows(image):
@@ -201,7 +201,7 @@ class OnnxMaskModel:
         return total
 
     def _cut_out(self, found: _Found, probabilities: Float32Array, width: int, height: int) -> InstanceMasks:
-        """Masks from boxes and probabilities; objects that keep too few pixels are gone."""
+        """Masks from boxes and probabilities; objects with too few pixels are dropped."""
         config = self._config
         kinds = list(zip(found.labels.tolist(), found.riders.tolist(), strict=True))
         field_of = {kind: self._field(probabilities, *kind) for kind in set(kinds)}
@@ -219,7 +219,7 @@ class OnnxMaskModel:
         return field
 
     def _detector_windows(self, image: Image) -> list[list[Window]]:
-        """The whole picture, then for each zoom the windows that divide it."""
+        """The full picture, then for each zoom the windows that divide it."""
         network = self._detector.network
         scales = [[Window(0, 0, image.width, image.height)]]
         for zoom in self._config.zooms:
@@ -231,9 +231,9 @@ class OnnxMaskModel:
     def _segmenter_windows(self, image: Image) -> list[Window]:
         """The picture at the coarsest scale without much stretching, then for each zoom the windows that divide it."""
         network = self._segmenter.network
-        whole = min(image.width / network.width, image.height / network.height)
+        coarsest = min(image.width / network.width, image.height / network.height)
         windows: list[Window] = []
-        for zoom in (whole, *(zoom for zoom in self._config.segmenter_zooms if zoom < _SPANNING * whole)):
+        for zoom in (coarsest, *(zoom for zoom in self._config.segmenter_zooms if zoom < _SPANNING * coarsest)):
             wide, high = round(zoom * network.width), round(zoom * network.height)
             wide = image.width if wide >= _SPANNING * image.width else wide
             high = image.height if high >= _SPANNING * image.height else high
@@ -255,13 +255,13 @@ def open_onnx_mask_model(
 
     Args:
         detector, segmenter: ONNX files.
-        rules: what is looked for, and how it is recognised.
-        config: see there.
-        providers: of ONNX Runtime, in order; another one in use is an error, not a fall-back.
-        num_threads: of one run; 1 leaves the other cores to whoever else works on this machine.
+        rules: the classes to find, and their recognition.
+        config: scales and thresholds; default ``OnnxMaskModelConfig()``.
+        providers: execution providers of ONNX Runtime, in order; each must be in use: there is no fall-back.
+        num_threads: number of threads of one run; 1 leaves the other cores to other work.
 
     Raises:
-        ModelFileError: a file is missing, or of no such family.
+        ModelFileError: a file is missing, or of another family.
         BackendError: onnxruntime, a provider or Pillow is missing.
         ConfigError: a rule names a class that a network does not have.
     """
@@ -271,11 +271,11 @@ def open_onnx_mask_model(
 
 
 def _enlarged(values: Float32Array, width: int, height: int) -> Float32Array:
-    """(h, w) → (height, width), linearly."""
+    """(h, w) → (height, width), interpolated linearly."""
     import PIL.Image
 
-    whole = PIL.Image.fromarray(values).resize((width, height), PIL.Image.Resampling.BILINEAR)
-    return np.asarray(whole, np.float32)
+    enlarged = PIL.Image.fromarray(values).resize((width, height), PIL.Image.Resampling.BILINEAR)
+    return np.asarray(enlarged, np.float32)
 
 
 def _check_pillow() -> None:

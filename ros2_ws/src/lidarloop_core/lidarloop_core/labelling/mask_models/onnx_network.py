@@ -21,14 +21,14 @@ class OnnxNetwork:
 
     Args:
         path: the ONNX file.
-        providers: of ONNX Runtime, in order; another one in use is an error, not a fall-back.
-        num_threads: of one run; 1 leaves the other cores to whoever else works on this machine.
+        providers: execution providers of ONNX Runtime, in order; each must be in use: there is no fall-back.
+        num_threads: number of threads of one run; 1 leaves the other cores to other work.
 
     Attributes:
-        path: as given.
-        name: file name and the beginning of its hash.
-        width, height: of the input, pixels.
-        output_shape: as the file says; None where it varies.
+        path: the ONNX file.
+        name: file name and the first digits of its hash.
+        width, height: size of the input, pixels.
+        output_shape: shape of the output in the file; None for dimensions that vary.
 
     Raises:
         ModelFileError: no such file, no ONNX, or other inputs.
@@ -57,7 +57,7 @@ class OnnxNetwork:
         self.output_shape = tuple(n if isinstance(n, int) else None for n in output.shape)
 
     def run(self, picture: Float32Array) -> Float32Array:
-        """The first output for one picture, (3, H, W) float32 as the network wants it; without the batch axis.
+        """The first output, without the batch axis, for one input (3, H, W) float32.
 
         Raises:
             BackendError: the runtime failed.

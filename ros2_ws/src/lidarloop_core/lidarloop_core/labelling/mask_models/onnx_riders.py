@@ -1,4 +1,4 @@
-"""Who sits on what: a rider and the thing ridden are one object, as nuScenes, KITTI and Waymo label them."""
+"""Riders and their mounts: one object, as nuScenes, KITTI and Waymo label them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Float32Array = npt.NDArray[np.float32]
 def mounts(
     boxes: Float32Array, is_person: npt.NDArray[np.bool_], is_mount: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """For each person the box that carries it; -1 for all others.
+    """(M,) int64, for each person the index of the box that carries it; -1 for all others.
 
     A rider's middle is above the mount and its feet are beside it: the person's middle column lies within the mount's
     box, its lower end between the mount's upper and lower end, and it overtops the mount. Of several mounts it sits on
     the one whose middle is nearest, and each mount carries the one person nearest to its middle.
 
     Args:
-        boxes: (M, 4) x_min, y_min, x_max, y_max, y downwards.
-        is_person: (M,).
-        is_mount: (M,) e.g. a bicycle.
+        boxes: (M, 4) x_min, y_min, x_max, y_max, pixels, y downwards.
+        is_person: (M,) bool, whether a box is a person.
+        is_mount: (M,) bool, whether a box may carry one, e.g. a bicycle.
     """
     carrying = np.full(len(boxes), -1, np.int64)
     people, carriers = np.flatnonzero(is_person), np.flatnonzero(is_mount)

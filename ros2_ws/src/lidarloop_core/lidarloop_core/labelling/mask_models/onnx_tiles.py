@@ -1,4 +1,4 @@
-"""Windows of a picture, so that small networks see small things; and joining what they find."""
+"""Windows of a picture, for small objects in small networks; and joining of their detections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Float32Array = npt.NDArray[np.float32]
 
 
 class Window(NamedTuple):
-    """A part of a picture, in whole pixels; right and bottom are the first ones outside."""
+    """A part of a picture, in pixels; right and bottom are the first ones outside."""
 
     left: int
     top: int
@@ -32,9 +32,9 @@ def covering(width: int, height: int, tile_width: int, tile_height: int, overlap
     """The fewest windows of one size, evenly spread, that cover a picture and overlap by at least a share of a window.
 
     Args:
-        width, height: of the picture.
-        tile_width, tile_height: of a window; where the picture is smaller, the window is as small as the picture.
-        overlap: share of a window, in [0, 1).
+        width, height: size of the picture, pixels.
+        tile_width, tile_height: size of a window, pixels; cut to the picture's size.
+        overlap: least overlap of neighbours, as a share of a window, in [0, 1).
     """
     columns = _spread(width, min(tile_width, width), overlap)
     rows = _spread(height, min(tile_height, height), overlap)
@@ -50,7 +50,7 @@ def _spread(length: int, tile: int, overlap: float) -> list[int]:
 def touches_inner_edge(
     boxes: Float32Array, window: Window, width: int, height: int, margin_px: float
 ) -> npt.NDArray[np.bool_]:
-    """(M,) whether a box found in a window ends at an edge of it that is none of the picture's: it may be cut off."""
+    """(M,) bool, whether a box (M, 4) touches an inner edge of its window, in pixels: it may be cut off."""
     cut = np.zeros(len(boxes), np.bool_)
     if window.left > 0:
         cut |= boxes[:, 0] < window.left + margin_px
@@ -71,19 +71,19 @@ def same_object(
     max_iou: float,
     max_inside: float,
 ) -> npt.NDArray[np.int64]:
-    """For each box the index of the best box of the same object; its own where it is the best.
+    """(M,) int64, for each box the index of the best box of the same object; its own if it is the best.
 
-    Several windows and scales see an object several times and in parts; a detector calls one vehicle car and truck.
+    Several windows and scales show an object several times and in parts; a detector finds one vehicle as car and truck.
     Greedy, best score first: a box belongs to a better one of its family that it overlaps by more than ``max_iou``, or
     to a better one of its label in which it lies by more than ``max_inside`` of its area.
 
     Args:
-        boxes: (M, 4) x_min, y_min, x_max, y_max.
-        scores: (M,).
-        labels: (M,).
-        families: (M,) groups of labels that are taken for each other.
-        max_iou: intersection over union.
-        max_inside: intersection over the weaker's area.
+        boxes: (M, 4) x_min, y_min, x_max, y_max, pixels.
+        scores: (M,) scores.
+        labels: (M,) class indices.
+        families: (M,) groups of classes that are confused.
+        max_iou: largest intersection over union of two objects of a family.
+        max_inside: largest intersection over the weaker's area of two objects of a class.
     """
     area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
     best_of = np.arange(len(boxes))

@@ -1,4 +1,4 @@
-"""Class names and the phrases that stand for them: what text-prompted models are asked, what tools call things."""
+"""Class names and their phrases: prompts of text-prompted models, category names of other tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NUSCENES_PHRASES = {
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What things may be called.
+    """Phrases of each class.
 
     Attributes:
         phrases: class name → one or more phrases, in lower case, each for one class alone; the classes' order is that
@@ -61,7 +61,7 @@ class Vocabulary:
         return tuple(label for label, some in enumerate(self.phrases.values()) for _ in some)
 
     def label_of(self, name: str) -> int | None:
-        """The class that a name means, which is a class's own or one of its phrases; None for others.
+        """The index of the class with this name or phrase; None if there is none.
 
         Capitals, underscores and hyphens do not matter.
         """
@@ -73,7 +73,7 @@ class Vocabulary:
 
     @staticmethod
     def of(class_names: tuple[str, ...]) -> Vocabulary:
-        """The usual phrases; a class without such is asked for by its own name."""
+        """The default phrases; a class without any has its own name as phrase."""
         return Vocabulary({name: _NUSCENES_PHRASES.get(name, (_plain(name),)) for name in class_names})
 
     @staticmethod

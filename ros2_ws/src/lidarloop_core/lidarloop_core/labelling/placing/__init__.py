@@ -1,0 +1,1 @@
+"""Placing: from the points of an object to its box."""

@@ -1,8 +1,8 @@
-"""A box round the points that a LiDAR has of one side of an object.
+"""Fits a box to the points of an object of which the LiDAR sees one or two sides.
 
 Zhang, Xu, Dong, Dolan: Efficient L-Shape Fitting for Vehicle Detection Using Laser Scanners, IV 2017: of all headings
 the best is the one at which the points lie closest to the edges of their bounding rectangle. That leaves length and
-width alike, and one side says nothing of the other. Where we differ:
+width alike, and one side gives no information on the other. Where we differ:
 
 - Only edges that face the sensor count; points lie on those.
 - Every heading is tried with the object's long side along it, and pays for points that reach farther than an object of
@@ -22,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 CONFIDENT = 0.75
-"""Above this, trust the points rather than a lane."""
+"""Confidence from which the points are trusted rather than a lane."""
 
 MIN_POINTS = 3
-"""For a heading; with fewer points the box looks along the hint, or the line of sight."""
+"""Least number of points for a heading; with fewer the box is aligned with the hint, or with the line of sight."""
 
 ROUND_M = 1.0
-"""Objects whose footprint's diagonal is shorter (pedestrians, cones) get no heading."""
+"""Diagonal of the footprint below which an object (pedestrian, cone) gets no heading."""
 
 _MAX_POINTS = 300  # more are thinned evenly
 _NUM_HEADINGS = 90  # tried over half a turn, 2° apart; the best is refined to a fifth of that
@@ -48,10 +48,10 @@ class FittedBox:
 
     Attributes:
         center: (3,) metres, in the points' frame.
-        yaw: radians in [-π, π). Front and back look alike to this fit: of the two it is the one nearer to the hint,
-            or, without one, that points away from the sensor. NaN where the object is too small for a heading.
+        yaw: heading, radians in [-π, π). The fit cannot distinguish front from back: it gives the direction nearer to
+            the hint, or without a hint the one away from the sensor. NaN if the object is too small for a heading.
         size: (3,) length, width, height, metres.
-        confidence: in [0, 1]: how likely the points alone make the axis right to 15°; 0 where they tell none.
+        confidence: probability in [0, 1] that the axis is right to 15° by the points alone; 0 if they give no axis.
     """
 
     center: npt.NDArray[np.float64]
@@ -66,14 +66,14 @@ def fit_box(
     sensor_xy: npt.ArrayLike,
     hint_yaw: float = math.nan,
 ) -> FittedBox:
-    """The box of an object of about the given size.
+    """Fits a box of about the given size.
 
     Args:
-        points: (N, ≥3) metres, N ≥ 1, on the object.
+        points: (N, ≥3) points on the object, metres, N ≥ 1.
         prior_lwh: (3,) expected length, width and height, metres.
-        sensor_xy: (2,) where the points were seen from, in their frame.
-        hint_yaw: what is believed of the yaw, e.g. the lane's direction; NaN where nothing is. It settles front and
-            back, and the axis where the points leave it open.
+        sensor_xy: (2,) position of the sensor, metres, same frame.
+        hint_yaw: assumed yaw, e.g. the lane's direction, radians; NaN for none. It decides between front and back, and
+            the axis if the points leave it open.
     """
     prior = np.asarray(prior_lwh, np.float64)
     if math.hypot(prior[0], prior[1]) < ROUND_M:
@@ -92,9 +92,15 @@ def fit_box(
 
 
 def place_box(points: npt.NDArray[Any], prior_lwh: npt.ArrayLike, sensor_xy: npt.ArrayLike, yaw: float) -> FittedBox:
-    """The box at a heading that is known from elsewhere; the arguments are those of ``fit_box``.
+    """Places a box at a given heading.
 
-    Upright the points' middle is its own: roofs are seen as well as what is near the ground, or neither.
+    Its height is centred on the points' vertical middle: a roof is seen as well as parts near the ground, or neither.
+
+    Args:
+        points: (N, ≥3) points on the object, metres, N ≥ 1.
+        prior_lwh: (3,) expected length, width and height, metres.
+        sensor_xy: (2,) position of the sensor, metres, same frame.
+        yaw: heading, radians.
     """
     xyz, sensor, prior = _thinned(points), np.asarray(sensor_xy, np.float64), np.asarray(prior_lwh, np.float64)
     center_xy, length, width = _stand(xyz[:, :2] - sensor, yaw, prior[0], prior[1])
@@ -116,7 +122,7 @@ def _sight(points: npt.NDArray[Any], sensor_xy: npt.ArrayLike) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _best_heading(xy, prior, hint):  # type: ignore[no-untyped-def]
-    """The heading over half a turn, and by how much it is better without the hint than others are."""
+    """The heading over half a turn, and its lead, without the hint, over all headings more than 15° off."""
     mean_x, mean_y = np.mean(xy[:, 0]), np.mean(xy[:, 1])
     bearings = np.arctan2(mean_x * xy[:, 1] - mean_y * xy[:, 0], mean_x * xy[:, 0] + mean_y * xy[:, 1])
     seen = _span(bearings)
@@ -130,7 +136,6 @@ def _best_heading(xy, prior, hint):  # type: ignore[no-untyped-def]
         for i in range(_NUM_HEADINGS):
             total[i] += _HINT_WEIGHT * (1 - np.exp(8 * (np.cos(2 * (step * i - hint)) - 1)))
     best = np.argmin(total)
-    # Ahead of everything that is more than 15° off.
     rival = np.inf
     for i in range(_NUM_HEADINGS):
         off = abs(i - best)
@@ -159,7 +164,7 @@ def _cost(xy, yaw, prior, seen_angle):  # type: ignore[no-untyped-def]
         d = min(abs(u[i] - near_u), abs(v[i] - near_v)) / _EDGE_M
         off_edge += 1.0 - 1.0 / (1.0 + d * d)
     over = max(0.0, (u1 - u0) / prior[0] - _OVER_SIZE) + max(0.0, (v1 - v0) / prior[1] - _OVER_SIZE)
-    # How wide the whole box would look from the sensor: bearings of its corners from the points' middle.
+    # Width of the full box as seen from the sensor: bearings of its corners from the points' middle.
     length, width = max(prior[0], u1 - u0), max(prior[1], v1 - v0)
     back = u0 if u0 > 0 else (u1 - length if u1 < 0 else (u0 + u1 - length) / 2)
     right = v0 if v0 > 0 else (v1 - width if v1 < 0 else (v0 + v1 - width) / 2)
@@ -185,7 +190,7 @@ def _stand(xy, yaw, prior_length, prior_width):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _extent(values, prior, grazing_m):  # type: ignore[no-untyped-def]
-    """Middle and length along one axis: from the end that faces the sensor on, or about the middle if neither does."""
+    """Middle and length along one axis, from the side that faces the sensor, or about the middle if none does."""
     low, high = _span(values)
     length = high - low if high - low > _SEEN_WHOLE * prior else prior
     if low > grazing_m:
@@ -197,8 +202,8 @@ def _extent(values, prior, grazing_m):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _span(values):  # type: ignore[no-untyped-def]
-    """Between which the values lie, but for the outermost few of many."""
-    keep = len(values) // _TRIMMED + 1  # at each end; a handful: kept sorted, outermost first
+    """Lowest and highest value, without the outermost ones of many."""
+    keep = len(values) // _TRIMMED + 1  # on each side; few, kept sorted, outermost first
     lowest, highest = np.full(keep, np.inf), np.full(keep, -np.inf)
     for value in values:
         if value < lowest[-1]:

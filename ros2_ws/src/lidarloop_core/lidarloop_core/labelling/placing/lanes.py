@@ -1,4 +1,4 @@
-"""Which way a vehicle heads, from the lanes of a map."""
+"""Headings of vehicles from the lanes of a map."""
 
 from __future__ import annotations
 
@@ -12,33 +12,32 @@ from scipy.spatial import cKDTree
 from lidarloop_core.sample import LaneMap
 
 STEP_M = 0.5
-"""Largest distance between points of the search tree; the answers are exact all the same."""
+"""Largest distance between points of the search tree, metres; results are exact regardless."""
 
 RIVAL_MARGIN_M = 3.0
-"""A lane farther off than the nearest one by less than this, a lane's width, may as well be the vehicle's."""
+"""A lane further off than the nearest by less than this, a lane's width, may be the vehicle's as well."""
 
 VOTE_REACH_M = 9.0
-"""Lanes within this have a vote on the axis of the road. Tuned with the next two on two logs of Argoverse 2, where
+"""Lanes within this distance vote on the axis of the road. Tuned with the next two on two logs of Argoverse 2, where
 halving or doubling them changes the share of headings right to 15° by 1 % at most."""
 
 VOTE_DECAY_M = 4.0
-"""A lane farther off than the nearest one by so much has 1/e of its vote."""
+"""A lane further off than the nearest by this has 1/e of its vote."""
 
 VOTE_SHARPNESS = 8.0
-"""Lanes whose axes are 15° apart give each other a third of their votes, at 45° nothing."""
-
+"""Lanes whose axes differ by 15° give each other a third of their votes, at 45° nothing."""
 
 CERTAIN_AGREEMENT = 0.7
-"""Below this, lanes cross or part."""
+"""Agreement below which lanes cross or part."""
 
 
 class NearestLane(NamedTuple):
-    """For each of N places the nearest point of any centre line.
+    """The nearest point of any centre line, for N places.
 
     Attributes:
-        yaw: (N,) driving direction there, radians in the world frame, in [-π, π); NaN where the map has no lane.
-        distance_m: (N,) to it in the ground plane; infinite where the map has no lane.
-        lane: (N,) int64, index into the map's centre lines; -1 where it has none.
+        yaw: (N,) driving direction there, radians in [-π, π), world frame; NaN if the map has no lane.
+        distance_m: (N,) distance to it in the ground plane, metres; infinite if the map has no lane.
+        lane: (N,) int64, index into the map's centre lines; -1 if it has none.
     """
 
     yaw: npt.NDArray[np.float64]
@@ -47,17 +46,17 @@ class NearestLane(NamedTuple):
 
 
 class LaneHeading(NamedTuple):
-    """For each of N places the direction of the lane that suits best, and how sure that is.
+    """The direction of the best lane for N places, and its certainty.
 
     Attributes:
-        yaw: (N,) as in ``NearestLane``.
-        distance_m: (N,) to that lane.
-        lane: (N,) int64 index into the map's centre lines.
-        agreement: (N,) in [0, 1], the share of the lanes about (nearer ones count more) whose axis is that lane's; 1
-            where all are parallel, be they oncoming; small where lanes cross or part.
+        yaw: (N,) driving direction, radians, as in ``NearestLane``.
+        distance_m: (N,) distance to that lane, metres.
+        lane: (N,) int64, index into the map's centre lines.
+        agreement: (N,) in [0, 1], weighted share of the lanes nearby with the same axis: 1 if all are parallel, in
+            either direction; small where lanes cross or part.
         in_intersection: (N,) bool, whether the nearest lane is marked as lying in an intersection.
-        on_road: (N,) bool, whether the place lies in the drivable area; true where the map has none. Off the road
-            (yards, car parks) vehicles stand across the street about as often as along it.
+        on_road: (N,) bool, whether the place lies in the drivable area; true if the map has none. Off the road (yards,
+            car parks) vehicles stand across the street about as often as along it.
     """
 
     yaw: npt.NDArray[np.float64]
@@ -69,16 +68,16 @@ class LaneHeading(NamedTuple):
 
     @property
     def certain(self) -> npt.NDArray[np.bool_]:
-        """(N,) bool, where the axis can be relied on: on two logs of Argoverse 2, 96 % of these are right to 15°."""
+        """(N,) bool, whether the axis is reliable: on two logs of Argoverse 2, 96 % of these are right to 15°."""
         result: npt.NDArray[np.bool_] = self.on_road & (self.agreement >= CERTAIN_AGREEMENT)
         return result
 
 
 class LaneLookup:
-    """The lanes of a map, ready to be asked for those near a place.
+    """Search for the lanes of a map near a place.
 
-    Nearest points are those of the segments, not of the vertices alone: a k-d tree over pieces of the lines, each
-    ``STEP_M`` long at most, gives those that may hold them, and these are measured exactly.
+    Nearest points lie anywhere on the segments, not on vertices alone: a k-d tree over pieces of the lines, each
+    ``STEP_M`` long at most, gives the candidates, and these are measured exactly.
     """
 
     def __init__(self, lane_map: LaneMap) -> None:
@@ -91,7 +90,7 @@ class LaneLookup:
         self._tree = cKDTree((self._pieces[:, :2] + self._pieces[:, 2:]) / 2)
 
     def nearest(self, points_world: npt.NDArray[Any]) -> NearestLane:
-        """The plain look-up: the nearest centre line, wherever it leads.
+        """Finds the nearest centre line, whatever its direction.
 
         Args:
             points_world: (N, ≥2) metres, in the map's frame.
@@ -103,16 +102,15 @@ class LaneLookup:
         return NearestLane(*found)
 
     def heading(self, points_world: npt.NDArray[Any], axis_yaw: npt.NDArray[Any] | None = None) -> LaneHeading:
-        """The look-up that minds what else is near, and knows when not to be trusted.
+        """Finds the best lane among those nearby, and its certainty.
 
-        Of all lanes about as near as the nearest (``RIVAL_MARGIN_M``) it takes the one along whose axis most others
-        lie, which on a crossing is the road that more of them follow, and of oncoming lanes the nearer.
+        Of all lanes about as near as the nearest (``RIVAL_MARGIN_M``) it takes the one whose axis most others share:
+        on a crossing the road that more of them follow, and of oncoming lanes the nearer.
 
         Args:
             points_world: (N, ≥2) metres, in the map's frame.
-            axis_yaw: (N,) the vehicles' axes where the shape of their points tells them, in the map's frame, front and
-                back alike; NaN where it does not. It decides instead of the other lanes; which end is the front, the
-                lane says then.
+            axis_yaw: (N,) the vehicles' axes by the shape of their points, radians, map's frame, front and back alike;
+                NaN if unknown. A known axis decides in place of the other lanes; the lane then gives the front.
         """
         xy = np.asarray(points_world, np.float64)[:, :2]
         axes = np.full(len(xy), np.nan) if axis_yaw is None else np.asarray(axis_yaw, np.float64)
@@ -127,7 +125,7 @@ class LaneLookup:
     def _about(
         self, xy: npt.NDArray[np.float64], radius_m: float
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Pieces that may hold a lane's point within ``radius_m``, and its rivals' and the nearest one's at any rate.
+        """Pieces that may hold a lane's point within ``radius_m``, and those of the nearest lane and its rivals.
 
         Returns:
             (N + 1,) where each place's pieces start in the second, (P,) piece indices.
@@ -161,7 +159,7 @@ def _pieces(line: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @numba.njit(cache=True, nogil=True)
 def _lanes_about(x, y, about, pieces, lanes):  # type: ignore[no-untyped-def]
-    """The lanes that the pieces belong to, with the distance to each and its direction at the nearest point."""
+    """The lanes that the pieces belong to, the distance to each, and its direction at the nearest point."""
     lane = np.empty(len(about), np.int64)
     distance = np.full(len(about), np.inf)
     yaw = np.empty(len(about))
@@ -200,7 +198,7 @@ def _elect(xy, axes, starts, about, pieces, lanes):  # type: ignore[no-untyped-d
         lane, distance, yaw = _lanes_about(xy[i, 0], xy[i, 1], about[starts[i] : starts[i + 1]], pieces, lanes)
         nearest = int(np.argmin(distance))
         farther = distance - distance[nearest]
-        # Those a little farther off than asked for are there by chance, and measured to no end.
+        # Lanes slightly beyond the reach are candidates by chance; they get no vote.
         votes = np.where((distance <= VOTE_REACH_M) | (farther <= RIVAL_MARGIN_M), np.exp(-farther / VOTE_DECAY_M), 0.0)
         best, best_score, best_agreement = nearest, -1.0, 0.0
         for k in range(len(lane)):

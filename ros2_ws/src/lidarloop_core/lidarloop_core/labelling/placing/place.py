@@ -1,4 +1,4 @@
-"""From the points of an object to its box."""
+"""Placing: the points of an object → its box."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Placed:
     """M boxes.
 
     Attributes:
-        values: (M, 9) box columns in the keyframe LiDAR's frame; velocity 0.
+        values: (M, 9) box columns, keyframe LiDAR's frame; velocity 0.
         yaw_sources: M of "lane", "box_fit", "none".
-        confidence: (M,) in [0, 1], of the fitted heading; 1 where none was fitted.
+        confidence: (M,) confidence of the fitted heading, in [0, 1]; 1 if none was fitted.
     """
 
     values: npt.NDArray[np.float64]
@@ -49,16 +49,16 @@ def place(
     lanes: LaneLookup | None,
     config: LiftingConfig,
 ) -> Placed:
-    """A box for each segment.
+    """Places a box for each segment.
 
     Args:
-        segments: M of them, each with a point.
-        cloud: that they point into.
-        sizes: (C, 3) shape priors by label.
-        follows_lane: (C,) whether things of a class stand along lanes.
-        world_SE3_lidar: pose of the keyframe LiDAR; None where there is no ego-motion, nor then a use for lanes.
-        lanes: of the map, in the world frame.
-        config: which rules.
+        segments: M segments, each with at least one point.
+        cloud: the cloud that the segments index.
+        sizes: (C, 3) shape priors by label, metres.
+        follows_lane: (C,) bool, whether a class stands along lanes.
+        world_SE3_lidar: pose of the keyframe LiDAR; None without ego-motion: lanes are then not used.
+        lanes: lanes of the map, world frame; None without a map.
+        config: the rules for centre and yaw.
     """
     labels = np.array([s.label for s in segments], np.int64)
     points = [cloud.points[s.index] for s in segments]
@@ -84,7 +84,7 @@ def place(
 
 
 def on_ground(placed: Placed, ground: GroundHeight) -> Placed:
-    """The boxes with their undersides on the ground, where its height is known."""
+    """The boxes with their undersides on the ground, if its height is known there."""
     values = placed.values.copy()
     z = ground.at(values[:, :2]) + values[:, 5] / 2
     values[:, 2] = np.where(np.isfinite(z), z, values[:, 2])
@@ -94,7 +94,7 @@ def on_ground(placed: Placed, ground: GroundHeight) -> Placed:
 def _choose(
     points: npt.NDArray[np.float32], size: npt.NDArray[np.float64], lane_yaw: float, config: LiftingConfig
 ) -> tuple[FittedBox | None, float, YawSource]:
-    """The box that fits the points, where one is asked for; the yaw by the first rule with an answer, NaN without."""
+    """The fitted box, if a rule needs one; the yaw of the first rule with an answer, else NaN; and its source."""
     fit = None
     if config.center == "box_fit" or "box_fit" in config.yaw:
         fit = fit_box(points, size, _SENSOR_XY, lane_yaw)
@@ -104,21 +104,21 @@ def _choose(
         if rule == "box_fit" and fit is not None and fit.confidence >= CONFIDENT:
             return fit, fit.yaw, "box_fit"
     if fit is not None and math.isfinite(fit.yaw):
-        return fit, fit.yaw, "box_fit"  # unsure, and better than any default
+        return fit, fit.yaw, "box_fit"  # uncertain, but better than any default
     return fit, math.nan, "none"
 
 
 def _stand(
     fit: FittedBox | None, points: npt.NDArray[np.float32], size: npt.NDArray[np.float64], yaw: float
 ) -> FittedBox:
-    """The fitted box if its yaw is the one taken, or if it is too small to have one; else one at that yaw."""
+    """The fitted box if its yaw is the one chosen, or if it is too small for a yaw; else one placed at that yaw."""
     if fit is not None and (math.isnan(fit.yaw) or fit.yaw == yaw):
         return fit
     return place_box(points, size, _SENSOR_XY, yaw)
 
 
 def _surface_point(points: npt.NDArray[np.float32], config: LiftingConfig) -> npt.NDArray[np.float32]:
-    """Where a lane is looked up; and, unless a fitted box has a centre of its own, what the box hangs on."""
+    """The point at which lanes are looked up, and from which the centre is found unless a fitted box gives it."""
     point: npt.NDArray[np.float32] = points[medoid(points)] if config.center == "medoid" else points.mean(axis=0)
     return point
 
@@ -130,21 +130,15 @@ def _lane_yaws(
     lanes: LaneLookup | None,
     config: LiftingConfig,
 ) -> npt.NDArray[np.float64]:
-    """(M,) yaws in the LiDAR's frame; NaN where there is no lane to tell one."""
+    """(M,) yaws from lanes, radians, LiDAR's frame; NaN if there is none."""
     yaw = np.full(len(surface), np.nan)
     if lanes is not None and world_SE3_lidar is not None and "lane" in config.yaw and len(surface):
         found = lanes.nearest(world_SE3_lidar.transform(surface))
         near = follows_lane & np.isfinite(found.yaw) & (found.distance_m <= config.max_lane_distance_m)
-        yaw[near] = _turned(world_SE3_lidar.inverse(), found.yaw[near])
+        yaw[near] = world_SE3_lidar.inverse().rotate_yaws(found.yaw[near])
     return yaw
 
 
 def _yaw_along_world_x(world_SE3_lidar: SE3 | None) -> float:
-    """What the authors give things that follow no lane."""
-    return 0.0 if world_SE3_lidar is None else float(_turned(world_SE3_lidar.inverse(), np.zeros(1))[0])
-
-
-def _turned(dst_SE3_src: SE3, yaws: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    turned = dst_SE3_src.rotate(np.stack([np.cos(yaws), np.sin(yaws), np.zeros_like(yaws)], axis=1))
-    angles: npt.NDArray[np.float64] = np.arctan2(turned[:, 1], turned[:, 0])
-    return angles
+    """The authors' yaw of objects that follow no lane, radians, in the LiDAR's frame."""
+    return 0.0 if world_SE3_lidar is None else float(world_SE3_lidar.inverse().rotate_yaws(np.zeros(1))[0])

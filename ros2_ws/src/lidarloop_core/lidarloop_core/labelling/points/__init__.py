@@ -1,0 +1,1 @@
+"""Points of each mask: accumulation, projection, cleaning."""

@@ -1,4 +1,4 @@
-"""Sweeps of the last moments as one cloud, so that thin and far things have points enough."""
+"""Accumulation of sweeps, so that thin and distant objects have enough points."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Cloud:
     """Points in the frame of the keyframe LiDAR.
 
     Attributes:
-        points: (N, 3) float32 metres, those of the keyframe first.
-        age: (N,) int8 which sweep each is of, counted back from the keyframe, which is 0.
-        on_ground: (N,) whether each is known to be the ground's.
+        points: (N, 3) float32, metres; the keyframe's points come first.
+        age: (N,) int8, sweep of each point, counted back from the keyframe, which is 0.
+        on_ground: (N,) bool, whether a point is known to lie on the ground.
     """
 
     points: npt.NDArray[np.float32]
@@ -29,15 +29,15 @@ class Cloud:
 
 
 def accumulate(sweeps: Sequence[Sweep], num_sweeps: int, ego_half_width_m: float, left_out: LeftOut) -> Cloud:
-    """Stacks sweeps with the vehicle's own motion taken out.
+    """Stacks sweeps in the keyframe's frame, with ego-motion compensated.
 
-    CM3D's authors take the keyframe's sweep and the two after it. Here it is the ones before: a vehicle that labels
-    while it drives has no others.
+    CM3D's authors take the keyframe's sweep and the two after it. Here it is the sweeps before: a vehicle that labels
+    while it drives has no later ones.
 
     Args:
-        sweeps: newest first; the first is the keyframe.
-        num_sweeps: how many of them, at most.
-        ego_half_width_m: points nearer to the sensor than this both forwards and sideways are the vehicle itself.
+        sweeps: sweeps, newest first; the first is the keyframe.
+        num_sweeps: largest number of sweeps taken.
+        ego_half_width_m: points nearer to the LiDAR than this, in x and in y, belong to the vehicle itself.
         left_out: counts the sweeps that could not be used.
     """
     usable = [sweeps[0]]
@@ -58,7 +58,7 @@ def accumulate(sweeps: Sequence[Sweep], num_sweeps: int, ego_half_width_m: float
 
 
 def _without_ego(points: npt.NDArray[np.float32], half_width_m: float) -> npt.NDArray[np.float32]:
-    """Also without points that are not finite, which some drivers leave in."""
+    """Points off the vehicle. Points that are not finite, which some drivers send, go too."""
     near = (np.abs(points[:, 0]) < half_width_m) & (np.abs(points[:, 1]) < half_width_m)
     kept: npt.NDArray[np.float32] = points[~near & np.isfinite(points[:, :3]).all(axis=1)]
     return kept

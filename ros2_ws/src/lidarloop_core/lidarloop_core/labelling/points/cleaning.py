@@ -1,4 +1,4 @@
-"""Points of a mask that are not its object's: the ground below, what lies behind, where it was a moment ago."""
+"""Removal of a mask's points that do not belong to its object: ground, background, older positions."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from lidarloop_core.labelling.points.segments import Segment
 from lidarloop_core.labelling.points.split import Clusterer, by_gaps, by_hdbscan, nearest_cluster
 
 _GROUND_M = 0.15
-"""Points so little above the ground are the ground's."""
+"""Height above the ground up to which points belong to the ground."""
 
 _SMEAR_M, _SMEAR_SHARE = 0.2, 0.025
-"""A point of an older sweep is of the object as it stands now if one of the keyframe is as near as the first plus this
-share of its range, the gap between the beams of a 32-beam LiDAR."""
+"""A point of an older sweep shows the object where it is now if a keyframe point is within the first plus this share of
+its range, which is the gap between the beams of a 32-beam LiDAR."""
 
 _ENOUGH_NOW = 3
-"""Points of the keyframe's sweep that tell where an object stands now."""
+"""Least number of keyframe points that give an object's present place."""
 
 _OTHER_POINTS, _OTHER_SHARE, _OTHER_RANGE = 3, 0.2, 1.5
-"""A further cluster is an object of its own if it has so many points, this share of the first one's, and a range that
-differs from the first one's by no more than this factor."""
+"""A further cluster is an object of its own if it has at least this many points, this share of the first cluster's, and
+a range within this factor of the first's."""
 
 _OTHER_SCORE = 0.5
-"""Its score, as a share of the mask's."""
+"""Score of a further cluster, as a share of the mask's."""
 
 
 def with_ground(cloud: Cloud, ground: GroundHeight) -> Cloud:
-    """The cloud, told which of its points are the ground's; where its height is not known none are."""
+    """The cloud with its ground points marked; where the ground height is unknown, none are."""
     return replace(cloud, on_ground=cloud.points[:, 2] - ground.at(cloud.points[:, :2]) <= _GROUND_M)
 
 
 def cleaned(segment: Segment, cloud: Cloud, config: LiftingConfig) -> list[Segment]:
-    """The segment less the points that the configured steps take out; more than one where a mask shows several objects.
+    """The segment without the points that the configured steps remove; several if a mask shows several objects.
 
     Args:
-        segment: of one mask, with at least one point; so has each that comes back.
-        cloud: that it points into.
-        config: which steps.
+        segment: segment of one mask, with at least one point; each returned one has at least one, too.
+        cloud: the cloud that the segment indexes.
+        config: the steps to apply.
     """
     index = _without_ground(segment.index, cloud)
     if config.drop_smear:
@@ -55,13 +55,13 @@ def cleaned(segment: Segment, cloud: Cloud, config: LiftingConfig) -> list[Segme
 
 
 def _without_ground(index: npt.NDArray[np.int64], cloud: Cloud) -> npt.NDArray[np.int64]:
-    """Less those on the ground, unless that would leave none: of a far cone there may be its foot alone."""
+    """Points above the ground, or all if none is: a distant cone may have points on its foot only."""
     above = index[~cloud.on_ground[index]]
     return above if len(above) else index
 
 
 def _without_smear(points: npt.NDArray[np.float32], age: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
-    """(n,) which points agree with where the keyframe's sweep has the object; all where that has too few to tell."""
+    """(n,) bool, points that agree with the keyframe's points of the object; all if those are too few."""
     kept: npt.NDArray[np.bool_] = age == 0
     if kept.sum() < _ENOUGH_NOW or kept.all():
         return np.ones(len(points), np.bool_)
@@ -75,7 +75,7 @@ def _without_smear(points: npt.NDArray[np.float32], age: npt.NDArray[np.int8]) -
 def _by_clusters(
     segment: Segment, index: npt.NDArray[np.int64], cloud: Cloud, clusterer: Clusterer, several: bool
 ) -> list[Segment]:
-    """The likeliest cluster to be the mask's object; and, if ``several``, the likeliest of what is left, and so on."""
+    """The likeliest cluster; and, if ``several``, the likeliest of the remaining points, and so on."""
     own = nearest_cluster(cloud.points[index], np.zeros(3), clusterer)
     first = index[own]
     found = [replace(segment, index=first)]

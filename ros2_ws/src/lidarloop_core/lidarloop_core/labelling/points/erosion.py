@@ -1,4 +1,4 @@
-"""Masks made smaller at their edge, where LiDAR and camera disagree about what is where."""
+"""Erosion of masks: at their edge LiDAR and camera disagree."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from lidarloop_core.labelling.instance_masks import MaskWindow
 
 
 def eroded(mask: MaskWindow, radius_px: int, width: int, height: int) -> MaskWindow:
-    """The pixels of a mask whose whole 3 × 3 neighbourhood is in it, ``radius_px`` times over.
+    """Erodes a mask ``radius_px`` times with a 3 × 3 element.
 
-    The picture's border is no edge of the object: what is cut off there loses nothing there.
+    The picture's border is no edge of the object: an object cut off there loses nothing there.
 
     Args:
-        mask: of a picture of ``width`` × ``height`` pixels.
-        radius_px: how often.
+        mask: the mask.
+        radius_px: number of erosions, pixels removed at each edge.
+        width, height: size of the picture, pixels.
 
     Returns:
         A mask in the same window.

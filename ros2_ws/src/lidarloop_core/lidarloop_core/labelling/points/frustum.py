@@ -1,4 +1,4 @@
-"""Which LiDAR points a camera sees, where in its picture, and which of them lie in a mask."""
+"""Projection of a cloud into a camera, and the points that fall into a mask."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.sample import CameraImage, Sweep, camera_SE3_lidar
 
 _CELL_RAD = math.radians(0.35)
-"""Side of the cells that each hold one nearest depth: about the gap between the columns of a spinning LiDAR."""
+"""Side of the cells of the nearest-depth grid: about the gap between the columns of a spinning LiDAR."""
 
 _HIDDEN_M = 1.0
 _HIDDEN_SHARE = 0.05
-"""A point is hidden if something is nearer than it by more than the sum of the first and this share of its depth."""
+"""A point is hidden if another is nearer by more than the sum of the first and this share of its depth."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class View:
     """The points of a cloud that fall on a camera's picture.
 
     Attributes:
-        camera: whose view it is.
-        index: (V,) int64 which points of the cloud.
-        pixels: (V, 2) float32 (u, v).
-        depth_m: (V,) float32 along the optical axis.
+        camera: the camera.
+        index: (V,) int64, indices into the cloud.
+        pixels: (V, 2) float32, (u, v) in pixels.
+        depth_m: (V,) float32, depth along the optical axis, metres.
     """
 
     camera: CameraImage
@@ -38,12 +38,12 @@ class View:
     depth_m: npt.NDArray[np.float32]
 
     def inside(self, mask: MaskWindow) -> npt.NDArray[np.int64]:
-        """Positions in this view of the points that fall into a mask."""
+        """(n,) positions in this view of the points that fall into a mask."""
         return np.flatnonzero(mask.covers(self.pixels))
 
 
 def why_unfit(camera: CameraImage, masks: InstanceMasks | None, keyframe: Sweep) -> str | None:
-    """Why nothing may be projected into a picture, in words for ``LeftOut``; None where all is well."""
+    """The reason why nothing may be projected into a picture, for ``LeftOut``; None if there is none."""
     if masks is None:
         return "no answer from the 2D model"
     intrinsics = camera.intrinsics
@@ -61,16 +61,16 @@ def why_unfit(camera: CameraImage, masks: InstanceMasks | None, keyframe: Sweep)
 
 
 def view(points: npt.NDArray[np.float32], camera: CameraImage, keyframe: Sweep, min_depth_m: float) -> View:
-    """What a camera sees of a cloud, if nothing hid anything.
+    """Projects a cloud into a camera, without regard to occlusion.
 
     Args:
-        points: (N, 3) in the keyframe LiDAR's frame.
-        camera: fit to project into.
+        points: (N, 3) float32, metres, keyframe LiDAR's frame.
+        camera: a camera for which ``why_unfit`` finds no reason.
         keyframe: the sweep whose frame and stamp the points are given in.
-        min_depth_m: nearer points are left out.
+        min_depth_m: least depth; nearer points are dropped.
     """
     transform = camera_SE3_lidar(camera, keyframe)
-    # Most points are behind one camera or the other: their depth alone tells, at a third of the price.
+    # Most points are behind the camera: their depth alone excludes them, at a third of the cost.
     depths = points @ transform.rotation[2].astype(np.float32) + np.float32(transform.translation[2])
     ahead = np.flatnonzero(depths > min_depth_m)
     pixels, depth_m = project(transform.transform(points[ahead]), camera.intrinsics)
@@ -79,16 +79,16 @@ def view(points: npt.NDArray[np.float32], camera: CameraImage, keyframe: Sweep, 
 
 
 def without_hidden(seen: View, hides: npt.NDArray[np.bool_]) -> View:
-    """A view without the points that something nearer hides from the camera.
+    """A view without the points that a nearer object hides from the camera.
 
-    The LiDAR stands higher than the cameras and looks over things, and older sweeps were taken from elsewhere: such
-    points project into the mask of what hides them. A nearest depth is kept for each cell of a coarse grid, and points
-    clearly behind it go.
+    The LiDAR is mounted above the cameras and sees over objects, and older sweeps were taken from other places. Such
+    points project into the mask of the object that hides them. The nearest depth is kept for each cell of a coarse
+    grid, and points clearly behind it are removed.
 
     Args:
         seen: the view.
-        hides: (N,) which points of the cloud hide what is behind them. The ground's should not: seen at a grazing
-            angle, a cell reaches over many metres of it. Nor should older sweeps': what they saw may have moved on.
+        hides: (N,) bool, points of the cloud that hide those behind them. Ground points should not: at a grazing angle
+            one cell covers many metres of ground. Nor should points of older sweeps: their object may have moved.
     """
     camera = seen.camera
     cell_px = np.diag(camera.intrinsics)[:2] * _CELL_RAD

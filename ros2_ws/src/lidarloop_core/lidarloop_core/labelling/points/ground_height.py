@@ -1,4 +1,4 @@
-"""How high the ground is round the vehicle, from a cloud alone.
+"""Height of the ground around the vehicle, from a cloud alone.
 
 Cells of a grid each give their low points. Those that lie on vehicles, bushes and walls stick out of the surroundings,
 for the ground slopes gently: planes are fitted to the surroundings of each cell, first wide, then narrow, and what lies
@@ -20,7 +20,7 @@ CELL_M = 2.0
 """Side of the cells."""
 
 MAX_RANGE_M = 80.0
-"""Points farther out are left out; there the ground is as high as at the edge."""
+"""Points beyond are ignored; there the ground is as high as at the edge."""
 
 _SIDE = 2 * int(MAX_RANGE_M / CELL_M)  # cells
 
@@ -32,7 +32,7 @@ _START_M = 1.0  # heights above the lowest one around are forgiven, to begin wit
 _STEPS = ((20.0, 0.3), (12.0, 0.15), (6.0, 0.1), (3.0, 0.06))  # of fitting: radius, height above forgiven, metres
 _BELOW = 6.0  # heights below are forgiven as many times more
 _EVERYWHERE = 1e-8  # the window's height far from its cell, for where nothing else is near
-_FLAT_M2 = 1.0  # pulls slopes that are told by few cells towards zero
+_FLAT_M2 = 1.0  # pulls slopes that rest on few cells towards zero
 
 _Grid = npt.NDArray[np.float64]
 
@@ -41,10 +41,10 @@ class GroundHeight:
     """The ground's height over a grid round the sensor."""
 
     def __init__(self, points: npt.NDArray[Any]) -> None:
-        """Finds the ground, in 6 ms.
+        """Estimates the ground, in 6 ms.
 
         Args:
-            points: (N, ≥3) metres, in a frame whose z axis is up to a few degrees, and whose origin is near the sensor.
+            points: (N, ≥3) metres, in a frame with a vertical z axis, to a few degrees, and its origin near the sensor.
         """
         self._heights = _surface(*_low_points(points))
 
@@ -55,7 +55,7 @@ class GroundHeight:
             xy: (N, ≥2) metres.
 
         Returns:
-            (N,) metres, in the cloud's frame; NaN where the cloud held no point.
+            (N,) metres, cloud's frame; NaN if the cloud had no point.
         """
         place = (np.asarray(xy, np.float64)[:, :2] + MAX_RANGE_M) / CELL_M - 0.5
         heights: npt.NDArray[np.float64] = ndimage.map_coordinates(
@@ -66,7 +66,7 @@ class GroundHeight:
 
 @numba.njit(cache=True, nogil=True)
 def _low_points(points):  # type: ignore[no-untyped-def]
-    """Of each cell's low points the mean place (x and y from the cell's middle, and z), and what that is worth."""
+    """Mean of each cell's low points (x and y from the cell's middle, and z), and its weight."""
     cell = np.full(len(points), -1)
     starts = np.zeros(_SIDE * _SIDE + 1, np.int64)
     for i in range(len(points)):
@@ -104,7 +104,7 @@ def _low_points(points):  # type: ignore[no-untyped-def]
 
 
 def _surface(x: _Grid, y: _Grid, z: _Grid, weight: _Grid) -> _Grid:
-    """Heights at the middles of the cells."""
+    """(rows, columns) heights at the middles of the cells, metres."""
     if not weight.any():
         return np.full_like(z, np.nan)
     lowest_about = ndimage.minimum_filter(np.where(weight > 0, z, np.inf), size=5)
@@ -118,13 +118,13 @@ def _surface(x: _Grid, y: _Grid, z: _Grid, weight: _Grid) -> _Grid:
 
 
 def _planes(x: _Grid, y: _Grid, z: _Grid, weight: _Grid, radius_m: float) -> tuple[_Grid, _Grid, _Grid]:
-    """Of the plane fitted to the surroundings of each cell the height at its middle and the slopes along x and y.
+    """Fits a plane to the surroundings of each cell; gives the height at its middle and the slopes along x and y.
 
     Args:
-        x, y: places of the heights ``z``, each from the middle of its cell.
-        z: heights.
-        weight: what they count.
-        radius_m: of the surroundings: the standard deviation of a Gaussian window.
+        x, y: places of the heights ``z``, from the middles of their cells, metres.
+        z: heights, metres.
+        weight: weights of the heights.
+        radius_m: standard deviation of the Gaussian window, metres.
     """
     middle = (np.arange(_SIDE) + 0.5) * CELL_M
     x, y = x + middle, y + middle[:, None]

@@ -17,13 +17,13 @@ from lidarloop_core.labelling.suppression import nms_2d
 
 @dataclass(frozen=True)
 class Segment:
-    """One object, as far as pictures tell.
+    """One object of a picture, with its points.
 
     Attributes:
-        label: its class.
-        score: of the 2D detection.
-        cameras: in whose pictures it was found, best first.
-        index: (n,) int64 its points in the cloud, ascending.
+        label: class index.
+        score: score of the 2D detection, in [0, 1].
+        cameras: names of the cameras that show it, best first.
+        index: (n,) int64, ascending indices of its points in the cloud.
     """
 
     label: int
@@ -33,9 +33,9 @@ class Segment:
 
 
 def usable_masks(masks: InstanceMasks, config: LiftingConfig, left_out: Counter[str]) -> InstanceMasks:
-    """The masks of a picture that are worth a look; the others are counted."""
+    """The masks of a picture that pass score, size and 2D NMS; the others are counted."""
     with np.errstate(invalid="ignore"):
-        weak = ~(masks.scores >= config.min_score_2d)  # NaN is weak, too
+        weak = ~(masks.scores >= config.min_score_2d)  # NaN counts as weak
     empty = np.array([not mask.pixels.any() for mask in masks.masks], np.bool_)
     left_out["score too low"] += int(weak.sum())
     left_out["empty mask"] += int((empty & ~weak).sum())
@@ -46,7 +46,7 @@ def usable_masks(masks: InstanceMasks, config: LiftingConfig, left_out: Counter[
 
 
 def segments_of(masks: InstanceMasks, seen: View, config: LiftingConfig, left_out: Counter[str]) -> list[Segment]:
-    """The points in each mask of a picture.
+    """A segment for each mask of a picture that holds a point.
 
     A mask that would lose all its points to erosion keeps its pixels: a far pedestrian is two pixels wide.
     """

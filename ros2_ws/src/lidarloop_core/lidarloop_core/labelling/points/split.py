@@ -1,7 +1,7 @@
-"""Which points of a mask belong to its object, where the mask bleeds onto what lies behind or beside it.
+"""Selection of the points that belong to a mask's object, where the mask covers background or neighbours.
 
-The points fall into clusters, and one of these is the object: it has many points, is near, and lies in the middle of
-what the mask covers.
+The points form clusters, and one of them is the object: it has many points, is near, and lies in the middle of the
+mask.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from lidarloop_core.errors import ConfigError
 
 Clusterer = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.int64]]
-"""Points (N, 3) and the sensor's place (3,) → (N,) cluster numbers, -1 for none."""
+"""Points (N, 3) and the sensor's position (3,), metres → (N,) cluster numbers, -1 for none."""
 
 MAX_POINTS = 200
-"""More are thinned evenly for clustering; the others join the nearest of these."""
+"""More points are thinned evenly for clustering; the others join the nearest of these."""
 
 GAP_M = 0.4
 GAP_SHARE = 0.015
@@ -27,7 +27,7 @@ GAP_SHARE = 0.015
 with range, so that a density fit for near objects would tear far ones apart."""
 
 HEIGHT_SHARE = 0.4
-"""Of steps in height, which count less: beams lie wider apart than the points along them."""
+"""Weight of a step in height: beams are further apart than the points along them."""
 
 _HDBSCAN_SMALLEST = 3
 
@@ -41,15 +41,15 @@ _ALOFT_WEIGHT = 0.9  # of one at its upper or lower end
 def nearest_cluster(
     points: npt.NDArray[Any], sensor_xyz: npt.NDArray[Any], clusterer: Clusterer | None = None
 ) -> npt.NDArray[np.bool_]:
-    """The cluster that is the mask's object.
+    """The cluster that is most likely the mask's object.
 
     Args:
-        points: (N, ≥3) metres, those of the mask.
-        sensor_xyz: (3,) where they were seen from, in their frame.
-        clusterer: ``by_gaps`` unless another is given.
+        points: (N, ≥3) points of the mask, metres.
+        sensor_xyz: (3,) position of the sensor, metres, same frame.
+        clusterer: the clustering; default ``by_gaps``.
 
     Returns:
-        (N,) bool; all where nothing tells clusters apart.
+        (N,) bool; all true if there is one cluster only.
     """
     if len(points) < 2:
         return np.ones(len(points), np.bool_)
@@ -65,7 +65,15 @@ def nearest_cluster(
 
 
 def by_gaps(points: npt.NDArray[np.float64], sensor_xyz: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Single linkage: clusters are apart by more than a gap that grows with range; every point is in one."""
+    """Single linkage with a gap that grows with range; every point is in a cluster.
+
+    Args:
+        points: (N, 3) metres.
+        sensor_xyz: (3,) position of the sensor, metres.
+
+    Returns:
+        (N,) cluster numbers.
+    """
     labels: npt.NDArray[np.int64] = _linked(points, sensor_xyz)
     return labels
 
@@ -74,7 +82,14 @@ def by_hdbscan(points: npt.NDArray[np.float64], sensor_xyz: npt.NDArray[np.float
     """HDBSCAN (Campello, Moulavi, Sander, PAKDD 2013), which finds the density of each cluster by itself.
 
     For comparison: on masks of labelled objects it is right less often than ``by_gaps`` and takes seven times as long.
-    It has to find out from the points how dense a cluster is, which for a LiDAR follows from the range.
+    It estimates the density of a cluster from the points; for a LiDAR the density follows from the range.
+
+    Args:
+        points: (N, 3) metres.
+        sensor_xyz: (3,) not used.
+
+    Returns:
+        (N,) cluster numbers, -1 for noise.
 
     Raises:
         ConfigError: scikit-learn is not installed.
@@ -135,7 +150,7 @@ def _most_likely(
 
 
 def _from_middle(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """-1 … 1 over the angles' range."""
+    """(N,) the angles scaled to -1 … 1 over their range."""
     low, high = angles.min(), angles.max()
     scaled: npt.NDArray[np.float64] = (2 * angles - low - high) / max(high - low, 1e-9)
     return scaled
@@ -143,7 +158,7 @@ def _from_middle(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @numba.njit(cache=True, nogil=True)
 def _joined(points, sample, chosen):  # type: ignore[no-untyped-def]
-    """Whether the nearest of the sample is chosen."""
+    """(N,) bool, whether the nearest point of the sample is chosen."""
     joined = np.empty(len(points), np.bool_)
     for i in range(len(points)):
         nearest, nearest_squared = 0, np.inf

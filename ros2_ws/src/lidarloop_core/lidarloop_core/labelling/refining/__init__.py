@@ -1,1 +1,1 @@
-"""Pseudo-labels of a whole drive, followed over time and made better."""
+"""Refinement of a drive's pseudo-labels by tracks over time."""

@@ -1,4 +1,4 @@
-"""What refinement does, step by step."""
+"""Configuration of refinement, step by step."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from lidarloop_core.tracking.class_motion import MotionTable
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """Every step can be switched, so that every step can be measured.
+    """Steps of refinement, each with a switch, so that the gain of each can be measured.
 
     Attributes:
-        join_places: tracks of things that stand at the same place are one, however long nobody saw them.
-        vote_class: the class that a track's labels name with most confidence, in place of each label's own.
-        fix_size: one size for a track, in place of each label's own.
-        smooth: one place and yaw for what stands, a smooth path for what moves, in place of each label's own.
-        fill_gap_s: a track goes on between two labels not further apart than this; 0 fills nothing.
-        extend_s: what stands is taken to have stood there this long before its first and after its last label, where
-            LiDAR points confirm it; 0 extends nothing.
-        extend_share: only what was labelled in at least this share of the frames that could show it is extended.
-        refit: set boxes anew on the LiDAR points that the tracks point to, where points are given.
-        rescore: scores by what the whole track says, in place of each label's own.
-        min_hits: a track with fewer labels is dropped, unless its best score reaches ``min_lone_score``.
-        min_lone_score: see ``min_hits``.
-        suppress_iou: of two refined boxes of a frame that overlap more in the ground plane the worse goes; 1 keeps all.
-        min_standing_hits, min_standing_s: what stands shows it by as many labels over so long a time.
-        coast_s: longest time without a label over which a moving thing is found again.
-        max_range_m: nothing is filled in further from the LiDAR.
-        motion: how classes move, and which are mistaken for each other.
+        join_places: join tracks of objects that stand at the same place, whatever the time between them.
+        vote_class: replace each label's class by the one that the track's labels name with most confidence.
+        fix_size: replace each label's size by one size of the track.
+        smooth: replace each label's place and yaw by one of a standing track, or by the smooth path of a moving one.
+        fill_gap_s: longest gap between two labels that is filled, seconds; 0 fills none.
+        extend_s: longest time before the first and after the last label for which a standing track is extended if
+            LiDAR points confirm it, seconds; 0 extends none.
+        extend_share: least share of the frames that could show a track and have a label of it, for extension.
+        refit: fit boxes anew to the LiDAR points near the tracks, if points are given.
+        rescore: replace each label's score by one of the full track.
+        min_hits: least number of labels of a track, unless its best score reaches ``min_lone_score``.
+        min_lone_score: score from which a track with fewer labels is kept, in [0, 1].
+        suppress_iou: bird's-eye-view IoU of two refined boxes above which the worse is removed; 1 keeps all.
+        min_standing_hits: least number of labels of a standing track.
+        min_standing_s: least time between its first and last label, seconds.
+        coast_s: longest time without a label over which a moving track continues, seconds.
+        max_range_m: largest distance from the LiDAR at which boxes are filled in, metres.
+        motion: motion of the classes, and which are confused.
     """
 
     join_places: bool = True

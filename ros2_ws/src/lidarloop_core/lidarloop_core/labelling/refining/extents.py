@@ -1,7 +1,7 @@
-"""Where an object begins and ends, from the LiDAR points of many frames.
+"""Extents of an object along the axes of its box, from the LiDAR points of many frames.
 
-Along each axis of its box an object has two ends. One that faces the LiDAR is where the points end. One that does not
-is where they end too, if the face along the axis was looked at from aside; else it is as far off as the object is long.
+An extent has a low and a high bound. The bound that faces the LiDAR is where the points stop. The other one is where
+they stop too, if the face along the axis was seen from the side; else it follows from the expected size.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 MIN_POINTS = 4
-"""Of a frame, to tell where an object ends."""
+"""Least number of points in a frame that give an extent."""
 
 _MANY_POINTS = 15
-_TRIM = 50  # of so many points of a frame the outermost on each side does not count
-_BROAD = 0.35  # sine of the angle between an axis and the line of sight from which its far end shows
-_EDGE_M = 0.2  # how exactly an end that faces the LiDAR shows
-_FAR_EDGE_M = 0.25  # and one that does not
-_SMALLEST, _LARGEST = 0.6, 1.6  # of the expected size
+_TRIM = 50  # of this many points of a frame the outermost on each side is ignored
+_BROAD = 0.35  # sine of the angle between axis and line of sight from which the far bound is visible
+_EDGE_M = 0.2  # standard deviation of a bound that faces the LiDAR
+_FAR_EDGE_M = 0.25  # and of one that does not
+_SMALLEST, _LARGEST = 0.6, 1.6  # as a share of the expected size
 _SURE_FRAMES = 3
 _MIN_WEIGHT = 0.1
-_GAP_M = 0.7  # wider gaps part objects
+_GAP_M = 0.7  # wider gaps separate objects
 
 
 @dataclass(frozen=True)
 class Extents:
-    """What single frames tell of one axis of an object.
+    """Extent of an object along one axis in each of T frames, in the frame of its box.
 
     Attributes:
-        low, high: (T,) where the points begin and end; NaN where there are too few.
-        faces: (T,) 1 where the high end faces the LiDAR, -1 where the low end does, 0 where neither.
-        broad: (T,) whether both ends show.
-        weight: (T,) how much each frame counts.
+        low, high: (T,) bounds of the points, metres; NaN if there are too few.
+        faces: (T,) 1 if the high bound faces the LiDAR, -1 if the low one does, 0 if neither.
+        broad: (T,) bool, whether both bounds are visible.
+        weight: (T,) weight of each frame, in [0, 1].
     """
 
     low: FloatArray
@@ -50,7 +50,7 @@ class Extents:
 
 
 def extents(looks: Looks, axis: int) -> Extents:
-    """Along axis 0, the length, or 1, the width."""
+    """The extents along axis 0, the length, or 1, the width."""
     num_frames = len(looks.sensor)
     points, frames = _largest_runs(looks, axis)
     count = np.bincount(frames, minlength=num_frames)
@@ -70,7 +70,7 @@ def extents(looks: Looks, axis: int) -> Extents:
 
 
 def _largest_runs(looks: Looks, axis: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """Coordinates and frames of the points, ascending, without what a gap sets apart from most points of a frame."""
+    """Coordinates and frames of the points, ascending: in each frame those of the largest run without a gap."""
     order = np.lexsort((looks.points[:, axis], looks.frame))
     along, frame = looks.points[order, axis], looks.frame[order]
     apart = (np.diff(along, prepend=np.inf) > _GAP_M) | (np.diff(frame, prepend=-1) != 0)
@@ -78,17 +78,17 @@ def _largest_runs(looks: Looks, axis: int) -> tuple[FloatArray, npt.NDArray[np.i
     size = np.bincount(run)
     largest = np.zeros(len(looks.sensor), np.int64)
     np.maximum.at(largest, frame, size[run])
-    # Of two runs of one size both stay: nothing tells which is the object.
+    # Of two runs of one size both stay: either may be the object.
     kept = size[run] == largest[frame]
     return along[kept], frame[kept]
 
 
 def standing_extent(seen: Extents, prior_m: float) -> tuple[float, float] | None:
-    """Where an object that stands begins and ends along one axis; None where the points do not tell.
+    """Low and high bound of a standing object along one axis, metres; None if the points do not give them.
 
     Args:
-        seen: in a frame that stands, too.
-        prior_m: expected between the ends.
+        seen: its extents, all in one frame.
+        prior_m: expected size along the axis, metres.
     """
     known = np.isfinite(seen.low) & (seen.weight > _MIN_WEIGHT)
     low = _reach_of(-seen.low, seen, known, -1.0)
@@ -103,7 +103,7 @@ def standing_extent(seen: Extents, prior_m: float) -> tuple[float, float] | None
 
 
 def _reach_of(reach: FloatArray, seen: Extents, known: BoolArray, side: float) -> float | None:
-    """How far an object reaches to one side; None where no frame shows it."""
+    """Bound of an object on one side, metres; None if no frame shows it."""
     facing = known & (seen.faces == side)
     if facing.sum() >= _SURE_FRAMES:
         return _quantile(reach[facing], seen.weight[facing], 0.9)
@@ -114,7 +114,7 @@ def _reach_of(reach: FloatArray, seen: Extents, known: BoolArray, side: float) -
 
 
 def moving_size(seen: Extents, prior_m: float) -> float:
-    """How long or wide an object is whose place is not known exactly."""
+    """Size along one axis of a moving object, metres; ``prior_m`` if too few frames show both bounds."""
     broad = np.isfinite(seen.low) & seen.broad
     if broad.sum() < _SURE_FRAMES:
         return prior_m
@@ -123,7 +123,7 @@ def moving_size(seen: Extents, prior_m: float) -> float:
 
 
 def moving_middle(seen: Extents, size_m: float) -> tuple[FloatArray, FloatArray]:
-    """(T,) where the object's middle is in each frame along one axis, NaN where nothing tells; and how exactly."""
+    """(T,) middle along one axis in each frame, metres, NaN if unknown; and (T,) its standard deviation, metres."""
     from_high, from_low = seen.high - size_m / 2, seen.low + size_m / 2
     middle = np.where(seen.faces > 0, from_high, np.where(seen.faces < 0, from_low, (from_high + from_low) / 2))
     missing = np.maximum(size_m - (seen.high - seen.low), 0.0)
@@ -132,7 +132,7 @@ def moving_middle(seen: Extents, size_m: float) -> tuple[FloatArray, FloatArray]
 
 
 def top_of(looks: Looks) -> float | None:
-    """How high above the middle of its box an object reaches; None where no frame shows it."""
+    """Height of an object's top above the middle of its box, metres; None if no frame shows it."""
     count = looks.count()
     rich = np.flatnonzero(count >= _MANY_POINTS)
     if len(rich) < _SURE_FRAMES:
@@ -142,7 +142,7 @@ def top_of(looks: Looks) -> float | None:
 
 
 def fits(size_m: float, prior_m: float) -> bool:
-    """Whether something may be as large if it is expected to be as large as ``prior_m``."""
+    """Whether a size is plausible for an expected size, both in metres."""
     return _SMALLEST < size_m / prior_m < _LARGEST
 
 

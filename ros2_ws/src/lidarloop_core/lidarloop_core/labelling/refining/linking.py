@@ -1,4 +1,4 @@
-"""Which labels of a drive are of one object."""
+"""Linking of a drive's labels to tracks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lidarloop_core.tracking.tracker import Tracker, TrackerConfig
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+_BLUR_RANGE_M = 30.0  # at this range centres are half as exact as beside the LiDAR
 _REACH_MARGIN_M = 0.2
 _SEEN_TWICE = 0.2  # share of the frames of the shorter track
 
@@ -29,10 +30,18 @@ def link(
     class_names: tuple[str, ...],
     config: RefineConfig,
 ) -> IntArray:
-    """(K,) the track of each label, 0 … number of tracks - 1: those of one object share one.
+    """(K,) int64, the track of each of K labels, from 0: labels of one object share a track.
 
-    First as if nothing ever moved, and for as long as the drive lasts: most things in a street stand, and at two frames
-    a second one parked car would else be followed to the next. What does not stay where it is by that is followed then.
+    The first pass assumes that nothing moves, over the full drive: most objects in a street stand, and at two frames a
+    second a tracker would jump from one parked car to the next. The second pass follows the labels that do not stay in
+    place.
+
+    Args:
+        observations: K labels.
+        times_s: (T,) times of the frames, seconds from the first.
+        stamps_ns: T stamps of the frames, nanoseconds.
+        class_names: C names that the labels index.
+        config: the steps.
     """
     position_m = blur_of(observations, class_names, config)
     tracks = _follow(observations, position_m, stamps_ns, class_names, config.motion.standing(), math.inf, config)
@@ -47,9 +56,14 @@ def link(
 
 
 def blur_of(observations: Observations, class_names: tuple[str, ...], config: RefineConfig) -> FloatArray:
-    """(K,) standard deviation of each label's centre, each axis."""
+    """(K,) standard deviation of each label's centre along each axis, metres."""
     position_m = config.motion.column("position_m", class_names)[observations.labels]
-    return np.asarray(position_m * (1 + observations.range_m / 30.0))
+    return blur_at(observations.range_m, position_m)
+
+
+def blur_at(range_m: FloatArray, position_m: FloatArray) -> FloatArray:
+    """(K,) standard deviations of a class's centres, metres, that grow with range (K,), metres."""
+    return np.asarray(position_m * (1 + range_m / _BLUR_RANGE_M))
 
 
 def _follow(
@@ -81,7 +95,7 @@ def _follow(
 def _stays(
     observations: Observations, position_m: FloatArray, tracks: IntArray, times_s: FloatArray, config: RefineConfig
 ) -> npt.NDArray[np.bool_]:
-    """(K,) whether a label is of a track that stays where it is."""
+    """(K,) bool, whether a label's track stays in place."""
     stays = np.zeros(len(tracks), np.bool_)
     period_s = frame_period_s(times_s)
     for track in np.unique(tracks):
@@ -94,7 +108,7 @@ def _stays(
 
 
 def _join(observations: Observations, tracks: IntArray, class_names: tuple[str, ...], config: RefineConfig) -> IntArray:
-    """Tracks joined that stand at one place, nearest first; but not two that were often seen at the same time."""
+    """Joins tracks that stand at one place, nearest first, but not two that were often seen at the same time."""
     names, members = np.unique(tracks, return_inverse=True)
     rows = [np.flatnonzero(members == i) for i in range(len(names))]
     root = np.arange(len(rows))

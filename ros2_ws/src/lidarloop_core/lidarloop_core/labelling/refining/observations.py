@@ -1,4 +1,4 @@
-"""All labels of a drive side by side, in a frame that stands still."""
+"""All labels of a drive as columns, in a static frame."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class Observations:
 
     Attributes:
         values: (K, 9) box columns in the drive's frame.
-        frame: (K,) which frame each is of.
-        place: (K,) which label of its frame each is.
-        scores, quality: (K,).
-        labels: (K,) indices into the class names.
-        num_points: (K,).
-        range_m: (K,) from the LiDAR in the ground plane.
-        bearing: (K, 2) unit vectors from the LiDAR towards each, in the ground plane.
-        has_front: (K,) whether the yaw tells front from back: one from a lane does, one from the points does not.
+        frame: (K,) int64, index of the frame.
+        place: (K,) int64, index of the label within its frame.
+        scores, quality: (K,) in [0, 1].
+        labels: (K,) int64, indices into the class names.
+        num_points: (K,) int64, numbers of LiDAR points.
+        range_m: (K,) distances from the LiDAR in the ground plane, metres.
+        bearing: (K, 2) unit vectors from the LiDAR to each label, in the ground plane.
+        has_front: (K,) bool, whether the yaw distinguishes front from back: one from a lane does, one from points does
+            not.
     """
 
     values: FloatArray
@@ -52,8 +53,10 @@ class Observations:
 
 
 def drive_SE3_lidars(world_SE3_lidar: Sequence[SE3]) -> list[SE3]:
-    """The poses in a frame with the world's axes and its origin where the drive begins: boxes are float32, and world
-    coordinates may be millions of metres."""
+    """The poses in the drive's frame, with the world's axes and its origin at the first pose.
+
+    Boxes are float32, and world coordinates may be millions of metres.
+    """
     if not world_SE3_lidar:
         return []
     start = world_SE3_lidar[0].translation

@@ -1,8 +1,8 @@
-"""The LiDAR points of a drive's objects, gathered once the tracks say where to look.
+"""The LiDAR points of a drive's objects, gathered along the tracks.
 
-Labels rest on what a picture showed; a track tells where the object is also in the frames whose pictures missed it,
-merged it or gave it another name, and points are there all the same (as in Qi et al., "Offboard 3D Object Detection
-from Point Cloud Sequences", CVPR 2021).
+Labels rest on pictures. A track also gives the object's place in frames whose pictures missed it, merged it or gave it
+another class, and its points are there all the same (as in Qi et al., "Offboard 3D Object Detection from Point Cloud
+Sequences", CVPR 2021).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 CloudOf = Callable[[int], npt.NDArray[Any]]
-"""(N, ≥3) points of a keyframe (its index), in its LiDAR's frame."""
+"""Index of a frame → (N, ≥3) points of its keyframe, metres, LiDAR's frame."""
 
 GROUND_M = 0.2
-"""Points lower above the ground are the ground."""
+"""Height above the ground up to which points belong to the ground."""
 
 CEILING_M = 5.0
+"""Height above the ground from which points are ignored."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Looks:
     """P points on one object in all frames.
 
     Attributes:
-        points: (P, 3) in the object's own frame of the moment: x along its length, origin in its centre.
-        frame: (P,) ascending.
-        sensor: (T, 2) where the LiDAR was in every frame, in that same frame of the object.
+        points: (P, 3) metres, in the frame of the object's box at that time: x along its length, origin at its centre.
+        frame: (P,) int64, ascending frame indices.
+        sensor: (T, 2) position of the LiDAR in every frame, metres, in the same frame of the box.
     """
 
     points: FloatArray
@@ -45,7 +46,7 @@ class Looks:
     sensor: FloatArray
 
     def count(self) -> IntArray:
-        """(T,) points in each frame."""
+        """(T,) int64, number of points in each frame."""
         return np.bincount(self.frame, minlength=len(self.sensor))
 
 
@@ -64,13 +65,12 @@ class DriveCloud:
             self._trees.append(cKDTree(points[:, :2]))
 
     def looks(self, boxes: FloatArray, active: npt.NDArray[np.bool_], margin_m: FloatArray) -> list[Looks]:
-        """The points of N objects, those one can be surest of first: a point belongs to the first box it lies in, or
-        else to the nearest in reach.
+        """The points of N objects. A point belongs to the first box that contains it, or else to the nearest in reach.
 
         Args:
-            boxes: (N, T, 9) in the drive's frame.
-            active: (N, T) where to look at all.
-            margin_m: (N, 2) by which boxes may be too short or off, along and across.
+            boxes: (N, T, 9) boxes in the drive's frame, most certain object first.
+            active: (N, T) bool, frames to look at.
+            margin_m: (N, 2) margins around the boxes along and across, metres.
         """
         found: list[tuple[list[FloatArray], list[IntArray]]] = [([], []) for _ in boxes]
         for frame, (points, tree) in enumerate(zip(self._points, self._trees, strict=True)):
@@ -113,7 +113,7 @@ def _in_frame_of(box: FloatArray, points: FloatArray) -> FloatArray:
 
 
 def _flat_in_frame_of(boxes: FloatArray, places: FloatArray) -> FloatArray:
-    """(T, 2) each place in the frame of the box of its row."""
+    """(T, 2) places (T, 2), each in the frame of the box of its row (T, 9)."""
     c, s = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
     offset = places - boxes[:, :2]
     return np.column_stack([offset[:, 0] * c + offset[:, 1] * s, offset[:, 1] * c - offset[:, 0] * s])

@@ -1,4 +1,4 @@
-"""In which frames a track is shown, and how sure that is."""
+"""Presence of a track: the frames in which it gets a label, and the confidence of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEW_HITS = 3.0
 _WIDE_SPREAD_M = 1.0
 _FAR_M = 20.0
 _LONG_S = 1.0
-_MOVING = 0.7  # what moves is more often linked wrongly
+_MOVING = 0.7  # moving objects are more often linked wrongly
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Presence:
     """A track over T frames.
 
     Attributes:
-        shown: (T,) whether it gets a label.
-        row: (T,) its label among the observations; -1 where there is none.
+        shown: (T,) bool, whether it gets a label.
+        row: (T,) int64, row of its label among the observations; -1 if there is none.
         confidence: (T,) in [0, 1].
     """
 
@@ -40,14 +40,14 @@ class Presence:
 def presence(
     track: Track, observations: Observations, times_s: FloatArray, sensors: FloatArray, config: RefineConfig
 ) -> Presence:
-    """Where a track is shown: where it was labelled, in gaps between, and, if it stands and points confirm it, beyond.
+    """Finds the frames of a track: those with a label, gaps between, and, if it stands and points confirm it, beyond.
 
     Args:
-        track: one.
-        observations: what it is made of.
-        times_s: (T,) of the frames.
-        sensors: (T, 2) where the LiDAR was.
-        config: how long gaps may be.
+        track: the track.
+        observations: the labels it is made of.
+        times_s: (T,) times of the frames, seconds.
+        sensors: (T, 2) positions of the LiDAR, metres, drive's frame.
+        config: lengths of gaps.
     """
     row = _best_rows(track, observations, len(times_s))
     hit = row >= 0
@@ -68,7 +68,7 @@ def presence(
 
 
 def _best_rows(track: Track, observations: Observations, num_frames: int) -> IntArray:
-    """(T,) of the labels that a frame has of one object the best; -1 where it has none."""
+    """(T,) row of the best label of the track in each frame; -1 if it has none."""
     order = np.argsort(observations.scores[track.rows], kind="stable")
     row = np.full(num_frames, -1)
     row[track.frames[order]] = track.rows[order]
@@ -76,22 +76,25 @@ def _best_rows(track: Track, observations: Observations, num_frames: int) -> Int
 
 
 def _since_and_until(times_s: FloatArray, hit: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """(T,) seconds since the label before and until the one after; infinite where there is none."""
+    """(T,) seconds since the label before, and until the one after; infinite if there is none."""
     last = np.maximum.accumulate(np.where(hit, times_s, -np.inf))
     following = np.minimum.accumulate(np.where(hit, times_s, np.inf)[::-1])[::-1]
     return times_s - last, following - times_s
 
 
 def _found_share(track: Track, hit: BoolArray, visible: BoolArray) -> float:
-    """Of the frames that could show the object, those that do; a guess of one in three goes in."""
+    """Share of the frames that could show the object and have a label of it, with a prior of one in three."""
     frames = track.spans(len(hit))
     could = (visible | hit) & frames if track.num_points is not None else hit
     return float((hit.sum() + 1) / (could.sum() + 3))
 
 
 def _confidence(track: Track, observations: Observations, num_hits: int, found_share: float) -> float:
-    """How sure it is that the thing is there, of that class and at that place. Each factor is one reason for doubt:
-    seen seldom, missing where it should be seen, given other names, its labels scattered, never seen from near."""
+    """Confidence that the object exists, has that class and is at that place, in [0, 1].
+
+    Each factor is one reason for doubt: few labels, labels missing where it should be seen, other classes, scattered
+    labels, no label from near.
+    """
     offset = observations.values[track.rows, :2] - track.values[track.frames, :2]
     spread_m = float(np.median(np.linalg.norm(offset, axis=1)))
     nearest_m = float(observations.range_m[track.rows].min())

@@ -1,4 +1,4 @@
-"""Labels of a whole drive, made better by looking at all of it: what one frame misses another shows."""
+"""Refinement: labels of all frames of a drive → better labels, for what one frame misses another shows."""
 
 from __future__ import annotations
 
@@ -34,18 +34,21 @@ def refine(
     """Refines the labels of one drive.
 
     Args:
-        labels: of each frame, in the frame of its keyframe LiDAR.
-        stamps_ns: ascending.
-        world_SE3_lidar: where the LiDAR was.
+        labels: T labels, one of each frame, in the frame of its keyframe LiDAR.
+        stamps_ns: T ascending stamps, nanoseconds.
+        world_SE3_lidar: T poses of the LiDAR.
         config: the steps.
-        cloud_of: index of a frame → its LiDAR's points (N, ≥3), in the same frame as its labels; each is asked for
-            once. They confirm what is filled in, and boxes are set on them. Without them gaps are filled, but nothing
-            is extended.
-        rolling_shutter: how the LiDAR turns, where labels are wanted at the stamps. Without it a moving thing stays
-            where its points are, which is where data sets made by labelling clouds have it.
+        cloud_of: index of a frame → its LiDAR's points (N, ≥3), in the same frame as its labels; called once for each.
+            They confirm boxes that are filled in, and boxes are fitted to them. Without points gaps are filled, but
+            tracks are not extended.
+        rolling_shutter: rotation of the LiDAR, for labels that are valid at the stamps. Without it a moving object
+            stays where its points are, as in data sets made by labelling clouds.
 
     Returns:
-        The refined labels, again in the frame of each keyframe LiDAR.
+        T refined labels, each in the frame of its keyframe LiDAR.
+
+    Raises:
+        ValueError: labels, stamps and poses differ in number.
     """
     config = config or RefineConfig()
     if not len(labels) == len(stamps_ns) == len(world_SE3_lidar):

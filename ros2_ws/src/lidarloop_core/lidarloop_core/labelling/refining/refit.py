@@ -1,4 +1,4 @@
-"""Boxes set anew on the points of their objects: size from the frames that show it, place from the ends seen."""
+"""Refit of tracks to LiDAR points: size from the frames that show it, place from the visible bounds."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.labelling.refining.extents import extents, fits, moving_middle, moving_size, standing_extent, top_of
 from lidarloop_core.labelling.refining.points import DriveCloud, Looks
 from lidarloop_core.labelling.refining.tracks import Track, headings, smoothed
-from lidarloop_core.tracking.kalman import STATE_SIZE, UNKNOWN
+from lidarloop_core.tracking.kalman import HEIGHT_VARIANCE_M2, STATE_SIZE, UNKNOWN
 
 FloatArray = npt.NDArray[np.float64]
 
-_AROUND_M = 0.3  # so far around its box an object's points are looked for
-_BEYOND = 0.25  # and along it so many of its lengths more
-_CONFIRM_M = 0.1  # points so near to a box confirm that something is in it
+_AROUND_M = 0.3  # points are searched this far around a box
+_BEYOND = 0.25  # and along it by this share of its length more
+_CONFIRM_M = 0.1  # points within this of a box confirm it
 
 
 def refit(
     tracks: Sequence[Track], cloud: DriveCloud, times_s: FloatArray, class_names: tuple[str, ...], config: RefineConfig
 ) -> list[Track]:
-    """The tracks with boxes set on the points that they point to."""
+    """The tracks with boxes fitted to the points near them, and with the number of points in each frame."""
     if config.refit:
         looks = _look(tracks, cloud, _AROUND_M, _BEYOND, config)
         tracks = [_refit_standing(t, k) if t.stands else t for t, k in zip(tracks, looks, strict=True)]
@@ -69,7 +69,7 @@ def _refit_standing(track: Track, looks: Looks) -> Track:
 
 
 def _raised(values: FloatArray, looks: Looks) -> FloatArray:
-    """The boxes (T, 9) with their undersides left where they are and their tops where the points end."""
+    """The boxes (T, 9) with unchanged undersides, and with tops at the highest points."""
     values = values.copy()
     height = float(values[0, 5])
     top = top_of(looks)
@@ -110,7 +110,7 @@ def _refit_moving(
         noise[:, 0, 0] = np.where(measured, np.nan_to_num(blur_u), coarse) ** 2
         noise[:, 1, 1] = np.where(measured, np.nan_to_num(blur_v), coarse) ** 2
         covariance[:, i, :2, :2] = rotation @ noise @ rotation.transpose(0, 2, 1)
-        covariance[:, i, 2, 2] = 0.04
+        covariance[:, i, 2, 2] = HEIGHT_VARIANCE_M2
         sizes.append(size)
     starts = np.array([t.values[t.frames[0], :3] for t in tracks])
     labels = np.array([t.label for t in tracks])

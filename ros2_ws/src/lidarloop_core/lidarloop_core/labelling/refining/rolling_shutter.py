@@ -1,4 +1,4 @@
-"""A spinning LiDAR sees things one after the other: what moves is no longer where its points are when the turn ends."""
+"""Rolling shutter of a spinning LiDAR: at the stamp a moving object is no longer where its points are."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RollingShutter:
-    """How a LiDAR turns; its stamps are the ends of turns.
+    """Rotation of a LiDAR whose stamps are the ends of revolutions.
 
     Attributes:
-        period_s: of one turn.
-        seam_rad: bearing at which turns begin and end, in the LiDAR's frame, counter-clockwise from its x axis.
-        clockwise: seen from above.
+        period_s: time of one revolution, seconds.
+        seam_rad: bearing at which revolutions begin and end, LiDAR's frame, counter-clockwise from its x axis.
+        clockwise: direction of rotation, seen from above.
     """
 
     period_s: float
@@ -30,14 +30,14 @@ class RollingShutter:
     clockwise: bool = True
 
     def age_s(self, points: npt.NDArray[Any]) -> FloatArray:
-        """(N,) how long before the stamp the LiDAR looked towards (N, ≥2) places in its frame."""
+        """(N,) time from the scan of (N, ≥2) places, metres, LiDAR's frame, to the stamp, seconds."""
         bearing = np.arctan2(points[:, 1], points[:, 0])
-        turned = (self.seam_rad - bearing if self.clockwise else bearing - self.seam_rad) % (2 * np.pi)
-        return np.asarray(self.period_s * (1 - turned / (2 * np.pi)))
+        rotated = (self.seam_rad - bearing if self.clockwise else bearing - self.seam_rad) % (2 * np.pi)
+        return np.asarray(self.period_s * (1 - rotated / (2 * np.pi)))
 
 
 def at_stamps(tracks: Sequence[Track], drive_SE3_lidar: Sequence[SE3], rolling_shutter: RollingShutter) -> list[Track]:
-    """The tracks where they are at the stamps, from where they were when the LiDAR met them."""
+    """Moves tracks from the places at which the LiDAR scanned them to their places at the stamps."""
     return [track if track.stands else _moved_on(track, drive_SE3_lidar, rolling_shutter) for track in tracks]
 
 

@@ -1,4 +1,4 @@
-"""What all labels of an object together say of it: class, size, whether it stands, and where it is at any time."""
+"""Estimates of an object from all its labels: class, size, whether it stands, and its path."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lidarloop_core.labelling.refining.estimates import (
     vote,
     weighted_median,
 )
-from lidarloop_core.labelling.refining.linking import blur_of
+from lidarloop_core.labelling.refining.linking import blur_at, blur_of
 from lidarloop_core.labelling.refining.motion import frame_period_s, has_moved
 from lidarloop_core.labelling.refining.observations import Observations
-from lidarloop_core.tracking.kalman import STATE_SIZE, UNKNOWN, Beliefs, smooth
+from lidarloop_core.tracking.kalman import HEIGHT_VARIANCE_M2, STATE_SIZE, UNKNOWN, Beliefs, smooth
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -35,15 +35,15 @@ class Track:
     """One object over a drive of T frames.
 
     Attributes:
-        rows: (N,) its labels among the observations, by time.
-        frames: (N,) the frames they are of.
-        label: its class.
-        share: of the score of its labels, what was given to that class.
+        rows: (N,) int64, rows of its labels among the observations, by time.
+        frames: (N,) int64, frames of these labels.
+        label: class index.
+        share: share of its labels' scores that names this class, in [0, 1].
         stands: whether it never moved.
-        values: (T, 9) its box at every frame, in the drive's frame; guessed before the first and after the last label.
-        heading_by_motion: (T,) whether its yaw is from the way it moved.
-        support: sum of the scores of its labels.
-        num_points: (T,) LiDAR points found on it; None where nobody looked.
+        values: (T, 9) its box in every frame, drive's frame; extrapolated before the first and after the last label.
+        heading_by_motion: (T,) bool, whether its yaw comes from its motion.
+        support: sum of its labels' scores.
+        num_points: (T,) int64, number of LiDAR points on it; None if points were not searched.
     """
 
     rows: IntArray
@@ -57,7 +57,7 @@ class Track:
     num_points: IntArray | None = None
 
     def spans(self, num_frames: int) -> BoolArray:
-        """(T,) the frames in which it may be seen: all where it stands."""
+        """(T,) bool, the frames in which it may be visible: all if it stands."""
         frames = np.arange(num_frames)
         return np.full(num_frames, True) if self.stands else (frames >= self.frames[0]) & (frames <= self.frames[-1])
 
@@ -69,7 +69,15 @@ def estimate(
     class_names: tuple[str, ...],
     config: RefineConfig,
 ) -> list[Track]:
-    """The tracks that labels were linked to, (K,) indices."""
+    """Estimates the tracks.
+
+    Args:
+        observations: K labels.
+        tracks: (K,) track of each label, from 0, by ``linking.link``.
+        times_s: (T,) times of the frames, seconds.
+        class_names: C names that the labels index.
+        config: motion of the classes.
+    """
     weights = precision(observations.range_m, observations.quality, observations.num_points)
     rows = [np.flatnonzero(tracks == i) for i in range(int(tracks.max(initial=-1)) + 1)]
     votes = [vote(observations.labels[r], observations.scores[r], len(class_names)) for r in rows]
@@ -79,7 +87,7 @@ def estimate(
     found = []
     for i, r in enumerate(rows):
         label, shares = votes[i]
-        # Boxes made for another class have another size, and their centre is off with it.
+        # A box of another class has another size, and so another centre.
         own = observations.labels[r] == label
         weight = weights[r] * np.where(own, 1.0, 0.1)
         stands = not has_moved(
@@ -121,7 +129,7 @@ def _paths(
     class_names: tuple[str, ...],
     config: RefineConfig,
 ) -> list[FloatArray]:
-    """The smoothed states (T, 5) of every track, all at once."""
+    """The smoothed states (T, 5) of every track, computed together."""
     label = np.asarray(labels, np.int64)
     position_m = config.motion.column("position_m", class_names)
     seen = np.zeros((len(times_s), len(rows)), np.bool_)
@@ -132,9 +140,9 @@ def _paths(
         seen[frame, i] = True
         mean[frame, i, :3] = observations.values[r, :3]
         own = observations.labels[r] == labels[i]
-        blur = position_m[labels[i]] * (1 + observations.range_m[r] / 30.0) * np.where(own, 1.0, 3.0)
+        blur = blur_at(observations.range_m[r], position_m[labels[i]]) * np.where(own, 1.0, 3.0)
         variance[frame, i, :2] = blur[:, None] ** 2
-        variance[frame, i, 2] = 0.04
+        variance[frame, i, 2] = HEIGHT_VARIANCE_M2
     covariance = variance[..., None] * np.eye(STATE_SIZE)
     starts = np.array([observations.values[r[0], :3] for r in rows]).reshape(-1, 3)
     return smoothed(times_s, mean, covariance, seen, starts, label, class_names, config)
@@ -164,7 +172,7 @@ def smoothed(
 
 
 def headings(velocity: FloatArray, front: float) -> tuple[FloatArray, BoolArray]:
-    """(T,) yaws along the motion, held where the object hardly moves; and where they are from motion."""
+    """(T,) headings along velocities (T, 2), held while the object hardly moves; and (T,) whether motion gave them."""
     moves = np.linalg.norm(velocity, axis=1) > _HEADS_MPS
     yaw = np.arctan2(velocity[:, 1], velocity[:, 0])
     if not moves.any():

@@ -1,0 +1,1 @@
+"""Selection of labelled frames for training, and their storage."""

@@ -1,8 +1,8 @@
-"""One frame worth keeping, as one file: cloud, pictures, calibration, poses, labels and where they came from.
+"""A kept frame as one file: cloud, pictures, calibration, poses, labels and their provenance.
 
 The file is a zip archive without compression, so that any tool opens it and every member has a checksum:
 ``frame.json``, ``sweep-00.npy`` (newest first) …, and each picture as the camera sent it. It is written under a
-temporary name and renamed, so that whatever kills the writer leaves a whole frame or none.
+temporary name and renamed, so that a killed writer leaves a complete frame or none.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class KeptFrame:
 
     Attributes:
         sample: sweeps, pictures and poses; its annotations are the labels.
-        labels: in the frame of the keyframe LiDAR.
-        value: how much it is worth keeping, in [0, 1]; the least valuable are let go first.
-        reasons: why it was kept, e.g. "rare class: bicycle".
-        degraded: what was missing when it was labelled, e.g. "CAM_BACK: no picture"; empty if nothing was.
-        provenance: who made the labels: model hashes, configuration, software versions.
+        labels: pseudo-labels, keyframe LiDAR's frame.
+        value: value for training, in [0, 1]; frames with the least value are deleted first.
+        reasons: reasons for the value, e.g. "rare class: bicycle".
+        degraded: inputs that were missing when it was labelled, e.g. "CAM_BACK: no picture"; empty if none was.
+        provenance: origin of the labels: model hashes, configuration, software versions.
     """
 
     sample: Sample
@@ -83,7 +83,7 @@ def read_frame(path: Path) -> KeptFrame:
             return _frame(document, archive)
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise DatasetError(
-            f"{path} is no readable frame ({error}); expected a whole *{SUFFIX} as the self-labelling node writes it: "
+            f"{path} is no readable frame ({error}); expected an intact *{SUFFIX} of the self-labelling node: "
             "restore the file, or delete it"
         ) from None
 

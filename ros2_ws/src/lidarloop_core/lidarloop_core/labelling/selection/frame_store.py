@@ -1,4 +1,4 @@
-"""A folder of kept frames that never outgrows its quota and survives being killed at any moment."""
+"""A folder of kept frames with a quota; a killed writer leaves no broken frame."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _NAME = re.compile(r"(\d{20})-(\d{4})" + re.escape(SUFFIX))
 
 @dataclass(frozen=True)
 class StoredFrame:
-    """A frame on disk, as its name tells it.
+    """A frame on disk, described by its file name.
 
     Attributes:
-        stamp_ns: of the frame.
-        value: what it is worth, in steps of 0.001.
-        num_bytes: of the file.
+        path: its file.
+        stamp_ns: stamp of the frame, nanoseconds.
+        value: value of the frame, in [0, 1], in steps of 0.001.
+        num_bytes: size of the file.
     """
 
     path: Path
@@ -32,12 +33,12 @@ class StoredFrame:
 
 @dataclass(frozen=True)
 class Quota:
-    """What the folder may hold.
+    """Limits of the folder.
 
     Attributes:
-        max_bytes: of all frames together.
-        max_age_s: frames older than this before the newest are let go; 0 keeps them for ever.
-        min_free_bytes: of the disk, that others need.
+        max_bytes: largest size of all frames together.
+        max_age_s: largest age relative to the newest frame, seconds; older frames are deleted. 0 for no limit.
+        min_free_bytes: least free space on the disk.
     """
 
     max_bytes: int = 20_000_000_000
@@ -53,12 +54,12 @@ class Quota:
 
 
 class FrameStore:
-    """One writer's folder. A frame's name says its stamp and value, so that nothing has to be opened to decide.
+    """One writer's folder. A frame's name holds its stamp and value, so that no file is opened to decide.
 
     Args:
-        folder: made if it is missing. Files in it that are no frames of ours are never touched, but for what a killed
-            writer left behind.
-        quota: what it may hold.
+        folder: the folder, made if it is missing. Files other than frames are not touched, except temporary files of a
+            killed writer.
+        quota: limits of the folder.
 
     Raises:
         OSError: the folder cannot be made or written.
@@ -79,13 +80,14 @@ class FrameStore:
 
     @property
     def num_bytes(self) -> int:
+        """Size of all frames."""
         return sum(frame.num_bytes for frame in self._frames.values())
 
     def keep(self, frame: KeptFrame) -> Path | None:
-        """Writes a frame, then lets go of what is too old and of the least valuable until the quota is met.
+        """Writes a frame, then deletes frames that are too old, and those of least value until the quota is met.
 
         Returns:
-            Its file, or None where the frame itself was the least valuable.
+            Its file, or None if the frame itself had the least value.
 
         Raises:
             OSError: the disk is full (also where fewer than ``min_free_bytes`` are free) or cannot be written; what was
@@ -118,7 +120,7 @@ class FrameStore:
 
 
 def stored_frames(folder: Path) -> list[StoredFrame]:
-    """The frames of a folder, oldest first; other files are passed over."""
+    """The frames of a folder, oldest first; other files are skipped."""
     return sorted((_stored(p) for p in folder.iterdir() if _NAME.fullmatch(p.name)), key=lambda frame: frame.stamp_ns)
 
 

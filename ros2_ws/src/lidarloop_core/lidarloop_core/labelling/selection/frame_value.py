@@ -1,5 +1,5 @@
-"""How much a labelled frame is worth keeping: where the detector and the labels disagree, where classes are rare, where
-the detector is unsure, and where the scene is unlike those kept before."""
+"""Value of a labelled frame for training: disagreement between detector and labels, rare classes, uncertain detections,
+and a scene unlike those kept before."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _REMEMBERED = 500
 
 @dataclass(frozen=True)
 class FrameValueConfig:
-    """When a frame is worth keeping. Every share is in [0, 1], and so is the value.
+    """Thresholds of the value. Every share is in [0, 1], and so is the value.
 
     Attributes:
-        match_radius_m: a label and a detection of one class this near are the same object.
-        sure: a detection of at least this score, or label of this quality, is one that the other side should have.
-        unsure: a detection between ``unsure`` and ``sure`` is one the detector hesitates about.
-        rare_share: a class is rare while it makes up less than this share of all labels so far.
-        novelty_distance: of two scenes (see ``scene_key``) that count as wholly different.
+        match_radius_m: largest distance between a label and a detection of one class that are the same object, metres.
+        sure: score of a detection, or quality of a label, from which the other side should have the object.
+        unsure: score from which a detection counts as uncertain, up to ``sure``.
+        rare_share: share of all labels so far below which a class is rare.
+        novelty_distance: distance of two scenes (see ``scene_key``) from which they count as different.
     """
 
     match_radius_m: float = 2.0
@@ -39,11 +39,11 @@ class FrameValueConfig:
 
 @dataclass(frozen=True)
 class FrameValue:
-    """What a frame is worth, and why.
+    """Value of a frame, with its reasons.
 
     Attributes:
-        value: in [0, 1]; the largest of the four shares.
-        reasons: one line for each share above a half, most telling first.
+        value: the largest of the four shares, in [0, 1].
+        reasons: one line for each share above one half, largest first.
     """
 
     value: float
@@ -51,7 +51,7 @@ class FrameValue:
 
 
 class FrameValueRater:
-    """Rates frames in the order they come; remembers class counts and the scenes that were kept."""
+    """Rates frames in their order; counts classes and remembers the scenes that were kept."""
 
     def __init__(self, config: FrameValueConfig | None = None) -> None:
         self.config = config or FrameValueConfig()
@@ -68,10 +68,10 @@ class FrameValueRater:
         """Rates a frame.
 
         Args:
-            labels: pseudo-labels in the LiDAR's frame.
-            quality: (N,) of the labels.
-            detections: of the same cloud, in the same frame; None where there is no detector.
-            points: (M, ≥3) the cloud, metres.
+            labels: N pseudo-labels, LiDAR's frame.
+            quality: (N,) qualities of the labels, in [0, 1].
+            detections: detections in the same cloud and frame; None without a detector.
+            points: (M, ≥3) the cloud, metres, LiDAR's frame.
         """
         shares = {self._rarity(labels), self._novelty(scene_key(points))}
         if detections is not None:
@@ -81,18 +81,18 @@ class FrameValueRater:
         return FrameValue(ranked[0][0], tuple(reason for share, reason in ranked if share > 0.5))
 
     def remember(self, points: npt.NDArray[np.float32]) -> None:
-        """To be called with the cloud of each frame that was kept: its like is no novelty any more."""
+        """Takes the cloud (M, ≥3), metres, of each frame that was kept: similar scenes are then no longer novel."""
         self._kept.append(scene_key(points))
 
     def _disagreement(
         self, labels: Boxes3D, quality: npt.NDArray[np.float32], detections: Boxes3D
     ) -> tuple[float, str]:
-        """Share of the sure objects of either side that the other side has not got at all."""
+        """Share of the certain objects of either side that the other side lacks."""
         near = self.config.match_radius_m
         missed = _unmatched(labels[quality >= self.config.sure], detections, near)
         invented = _unmatched(detections[detections.scores >= self.config.sure], labels, near)
         num_sure = int((quality >= self.config.sure).sum() + (detections.scores >= self.config.sure).sum())
-        # One object of two is no finding yet: small numbers are drawn towards agreement.
+        # One object of two is no evidence yet: small numbers are drawn towards agreement.
         share = (missed + invented) / (num_sure + 2)
         return share, f"disagreement: {missed} labels without a detection, {invented} detections without a label"
 
@@ -121,7 +121,7 @@ class FrameValueRater:
 
 
 def _unmatched(boxes: Boxes3D, others: Boxes3D, near_m: float) -> int:
-    """How many boxes have no other one of their class near them, one to one."""
+    """Number of boxes without another one of their class near them, one to one."""
     names, other_names = np.array(boxes.names, object), np.array(others.names, object)
     distance = np.linalg.norm(boxes.centers[:, None, :2] - others.centers[None, :, :2], axis=2).astype(np.float64)
     rows, _ = assign(distance, (distance < near_m) & (names[:, None] == other_names[None, :]))
@@ -129,7 +129,8 @@ def _unmatched(boxes: Boxes3D, others: Boxes3D, near_m: float) -> int:
 
 
 def scene_key(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(20,) share of occupied sectors in each ring round the sensor: what a place looks like, whatever the heading.
+    """(20,) share of occupied sectors in each ring around the sensor, from points (M, ≥3) in metres: a descriptor of a
+    place that does not depend on the heading.
 
     The ring key of Scan Context (Kim and Kim, IROS 2018, section III-C), of points more than half a metre above the
     lowest percentiles, so that the ground itself does not count.
