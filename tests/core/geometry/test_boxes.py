@@ -140,7 +140,7 @@ def test_refusals(values: np.ndarray, scores: np.ndarray, labels: np.ndarray, me
         Boxes3D(values, scores, labels, NAMES)
 
 
-def test_righted_undoes_the_way_into_a_tilted_frame():
+def test_righted_undoes_the_way_into_a_tilted_frame() -> None:
     """Upright boxes that move horizontally survive a frame on a slope; ``transformed`` would not bring them back."""
     rng = np.random.default_rng(0)
     values = np.column_stack([rng.uniform(-50, 50, (40, 3)), rng.uniform(1, 5, (40, 3)), rng.uniform(-3, 3, (40, 3))])

@@ -30,7 +30,7 @@ def boxes(*rows: list[float]) -> Boxes3D:
     return Boxes3D(np.array(rows).reshape(-1, 9), np.ones(len(rows)), np.zeros(len(rows)), ("car",))
 
 
-def test_a_box_ahead_by_hand():
+def test_a_box_ahead_by_hand() -> None:
     # A cube of 2 m, its rear face 9 m and its front face 11 m ahead.
     (frame,) = wireframes(camera(), keyframe(), boxes([10, 0, 0, 2, 2, 2, 0, 0, 0]))
     assert len(frame.edges) == 12
@@ -44,7 +44,7 @@ def test_a_box_ahead_by_hand():
     np.testing.assert_allclose(frame.heading[0], [[99.5, 49.5 + 10], [99.5, 49.5 + 100 / 11]])
 
 
-def test_what_the_camera_cannot_see_is_left_out():
+def test_what_the_camera_cannot_see_is_left_out() -> None:
     behind, beside = [-10, 0, 0, 2, 2, 2, 0, 0, 0], [10, 40, 0, 2, 2, 2, 0, 0, 0]
     assert wireframes(camera(), keyframe(), boxes(behind, beside)) == []
     assert wireframes(camera(), keyframe(), boxes()) == []
@@ -56,7 +56,7 @@ def test_what_the_camera_cannot_see_is_left_out():
     st.lists(st.floats(0.2, 15), min_size=3, max_size=3),
     st.floats(-4, 4),
 )
-def test_strokes_stay_in_the_picture(center, size, yaw):
+def test_strokes_stay_in_the_picture(center: list[float], size: list[float], yaw: float) -> None:
     for frame in wireframes(camera(), keyframe(), boxes([*center, *size, yaw, 0, 0])):
         strokes = np.concatenate([frame.edges, frame.heading]).reshape(-1, 2)
         assert np.isfinite(strokes).all()
@@ -64,14 +64,14 @@ def test_strokes_stay_in_the_picture(center, size, yaw):
         assert (strokes <= np.array([199.5, 99.5]) + 1e-6).all()
 
 
-def test_the_vehicle_moves_between_the_exposures():
+def test_the_vehicle_moves_between_the_exposures() -> None:
     moved = camera_SE3_lidar(camera(SE3.from_yaw(0.0, (2.0, 0, 0))), keyframe(SE3.identity()))
     np.testing.assert_allclose(moved.transform(np.array([[10.0, 0, 0]])), [[0, 0, 8]], atol=1e-12)
     unknown = camera_SE3_lidar(camera(), keyframe(SE3.identity()))
     np.testing.assert_allclose(unknown.transform(np.array([[10.0, 0, 0]])), [[0, 0, 10]], atol=1e-12)
 
 
-def test_drawn_pixels():
+def test_drawn_pixels() -> None:
     layer = Layer("ground_truth", boxes([10, 0, 0, 2, 2, 2, 0, 0, 0]), ("#ff0000",))
     picture = np.asarray(draw_overlay(camera(), keyframe(), [layer], width_px=400))
     assert picture.shape == (200, 400, 3)
@@ -82,7 +82,7 @@ def test_drawn_pixels():
     np.testing.assert_allclose((high + low)[1] / 2, 199.5, atol=1.5)
 
 
-def test_projected_corners_coincide_with_the_masks():
+def test_projected_corners_coincide_with_the_masks() -> None:
     """Every mask of the toy town lies within its box's outline; an object in full view fills it."""
     pytest.importorskip("embreex", reason="the toy town's ray caster is not installed")
     from lidarloop_training.toytown.drive import ToyTownDrive

@@ -14,7 +14,7 @@ from mcap.writer import CompressionType, Writer
 from lidarloop_core.errors import BagError
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader, BagWriter, message_type
-from lidarloop_core.io.salvage import salvage
+from lidarloop_core.io.salvage import Salvage, salvage
 
 NUM_FRAMES = 12
 
@@ -30,7 +30,7 @@ def _messages() -> list[tuple[str, int, object]]:
 
 
 @lru_cache(maxsize=1)
-def _whole_bag(folder: Path) -> bytes:
+def _intact_bag(folder: Path) -> bytes:
     with BagWriter(folder / "whole.mcap") as bag:
         for message in _messages():
             bag.write(*message)
@@ -38,7 +38,7 @@ def _whole_bag(folder: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("salvage")
 
 
@@ -63,7 +63,7 @@ def _contents(path: Path) -> list[tuple[str, int, bytes]]:
         return [(c.topic, m.log_time, m.data) for _, c, m in make_reader(file).iter_messages()]
 
 
-def _salvaged(data: bytes, folder: Path) -> tuple[list[tuple[str, int, bytes]], object]:
+def _salvaged(data: bytes, folder: Path) -> tuple[list[tuple[str, int, bytes]], Salvage]:
     (folder / "broken.mcap").write_bytes(data)
     found = salvage(folder / "broken.mcap", folder / "saved.mcap")
     contents = _contents(folder / "saved.mcap")
@@ -72,8 +72,8 @@ def _salvaged(data: bytes, folder: Path) -> tuple[list[tuple[str, int, bytes]], 
     return contents, found
 
 
-def test_a_whole_file_is_copied_whole(folder):
-    for data in (_whole_bag(folder), _recorded(CompressionType.ZSTD), _recorded(CompressionType.NONE, False)):
+def test_an_intact_file_is_copied_completely(folder: Path) -> None:
+    for data in (_intact_bag(folder), _recorded(CompressionType.ZSTD), _recorded(CompressionType.NONE, False)):
         (folder / "original.mcap").write_bytes(data)
         contents, found = _salvaged(data, folder)
         assert contents == _contents(folder / "original.mcap")
@@ -85,9 +85,9 @@ def test_a_whole_file_is_copied_whole(folder):
 
 @settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_our_bags_lose_the_message_that_is_cut_and_no_other(folder, share):
-    """They are uncompressed: a message is whole if all its bytes lie before the cut."""
-    data = _whole_bag(folder)
+def test_our_bags_lose_the_message_that_is_cut_and_no_other(folder: Path, share: float) -> None:
+    """They are uncompressed: a message is intact if all its bytes lie before the cut."""
+    data = _intact_bag(folder)
     cut = int(share * len(data))
     with BagReader(folder / "whole.mcap") as bag:
         recorded = list(bag.raw_messages())
@@ -107,7 +107,9 @@ def test_our_bags_lose_the_message_that_is_cut_and_no_other(folder, share):
 @given(
     share=st.floats(0, 1, exclude_max=True), compression=st.sampled_from([CompressionType.ZSTD, CompressionType.LZ4])
 )
-def test_compressed_recordings_lose_the_chunk_that_is_cut(folder, share, compression):
+def test_compressed_recordings_lose_the_chunk_that_is_cut(
+    folder: Path, share: float, compression: CompressionType
+) -> None:
     data = _recorded(compression)
     cut = int(share * len(data))
     chunks = make_reader(io.BytesIO(data)).get_summary().chunk_indexes
@@ -129,7 +131,7 @@ def test_compressed_recordings_lose_the_chunk_that_is_cut(folder, share, compres
 
 @settings(max_examples=40, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_damage_in_the_middle_costs_what_it_hits(folder, share, flip):
+def test_damage_in_the_middle_costs_what_it_hits(folder: Path, share: float, flip: int) -> None:
     """The library's chunks carry checksums, so nothing false comes out whatever byte is hit."""
     data = bytearray(_recorded(CompressionType.NONE))
     chunks = make_reader(io.BytesIO(bytes(data))).get_summary().chunk_indexes
@@ -148,7 +150,7 @@ def test_damage_in_the_middle_costs_what_it_hits(folder, share, flip):
         assert num_missing == len(original) - len(contents)
 
 
-def test_foreign_and_missing_files(tmp_path):
+def test_foreign_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "x.mcap").write_bytes(b"SQLite format 3\0")
     with pytest.raises(BagError, match="is no MCAP file"):
         salvage(tmp_path / "x.mcap", tmp_path / "out.mcap")

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +16,13 @@ CAR = np.array([4.5, 1.8, 1.5])
 ORIGIN = np.zeros(2)
 
 
-def _seen_sides(center, yaw, size, sensor_xy=ORIGIN, spacing_m=0.15) -> np.ndarray:
+def _seen_sides(
+    center: npt.NDArray[Any],
+    yaw: float,
+    size: npt.NDArray[Any],
+    sensor_xy: npt.NDArray[Any] = ORIGIN,
+    spacing_m: float = 0.15,
+) -> npt.NDArray[Any]:
     """Points on the upright sides of a box that face a sensor, as a LiDAR sees them, and the lengths of these sides."""
     c, s = np.cos(yaw), np.sin(yaw)
     turn = np.array([[c, -s], [s, c]])
@@ -39,7 +49,7 @@ def _axis_error_deg(a: float, b: float) -> float:
     yaw=st.floats(-np.pi, np.pi),
     scale=st.floats(0.85, 1.1),
 )
-def test_a_car_seen_whole_is_found_whole(bearing, range_m, yaw, scale):
+def test_two_visible_sides_give_the_box_of_a_car(bearing: float, range_m: float, yaw: float, scale: float) -> None:
     center, size = np.array([range_m * np.cos(bearing), range_m * np.sin(bearing), -0.9]), CAR * scale
     points = _seen_sides(center, yaw, size)
     fit = fit_box(points, CAR, ORIGIN)
@@ -51,14 +61,14 @@ def test_a_car_seen_whole_is_found_whole(bearing, range_m, yaw, scale):
     assert abs(fit.center[2] - center[2]) < 0.05
 
 
-def test_its_sizes_are_the_seen_ones():
+def test_its_sizes_are_the_seen_ones() -> None:
     fit = fit_box(_seen_sides(np.array([10.0, 8.0, 0.0]), 0.3, CAR * 1.1), CAR, ORIGIN)
     np.testing.assert_allclose(fit.size[:2], CAR[:2] * 1.1, atol=0.1)
     assert fit.confidence > CONFIDENT
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.04, -0.05])
-def test_from_a_rear_the_length_is_the_expected_one_and_lies_behind(yaw):
+def test_from_a_rear_the_length_is_the_expected_one_and_lies_behind(yaw: float) -> None:
     center = np.array([20.0, 0.5, 0.0])
     points = _seen_sides(center, yaw, CAR)
     rear = points[points[:, 0] < 17.9]
@@ -68,7 +78,7 @@ def test_from_a_rear_the_length_is_the_expected_one_and_lies_behind(yaw):
     np.testing.assert_allclose(fit.center[:2], center[:2], atol=0.3)
 
 
-def test_one_side_alone():
+def test_one_side_alone() -> None:
     center = np.array([0.3, 9.0, 0.0])
     points = _seen_sides(center, 0.0, CAR)
     side = points[np.abs(points[:, 1] - (9.0 - CAR[1] / 2)) < 1e-9]
@@ -77,7 +87,7 @@ def test_one_side_alone():
     np.testing.assert_allclose(fit.center[:2], center[:2], atol=0.1)
 
 
-def test_a_half_hidden_car_keeps_its_length():
+def test_a_half_hidden_car_keeps_its_length() -> None:
     center = np.array([12.0, 9.0, 0.0])
     points = _seen_sides(center, 0.0, CAR)
     seen = points[points[:, 0] < 11.5]  # rear and a third of the side
@@ -88,7 +98,7 @@ def test_a_half_hidden_car_keeps_its_length():
 
 @settings(max_examples=40, deadline=None)
 @given(turn=st.floats(-np.pi, np.pi), shift=st.tuples(st.floats(-99, 99), st.floats(-99, 99)))
-def test_turning_and_moving_everything_turns_and_moves_the_box(turn, shift):
+def test_turning_and_moving_everything_turns_and_moves_the_box(turn: float, shift: tuple[float, float]) -> None:
     points = _seen_sides(np.array([14.0, -6.0, 0.4]), 0.5, CAR)
     points[:, :2] += np.random.default_rng(1).normal(0, 0.03, (len(points), 2))
     here = fit_box(points, CAR, ORIGIN)
@@ -100,7 +110,7 @@ def test_turning_and_moving_everything_turns_and_moves_the_box(turn, shift):
     np.testing.assert_allclose(there.center[:2], rotation @ here.center[:2] + shift, atol=0.1)
 
 
-def test_the_hint_tells_front_from_back():
+def test_the_hint_decides_between_front_and_back() -> None:
     points = _seen_sides(np.array([15.0, 5.0, 0.0]), 0.4, CAR)
     for hint in (0.1, 0.1 + np.pi):
         fit = fit_box(points, CAR, ORIGIN, hint)
@@ -109,7 +119,7 @@ def test_the_hint_tells_front_from_back():
     assert np.cos(fit_box(points, CAR, ORIGIN).yaw - np.arctan2(5, 15)) > 0, "without one it looks away from the sensor"
 
 
-def test_the_hint_decides_what_points_leave_open_and_no_more():
+def test_the_hint_decides_what_points_leave_open_and_no_more() -> None:
     arm = np.linspace(0, 0.7, 8)  # of a corner that points at the sensor: either may be the rear
     corner = np.column_stack([20 + np.r_[arm, arm], np.r_[arm, -arm], np.r_[arm, arm]])
     assert fit_box(corner, CAR, ORIGIN).confidence < 0.1
@@ -121,7 +131,7 @@ def test_the_hint_decides_what_points_leave_open_and_no_more():
         assert _axis_error_deg(fit_box(plain, CAR, ORIGIN, hint).yaw, 0.4) < 3
 
 
-def test_few_points_take_the_hint_or_the_line_of_sight():
+def test_few_points_take_the_hint_or_the_line_of_sight() -> None:
     points = np.array([[10.0, 10.0, 0.0], [10.1, 10.0, 0.1]])
     assert len(points) < MIN_POINTS
     hinted, plain = fit_box(points, CAR, ORIGIN, -2.0), fit_box(points, CAR, ORIGIN)
@@ -132,7 +142,7 @@ def test_few_points_take_the_hint_or_the_line_of_sight():
     np.testing.assert_allclose(np.linalg.norm(one.center[:2]), np.sqrt(200) + CAR[0] / 2)
 
 
-def test_pedestrians_and_cones_have_no_heading():
+def test_pedestrians_and_cones_have_no_heading() -> None:
     angles = np.linspace(np.pi / 2, 3 * np.pi / 2, 20)
     surface = np.column_stack([12 + 0.25 * np.cos(angles), 3 + 0.25 * np.sin(angles), np.linspace(-1.5, 0.1, 20)])
     fit = fit_box(surface, (0.7, 0.4, 1.7), ORIGIN, 0.3)
@@ -142,7 +152,7 @@ def test_pedestrians_and_cones_have_no_heading():
     np.testing.assert_allclose(fit.center, [12, 3, -0.7], atol=0.2)
 
 
-def test_a_few_strays_do_not_move_the_box():
+def test_a_few_strays_do_not_move_the_box() -> None:
     center = np.array([15.0, 6.0, 0.0])
     points = _seen_sides(center, 0.2, CAR, spacing_m=0.1)
     strays = np.array([[13.0, 2.0, 0.0], [19.0, 9.0, 0.0]])
@@ -154,7 +164,7 @@ def test_a_few_strays_do_not_move_the_box():
 
 @settings(max_examples=40, deadline=None)
 @given(yaw=st.floats(-np.pi, np.pi), seed=st.integers(0, 1000), number=st.integers(1, 60))
-def test_a_placed_box_holds_its_points(yaw, seed, number):
+def test_a_placed_box_holds_its_points(yaw: float, seed: int, number: int) -> None:
     rng = np.random.default_rng(seed)
     points = np.array([9.0, -7.0, 1.0]) + rng.uniform(-0.7, 0.7, (number, 3))
     box = place_box(points, CAR, ORIGIN, yaw)
@@ -164,7 +174,7 @@ def test_a_placed_box_holds_its_points(yaw, seed, number):
 
 
 @pytest.mark.real
-def test_real_cars(real_data):
+def test_real_cars(real_data: Path) -> None:
     """Points of labelled cars: three quarters of the axes, and centres nearer than a push along the line of sight."""
     from lidarloop_training.data.kitti.object import KittiObjectSource
 

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +13,9 @@ from hypothesis import strategies as st
 from lidarloop_core.labelling.points.ground_height import MAX_RANGE_M, GroundHeight
 
 
-def _rings(seed: int, height, *, noise_m: float = 0.02) -> np.ndarray:
+def _rings(
+    seed: int, height: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], *, noise_m: float = 0.02
+) -> npt.NDArray[Any]:
     """A LiDAR's rings on a ground given as a function of x and y."""
     rng = np.random.default_rng(seed)
     radius = np.repeat(np.geomspace(4.0, 50.0, 24), 600)
@@ -17,7 +24,9 @@ def _rings(seed: int, height, *, noise_m: float = 0.02) -> np.ndarray:
     return np.column_stack([xy, height(xy) + rng.normal(0, noise_m, len(xy))]).astype(np.float32)
 
 
-def _box(center, size, rng, number=150) -> np.ndarray:
+def _box(
+    center: Sequence[float], size: Sequence[float], rng: np.random.Generator, number: int = 150
+) -> npt.NDArray[Any]:
     """Points on and in a box, from a little above its underside."""
     share = rng.uniform((-0.5, -0.5, 0.2), (0.5, 0.5, 1.0), (number, 3))
     return (np.array(center) + share * size).astype(np.float32)
@@ -28,16 +37,16 @@ PLACES = np.random.default_rng(5).uniform(-32, 32, (200, 2))
 
 @settings(max_examples=15, deadline=None)
 @given(slope=st.tuples(st.floats(-0.12, 0.12), st.floats(-0.12, 0.12)), height=st.floats(-3, 1), seed=st.integers(0, 9))
-def test_a_slope_is_found(slope, height, seed):
-    def plane(xy):
+def test_a_slope_is_found(slope: tuple[float, float], height: float, seed: int) -> None:
+    def plane(xy: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return height + xy @ np.array(slope)
 
     ground = GroundHeight(_rings(seed, plane))
     np.testing.assert_allclose(ground.at(PLACES), plane(PLACES), atol=0.06)
 
 
-def test_a_hill_is_followed():
-    def hill(xy):
+def test_a_hill_is_followed() -> None:
+    def hill(xy: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return 1.5 * np.sin(xy[:, 0] / 15) - 1.8
 
     off = GroundHeight(_rings(0, hill)).at(PLACES) - hill(PLACES)
@@ -45,10 +54,10 @@ def test_a_hill_is_followed():
     assert np.abs(off).max() < 0.25
 
 
-def test_things_on_a_slope_are_not_ground():
+def test_things_on_a_slope_are_not_ground() -> None:
     rng = np.random.default_rng(2)
 
-    def plane(xy):
+    def plane(xy: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return 0.08 * xy[:, 0] - 1.8
 
     cloud = _rings(1, plane)
@@ -67,20 +76,20 @@ def test_things_on_a_slope_are_not_ground():
     assert np.abs(off).max() < 0.2
 
 
-def test_reflections_below_the_ground_do_not_lower_it():
+def test_reflections_below_the_ground_do_not_lower_it() -> None:
     rng = np.random.default_rng(3)
     cloud = _rings(2, lambda xy: np.full(len(xy), -1.8))
     below = cloud[rng.random(len(cloud)) < 0.02] - np.array([0, 0, 1.5], np.float32)
     assert np.abs(GroundHeight(np.concatenate([cloud, below])).at(PLACES) + 1.8).max() < 0.1
 
 
-def test_order_of_the_points_does_not_matter():
+def test_order_of_the_points_does_not_matter() -> None:
     cloud = _rings(4, lambda xy: 0.05 * xy[:, 1] - 1.8)
     shuffled = np.random.default_rng(0).permutation(cloud)
     np.testing.assert_allclose(GroundHeight(shuffled).at(PLACES), GroundHeight(cloud).at(PLACES), atol=1e-6)
 
 
-def test_it_answers_where_nothing_was_seen():
+def test_it_answers_where_nothing_was_seen() -> None:
     cloud = _rings(6, lambda xy: 0.02 * xy[:, 0] - 1.8)
     ahead = cloud[(cloud[:, 0] > 0) & (np.abs(cloud[:, 1]) < 20)]
     places = np.array([[-30.0, 0.0], [60.0, 60.0], [2 * MAX_RANGE_M, 0.0]])
@@ -90,14 +99,14 @@ def test_it_answers_where_nothing_was_seen():
     assert found[2] == GroundHeight(ahead).at(np.array([[MAX_RANGE_M, 0.0]]))[0]
 
 
-def test_few_points_and_none():
+def test_few_points_and_none() -> None:
     np.testing.assert_allclose(GroundHeight(np.array([[5.0, 5.0, -1.7]])).at(np.array([[0.0, 9.0]])), -1.7)
     assert np.isnan(GroundHeight(np.zeros((0, 4), np.float32)).at(np.zeros((3, 2)))).all()
     assert GroundHeight(_rings(0, lambda xy: xy[:, 0] * 0)).at(np.zeros((0, 2))).shape == (0,)
 
 
 @pytest.mark.real
-def test_under_labelled_boxes(real_data):
+def test_under_labelled_boxes(real_data: Path) -> None:
     """The ground below the boxes that people drew is where these end."""
     from lidarloop_training.data.av2.reader import Av2Source
     from lidarloop_training.data.kitti.object import KittiObjectSource
