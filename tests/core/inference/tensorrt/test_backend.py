@@ -156,7 +156,7 @@ def test_times_of_the_steps(model: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(outputs["boxes"], backend.infer(inputs(cloud(500), backend.spec))["boxes"])
 
 
-def test_a_failing_kernel_is_told(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_kernel_is_a_backend_error(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = FakeRuntime()
     backend = open_on(runtime, model, tmp_path)
     monkeypatch.setattr(FakeRuntime, "cudaStreamSynchronize", lambda self, stream: (719,))

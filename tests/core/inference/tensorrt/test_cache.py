@@ -163,7 +163,7 @@ def test_of_several_builders_one_builds(tmp_path: Path) -> None:
 CHILD = """
 import os, sys
 from pathlib import Path
-from lidarloop_core.inference import engine_cache
+from lidarloop_core.inference.tensorrt import cache as engine_cache
 from lidarloop_core.io import atomic
 from tests.core.inference.tensorrt.test_cache import KEY
 

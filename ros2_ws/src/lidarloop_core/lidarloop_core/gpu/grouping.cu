@@ -129,7 +129,7 @@ extern "C" __global__ void scan_chunks(const int* values, const int* before, int
   }
 }
 
-// Where there are more pillars than the model takes, whole pillars are left out, evenly in row-major order.
+// Where there are more pillars than the model takes, pillars are left out with their points, evenly in row-major order.
 extern "C" __global__ void thin(const int* rank, const Grid* grid, const Counts* counts, int* kept, int* members,
                                 int* kept_members, int num_cells) {
   int cell = ITEM;

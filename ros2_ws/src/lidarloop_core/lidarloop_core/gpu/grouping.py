@@ -49,11 +49,11 @@ class Device(Protocol):
         ...
 
     def upload(self, memory: Memory, array: npt.NDArray[Any], offset: int = 0) -> None:
-        """Copies an array of any shape (…) to the device, ``offset`` bytes into the memory; it may change at once."""
+        """Copies an array (N, …) to the device, ``offset`` bytes into the memory; the array may change at once."""
         ...
 
     def download(self, memory: Memory, num_bytes: int) -> bytes:
-        """Waits for what was started, and copies to the host."""
+        """Waits for the work so far, and copies to the host."""
         ...
 
     def launch(self, name: str, num_items: int, arguments: Sequence[Any], kinds: Sequence[type]) -> None:

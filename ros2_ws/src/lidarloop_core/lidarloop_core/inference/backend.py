@@ -53,7 +53,7 @@ def open_backend(model: Path, *, providers: Sequence[str] = ("CPUExecutionProvid
 
     Raises:
         ModelFileError: the file is missing, foreign or corrupt.
-        BackendError: the runtime is not installed, or a provider asked for is not in use.
+        BackendError: the runtime is not installed, or a provider that was asked for is not in use.
     """
     if tuple(providers) == (TENSORRT,):
         from lidarloop_core.inference.tensorrt.backend import TensorRtBackend

@@ -96,14 +96,14 @@ class GpuPipeline:
             self._on_device.sweeps.clear()
 
     def adopt(self, before: SweepPipeline) -> None:
-        """They change hands where they lie: nothing is copied."""
+        """Takes over the sweeps where they lie on the device: nothing is copied."""
         if not isinstance(before, GpuPipeline) or before.columns != self.columns:
             return
         if self._on_device is not None and before._on_device is not None:
             self._on_device.sweeps.adopt(before._on_device.sweeps)
 
     def warm_up(self) -> None:
-        """Each cloud twice: a size's first run settles shapes, its second is captured."""
+        """Runs each cloud twice: a bucket's first run settles shapes, its second is captured."""
         for points in 2 * list(warm_up_clouds(self.detector.spec, len(self.columns))):
             self.detect(Sweep(points, self.columns, 0, SE3.identity(), None))
         self.detector.warm_up_boxes()

@@ -93,7 +93,7 @@ class Postprocessing:
         return (*class_names, *dict.fromkeys(r.target for r in self.renamings if r.target not in ("", *class_names)))
 
     def require_classes(self, class_names: tuple[str, ...]) -> None:
-        """Raises ConfigError if a setting names a class that neither the model nor a renaming knows."""
+        """Raises ConfigError if a setting names a class that neither the model has nor a renaming brings."""
         published = self.published_classes(class_names)
         named = (
             ("score threshold", self.score_thresholds, class_names),

@@ -47,7 +47,7 @@ class SweepPipeline(Protocol):
         ...
 
     def forget(self) -> None:
-        """Forgets all sweeps, e.g. after time jumped back."""
+        """Removes all sweeps, e.g. after time jumped back."""
         ...
 
     def adopt(self, before: SweepPipeline) -> None:

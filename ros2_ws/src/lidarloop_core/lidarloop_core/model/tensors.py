@@ -106,7 +106,7 @@ def sizes_of(tensors: Iterable[TensorSpec], arrays: Mapping[str, npt.NDArray[Any
 
     Args:
         tensors: the graph's inputs.
-        arrays: name → array, each of the shape and type of its tensor.
+        arrays: name → array (N, …), of the shape and type of its tensor.
 
     Raises:
         BackendError: a tensor is missing, has another type or shape, or differs from another in a common dimension.

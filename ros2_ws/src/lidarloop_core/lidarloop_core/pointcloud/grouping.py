@@ -1,7 +1,7 @@
 """Points → pillars: the index tensors that the exported graph takes.
 
-The one implementation for the data loader and for the vehicle: ``group_pillars`` (numba). ``group_pillars_reference``
-says the same in readable numpy; the two agree bit for bit.
+``group_pillars`` (numba) is the one implementation, for the data loader and for the vehicle.
+``group_pillars_reference`` computes the same in readable numpy; the two agree bit for bit.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from lidarloop_core.pointcloud.grid import PillarGrid
 
 @dataclass(frozen=True)
 class PillarIndex:
-    """Points sorted out by pillar; the first four are the graph's inputs.
+    """Points grouped by pillar; the first four are the graph's inputs.
 
     Every point of the cloud is accounted for: N = N' + num_out_of_range + num_over_full + num_thinned.
 
     Attributes:
-        points: (N', C) float32, those kept, in their old order.
-        slot: (N',) int64, ``pillar * max_points_per_pillar + place in the pillar``; no two alike.
-        cell: (P,) int64, ``row * num_columns + column`` of each pillar; column along x, row along y; no two alike.
-            Pillars are numbered by their first point.
-        count: (P,) int64 points kept in each pillar, 1 … max_points_per_pillar.
-        num_out_of_range: points outside the range, or not finite.
-        num_over_full: points left out because their pillar was full.
-        num_thinned: points left out with their pillar, because the cloud has more than ``max_pillars`` pillars.
-        num_pillars_found: pillars before thinning; above ``max_pillars`` where the cloud was too much.
+        points: (N', C) float32, the points kept, in their old order, metres, LiDAR frame.
+        slot: (N',) int64, ``pillar * max_points_per_pillar + place in the pillar``, distinct.
+        cell: (P,) int64, ``row * num_columns + column`` of each pillar, distinct; column along x, row along y. Pillars
+            are numbered by their first point.
+        count: (P,) int64, number of points kept in each pillar, 1 … max_points_per_pillar.
+        num_out_of_range: number of points outside the range, or not finite.
+        num_over_full: number of points left out because their pillar was full.
+        num_thinned: number of points left out with their pillar, because the cloud has more than ``max_pillars``.
+        num_pillars_found: number of pillars before thinning.
     """
 
     points: npt.NDArray[np.float32]
@@ -51,8 +51,8 @@ class PillarIndex:
 def group_pillars(points: npt.NDArray[np.float32], grid: PillarGrid) -> PillarIndex:
     """Sorts points into pillars.
 
-    A point belongs to the cell ``floor((x - low) / size)``, computed in float64. Above ``max_pillars``, whole pillars
-    are left out, evenly in row-major order of cells, so that objects everywhere keep their share of pillars.
+    A point belongs to the cell ``floor((x - low) / size)``, computed in float64. Above ``max_pillars``, pillars are
+    left out with all their points, evenly in row-major order of cells, so that objects everywhere keep their share.
 
     Args:
         points: (N, C) float32, x y z first, metres, LiDAR frame.
@@ -122,7 +122,7 @@ def _group(points, low, high, size, num_columns, num_rows, max_points, max_pilla
 
 @numba.njit(cache=True, nogil=True)
 def _thin(cell_of_point, pillar_of_cell, num_found, max_pillars):  # type: ignore[no-untyped-def]
-    """Takes ``num_found - max_pillars`` pillars out of the table and numbers the others anew by first point."""
+    """Takes ``num_found - max_pillars`` pillars out of the table and renumbers the others by their first point."""
     rank = 0
     for cell in range(len(pillar_of_cell)):
         if pillar_of_cell[cell] >= 0:

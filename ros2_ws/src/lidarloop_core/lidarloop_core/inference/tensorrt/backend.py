@@ -94,7 +94,7 @@ class TensorRtBackend:
         self.spec = file.spec
         self.model_sha256 = file.sha256
         self.device = f"tensorrt {self._trt.__version__} {file.precision} {self.cuda.gpu}"
-        cache = EngineCache(say=_log.info) if cache is None else cache
+        cache = EngineCache(report=_log.info) if cache is None else cache
         self._runtime = self._trt.Runtime(self._trt.Logger(self._trt.Logger.ERROR))
         self._engine = _load(self._trt, self._runtime, file, cache, self.cuda.gpu, on_progress)
         _check_tensors(self._engine, self._trt, file, model)
@@ -257,7 +257,7 @@ class TensorRtBackend:
         self.spec = smaller
 
     def _fits(self, spec: ModelSpec) -> bool:
-        """Whether there was memory. What was allocated before the error is freed here, with the error itself."""
+        """Whether there was memory. What was allocated before the error is freed with it."""
         try:
             self._allocate_for(spec)
         except CudaOutOfMemoryError:
@@ -303,7 +303,7 @@ def import_tensorrt() -> Any:
 
 
 def engine_key(trt: Any, file: ModelFile, gpu: str) -> EngineKey:
-    """What an engine of this file, on this GPU, by this TensorRT is known by."""
+    """The cache key of this file's engine on this GPU, by this TensorRT."""
     profile = "; ".join(f"{name} {shapes}" for name, shapes in profile_shapes(file.spec.inputs).items())
     return EngineKey(file.sha256, f"tensorrt {trt.__version__}", gpu, file.precision, profile)
 
@@ -323,7 +323,7 @@ def cached_engine(
 
 
 def _load(trt: Any, runtime: Any, file: ModelFile, cache: EngineCache, gpu: str, on_progress: OnProgress | None) -> Any:
-    """The engine; one that the runtime refuses, e.g. after a driver's update, is built once more."""
+    """The engine; one that the runtime refuses, e.g. after an update of the driver, is built once more."""
     for _ in range(2):
         engine = runtime.deserialize_cuda_engine(cached_engine(trt, file, cache, gpu, on_progress))
         if engine is not None:
