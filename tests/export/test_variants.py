@@ -241,7 +241,8 @@ def test_nvidia_builds_each_precision_for_two_targets(model, clouds, precision):
     assert "SM120" in line
 
 
-def test_half_precision_does_the_same_work_with_half_the_bytes(network):
-    full, half = (network_cost(graph, 1000, 100) for graph in (optimised(network), in_float16(optimised(network))))
+def test_half_precision_does_the_same_work_with_half_the_bytes(network, spec):
+    shapes = {t.name: t.shape_at({"num_points": 1000, "num_pillars": 100}) for t in spec.inputs}
+    full, half = (network_cost(graph, shapes) for graph in (optimised(network), in_float16(optimised(network))))
     assert half.flops == full.flops
     assert half.num_bytes == pytest.approx(full.num_bytes / 2, rel=0.2)

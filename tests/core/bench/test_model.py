@@ -83,7 +83,7 @@ def test_the_command_prints_and_writes_every_stage(
         bench_model(model, rates=GivenRates(tflops=1.0))
 
 
-def test_copies_are_told_apart_where_the_backend_can(
+def test_copies_are_separated_where_the_backend_can(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = FakeRuntime(name="NVIDIA H200", major=9, minor=0)

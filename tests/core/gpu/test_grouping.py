@@ -75,7 +75,7 @@ def crowd(spec: ModelSpec, number: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("order", [np.arange, backwards, shuffled], ids=["forwards", "backwards", "shuffled"])
 @pytest.mark.parametrize("number", [1, 63, 64, 65, 5000])
-def test_bit_equal_to_the_reference_whatever_thread_is_first(
+def test_kernels_equal_the_reference_in_any_order_of_threads(
     library: ctypes.CDLL, spec: ModelSpec, order: Order, number: int
 ) -> None:
     points = crowd(spec, number, seed=number)
@@ -172,7 +172,7 @@ def test_nvrtc_compiles_it(architecture: str) -> None:
         assert name.encode() in code
 
 
-def test_what_nvrtc_says_is_passed_on() -> None:
+def test_reasons_of_nvrtc_are_in_the_error() -> None:
     pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings are not installed")
     from lidarloop_core.gpu.kernels import compile_source
 

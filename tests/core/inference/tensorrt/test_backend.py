@@ -122,7 +122,7 @@ def test_without_memory_for_all_half_of_the_pillars_is_tried(model: Path, tmp_pa
     assert found.num_thinned > 0
 
 
-def test_without_memory_for_half_it_says_so(model: Path, tmp_path: Path) -> None:
+def test_without_memory_for_half_an_error_names_what_is_free(model: Path, tmp_path: Path) -> None:
     runtime = FakeRuntime(num_bytes=1 << 20)
     with pytest.raises(BackendError, match=r"needs more memory than Stand-in sm_87 has left \(1 of 1 MiB\)"):
         open_on(runtime, model, tmp_path)
