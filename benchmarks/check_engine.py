@@ -27,11 +27,11 @@ NO_GPU = "no GPU so far"
 
 # What is promised of logic rather than of figures is held by tests; they are run here and counted.
 TESTED = {
-    "engine cache: mangled, truncated, foreign, two builders, killed": "tests/core/inference/test_engine_cache.py",
-    "TensorRT backend on stand-ins that compute": "tests/core/inference/test_tensorrt_backend.py",
-    "padding to buckets changes no bit": "tests/core/inference/test_padding.py",
-    "calls held against NVIDIA's own signatures": "tests/core/inference/test_nvidia_signatures.py",
-    "GPU grouping: run on the CPU, compiled for nine kinds of GPU": "tests/core/pointcloud/test_cuda_voxelize.py",
+    "engine cache: mangled, truncated, foreign, two builders, killed": "tests/core/inference/tensorrt/test_cache.py",
+    "TensorRT backend on stand-ins that compute": "tests/core/inference/tensorrt/test_backend.py",
+    "padding to buckets changes no bit": "tests/core/model/test_padding.py",
+    "calls held against NVIDIA's own signatures": "tests/core/inference/tensorrt/test_nvidia_signatures.py",
+    "GPU grouping: run on the CPU, compiled for nine kinds of GPU": "tests/core/gpu/test_grouping.py",
     "images' files": "tests/export/test_docker_files.py",
 }
 

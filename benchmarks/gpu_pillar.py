@@ -22,10 +22,12 @@ import numpy as np
 import numpy.typing as npt
 import tyro
 
-from lidarloop_core.bench.roofline import DEVICES, Cost, Rates, floor_ms, rates_of
+from lidarloop_core.bench.roofline import DEVICES, Cost, Rates, rates_of, roofline_ms
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.io import atomic
-from lidarloop_core.model.spec import INPUT_NAMES, ModelSpec
+from lidarloop_core.model.outputs import Detection
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.grid import PillarGrid
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "out/gpu"
@@ -40,15 +42,17 @@ def spec(max_pillars: int = 40_000, half_range_m: float = 51.2) -> ModelSpec:
         class_names=NUSCENES_CLASSES,
         point_columns=("x", "y", "z", "intensity", "dt"),
         intensity_scale=1 / 255,
-        x_range_m=(-half_range_m, half_range_m),
-        y_range_m=(-half_range_m, half_range_m),
-        z_range_m=(-5.0, 3.0),
-        pillar_size_m=(0.2, 0.2),
-        max_points_per_pillar=20,
-        max_pillars=max_pillars,
+        grid=PillarGrid(
+            x_range_m=(-half_range_m, half_range_m),
+            y_range_m=(-half_range_m, half_range_m),
+            z_range_m=(-5.0, 3.0),
+            cell_size_m=(0.2, 0.2),
+            max_points_per_pillar=20,
+            max_pillars=max_pillars,
+        ),
+        outputs=Detection(max_detections=500),
         num_sweeps=10,
         sweep_interval_s=0.05,
-        max_detections=500,
         lidar_height_m=1.84,
     )
 
@@ -97,10 +101,10 @@ def prepare(of: ModelSpec, cloud: npt.NDArray[np.float32], folder: Path) -> None
     folder.mkdir(parents=True, exist_ok=True)
     inputs = graph_inputs(cloud, of)
     np.savez(folder / "inputs.npz", **inputs)
-    costs = {}
+    costs, shapes = {}, {name: array.shape for name, array in inputs.items()}
     for precision, graph in graphs(of).items():
         (folder / f"{precision}.onnx").write_bytes(graph)
-        costs[precision] = dataclasses.asdict(network_cost(graph, len(inputs["points"]), len(inputs["cell"])))
+        costs[precision] = dataclasses.asdict(network_cost(graph, shapes))
     about = {"spec": of.to_json(), "cloud_points": len(cloud), "cost": costs}
     atomic.write_bytes(folder / "about.json", json.dumps(about).encode())
     print(f"{folder}: {len(cloud)} points, {len(inputs['points'])} kept in {len(inputs['cell'])} pillars")
@@ -111,11 +115,12 @@ def torch_runs(folder: Path, device: str, precision: str, repeat: int) -> list[f
     import torch
 
     about = json.loads((folder / "about.json").read_text())
-    detector = network(ModelSpec.from_json(about["spec"])).to(device)
+    contract = ModelSpec.from_json(about["spec"])
+    detector = network(contract).to(device)
     detector.backbone.to(memory_format=torch.channels_last)
     detector.head.to(memory_format=torch.channels_last)
     stored = np.load(folder / "inputs.npz")
-    inputs = [torch.from_numpy(stored[name]).to(device) for name in INPUT_NAMES]
+    inputs = [torch.from_numpy(stored[tensor.name]).to(device) for tensor in contract.inputs]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     kind = torch.device(device).type
@@ -147,8 +152,8 @@ def onnxruntime_runs(folder: Path, provider: str, precision: str, repeat: int) -
     assert session.get_providers()[0] == provider, f"onnxruntime runs on {session.get_providers()[0]}"
     stored, device = np.load(folder / "inputs.npz"), "cpu" if provider.startswith("CPU") else "cuda"
     binding = session.io_binding()
-    for name in INPUT_NAMES:
-        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(stored[name], device, 0))
+    for name, array in stored.items():
+        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0))
     for output in session.get_outputs():
         binding.bind_output(output.name, device)
 
@@ -196,7 +201,7 @@ def _row(way: str, precision: str, run: Callable[[], list[float]], cost: Cost, r
     except Exception as error:  # one way that is not installed leaves the others their figures
         return row | {"error": f"{type(error).__name__}: {error}"}
     p50, p99 = (float(v) for v in np.percentile(times_ms, [50, 99]))
-    floor = None if rates is None else floor_ms(cost, rates, precision)
+    floor = None if rates is None else roofline_ms(cost, rates, precision)
     row |= {"p50_ms": p50, "p99_ms": p99, "floor_ms": floor, "times_floor": None if floor is None else p50 / floor}
     print(f"{way:12} {precision}: p50 {p50:.3f} ms, p99 {p99:.3f} ms, floor {floor} ms")
     return row | {"times_ms": [round(t, 4) for t in times_ms]}

@@ -105,7 +105,9 @@ class Study:
 def spec() -> ModelSpec:
     """The shipped model's, without the outer 13 m."""
     reach_m = (-RANGE_M, RANGE_M)
-    return dataclasses.replace(toytown_spec(), name="pretraining-study", x_range_m=reach_m, y_range_m=reach_m)
+    shipped = toytown_spec()
+    grid = dataclasses.replace(shipped.grid, x_range_m=reach_m, y_range_m=reach_m)
+    return dataclasses.replace(shipped, name="pretraining-study", grid=grid)
 
 
 def optimisation(num_steps: int) -> OptimisationConfig:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.model.spec import INPUT_NAMES, ModelSpec
+from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grouping import group_pillars
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 
@@ -37,8 +37,7 @@ def clouds(spec: ModelSpec) -> Iterator[Cloud]:
 
 def graph_inputs(points: npt.NDArray[np.float32], spec: ModelSpec) -> dict[str, npt.NDArray[np.generic]]:
     """What the graph takes, by name."""
-    index = group_pillars(points, spec)
-    return dict(zip(INPUT_NAMES, (index.points, index.slot, index.cell, index.count), strict=True))
+    return group_pillars(points, spec.pillars).tensors()
 
 
 def random_cloud(spec: ModelSpec, num_points: int, seed: int) -> npt.NDArray[np.float32]:
@@ -47,19 +46,20 @@ def random_cloud(spec: ModelSpec, num_points: int, seed: int) -> npt.NDArray[np.
     distance = 0.999 * rng.random(num_points) ** 2
     angle = rng.uniform(-np.pi, np.pi, num_points)
     xyz = np.stack([distance * np.cos(angle), distance * np.sin(angle), rng.uniform(-0.999, 0.999, num_points)], axis=1)
-    ranges = np.array([spec.x_range_m, spec.y_range_m, spec.z_range_m])
+    ranges = np.array(spec.grid.ranges_m)
     return _with_other_columns(ranges.mean(axis=1) + xyz * np.ptp(ranges, axis=1) / 2, spec, rng)
 
 
 def full_cloud(spec: ModelSpec, seed: int) -> npt.NDArray[np.float32]:
     """As many pillars as the model takes, with as many points in each."""
     rng = np.random.default_rng(seed)
-    num_columns, num_rows = spec.grid_size
-    cell = rng.choice(num_columns * num_rows, min(spec.max_pillars, num_columns * num_rows), replace=False)
-    cell = np.repeat(cell, spec.max_points_per_pillar)
-    column_row = np.stack([cell % num_columns, cell // num_columns], axis=1) + rng.uniform(0.01, 0.99, (len(cell), 2))
-    xy = column_row * spec.pillar_size_m + (spec.x_range_m[0], spec.y_range_m[0])
-    z = rng.uniform(spec.z_range_m[0], spec.z_range_m[1] - 0.01, (len(cell), 1))
+    grid = spec.pillars
+    cell = np.repeat(rng.choice(grid.num_cells, grid.most_pillars, replace=False), grid.max_points_per_pillar)
+    column_row = np.stack([cell % grid.shape[0], cell // grid.shape[0]], axis=1) + rng.uniform(
+        0.01, 0.99, (len(cell), 2)
+    )
+    xy = column_row * grid.cell_size_m + (grid.x_range_m[0], grid.y_range_m[0])
+    z = rng.uniform(grid.z_range_m[0], grid.z_range_m[1] - 0.01, (len(cell), 1))
     return _with_other_columns(np.concatenate([xy, z], axis=1), spec, rng)
 
 

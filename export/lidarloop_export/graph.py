@@ -13,7 +13,7 @@ import torch
 from onnx import version_converter
 from torch import Tensor, nn
 
-from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES
+from lidarloop_core.model.tensors import dimensions, names
 from lidarloop_export.clouds import graph_inputs, random_cloud
 from lidarloop_training.models.detector import PillarDetector
 
@@ -46,15 +46,16 @@ def with_raw_maps(detector: PillarDetector) -> bytes:
 
     Numbers of points and of pillars stay open; everything else is fixed.
     """
-    example = graph_inputs(random_cloud(detector.spec, num_points=500, seed=0), detector.spec)
-    num_points, num_pillars = torch.export.Dim("num_points", min=1), torch.export.Dim("num_pillars", min=1)
+    spec = detector.spec
+    example = graph_inputs(random_cloud(spec, num_points=500, seed=0), spec)
+    varying = {dimension: torch.export.Dim(dimension.name, min=1) for dimension in dimensions(spec.inputs)}
     with _quiet():
         program = torch.onnx.export(
             _Deployed(detector).eval(),
-            tuple(torch.from_numpy(example[name]) for name in INPUT_NAMES),
-            input_names=list(INPUT_NAMES),
-            output_names=[*OUTPUT_NAMES, *RAW_NAMES],
-            dynamic_shapes=({0: num_points}, {0: num_points}, {0: num_pillars}, {0: num_pillars}),
+            tuple(torch.from_numpy(example[name]) for name in names(spec.inputs)),
+            input_names=list(names(spec.inputs)),
+            output_names=[*names(spec.output_tensors), *RAW_NAMES],
+            dynamic_shapes=tuple({0: varying[t.dimension]} if t.dimension else {} for t in spec.inputs),
             opset_version=18,
             dynamo=True,
             verbose=False,
@@ -71,7 +72,7 @@ def with_raw_maps(detector: PillarDetector) -> bytes:
 def without_raw_maps(network: bytes) -> bytes:
     """The same graph with boxes, scores and labels alone as outputs."""
     model = onnx.load_from_string(network)
-    kept = [output for output in model.graph.output if output.name in OUTPUT_NAMES]
+    kept = [output for output in model.graph.output if output.name not in RAW_NAMES]
     del model.graph.output[:]
     model.graph.output.extend(kept)
     return bytes(model.SerializeToString())

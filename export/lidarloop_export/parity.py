@@ -16,7 +16,7 @@ import onnxruntime
 import torch
 
 from lidarloop_core.errors import LidarloopError
-from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES
+from lidarloop_core.model.tensors import names
 from lidarloop_export.clouds import Cloud, graph_inputs
 from lidarloop_export.graph import RAW_NAMES
 from lidarloop_training.models.detector import PillarDetector
@@ -84,11 +84,11 @@ def _compare(
     detector: PillarDetector, raw_session: Any, session: Any, name: str, inputs: dict[str, npt.NDArray[Any]]
 ) -> Parity:
     with torch.no_grad():
-        expected = detector(*(torch.from_numpy(inputs[key]) for key in INPUT_NAMES))
+        expected = detector(*(torch.from_numpy(inputs[key]) for key in names(detector.spec.inputs)))
         found = HeadOutput(*map(torch.from_numpy, raw_session.run(RAW_NAMES, inputs)))
         decoded = detector.head.decode(found)
     raw = max(difference(a.numpy(), b.numpy()) for a, b in zip(expected, found, strict=True))
-    deployed = Decoded(*map(torch.from_numpy, session.run(OUTPUT_NAMES, inputs)))
+    deployed = Decoded(*map(torch.from_numpy, session.run(names(detector.spec.output_tensors), inputs)))
     return Parity(name, len(inputs["points"]), len(inputs["cell"]), raw, _decoded_difference(decoded, deployed))
 
 

@@ -25,7 +25,6 @@ import onnxruntime
 from onnx import helper
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.model.spec import INPUT_NAMES
 from lidarloop_export.edit import Editor
 from lidarloop_export.graph import RAW_NAMES
 from lidarloop_export.optimise import deconvolutions_as_convolutions
@@ -171,7 +170,7 @@ def _run(network: bytes, clouds: Sequence[Inputs], names: Sequence[str]) -> list
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    return [session.run(list(names), {name: cloud[name] for name in INPUT_NAMES}) for cloud in clouds]
+    return [session.run(list(names), dict(cloud)) for cloud in clouds]
 
 
 def _error(truth: list[list[npt.NDArray[Any]]], found: list[list[npt.NDArray[Any]]]) -> float:

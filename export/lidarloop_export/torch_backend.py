@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from lidarloop_core.errors import BackendError
-from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES
+from lidarloop_core.model.tensors import names
 from lidarloop_training.stages.checkpoint import load_detector
 
 
@@ -43,6 +43,6 @@ class TorchBackend:
     def infer(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Runs the network once; see ``Backend.infer``."""
         with torch.inference_mode():
-            tensors = [torch.from_numpy(inputs[name]).to(self._device) for name in INPUT_NAMES]
+            tensors = [torch.from_numpy(inputs[name]).to(self._device) for name in names(self.spec.inputs)]
             decoded = self._detector.head.decode(self._detector(*tensors))
-        return {name: value.cpu().numpy() for name, value in zip(OUTPUT_NAMES, decoded, strict=True)}
+        return {name: value.cpu().numpy() for name, value in zip(names(self.spec.output_tensors), decoded, strict=True)}

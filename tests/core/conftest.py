@@ -7,30 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.spec import ModelSpec
+from tests.builders import make_spec
 
 NetworkBytes = Callable[..., bytes]
 
 
 @pytest.fixture
 def spec() -> ModelSpec:
-    return ModelSpec(
-        name="pillar-test",
-        class_names=NUSCENES_CLASSES,
-        point_columns=("x", "y", "z", "intensity", "dt"),
-        intensity_scale=1 / 255,
-        x_range_m=(-8.0, 8.0),
-        y_range_m=(-4.0, 4.0),
-        z_range_m=(-5.0, 3.0),
-        pillar_size_m=(0.5, 0.5),
-        max_points_per_pillar=5,
-        max_pillars=64,
-        num_sweeps=3,
-        sweep_interval_s=0.1,
-        max_detections=6,
-        lidar_height_m=1.84,
-    )
+    return make_spec()
 
 
 @pytest.fixture

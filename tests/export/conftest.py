@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.spec import ModelSpec
+from tests.builders import make_spec
 
 
 @pytest.fixture(scope="session")
 def spec() -> ModelSpec:
     """32 × 24 pillars."""
-    return ModelSpec(
-        name="pillar-test",
-        class_names=NUSCENES_CLASSES,
-        point_columns=("x", "y", "z", "intensity", "dt"),
-        intensity_scale=1 / 255,
+    return make_spec(
         x_range_m=(-12.8, 12.8),
         y_range_m=(-9.6, 9.6),
-        z_range_m=(-5.0, 3.0),
-        pillar_size_m=(0.8, 0.8),
+        cell_size_m=(0.8, 0.8),
         max_points_per_pillar=6,
         max_pillars=200,
-        num_sweeps=3,
-        sweep_interval_s=0.1,
         max_detections=30,
-        lidar_height_m=1.84,
     )
 
 

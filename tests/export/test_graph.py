@@ -6,7 +6,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
 
-from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES  # noqa: E402
+from lidarloop_core.model.tensors import names  # noqa: E402
 from lidarloop_export.graph import FORBIDDEN, OPSET, RAW_NAMES, with_raw_maps, without_raw_maps  # noqa: E402
 
 
@@ -20,9 +20,10 @@ def shape(value) -> list[int | str]:
 
 
 def test_tensors_are_the_contracts(model, graph, spec):
-    assert [v.name for v in model.graph.input] == list(INPUT_NAMES)
-    assert [v.name for v in model.graph.output] == list(OUTPUT_NAMES)
-    assert [v.name for v in onnx.load_from_string(graph).graph.output] == [*OUTPUT_NAMES, *RAW_NAMES]
+    outputs = ["boxes", "scores", "labels"]
+    assert [v.name for v in model.graph.input] == ["points", "slot", "cell", "count"] == list(names(spec.inputs))
+    assert [v.name for v in model.graph.output] == outputs == list(names(spec.output_tensors))
+    assert [v.name for v in onnx.load_from_string(graph).graph.output] == [*outputs, *RAW_NAMES]
     num_points, columns = shape(model.graph.input[0])
     assert columns == 5
     assert shape(model.graph.input[1]) == [num_points]

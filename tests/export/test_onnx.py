@@ -43,7 +43,7 @@ def test_the_vehicles_detector_runs_it(few_clouds, checkpoint, spec, tmp_path, d
     vehicle = Detector(open_backend(tmp_path / "model.onnx"), score_threshold=0.0)
     boxes = vehicle.detect(random_cloud(spec, 2000, seed=4)).boxes
     assert boxes.class_names == spec.class_names
-    assert 0 < len(boxes) <= spec.max_detections
+    assert 0 < len(boxes) <= spec.detection.max_detections
 
 
 def test_nothing_is_written_where_parity_fails(monkeypatch, few_clouds, checkpoint, tmp_path):

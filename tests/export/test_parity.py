@@ -63,9 +63,11 @@ def test_decoding_that_differs_is_refused(detector, graph):
 
 def test_full_cloud_fills_every_place(spec):
     inputs = graph_inputs(full_cloud(spec, seed=0), spec)
-    assert len(inputs["cell"]) == spec.max_pillars
-    assert (inputs["count"] == spec.max_points_per_pillar).all()
-    np.testing.assert_array_equal(np.sort(inputs["slot"]), np.arange(spec.max_pillars * spec.max_points_per_pillar))
+    assert len(inputs["cell"]) == spec.pillars.max_pillars
+    assert (inputs["count"] == spec.pillars.max_points_per_pillar).all()
+    np.testing.assert_array_equal(
+        np.sort(inputs["slot"]), np.arange(spec.pillars.max_pillars * spec.pillars.max_points_per_pillar)
+    )
 
 
 def test_difference():

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
 
-from lidarloop_core.inference.tensorrt.builder import EngineError, profile_shapes  # noqa: E402
+from lidarloop_core.inference.tensorrt.builder import EngineError  # noqa: E402
 from lidarloop_core.model.model_file import seal  # noqa: E402
+from lidarloop_core.model.tensors import profile_shapes  # noqa: E402
 from lidarloop_export.graph import without_raw_maps  # noqa: E402
 from lidarloop_export.rtx_check import check_nvidia_builds, is_installed  # noqa: E402
+from tests.builders import make_spec  # noqa: E402
 
 needs_rtx = pytest.mark.skipif(not is_installed(), reason="tensorrt-rtx is not installed: pip install lidarloop[rtx]")
 
@@ -34,10 +34,10 @@ def test_a_model_that_nvidia_refuses_is_refused(graph, spec):
 
 
 def test_profile_reaches_from_one_point_to_capacity(spec):
-    shapes = profile_shapes(spec)
+    shapes = profile_shapes(spec.inputs)
     assert shapes["points"][0] == (1, 5)
     assert shapes["points"][2] == (200 * 6, 5)
     assert shapes["cell"][2] == (200,)
     assert all(low <= usual <= high for low, usual, high in shapes.values())
-    small = profile_shapes(dataclasses.replace(spec, max_pillars=10**6))
+    small = profile_shapes(make_spec(spec, max_pillars=10**6).inputs)
     assert small["cell"][2] == (32 * 24,)

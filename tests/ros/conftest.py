@@ -41,6 +41,7 @@ from lidarloop_core.model.spec import ModelSpec
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
+from tests.builders import make_spec
 from tests.ros.faults.fault_table import FAULTS
 from tests.ros.faults.faults_page import TESTS, marked_tests, render
 
@@ -67,19 +68,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 CLASS_NAMES = ("car", "pedestrian", "barrier")
-SPEC = ModelSpec(
+SPEC = make_spec(
     name="mean-of-pillar",
     class_names=CLASS_NAMES,
-    point_columns=("x", "y", "z", "intensity", "dt"),
-    intensity_scale=1 / 255,
     x_range_m=(-40.0, 40.0),
     y_range_m=(-40.0, 40.0),
     z_range_m=(-5.0, 5.0),
-    pillar_size_m=(2.0, 2.0),
+    cell_size_m=(2.0, 2.0),
     max_points_per_pillar=8,
     max_pillars=1600,
     num_sweeps=1,
-    sweep_interval_s=0.1,
     max_detections=20,
     lidar_height_m=1.8,
 )
@@ -94,7 +92,8 @@ def mean_of_pillar_onnx(spec: ModelSpec, *, busy_layers: int = 0) -> bytes:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    capacity, columns, k = spec.max_points_per_pillar, len(spec.point_columns), spec.max_detections
+    capacity, columns = spec.pillars.max_points_per_pillar, len(spec.point_columns)
+    k = spec.detection.max_detections
     constants = {
         "capacity": np.array([capacity], np.int64),
         "capacity_f": np.array(capacity, np.float32),
@@ -179,7 +178,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(*, busy_layers: int = 0, **changes: Any) -> Path:
         key = f"{busy_layers} {sorted(changes.items())}"
         if key not in made:
-            spec = dataclasses.replace(SPEC, **changes)
+            spec = make_spec(SPEC, **changes)
             made[key] = tmp_path_factory.mktemp("model") / "model.onnx"
             write_model(made[key], mean_of_pillar_onnx(spec, busy_layers=busy_layers), spec)
         return made[key]

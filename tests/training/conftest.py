@@ -14,6 +14,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.sample import Annotations, Sample, Sweep
+from tests.builders import make_spec
 
 SIZES = {
     "car": (4.5, 1.9, 1.6),
@@ -26,19 +27,13 @@ SIZES = {
 @pytest.fixture(scope="session")
 def spec() -> ModelSpec:
     """20 × 16 pillars: x and y are told apart by their number."""
-    return ModelSpec(
-        name="pillar-test",
-        class_names=NUSCENES_CLASSES,
-        point_columns=("x", "y", "z", "intensity", "dt"),
-        intensity_scale=1 / 255,
+    return make_spec(
         x_range_m=(-10.0, 10.0),
         y_range_m=(-8.0, 8.0),
         z_range_m=(-3.0, 3.0),
-        pillar_size_m=(1.0, 1.0),
-        max_points_per_pillar=5,
+        cell_size_m=(1.0, 1.0),
         max_pillars=300,
         num_sweeps=2,
-        sweep_interval_s=0.1,
         max_detections=12,
         lidar_height_m=1.8,
     )

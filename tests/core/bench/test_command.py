@@ -38,10 +38,10 @@ def test_decoding_is_many_times_faster_than_a_reader_per_point() -> None:
     assert report.times_faster["per-point struct reader: points"] > 20
 
 
-def test_the_synthetic_sweep_looks_like_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_synthetic_sweep_looks_like_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LIDARLOOP_REAL_DATA", str(tmp_path))
     points, source = benchmark._cloud(("x", "y", "z", "intensity", "dt"))
-    assert source == "made-up 32-beam sweep"
+    assert source == "synthetic 32-beam sweep"
     assert points.shape == (32 * 1084, 5)
     assert np.isfinite(points).all()
     assert np.hypot(points[:, 0], points[:, 1]).min() > 1

@@ -1,4 +1,4 @@
-"""The benchmark of lifting runs and says what it measured."""
+"""The benchmark of lifting runs and reports what it measured."""
 
 from __future__ import annotations
 

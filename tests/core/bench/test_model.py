@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lidarloop_core.bench import model as benchmark_model
-from lidarloop_core.bench.model import bench_model, measure, parse_sizes, synthetic_cloud
-from lidarloop_core.bench.roofline import Cost, Rates, floor_ms, network_cost, rates_of
+from lidarloop_core.bench.model import GivenRates, Runs, bench_model, measure, parse_sizes, synthetic_cloud
+from lidarloop_core.bench.roofline import Cost, Rates, network_cost, rates_of, roofline_ms
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
 from lidarloop_core.inference.tensorrt.cache import EngineCache
@@ -30,10 +30,10 @@ def test_sizes() -> None:
             parse_sizes(text)
 
 
-def test_floor_is_the_slower_of_arithmetic_and_memory() -> None:
+def test_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
     cost = Cost(flops=2 * 10**12, num_bytes=10**9)
-    assert floor_ms(cost, Rates({"fp16": 1000.0}, 1000.0), "fp16") == pytest.approx(2.0)
-    assert floor_ms(cost, Rates({"fp16": 1000.0}, 100.0), "fp16") == pytest.approx(10.0)
+    assert roofline_ms(cost, Rates({"fp16": 1000.0}, 1000.0), "fp16") == pytest.approx(2.0)
+    assert roofline_ms(cost, Rates({"fp16": 1000.0}, 100.0), "fp16") == pytest.approx(10.0)
 
 
 def test_devices_are_known_by_name() -> None:
@@ -51,13 +51,15 @@ def test_work_of_the_shipped_network_in_closed_form(model: Path) -> None:
     for channels, kernel, side in ((32, 1, 128), (64, 4, 64), (128, 16, 32)):
         macs += channels * 64 * kernel * side**2
     macs += 2 * 64 * 64 * 9 * 128**2 + 2 * 64 * 10 * 128**2
-    assert network_cost(read_model(model).onnx_bytes, num_points, 100).flops == 2 * macs
+    file = read_model(model)
+    shapes = {t.name: t.shape_at({"num_points": num_points, "num_pillars": 100}) for t in file.spec.inputs}
+    assert network_cost(file.onnx_bytes, shapes).flops == 2 * macs
 
 
-def test_a_synthetic_cloud_is_in_range(model: Path) -> None:
+def test_synthetic_cloud_is_in_range(model: Path) -> None:
     spec = read_model(model).spec
     points = synthetic_cloud(spec, 5000)
-    for axis, (low, high) in enumerate((spec.x_range_m, spec.y_range_m, spec.z_range_m)):
+    for axis, (low, high) in enumerate(spec.grid.ranges_m):
         assert (points[:, axis] >= low).all()
         assert (points[:, axis] < high).all()
 
@@ -66,29 +68,31 @@ def test_the_command_prints_and_writes_every_stage(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench.json"
-    bench_model(model, points="500,2k", warmup=1, repeat=3, num_threads=1, tflops=1.0, gbps=10.0, json=out)
+    runs, rates = Runs(warmup=1, repeat=3), GivenRates(tflops=1.0, gbps=10.0)
+    bench_model(model, points="500,2k", runs=runs, num_threads=1, rates=rates, json=out)
     rows = json.loads(out.read_text())["rows"]
     assert [row["num_points"] for row in rows] == [500, 2000]
     for row in rows:
         assert list(row["stages"]) == ["group", "infer", "postprocess", "total"]
         assert row["stages"]["total"]["p50_ms"] >= row["stages"]["infer"]["p50_ms"] > 0
-        assert row["floor_ms"] > 1
-        assert row["times_floor"] == pytest.approx(row["stages"]["infer"]["p50_ms"] / row["floor_ms"])
+        assert row["roofline_ms"] > 1
+        assert row["times_roofline"] == pytest.approx(row["stages"]["infer"]["p50_ms"] / row["roofline_ms"])
     printed = capsys.readouterr().out
-    assert "floor of the network" in printed
+    assert "roofline of the network" in printed
     with pytest.raises(ConfigError, match="both or neither"):
-        bench_model(model, tflops=1.0)
+        bench_model(model, rates=GivenRates(tflops=1.0))
 
 
-def test_copies_are_told_apart_where_the_backend_can(
+def test_copies_are_separated_where_the_backend_can(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = FakeRuntime(name="NVIDIA H200", major=9, minor=0)
     backend = TensorRtBackend(model, cache=EngineCache(tmp_path), trt=make_trt(runtime), runtime=runtime)
     joules = iter([5.0, 8.0])
     monkeypatch.setattr(benchmark_model, "gpu_joules", lambda: next(joules))
-    row = measure(backend, model, 700, rates_of(backend.device), "fp32", warmup=1, repeat=3)
+    points, rates = synthetic_cloud(backend.spec, 700), rates_of(backend.device)
+    row = measure(backend, model, points, rates, Runs(warmup=1, repeat=3))
     assert list(row.stages) == ["group", "copy_in", "network", "copy_out", "postprocess", "total"]
     assert row.joules_per_cloud == 1.0
-    assert row.floor_ms is not None
-    assert np.isfinite(row.times_floor)
+    assert row.roofline_ms is not None
+    assert np.isfinite(row.times_roofline)

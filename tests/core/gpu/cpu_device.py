@@ -63,7 +63,7 @@ class CpuMemory:
 
 
 class CpuDevice:
-    """``cuda_voxelize.Device`` on the CPU; ``order`` says in which order a launch's threads run."""
+    """``grouping.Device`` on the CPU; ``order`` is the order in which a launch's threads run."""
 
     def __init__(self, library: ctypes.CDLL, order: Order = np.arange) -> None:
         self._library = library

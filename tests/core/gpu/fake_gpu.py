@@ -16,7 +16,7 @@ from tests.core.inference.tensorrt.fake_tensorrt import FakeRuntime, make_trt
 
 
 class OnDevice(CpuDevice):
-    """``cuda_voxelize.Device`` whose memory is the stand-in's, with its limit, and freed with the object."""
+    """``grouping.Device`` whose memory is the stand-in's, with its limit, and freed with the object."""
 
     def __init__(self, library: ctypes.CDLL, runtime: FakeRuntime) -> None:
         super().__init__(library)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.gpu.grouping import CudaGrouping, source
 from lidarloop_core.gpu.sweeps import CudaSweeps
-from lidarloop_core.model.padding import Bucket, bucket_for, fill_padded
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.model.tensors import bucket_for, capacity, fill_padded
 from lidarloop_core.pointcloud.grouping import PillarIndex, group_pillars, group_pillars_reference
 from lidarloop_core.sample import Sweep
+from tests.builders import make_spec
 from tests.core.gpu.cpu_device import CpuDevice, Order, shuffled
 
 # Jetson Orin is 87, Thor 110; GH200 and H200 are 90.
@@ -35,11 +37,13 @@ def grouped(device: CpuDevice, points: np.ndarray, spec: ModelSpec) -> PillarInd
     cloud = device.allocate(points.nbytes)
     device.upload(cloud, points)
     found = grouping.group(cloud, len(points))
+    shapes = {tensor: tensor.shape_at(found.sizes) for tensor in spec.inputs}
+    arrays = {
+        tensor.name: grouping.inputs[tensor.name].read(tensor.dtype, math.prod(shape)).reshape(shape)
+        for tensor, shape in shapes.items()
+    }
     return PillarIndex(
-        points=grouping.points.read(np.float32, found.num_points * points.shape[1]).reshape(-1, points.shape[1]),
-        slot=grouping.slot.read(np.int64, found.num_points),
-        cell=grouping.cell.read(np.int64, found.num_pillars),
-        count=grouping.count.read(np.int64, found.num_pillars),
+        **arrays,
         num_out_of_range=found.num_out_of_range,
         num_over_full=len(points) - found.num_points - found.num_out_of_range - found.num_thinned,
         num_thinned=found.num_thinned,
@@ -56,7 +60,14 @@ def crowd(spec: ModelSpec, number: int, seed: int) -> np.ndarray:
     """Full pillars, empty cells, points outside, on every edge, and no numbers at all."""
     random = np.random.default_rng(seed)
     points = random.normal(0, (4, 2, 1.5, 30, 0.1), (number, 5)).astype(np.float32)
-    edges = [*spec.x_range_m, *spec.y_range_m, np.nan, np.inf, 0.0, np.nextafter(np.float32(8.0), np.float32(0))]
+    edges = [
+        *spec.grid.x_range_m,
+        *spec.grid.y_range_m,
+        np.nan,
+        np.inf,
+        0.0,
+        np.nextafter(np.float32(8.0), np.float32(0)),
+    ]
     for i in range(0, number, 7):
         points[i, random.integers(0, 3)] = random.choice(edges)
     return points
@@ -64,20 +75,20 @@ def crowd(spec: ModelSpec, number: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("order", [np.arange, backwards, shuffled], ids=["forwards", "backwards", "shuffled"])
 @pytest.mark.parametrize("number", [1, 63, 64, 65, 5000])
-def test_bit_equal_to_the_reference_whatever_thread_is_first(
+def test_kernels_equal_the_reference_in_any_order_of_threads(
     library: ctypes.CDLL, spec: ModelSpec, order: Order, number: int
 ) -> None:
     points = crowd(spec, number, seed=number)
     found = grouped(CpuDevice(library, order), points, spec)
-    assert_same(found, group_pillars_reference(points, spec))
-    assert_same(found, group_pillars(points, spec))
+    assert_same(found, group_pillars_reference(points, spec.pillars))
+    assert_same(found, group_pillars(points, spec.pillars))
 
 
 @pytest.mark.parametrize("max_pillars", [1, 3, 64, 511, 512])
 def test_thinning_leaves_the_same_pillars(library: ctypes.CDLL, spec: ModelSpec, max_pillars: int) -> None:
-    few = dataclasses.replace(spec, max_pillars=max_pillars)
+    few = make_spec(spec, max_pillars=max_pillars)
     points = crowd(few, 3000, seed=1)
-    expected = group_pillars_reference(points, few)
+    expected = group_pillars_reference(points, few.pillars)
     assert (expected.num_thinned > 0) == (max_pillars < expected.num_pillars_found)
     assert_same(grouped(CpuDevice(library, shuffled), points, few), expected)
 
@@ -87,10 +98,10 @@ def test_thinning_leaves_the_same_pillars(library: ctypes.CDLL, spec: ModelSpec,
 def test_any_cloud(
     library: ctypes.CDLL, spec: ModelSpec, rows: list[tuple[float, ...]], places: int, pillars: int
 ) -> None:
-    small = dataclasses.replace(spec, max_points_per_pillar=places, max_pillars=pillars)
+    small = make_spec(spec, max_points_per_pillar=places, max_pillars=pillars)
     points = np.zeros((len(rows), 5), np.float32)
     points[:, :3] = np.array(rows, np.float32).reshape(-1, 3)
-    assert_same(grouped(CpuDevice(library, shuffled), points, small), group_pillars_reference(points, small))
+    assert_same(grouped(CpuDevice(library, shuffled), points, small), group_pillars_reference(points, small.pillars))
 
 
 def test_only_five_numbers_come_back(library: ctypes.CDLL, spec: ModelSpec) -> None:
@@ -102,29 +113,21 @@ def test_only_five_numbers_come_back(library: ctypes.CDLL, spec: ModelSpec) -> N
 @pytest.mark.parametrize("order", [np.arange, backwards, shuffled])
 def test_padding_is_that_of_the_host(library: ctypes.CDLL, spec: ModelSpec, order: Order) -> None:
     """The same unused cells, the same repeated point."""
-    spec = dataclasses.replace(spec, max_pillars=400)
+    spec = make_spec(spec, max_pillars=400)
     device, points = CpuDevice(library, order), crowd(spec, 200, 3)
     grouping = CudaGrouping(device, spec, 200)
     cloud = device.allocate(points.nbytes)
     device.upload(cloud, points)
     counts = grouping.group(cloud, len(points))
-    largest = Bucket(2000, 400)
-    bucket = bucket_for(counts.num_points, counts.num_pillars, largest)
+    bucket = bucket_for(counts.sizes, capacity(spec.inputs))
     grouping.pad(counts, bucket)
-    index = group_pillars(points, spec)
-    into = {
-        "points": np.zeros((bucket.num_points, 5), np.float32),
-        "slot": np.zeros(bucket.num_points, np.int64),
-        "cell": np.zeros(bucket.num_pillars, np.int64),
-        "count": np.zeros(bucket.num_pillars, np.int64),
-    }
-    inputs = {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
-    fill_padded(inputs, into, spec.grid_size[0] * spec.grid_size[1])
-    assert bucket.num_pillars > counts.num_pillars
-    np.testing.assert_array_equal(grouping.points.read(np.float32, into["points"].size), into["points"].ravel())
-    np.testing.assert_array_equal(grouping.slot.read(np.int64, bucket.num_points), into["slot"])
-    np.testing.assert_array_equal(grouping.count.read(np.int64, bucket.num_pillars), into["count"])
-    found = grouping.cell.read(np.int64, bucket.num_pillars)
+    into = {tensor.name: np.zeros(tensor.shape_at(bucket), tensor.dtype) for tensor in spec.inputs}
+    fill_padded(spec.inputs, group_pillars(points, spec.pillars).tensors(), into)
+    assert bucket["num_pillars"] > counts.num_pillars
+    for name in ("points", "slot", "count"):
+        on_device = grouping.inputs[name].read(into[name].dtype, into[name].size)
+        np.testing.assert_array_equal(on_device, into[name].ravel(), err_msg=name)
+    found = grouping.inputs["cell"].read(np.int64, bucket["num_pillars"])
     np.testing.assert_array_equal(found[: counts.num_pillars], into["cell"][: counts.num_pillars])
     assert set(found) == set(into["cell"])
 
@@ -149,11 +152,11 @@ def test_every_kernel_is_launched_somewhere(library: ctypes.CDLL, spec: ModelSpe
     merged = sweeps.merge(Sweep(crowd(spec, 5000, 0)[:, :4], columns, 0, SE3.identity(), None))
     grouping = CudaGrouping(device, spec, sweeps.max_cloud_points)
     counts = grouping.group(sweeps.cloud, merged.num_kept)
-    grouping.pad(counts, Bucket(counts.num_points + 1, counts.num_pillars))
+    grouping.pad(counts, {**counts.sizes, "num_points": counts.num_points + 1})
     few = crowd(spec, 20, 0)
     device.upload(sweeps.cloud, few)
     counts = grouping.group(sweeps.cloud, len(few))
-    grouping.pad(counts, Bucket(counts.num_points, counts.num_pillars + 1))
+    grouping.pad(counts, {**counts.sizes, "num_pillars": counts.num_pillars + 1})
     assert set(device.launches) == set(re.findall(r"__global__ void (\w+)", source()))
 
 
@@ -169,7 +172,7 @@ def test_nvrtc_compiles_it(architecture: str) -> None:
         assert name.encode() in code
 
 
-def test_what_nvrtc_says_is_passed_on() -> None:
+def test_reasons_of_nvrtc_are_in_the_error() -> None:
     pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings are not installed")
     from lidarloop_core.gpu.kernels import compile_source
 
@@ -199,11 +202,8 @@ def test_on_the_gpu_it_is_the_same(spec: ModelSpec, tmp_path: Path) -> None:
         cloud = device.allocate(points.nbytes)
         device.upload(cloud, points)
         found = grouping.group(cloud, size)
-        expected = group_pillars_reference(points, spec)
+        expected = group_pillars_reference(points, spec.pillars)
         assert found.num_pillars == len(expected.cell)
-        np.testing.assert_array_equal(
-            device.read(grouping.points, np.float32, expected.points.size), expected.points.ravel()
-        )
-        np.testing.assert_array_equal(device.read(grouping.slot, np.int64, len(expected.slot)), expected.slot)
-        np.testing.assert_array_equal(device.read(grouping.cell, np.int64, len(expected.cell)), expected.cell)
-        np.testing.assert_array_equal(device.read(grouping.count, np.int64, len(expected.count)), expected.count)
+        for name, array in expected.tensors().items():
+            on_device = device.read(grouping.inputs[name], array.dtype, array.size)
+            np.testing.assert_array_equal(on_device, array.ravel(), err_msg=name)

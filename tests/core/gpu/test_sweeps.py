@@ -81,7 +81,7 @@ def test_any_drive_is_merged_and_thinned_as_on_the_host(
     not_kept: set[int],
     without_pose: set[int],
 ) -> None:
-    """Lost sweeps, those of a faster LiDAR, those that failed, those of nobody knows where."""
+    """Lost sweeps, those of a faster LiDAR, those whose cloud failed, those without a pose."""
     buffer: SweepBuffer[Sweep] = SweepBuffer(3, 0.1)
     sweeps = CudaSweeps(CpuDevice(library), of_three, COLUMNS, max_cloud_points)
     for i, sweep in enumerate(drive([float(t) for t in np.cumsum(gaps_ms)])):

@@ -19,6 +19,7 @@ from lidarloop_core.inference.host_pipeline import HostPipeline
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_core.sample import Sweep
+from tests.builders import make_spec
 from tests.core.gpu.fake_gpu import StandInGpu
 from tests.core.gpu.sweep_drives import COLUMNS, drive
 
@@ -98,7 +99,7 @@ def test_pillars_above_the_models_capacity_are_thinned_and_counted(
     file, small = read_model(model), tmp_path / "small.onnx"
     network = onnx.load_from_string(file.onnx_bytes)
     del network.metadata_props[:]  # the seal of the larger one
-    write_model(small, network.SerializeToString(), dataclasses.replace(file.spec, max_pillars=700))
+    write_model(small, network.SerializeToString(), make_spec(file.spec, max_pillars=700))
     on_gpu = GpuPipeline(Detector(gpu.open_backend(small)), 60_000, gpu.device())
     host = HostPipeline(Detector(open_backend(small, num_threads=1)), 60_000)
     for sweep in drive([1, 2]):

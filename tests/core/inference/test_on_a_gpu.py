@@ -65,8 +65,7 @@ def test_the_engine_finds_what_onnxruntime_finds(backend: TensorRtBackend, repos
     """Plain, captured and launched; TensorRT may use TF32, hence the tolerance."""
     reference = open_backend(repository / "models/pillar-toytown.onnx")
     for num_points, seed in ((3000, 0), (40_000, 1), (3000, 2), (3000, 3)):
-        index = group_pillars(cloud(num_points, seed), reference.spec)
-        inputs = {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
+        inputs = group_pillars(cloud(num_points, seed), reference.spec.pillars).tensors()
         expected, found = reference.infer(inputs), backend.infer(inputs)
         np.testing.assert_allclose(np.sort(found["scores"]), np.sort(expected["scores"]), atol=0.02)
 
@@ -98,7 +97,6 @@ def test_onnxruntime_on_cuda_finds_the_same(cuda: Cuda, repository: Path) -> Non
     except BackendError as error:
         pytest.skip(str(error))
     reference = open_backend(model)
-    index = group_pillars(cloud(40_000, 0), reference.spec)
-    inputs = {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
+    inputs = group_pillars(cloud(40_000, 0), reference.spec.pillars).tensors()
     found, expected = on_cuda.infer(inputs), reference.infer(inputs)
     np.testing.assert_allclose(np.sort(found["scores"]), np.sort(expected["scores"]), atol=0.02)

@@ -48,7 +48,7 @@ def test_the_same_stamp_twice_is_no_other_sweep():
     assert ages_ms(SweepBuffer(3, 0.1), [1000, 1000, 1000]) == [0]
 
 
-def test_one_that_nobody_knows_the_place_of_is_alone_and_of_no_use_later():
+def test_a_sweep_without_a_pose_is_used_alone_and_not_kept():
     lost = dataclasses.replace(sweep(1100), world_SE3_ego=None)
     buffer = SweepBuffer(3, 0.1)
     buffer.keep(sweep(1000))

@@ -12,25 +12,21 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.model.spec import ModelSpec
 from lidarloop_ros.detector.cloud_health import CloudHealth, ground_height_m
 from lidarloop_ros.detector.cloud_statistics import FrameStatistics
 from lidarloop_ros.detector.diagnostics import Limits, ModelInfo, Report, status
 from lidarloop_ros.detector.pipeline import Frame
+from tests.builders import make_spec
 
-SPEC = ModelSpec(
+SPEC = make_spec(
     name="pillars",
     class_names=("car",),
-    point_columns=("x", "y", "z", "intensity", "dt"),
-    intensity_scale=1 / 255,
     x_range_m=(-40.0, 40.0),
     y_range_m=(-40.0, 40.0),
     z_range_m=(-5.0, 5.0),
-    pillar_size_m=(2.0, 2.0),
+    cell_size_m=(2.0, 2.0),
     max_points_per_pillar=8,
     max_pillars=1600,
-    num_sweeps=3,
-    sweep_interval_s=0.1,
     max_detections=20,
     lidar_height_m=1.8,
 )

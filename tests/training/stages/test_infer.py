@@ -21,7 +21,7 @@ def detector(spec, network_config):
 
 def test_backend_gives_what_the_network_decodes(detector, spec, box_scenes):
     sample = box_scenes()[0]
-    index = group_pillars(merge_sweeps(sample.sweeps, spec.point_columns), spec)
+    index = group_pillars(merge_sweeps(sample.sweeps, spec.point_columns), spec.pillars)
     inputs = {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
     found = TorchBackend(detector).infer(inputs)
     with torch.no_grad():

@@ -46,9 +46,9 @@ class PillarDetector(nn.Module):
     def __init__(self, spec: ModelSpec, config: NetworkConfig) -> None:
         super().__init__()
         step = 2 ** len(config.stage_channels)
-        if any(size % step for size in spec.grid_size):
+        if any(size % step for size in spec.grid.shape):
             raise ConfigError(
-                f"the network received a grid of {spec.grid_size} pillars; expected a multiple of {step} each way for "
+                f"the network received a grid of {spec.grid.shape} pillars; expected a multiple of {step} each way for "
                 f"{len(config.stage_channels)} backbone stages: change the range, the pillar size or the stages"
             )
         self.spec = spec

@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.model.outputs import Detection
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.grid import PillarGrid
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives
 from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.models.detector import NetworkConfig
@@ -32,15 +34,17 @@ def toytown_spec() -> ModelSpec:
         class_names=NUSCENES_CLASSES,
         point_columns=("x", "y", "z", "intensity", "dt"),
         intensity_scale=1 / 255,
-        x_range_m=(-51.2, 51.2),
-        y_range_m=(-51.2, 51.2),
-        z_range_m=(-5.0, 3.0),
-        pillar_size_m=(0.4, 0.4),
-        max_points_per_pillar=20,
-        max_pillars=16000,
+        grid=PillarGrid(
+            x_range_m=(-51.2, 51.2),
+            y_range_m=(-51.2, 51.2),
+            z_range_m=(-5.0, 3.0),
+            cell_size_m=(0.4, 0.4),
+            max_points_per_pillar=20,
+            max_pillars=16000,
+        ),
+        outputs=Detection(max_detections=200),
         num_sweeps=3,
         sweep_interval_s=0.1,
-        max_detections=200,
         lidar_height_m=1.84,
     )
 

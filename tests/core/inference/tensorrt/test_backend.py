@@ -12,6 +12,7 @@ from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
 from lidarloop_core.inference.tensorrt.cache import EngineCache
+from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grouping import group_pillars
 
 pytest.importorskip("onnxruntime")
@@ -31,9 +32,8 @@ def cloud(num_points: int, seed: int = 0) -> np.ndarray:
     return points
 
 
-def inputs(points: np.ndarray, spec: Any) -> dict[str, np.ndarray]:
-    index = group_pillars(points, spec)
-    return {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
+def inputs(points: np.ndarray, spec: ModelSpec) -> dict[str, np.ndarray]:
+    return dict(group_pillars(points, spec.pillars).tensors())
 
 
 def open_on(runtime: FakeRuntime, model: Path, folder: Path, trt: Any = None, **options: Any) -> TensorRtBackend:
@@ -115,14 +115,14 @@ def test_without_memory_for_all_half_of_the_pillars_is_tried(model: Path, tmp_pa
     needed = open_on(full, model, tmp_path).memory_bytes
     runtime = FakeRuntime(num_bytes=int(needed * 0.7))
     backend = open_on(runtime, model, tmp_path)
-    assert backend.spec.max_pillars == 8000
+    assert backend.spec.pillars.max_pillars == 8000
     assert runtime.used == backend.memory_bytes <= needed * 0.6  # what was tried first is freed
     found = Detector(backend).detect(cloud(60_000))
     assert found.num_pillars_found > 8000
     assert found.num_thinned > 0
 
 
-def test_without_memory_for_half_it_says_so(model: Path, tmp_path: Path) -> None:
+def test_without_memory_for_half_an_error_names_what_is_free(model: Path, tmp_path: Path) -> None:
     runtime = FakeRuntime(num_bytes=1 << 20)
     with pytest.raises(BackendError, match=r"needs more memory than Stand-in sm_87 has left \(1 of 1 MiB\)"):
         open_on(runtime, model, tmp_path)
@@ -156,7 +156,7 @@ def test_times_of_the_steps(model: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(outputs["boxes"], backend.infer(inputs(cloud(500), backend.spec))["boxes"])
 
 
-def test_a_failing_kernel_is_told(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_kernel_is_a_backend_error(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = FakeRuntime()
     backend = open_on(runtime, model, tmp_path)
     monkeypatch.setattr(FakeRuntime, "cudaStreamSynchronize", lambda self, stream: (719,))
@@ -167,7 +167,7 @@ def test_a_failing_kernel_is_told(model: Path, tmp_path: Path, monkeypatch: pyte
 def test_more_points_than_the_engine_takes_are_refused(model: Path, tmp_path: Path) -> None:
     backend = open_on(FakeRuntime(), model, tmp_path)
     empty = np.zeros(0, np.int64)
-    with pytest.raises(BackendError, match="received 0 points"):
+    with pytest.raises(BackendError, match="received 0 points, 0 pillars; expected at least 1 of each"):
         backend.infer({"points": np.zeros((0, 5), np.float32), "slot": empty, "cell": empty, "count": empty})
 
 

@@ -17,7 +17,7 @@ KEY = EngineKey("a" * 64, "tensorrt 10.3.0", "Orin sm_87", "fp16", "points (1, 5
 
 
 class Builder:
-    """Counts its builds; an engine says for what it is, a timing cache how often it was used."""
+    """Counts its builds; an engine names what it is for, a timing cache how often it was used."""
 
     def __init__(self, engine: bytes = b"engine") -> None:
         self.engine = engine
@@ -55,7 +55,7 @@ def test_built_once_then_read(cache: EngineCache, said: list[str]) -> None:
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(EngineKey)])
-def test_whatever_differs_is_another_engine(cache: EngineCache, field: str) -> None:
+def test_each_field_makes_another_engine(cache: EngineCache, field: str) -> None:
     cache.get_or_build(KEY, Builder(b"old"))
     other = dataclasses.replace(KEY, **{field: getattr(KEY, field) + "x"})
     assert cache.get_or_build(other, Builder(b"new")) == b"new"
@@ -163,7 +163,7 @@ def test_of_several_builders_one_builds(tmp_path: Path) -> None:
 CHILD = """
 import os, sys
 from pathlib import Path
-from lidarloop_core.inference import engine_cache
+from lidarloop_core.inference.tensorrt import cache as engine_cache
 from lidarloop_core.io import atomic
 from tests.core.inference.tensorrt.test_cache import KEY
 

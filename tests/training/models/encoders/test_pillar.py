@@ -33,15 +33,15 @@ def encoder(spec) -> PillarEncoder:
 
 def by_hand(encoder: PillarEncoder, spec, index) -> np.ndarray:
     """Pillar by pillar and point by point, in float64 numpy."""
-    num_columns, num_rows = spec.grid_size
+    num_columns, num_rows = spec.pillars.shape
     canvas = np.zeros((encoder.channels, num_rows, num_columns))
     weight = encoder.linear.weight.detach().double().numpy()
     norm = encoder.norm
-    pillar_of_point = index.slot // spec.max_points_per_pillar
+    pillar_of_point = index.slot // spec.pillars.max_points_per_pillar
     for pillar, cell in enumerate(index.cell):
         row, column = divmod(int(cell), num_columns)
         members = index.points[pillar_of_point == pillar].astype(np.float64)
-        center = np.array([spec.x_range_m[0] + column + 0.5, spec.y_range_m[0] + row + 0.5])
+        center = np.array([spec.grid.x_range_m[0] + column + 0.5, spec.grid.y_range_m[0] + row + 0.5])
         features = []
         for point in members:
             scaled = point * (1, 1, 1, spec.intensity_scale, 1)
@@ -54,7 +54,7 @@ def by_hand(encoder: PillarEncoder, spec, index) -> np.ndarray:
 
 
 def test_agrees_with_pillar_by_pillar_arithmetic(encoder, spec):
-    index = group_pillars(cloud(spec, 400, seed=1), spec)
+    index = group_pillars(cloud(spec, 400, seed=1), spec.pillars)
     with torch.no_grad():
         canvas = encoder(*tensors(index))
     assert canvas.shape == (1, 6, 16, 20)
@@ -62,7 +62,7 @@ def test_agrees_with_pillar_by_pillar_arithmetic(encoder, spec):
 
 
 def test_order_of_points_does_not_matter(encoder, spec):
-    index = group_pillars(cloud(spec, 300, seed=2), spec)
+    index = group_pillars(cloud(spec, 300, seed=2), spec.pillars)
     points, slot, cell, count = tensors(index)
     order = torch.randperm(len(points))
     with torch.no_grad():
@@ -72,8 +72,8 @@ def test_order_of_points_does_not_matter(encoder, spec):
 
 
 def test_a_batch_is_its_samples_one_by_one(encoder, spec):
-    indices = [group_pillars(cloud(spec, n, seed=n), spec) for n in (250, 1, 90)]
-    cells_per_sample = spec.grid_size[0] * spec.grid_size[1]
+    indices = [group_pillars(cloud(spec, n, seed=n), spec.pillars) for n in (250, 1, 90)]
+    cells_per_sample = spec.pillars.num_cells
     first = np.cumsum([0] + [len(i.cell) for i in indices])
     points = torch.cat([torch.from_numpy(i.points) for i in indices])
     slot = torch.cat([torch.from_numpy(i.slot + f * 5) for i, f in zip(indices, first, strict=False)])
@@ -94,7 +94,7 @@ def test_batch_norm_sees_real_points_only(spec):
 
 
 def test_gradient_reaches_every_kept_point(encoder, spec):
-    points, slot, cell, count = tensors(group_pillars(cloud(spec, 60, seed=5), spec))
+    points, slot, cell, count = tensors(group_pillars(cloud(spec, 60, seed=5), spec.pillars))
     points.requires_grad_()
     encoder(points, slot, cell, count).sum().backward()
     assert torch.isfinite(points.grad).all()

@@ -122,7 +122,7 @@ def test_collated_batch_holds_its_examples(spec, box_scenes):
     dataset = PillarDataset(box_scenes(), spec, 2, augment=NO_AUGMENTATION, seed=0)
     examples = [dataset[ExampleKey(0, i)] for i in range(3)]
     batch = collate(examples, spec)
-    cells, places = spec.grid_size[0] * spec.grid_size[1], spec.max_points_per_pillar
+    cells, places = spec.pillars.num_cells, spec.pillars.max_points_per_pillar
     points, slot, cell, count = batch.inputs
     assert batch.batch_size == 3
     assert len(slot.unique()) == len(slot) == len(points)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.tasks.detection.targets import center_targets, gaussian_radius
+from tests.builders import make_spec
 
 CAR, PEDESTRIAN = NUSCENES_CLASSES.index("car"), NUSCENES_CLASSES.index("pedestrian")
 sides = st.floats(0.1, 40)
@@ -103,7 +103,7 @@ def test_no_boxes(spec):
 
 
 def test_cells_need_not_be_square(spec):
-    wide = dataclasses.replace(spec, pillar_size_m=(2.0, 0.5))
+    wide = make_spec(spec, cell_size_m=(2.0, 0.5))
     targets = center_targets(boxes([box(x=4.1, y=1.1)], [CAR]), wide, stride=2)
     assert targets.heatmap.shape == (10, 16, 5)
     assert targets.cell.tolist() == [9 * 5 + 3]

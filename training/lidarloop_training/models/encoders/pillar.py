@@ -27,8 +27,9 @@ class PillarEncoder(nn.Module):
     def __init__(self, spec: ModelSpec, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.num_places = spec.max_points_per_pillar
-        self.num_columns, self.num_rows = spec.grid_size
+        grid = spec.pillars
+        self.num_places = grid.max_points_per_pillar
+        self.num_columns, self.num_rows = grid.shape
         # Decoration: the columns, then the offsets to the pillar's mean (x, y, z) and to its centre (x, y).
         self.linear = nn.Linear(len(spec.point_columns) + 5, channels, bias=False)
         self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.05)
@@ -36,8 +37,8 @@ class PillarEncoder(nn.Module):
         if "intensity" in spec.point_columns:
             scale[spec.point_columns.index("intensity")] = spec.intensity_scale
         self.register_buffer("column_scale", scale, persistent=False)
-        size = torch.tensor(spec.pillar_size_m)
-        low = torch.tensor([spec.x_range_m[0], spec.y_range_m[0]])
+        size = torch.tensor(grid.cell_size_m)
+        low = torch.tensor([grid.x_range_m[0], grid.y_range_m[0]])
         self.register_buffer("cell_size_m", size, persistent=False)
         self.register_buffer("first_center_m", low + size / 2, persistent=False)
 

@@ -85,7 +85,7 @@ class CenterHead(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = len(spec.class_names)
-        self.max_detections = spec.max_detections
+        self.max_detections = spec.detection.max_detections
         groups = group_of_class(spec.class_names, class_groups)
         self.shared = conv_norm_relu(in_channels, shared_channels)
         self.hidden = nn.ModuleList(conv_norm_relu(shared_channels, group_channels) for _ in class_groups)
@@ -94,9 +94,9 @@ class CenterHead(nn.Module):
         grouped = [name for group in class_groups for name in group]
         self.channel_order = [grouped.index(name) for name in spec.class_names]
         self.register_buffer("group_of_class", torch.tensor(groups), persistent=False)
-        size = torch.tensor(spec.pillar_size_m) * stride
+        size = torch.tensor(spec.grid.cell_size_m[:2]) * stride
         self.register_buffer("cell_size_m", size, persistent=False)
-        self.register_buffer("low_m", torch.tensor([spec.x_range_m[0], spec.y_range_m[0]]), persistent=False)
+        self.register_buffer("low_m", torch.tensor([spec.grid.x_range_m[0], spec.grid.y_range_m[0]]), persistent=False)
 
     def forward(self, features: Tensor) -> HeadOutput:
         """(B, in_channels, H, W) → the raw maps, float32 under autocast too."""
@@ -112,7 +112,7 @@ class CenterHead(nn.Module):
         """Peaks and boxes of one sample (B = 1).
 
         A peak is a cell that equals the maximum of its 3×3 neighbourhood in its class's heatmap (CenterNet, Zhou et al.
-        2019, section 4.1). The best ``spec.max_detections`` over all classes are kept; K is less only on a smaller map.
+        2019, section 4.1). The best ``max_detections`` over all classes are kept; K is less only on a smaller map.
         """
         logits = output.heatmap[0]
         num_cells = logits.shape[1] * logits.shape[2]

@@ -158,7 +158,7 @@ class PillarDataset(Dataset[PillarExample]):
             points, boxes = self.database.paste(points, boxes, rng)
         points, values = augment(points, boxes.values, self.augment, rng)
         boxes = Boxes3D(values, boxes.scores, boxes.labels, boxes.class_names)
-        return PillarExample(group_pillars(points, self.spec), center_targets(boxes, self.spec, self.stride))
+        return PillarExample(group_pillars(points, self.spec.pillars), center_targets(boxes, self.spec, self.stride))
 
 
 def labelled_cloud(sample: Sample, spec: ModelSpec) -> tuple[npt.NDArray[np.float32], Boxes3D]:
@@ -192,12 +192,12 @@ def visible_boxes(sample: Sample, class_names: tuple[str, ...]) -> Boxes3D:
 
 def collate(examples: Sequence[PillarExample], spec: ModelSpec) -> PillarBatch:
     """Puts examples one after another; pillars and cells are counted on over the batch."""
-    num_columns, num_rows = spec.grid_size
+    grid = spec.pillars
     first_pillar = np.cumsum([0, *(len(e.pillars.cell) for e in examples[:-1])])
     slots = [
-        e.pillars.slot + first * spec.max_points_per_pillar for e, first in zip(examples, first_pillar, strict=True)
+        e.pillars.slot + first * grid.max_points_per_pillar for e, first in zip(examples, first_pillar, strict=True)
     ]
-    cells = [e.pillars.cell + i * num_columns * num_rows for i, e in enumerate(examples)]
+    cells = [e.pillars.cell + i * grid.num_cells for i, e in enumerate(examples)]
     num_objects = [len(e.targets.cell) for e in examples]
     targets = BatchTargets(
         heatmap=torch.from_numpy(np.stack([e.targets.heatmap for e in examples])),

@@ -67,9 +67,9 @@ def center_targets(boxes: Boxes3D, spec: ModelSpec, stride: int) -> CenterTarget
         spec: range and cell size.
         stride: of the head's map against the pillar grid.
     """
-    columns, rows = (size // stride for size in spec.grid_size)
-    cell_size = np.array(spec.pillar_size_m) * stride
-    low = np.array([spec.x_range_m[0], spec.y_range_m[0]])
+    columns, rows = (size // stride for size in spec.grid.shape[:2])
+    cell_size = np.array(spec.grid.cell_size_m[:2]) * stride
+    low = np.array([spec.grid.x_range_m[0], spec.grid.y_range_m[0]])
     position = (boxes.centers[:, :2].astype(np.float64) - low) / cell_size
     corner = np.floor(position).astype(np.int64)
     inside = ((corner >= 0) & (corner < (columns, rows))).all(axis=1)

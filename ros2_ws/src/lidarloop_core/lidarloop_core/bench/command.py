@@ -1,4 +1,4 @@
-"""``lidarloop bench``: times of the onboard steps on this machine, beside those of a reference in the same run."""
+"""``lidarloop bench``: durations of the onboard steps on this machine, beside a reference's in the same run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ import numpy.typing as npt
 import tyro
 
 from lidarloop_core.bench.lifting import time_lifting
-from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import bev_corners
 from lidarloop_core.geometry.iou import bev_iou
@@ -31,16 +30,25 @@ from lidarloop_core.io.messages import cloud_message
 from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
 from lidarloop_core.machine import describe_machine, installed_versions
-from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
+from lidarloop_core.pointcloud.grid import PillarGrid
 from lidarloop_core.pointcloud.grouping import group_pillars, group_pillars_reference
 
 COLUMNS = ("x", "y", "z", "intensity")
+_REACH_M = (-51.2, 51.2)
+GRID = PillarGrid(_REACH_M, _REACH_M, (-5.0, 3.0), (0.4, 0.4), max_points_per_pillar=20, max_pillars=16_000)
+"""The grid of ``bench grouping``: nuScenes' range in pillars of 0.4 m."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Times of one action, milliseconds."""
+    """Durations of one action.
+
+    Attributes:
+        name: the action.
+        p50_ms, p99_ms: percentiles, milliseconds.
+        num_runs: number of runs they are taken over.
+    """
 
     name: str
     p50_ms: float
@@ -50,11 +58,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Report:
-    """What one benchmark found.
+    """The result of one benchmark.
 
     Attributes:
         title: what was measured on what.
-        measurements: one per row of the table.
+        measurements: rows of the table.
         times_faster: other way → its median divided by ours.
     """
 
@@ -76,9 +84,12 @@ def bench(
         what: decode: PointCloud2 bytes to points; grouping: points to pillars; overlap: rotated boxes;
             inference: cloud to boxes, stage by stage (needs --model); labelling: clouds and masks to pseudo-labels,
             stage by stage, without the 2D model.
-        model: model.onnx, for inference.
-        num_threads: of the network, 0 for as many as there are cores.
+        model: model file to measure, for inference.
+        num_threads: number of threads of the network, 0 for as many as there are cores.
         json: also writes the figures to this file, with machine and versions.
+
+    Raises:
+        ConfigError: inference without a model.
     """
     if what == "inference":
         if model is None:
@@ -124,10 +135,9 @@ def measure_decode(num_points: int = 200_000) -> Report:
 def measure_grouping() -> Report:
     """One cloud → pillars of 0.4 m, by numba and by the numpy reference."""
     points, source = _cloud(("x", "y", "z", "intensity", "dt"))
-    spec = _grouping_spec()
-    num_pillars = len(group_pillars(points, spec).cell)
-    ours = _measure("lidarloop (numba)", lambda: group_pillars(points, spec))
-    reference = _measure("numpy reference", lambda: group_pillars_reference(points, spec), num_runs=20)
+    num_pillars = len(group_pillars(points, GRID).cell)
+    ours = _measure("lidarloop (numba)", lambda: group_pillars(points, GRID))
+    reference = _measure("numpy reference", lambda: group_pillars_reference(points, GRID), num_runs=20)
     return Report(
         f"grouping: {len(points):,} points → {num_pillars:,} pillars, {source}",
         [ours, reference],
@@ -152,7 +162,7 @@ def measure_overlap(num_boxes: int = 500) -> Report:
 
 
 def measure_inference(model: Path, num_threads: int) -> Report:
-    """One cloud → boxes, each stage."""
+    """One cloud → boxes, stage by stage."""
     backend = open_backend(model, num_threads=num_threads)
     detector = Detector(backend)
     points, source = _cloud(backend.spec.point_columns)
@@ -173,17 +183,17 @@ def measure_labelling() -> Report:
         rows += [_summary(f"{name}: {stage}", ms) for stage, ms in times.stages.items()]
         rows.append(_summary(f"{name}: total", times.whole_ms))
         rates.append(f"{times.frames_per_s:.1f} frames/s with {name} lifting")
-    size = f"{times.num_points:,} points of {len(sample.sweeps)} sweeps, {times.num_masks} masks in six pictures"
-    return Report(f"labelling: made-up scene, {size}; {', '.join(rates)}, in one thread", rows, {})
+    size = f"{times.num_points:,} points of {len(sample.sweeps)} sweeps, {times.num_masks} masks in six images"
+    return Report(f"labelling: synthetic scene, {size}; {', '.join(rates)}, in one thread", rows, {})
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine that the figures were measured on."""
     return {**describe_machine(), "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the figures depend on."""
+    """Versions of the packages that the figures depend on."""
     return installed_versions(("lidarloop_core", "numpy", "numba", "onnxruntime", "ros2-numpy", "shapely"))
 
 
@@ -271,34 +281,15 @@ def _shapely_iou(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return iou
 
 
-def _grouping_spec() -> ModelSpec:
-    return ModelSpec(
-        name="bench",
-        class_names=NUSCENES_CLASSES,
-        point_columns=("x", "y", "z", "intensity", "dt"),
-        intensity_scale=1 / 255,
-        x_range_m=(-51.2, 51.2),
-        y_range_m=(-51.2, 51.2),
-        z_range_m=(-5.0, 3.0),
-        pillar_size_m=(0.4, 0.4),
-        max_points_per_pillar=20,
-        max_pillars=16000,
-        num_sweeps=1,
-        sweep_interval_s=0.1,
-        max_detections=200,
-        lidar_height_m=1.84,
-    )
-
-
 def _cloud(columns: tuple[str, ...]) -> tuple[npt.NDArray[np.float32], str]:
-    """A real nuScenes keyframe where the samples are ($LIDARLOOP_REAL_DATA or ../shared/data), else a made-up sweep."""
+    """A real nuScenes keyframe from $LIDARLOOP_REAL_DATA or ../shared/data, else a synthetic sweep; and which it is."""
     folder = Path(os.environ.get("LIDARLOOP_REAL_DATA", "../shared/data")) / "nuscenes_keyframe"
     files = sorted(folder.rglob("*LIDAR_TOP*.bin"))
     if files:
         scan = np.fromfile(files[0], np.float32).reshape(-1, 5)[:, :4]
         source = "nuScenes keyframe"
     else:
-        scan, source = _synthetic_sweep(), "made-up 32-beam sweep"
+        scan, source = _synthetic_sweep(), "synthetic 32-beam sweep"
     points = np.zeros((len(scan), len(columns)), np.float32)
     for i, name in enumerate(columns):
         if name in COLUMNS:

@@ -1,4 +1,4 @@
-"""How much energy was used: by an NVIDIA GPU's own counter, or an Intel or AMD processor's, where they may be read."""
+"""Energy used, by the counter of an NVIDIA GPU or of an Intel or AMD processor, where it may be read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
 
 def gpu_joules(device: int = 0) -> float | None:
-    """Used by the GPU since its driver was loaded; None where there is none or it does not tell."""
+    """Energy used by the GPU since its driver was loaded, joules; None without a GPU that counts it."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
@@ -28,7 +28,7 @@ def gpu_joules(device: int = 0) -> float | None:
 
 
 def cpu_joules() -> float | None:
-    """Used by the first processor package, a counter that wraps around; None where it may not be read."""
+    """Energy used by the first processor package, joules; it wraps around. None where it may not be read."""
     try:
         return int(_RAPL.read_text()) / 1e6
     except (OSError, ValueError):

@@ -21,12 +21,12 @@ _WARM_UP = 3
 
 @dataclass(frozen=True)
 class LiftingTimes:
-    """Milliseconds of a number of runs.
+    """Durations of a number of runs.
 
     Attributes:
-        stages: stage → (R,) ms, cameras summed.
-        whole_ms: (R,) from sample to labels.
-        num_points, num_masks, num_labels: of the sample.
+        stages: stage → (R,) float64, milliseconds, cameras summed.
+        whole_ms: (R,) float64, milliseconds from sample to labels.
+        num_points, num_masks, num_labels: counts in the sample.
     """
 
     stages: dict[str, npt.NDArray[np.float64]]
@@ -37,7 +37,7 @@ class LiftingTimes:
 
     @property
     def frames_per_s(self) -> float:
-        """At the median."""
+        """Samples lifted a second, at the median."""
         return float(1000 / np.median(self.whole_ms))
 
 
@@ -54,11 +54,11 @@ def time_lifting(
 
     Args:
         config: the steps.
-        sample: what to lift.
+        sample: the sample to lift.
         found: camera name → its masks.
-        priors: the paper's when not given.
-        lanes: for yaws.
-        num_runs: after three to warm up.
+        priors: sizes of objects; the paper's by default.
+        lanes: lanes that yaws are taken from; none by default.
+        num_runs: number of runs, after three to warm up.
     """
     runs: list[dict[str, float]] = []
     whole_ms = []

@@ -1,4 +1,4 @@
-"""`lidarloop bench model MODEL`: a model's stages on one backend, beside the least time the device could take."""
+"""`lidarloop bench model MODEL`: a model's stages on one backend, beside the network's roofline on the device."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import tyro
 
 from lidarloop_core.bench.energy import cpu_joules, gpu_joules
-from lidarloop_core.bench.roofline import Rates, floor_ms, network_cost, rates_of
+from lidarloop_core.bench.roofline import Rates, network_cost, rates_of, roofline_ms
 from lidarloop_core.errors import BackendError, ConfigError
 from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.io import atomic
 from lidarloop_core.model.model_file import read_model
-from lidarloop_core.model.spec import INPUT_NAMES, ModelSpec
-from lidarloop_core.pointcloud.grouping import group_pillars
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.grouping import PillarIndex
 
 PROVIDERS = {
     "onnxruntime": ("CPUExecutionProvider",),
@@ -35,7 +35,7 @@ PROVIDERS = {
 
 @dataclass(frozen=True)
 class Stage:
-    """Milliseconds of one stage."""
+    """The duration of one stage, milliseconds."""
 
     p50_ms: float
     p99_ms: float
@@ -46,15 +46,15 @@ class ModelTimes:
     """A model on clouds of one size.
 
     Attributes:
-        num_points: of the cloud.
-        num_pillars: that it was grouped in.
-        stages: ``group``, ``copy_in``, ``network``, ``copy_out`` (where the backend tells them apart), ``postprocess``,
-            and ``total``.
-        clouds_per_s: one after another.
-        rss_mb: resident memory of this process.
-        joules_per_cloud: of the GPU, else of the processor; None where neither tells.
-        floor_ms: least time of the network on this device; None where its rates are not known.
-        times_floor: the network's p50 over that.
+        num_points: number of points in the cloud.
+        num_pillars: number of pillars that it was grouped in.
+        stages: name → duration: ``group``, ``copy_in``, ``network``, ``copy_out`` (or ``infer`` where the backend does
+            not separate them), ``postprocess`` and ``total``.
+        clouds_per_s: clouds a second, one after another.
+        rss_mb: resident memory of this process, 10⁶ bytes.
+        joules_per_cloud: energy of the GPU, else of the processor; None where neither counts it.
+        roofline_ms: least time of the network on this device; None where its rates are not known.
+        times_roofline: the network's p50 over that.
     """
 
     num_points: int
@@ -63,8 +63,46 @@ class ModelTimes:
     clouds_per_s: float
     rss_mb: float
     joules_per_cloud: float | None
-    floor_ms: float | None
-    times_floor: float | None
+    roofline_ms: float | None
+    times_roofline: float | None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How often a model runs.
+
+    Attributes:
+        warmup: runs before the clock.
+        repeat: runs on the clock, per size.
+    """
+
+    warmup: int = 10
+    repeat: int = 100
+
+
+@dataclass(frozen=True)
+class GivenRates:
+    """A device's rates for the roofline, where they are not known here.
+
+    Attributes:
+        tflops: the device's rate in the model's precision, 10¹² operations a second.
+        gbps: the device's memory bandwidth, 10⁹ bytes a second.
+    """
+
+    tflops: float | None = None
+    gbps: float | None = None
+
+    def or_known(self, precision: str, device: str) -> Rates | None:
+        """These rates, or else those known of the device; None where there are none.
+
+        Raises:
+            ConfigError: one of the two without the other.
+        """
+        if (self.tflops is None) != (self.gbps is None):
+            raise ConfigError("bench model received one of --tflops and --gbps; expected both or neither")
+        if self.tflops is None or self.gbps is None:
+            return rates_of(device)
+        return Rates({precision: self.tflops}, self.gbps)
 
 
 def bench_model(
@@ -72,11 +110,9 @@ def bench_model(
     *,
     backend: Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"] = "onnxruntime",
     points: str = "30k,120k,300k",
-    warmup: int = 10,
-    repeat: int = 100,
+    runs: Annotated[Runs, tyro.conf.arg(name="")] = Runs(),
     num_threads: int = 0,
-    tflops: float | None = None,
-    gbps: float | None = None,
+    rates: Annotated[GivenRates, tyro.conf.arg(name="")] = GivenRates(),
     json: Path | None = None,
 ) -> None:
     """Measures a model file stage by stage.
@@ -85,21 +121,19 @@ def bench_model(
         model: the model file, in any precision.
         backend: what runs it.
         points: sizes of the clouds, e.g. 30k,120k.
-        warmup: runs before the clock.
-        repeat: runs on the clock, per size.
+        runs: how often it runs.
         num_threads: onnxruntime on the CPU only: threads of the network, 0 for as many as there are cores.
-        tflops: the device's rate in the model's precision, for the floor, where it is not known here.
-        gbps: the device's memory bandwidth in 10⁹ bytes a second, for the same.
+        rates: the device's rates.
         json: also writes the figures to this file.
+
+    Raises:
+        ConfigError: sizes that are no numbers, or one of --tflops and --gbps alone.
     """
     sizes = parse_sizes(points)
     opened = open_backend(model, providers=PROVIDERS[backend], num_threads=num_threads)
     precision = read_model(model).precision
-    if (tflops is None) != (gbps is None):
-        raise ConfigError("bench model received one of --tflops and --gbps; expected both or neither")
-    known = rates_of(opened.device)
-    rates = known if tflops is None or gbps is None else Rates({precision: tflops}, gbps)
-    rows = [measure(opened, model, size, rates, precision, warmup=warmup, repeat=repeat) for size in sizes]
+    known = rates.or_known(precision, opened.device)
+    rows = [measure(opened, model, synthetic_cloud(opened.spec, size), known, runs) for size in sizes]
     _print(rows, f"{model.name} ({precision}) on {opened.device}")
     if json is not None:
         from lidarloop_core.bench.command import machine, versions
@@ -134,47 +168,47 @@ def parse_sizes(text: str) -> list[int]:
 
 
 def measure(
-    backend: Backend,
-    model: Path,
-    num_points: int,
-    rates: Rates | None,
-    precision: str,
-    *,
-    warmup: int,
-    repeat: int,
-    cloud: npt.NDArray[np.float32] | None = None,
+    backend: Backend, model: Path, points: npt.NDArray[np.float32], rates: Rates | None, runs: Runs
 ) -> ModelTimes:
-    """Times of one backend on one cloud, made up where none is given."""
-    points = synthetic_cloud(backend.spec, num_points) if cloud is None else cloud
+    """Times of one backend on one cloud.
+
+    Args:
+        backend: the model, opened.
+        model: its file.
+        points: (N, C) float32 in the model's columns.
+        rates: the device's, for the roofline; None where they are not known.
+        runs: how often it runs.
+    """
     detector = Detector(backend)
     step = _timed_step(backend, detector)
-    for _ in range(warmup):
+    for _ in range(runs.warmup):
         step(points)
     joules = gpu_joules if _is_gpu(backend) else cpu_joules
     before, start = joules(), time.perf_counter()
-    runs = [step(points) for _ in range(repeat)]
+    durations = [step(points) for _ in range(runs.repeat)]
     elapsed_s, after = time.perf_counter() - start, joules()
-    stages = {name: np.array([run[name] for run in runs]) for name in runs[0]}
+    stages = {name: np.array([run[name] for run in durations]) for name in durations[0]}
     stages["total"] = np.sum(list(stages.values()), axis=0)
-    index = group_pillars(points, backend.spec)
-    floor = _floor(model, rates, precision, len(index.points), len(index.cell))
+    index = detector.group(points)
+    least_ms = _roofline_ms(model, rates, index)
     network = "network" if "network" in stages else "infer"
     return ModelTimes(
         num_points=len(points),
         num_pillars=len(index.cell),
         stages={name: Stage(*(float(v) for v in np.percentile(ms, [50, 99]))) for name, ms in stages.items()},
-        clouds_per_s=repeat / elapsed_s,
+        clouds_per_s=runs.repeat / elapsed_s,
         rss_mb=_rss_mb(),
-        joules_per_cloud=None if before is None or after is None or after < before else (after - before) / repeat,
-        floor_ms=floor,
-        times_floor=None if floor is None else float(np.median(stages[network])) / floor,
+        joules_per_cloud=_per_run(before, after, runs.repeat),
+        roofline_ms=least_ms,
+        times_roofline=None if least_ms is None else float(np.median(stages[network])) / least_ms,
     )
 
 
 def _timed_step(backend: Backend, detector: Detector) -> Callable[[npt.NDArray[np.float32]], dict[str, float]]:
-    """One run, and its stages' times: a backend that can tell copies from the network is asked to, every other run.
+    """One run and the durations of its stages.
 
-    Its total then comes from whole runs, which launch a graph and are faster than the sum of their parts.
+    A backend that can separate copies from the network does so in a run of its own. The total then comes from runs in
+    one piece, which launch a graph and are faster than the sum of their parts.
     """
     timed: Any = getattr(backend, "infer_timed", None)
 
@@ -182,8 +216,7 @@ def _timed_step(backend: Backend, detector: Detector) -> Callable[[npt.NDArray[n
         stages = detector.detect(points).stage_ms
         if timed is None:
             return stages
-        index = group_pillars(points, backend.spec)
-        _, parts = timed(dict(zip(INPUT_NAMES, (index.points, index.slot, index.cell, index.count), strict=True)))
+        _, parts = timed(detector.group(points).tensors())
         # What the graph saves is taken from the network's share.
         network = max(0.0, stages["infer"] - parts["copy_in"] - parts["copy_out"])
         return {
@@ -198,9 +231,9 @@ def _timed_step(backend: Backend, detector: Detector) -> Callable[[npt.NDArray[n
 
 
 def synthetic_cloud(spec: ModelSpec, num_points: int, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Points all over the range, denser near the sensor as a LiDAR's are."""
+    """(N, C) points all over the model's range, metres, denser near the sensor as a LiDAR's are; other columns 0."""
     random = np.random.default_rng(seed)
-    ranges = np.array([spec.x_range_m, spec.y_range_m, spec.z_range_m])
+    ranges = np.array(spec.grid.ranges_m)
     distance, angle = random.random(num_points) ** 1.5, random.uniform(-np.pi, np.pi, num_points)
     unit = np.stack([distance * np.cos(angle), distance * np.sin(angle), random.uniform(-1, 1, num_points)], axis=1)
     points = np.zeros((num_points, len(spec.point_columns)), np.float32)
@@ -208,13 +241,22 @@ def synthetic_cloud(spec: ModelSpec, num_points: int, seed: int = 0) -> npt.NDAr
     return points
 
 
-def _floor(model: Path, rates: Rates | None, precision: str, num_points: int, num_pillars: int) -> float | None:
+def _roofline_ms(model: Path, rates: Rates | None, index: PillarIndex) -> float | None:
     if rates is None:
         return None
+    file = read_model(model)
+    shapes = {name: array.shape for name, array in index.tensors().items()}
     try:
-        return floor_ms(network_cost(read_model(model).onnx_bytes, num_points, num_pillars), rates, precision)
+        return roofline_ms(network_cost(file.onnx_bytes, shapes), rates, file.precision)
     except BackendError:  # onnx is not installed: not on every vehicle
         return None
+
+
+def _per_run(before: float | None, after: float | None, num_runs: int) -> float | None:
+    """What a counter went up by for each run; None where it cannot be read, or began anew."""
+    if before is None or after is None or after < before:
+        return None
+    return (after - before) / num_runs
 
 
 def _is_gpu(backend: Backend) -> bool:
@@ -240,6 +282,6 @@ def _print(rows: list[ModelTimes], title: str) -> None:
     table.add_row(
         "energy, J a cloud", *("–" if r.joules_per_cloud is None else f"{r.joules_per_cloud:.3g}" for r in rows)
     )
-    floors = ("–" if r.floor_ms is None else f"{r.floor_ms:.3g} ms, × {r.times_floor:.2g}" for r in rows)
-    table.add_row("floor of the network", *floors)
+    least = ("–" if r.roofline_ms is None else f"{r.roofline_ms:.3g} ms, × {r.times_roofline:.2g}" for r in rows)
+    table.add_row("roofline of the network", *least)
     Console().print(table)

@@ -1,4 +1,4 @@
-"""The least time a network can take on a device: its arithmetic over the arithmetic rate, its bytes over bandwidth.
+"""A network's roofline on a device, its least time: arithmetic over the arithmetic rate, or bytes over bandwidth.
 
 Source: the roofline model, Williams et al., Communications of the ACM 52(4), 2009. Counted are convolutions and linear
 layers; every map is read once and written once, which a fused network can undercut and others exceed.
@@ -6,6 +6,7 @@ layers; every map is read once and written once, which a fused network can under
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,11 +16,11 @@ from lidarloop_core.errors import BackendError
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network does for one cloud.
+    """The work of a network for one cloud.
 
     Attributes:
-        flops: multiplications and additions.
-        num_bytes: weights and maps moved, in the types that the file gives them.
+        flops: number of multiplications and additions.
+        num_bytes: bytes of weights and maps moved, in the types that the file gives them.
     """
 
     flops: int
@@ -28,10 +29,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a device can do at best: dense, in the precision of the name; from its maker's data sheet.
+    """The highest rates of a device, from its maker's data sheet.
 
     Attributes:
-        tflops: precision → 10¹² operations a second; fp32 stands for TF32 where the device has it.
+        tflops: precision → dense arithmetic, 10¹² operations a second; fp32 is TF32 where the device has it.
         gbps: memory bandwidth, 10⁹ bytes a second.
     """
 
@@ -46,7 +47,7 @@ DEVICES = {
     "A30": Rates({"fp32": 82.0, "fp16": 165.0, "int8": 330.0}, 933.0),
     "L4": Rates({"fp32": 60.0, "fp16": 121.0, "int8": 242.0}, 300.0),
 }
-"""By a part of the name that the driver reports; SXM versions where there are several."""
+"""Rates by a part of the name that the driver reports; SXM versions where there are several."""
 
 
 def rates_of(device: str) -> Rates | None:
@@ -54,13 +55,17 @@ def rates_of(device: str) -> Rates | None:
     return next((rates for name, rates in DEVICES.items() if name in device.replace("-", " ").split()), None)
 
 
-def floor_ms(cost: Cost, rates: Rates, precision: str) -> float:
-    """Whichever of arithmetic and memory takes longer."""
+def roofline_ms(cost: Cost, rates: Rates, precision: str) -> float:
+    """The least time of a network, milliseconds: that of arithmetic or of memory, whichever is longer."""
     return max(cost.flops / (rates.tflops[precision] * 1e9), cost.num_bytes / (rates.gbps * 1e6))
 
 
-def network_cost(onnx_bytes: bytes, num_points: int, num_pillars: int) -> Cost:
-    """Counts a model's work for a cloud of so many kept points in so many pillars.
+def network_cost(onnx_bytes: bytes, input_shapes: Mapping[str, tuple[int, ...]]) -> Cost:
+    """Counts a network's work for a cloud.
+
+    Args:
+        onnx_bytes: the network.
+        input_shapes: name of an input → its shape for that cloud.
 
     Raises:
         BackendError: the onnx package is not installed.
@@ -69,13 +74,18 @@ def network_cost(onnx_bytes: bytes, num_points: int, num_pillars: int) -> Cost:
         import onnx
     except ImportError as error:
         raise BackendError(
-            f"the floor is counted from the graph, and onnx cannot be imported ({error}); install it: pip install onnx"
+            f"the roofline is counted from the graph, and onnx cannot be imported ({error}); install it: "
+            "pip install onnx"
         ) from None
     model = onnx.load_from_string(onnx_bytes)
     for value in model.graph.input:
-        number = num_points if value.name in ("points", "slot") else num_pillars
-        value.type.tensor_type.shape.dim[0].dim_value = number
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        for axis, size in zip(value.type.tensor_type.shape.dim, input_shapes[value.name], strict=True):
+            axis.dim_value = size
+    return _cost(onnx, onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+
+
+def _cost(onnx: Any, graph: Any) -> Cost:
+    """The cost of a graph whose shapes are known."""
     shapes = {v.name: _shape(v) for v in (*graph.value_info, *graph.input, *graph.output)}
     sizes = {v.name: _item_bytes(onnx, v.type.tensor_type.elem_type) for v in (*graph.value_info, *graph.input)}
     weights = {w.name: tuple(w.dims) for w in graph.initializer}
@@ -97,7 +107,7 @@ def network_cost(onnx_bytes: bytes, num_points: int, num_pillars: int) -> Cost:
 
 
 def _positions(kind: str, source: tuple[int, ...], out: tuple[int, ...]) -> int:
-    """How often each weight is used: at every place of the output, or of the input for a transposed convolution."""
+    """Number of uses of each weight: places of the output, or of the input for a transposed convolution."""
     if kind in ("Gemm", "MatMul"):
         return prod(out[:-1])
     return prod((source if kind == "ConvTranspose" else out)[2:])

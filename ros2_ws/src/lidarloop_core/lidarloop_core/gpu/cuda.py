@@ -1,6 +1,6 @@
-"""What is needed of CUDA's runtime: memory on the device and pinned on the host, one stream, graphs, events.
+"""The part of CUDA's runtime that is used: memory on the device and pinned on the host, one stream, graphs, events.
 
-Over NVIDIA's own bindings (``cuda.bindings.runtime`` of the package cuda-python), which are handed in, so that the
+It calls NVIDIA's own bindings (``cuda.bindings.runtime`` of the package cuda-python), which are passed in, so that the
 logic built on this runs in tests without a GPU. Every call's status is checked.
 """
 
@@ -42,11 +42,15 @@ def import_runtime() -> Any:
 
 
 class Cuda:
-    """One device and one stream on it, on which everything here happens in order.
+    """One device and one stream on it, on which all work is done in order.
 
     Args:
-        runtime: ``cuda.bindings.runtime``, or what stands in for it.
-        device: its number.
+        runtime: the module ``cuda.bindings.runtime``, or a stand-in for it.
+        device: number of the device.
+
+    Attributes:
+        runtime: the module.
+        stream: the stream.
 
     Raises:
         CudaError: no such device, or no driver.
@@ -62,7 +66,7 @@ class Cuda:
         weakref.finalize(self, runtime.cudaStreamDestroy, self.stream)
 
     def make_current(self) -> None:
-        """For the calling thread: launching a kernel takes the thread's own device, whatever the stream."""
+        """Makes this the calling thread's device: a kernel is launched on the thread's device, whatever the stream."""
         self._call("cudaSetDevice", self._device)
 
     @property
@@ -73,6 +77,7 @@ class Cuda:
         return f"{text.rstrip(chr(0))} sm_{self._properties.major}{self._properties.minor}"
 
     def free_and_total_bytes(self) -> tuple[int, int]:
+        """The device's free memory and its memory in all."""
         free, total = self._call("cudaMemGetInfo")
         return int(free), int(total)
 
@@ -80,18 +85,20 @@ class Cuda:
         """Memory on the device, freed with the last reference to it.
 
         Raises:
-            CudaOutOfMemoryError: there is not so much left.
+            CudaOutOfMemoryError: less than that is free.
         """
         return DeviceMemory(self, num_bytes)
 
     def allocate_pinned(self, num_bytes: int) -> PinnedMemory:
-        """Memory on the host that the device copies from and to without a detour; raises as ``allocate``."""
+        """Page-locked memory on the host, which the device copies from and to directly; raises as ``allocate``."""
         return PinnedMemory(self, num_bytes)
 
     def copy_to_device(self, destination: int, source: int, num_bytes: int) -> None:
+        """Puts a copy from a host's address to a device's on the stream."""
         self._copy(destination, source, num_bytes, "cudaMemcpyHostToDevice")
 
     def copy_to_host(self, destination: int, source: int, num_bytes: int) -> None:
+        """Puts a copy from a device's address to a host's on the stream."""
         self._copy(destination, source, num_bytes, "cudaMemcpyDeviceToHost")
 
     def _copy(self, destination: int, source: int, num_bytes: int, kind: str) -> None:
@@ -100,17 +107,17 @@ class Cuda:
         )
 
     def synchronize(self) -> None:
-        """Waits for the stream; a kernel that failed is noticed here."""
+        """Waits for the stream; raises CudaError here for a kernel that failed."""
         self._call("cudaStreamSynchronize", self.stream)
 
     def capture(self, work: Callable[[], None]) -> Graph:
-        """Records what ``work`` puts on the stream, without running it."""
+        """Records the work that ``work`` puts on the stream, without running it."""
         mode = self.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self.stream, mode)
         try:
             work()
         except BaseException:
-            self.runtime.cudaStreamEndCapture(self.stream)  # leaves the stream usable; the first error counts
+            self.runtime.cudaStreamEndCapture(self.stream)  # leaves the stream usable; the first error is raised
             raise
         recorded = self._call("cudaStreamEndCapture", self.stream)
         graph = Graph(self, self._call("cudaGraphInstantiate", recorded, 0))
@@ -118,17 +125,18 @@ class Cuda:
         return graph
 
     def event(self) -> Any:
-        """A mark on the stream, at this moment of it."""
+        """A mark on the stream behind the work so far."""
         event = self._call("cudaEventCreate")
         self._call("cudaEventRecord", event, self.stream)
         return event
 
     def milliseconds_between(self, first: Any, second: Any) -> float:
-        """Between two marks that the stream has passed; they are used up."""
+        """Time between two marks that the stream has passed, milliseconds."""
         elapsed = float(self._call("cudaEventElapsedTime", first, second))
         return elapsed
 
     def forget(self, *events: Any) -> None:
+        """Frees marks."""
         for event in events:
             self._call("cudaEventDestroy", event)
 
@@ -139,14 +147,19 @@ class Cuda:
                 # The error is kept until it is read; the next call would get it again.
                 self.runtime.cudaGetLastError()
                 raise CudaOutOfMemoryError(f"{name}: out of memory")
-            _, said = self.runtime.cudaGetErrorString(status)
-            text = said.decode() if isinstance(said, bytes) else str(said)
+            _, reason = self.runtime.cudaGetErrorString(status)
+            text = reason.decode() if isinstance(reason, bytes) else str(reason)
             raise CudaError(f"{name} failed: {text} (error {int(status)}); see `lidarloop doctor`")
         return values[0] if len(values) == 1 else tuple(values)
 
 
 class DeviceMemory:
-    """Bytes on the device; ``address`` is theirs."""
+    """Bytes on the device, freed with the object.
+
+    Attributes:
+        num_bytes: size.
+        address: address of the first byte on the device.
+    """
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self.num_bytes = num_bytes
@@ -155,7 +168,12 @@ class DeviceMemory:
 
 
 class PinnedMemory:
-    """Page-locked bytes on the host: ``bytes`` is a (num_bytes,) uint8 view of them."""
+    """Page-locked bytes on the host, freed with the object.
+
+    Attributes:
+        address: address of the first byte.
+        bytes: (num_bytes,) uint8 view of them.
+    """
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self.address = int(cuda._call("cudaMallocHost", max(1, num_bytes)))
@@ -165,7 +183,7 @@ class PinnedMemory:
 
 
 class Graph:
-    """Work recorded once and launched as a whole."""
+    """Recorded work, launched by one call."""
 
     def __init__(self, cuda: Cuda, executable: Any) -> None:
         self._cuda = cuda
@@ -173,4 +191,5 @@ class Graph:
         weakref.finalize(self, cuda.runtime.cudaGraphExecDestroy, executable)
 
     def launch(self) -> None:
+        """Puts the work on the stream."""
         self._cuda._call("cudaGraphLaunch", self._executable, self._cuda.stream)

@@ -1,4 +1,4 @@
-"""The GPU as ``cuda_voxelize.Device``: memory, copies and kernels on one stream."""
+"""The GPU as a ``grouping.Device``: memory, copies and kernels on one stream."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ALIGNMENT = 256
 class GpuDevice:
     """Runs ``grouping.cu`` on the stream of a ``Cuda``.
 
-    Uploads go through a pinned ring, so that what was given may change at once and the copy still overlaps. It grows
-    to twice the largest upload.
+    Uploads go through a pinned ring, so that the array may change at once and the copy still overlaps. It grows to
+    twice the largest upload.
 
     Args:
         cuda: the device and its stream.
-        upload_bytes: size of the ring to begin with.
+        upload_bytes: initial size of the ring.
     """
 
     def __init__(self, cuda: Cuda, upload_bytes: int = 8 << 20) -> None:
@@ -34,9 +34,11 @@ class GpuDevice:
         self._used = 0
 
     def allocate(self, num_bytes: int) -> DeviceMemory:
+        """See ``Device.allocate``."""
         return self._cuda.allocate(num_bytes)
 
     def upload(self, memory: Memory, array: npt.NDArray[Any], offset: int = 0) -> None:
+        """See ``Device.upload``; array (N, …)."""
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         if self._used + len(data) > len(self._ring.bytes):
             self._cuda.synchronize()  # everything in the ring has been copied
@@ -48,6 +50,7 @@ class GpuDevice:
         self._used += -(-len(data) // _ALIGNMENT) * _ALIGNMENT
 
     def download(self, memory: Memory, num_bytes: int) -> bytes:
+        """See ``Device.download``."""
         back = self._back if num_bytes <= len(self._back.bytes) else self._cuda.allocate_pinned(num_bytes)
         self._cuda.copy_to_host(back.address, memory.address, num_bytes)
         self._cuda.synchronize()
@@ -55,4 +58,5 @@ class GpuDevice:
         return back.bytes[:num_bytes].tobytes()
 
     def launch(self, name: str, num_items: int, arguments: Sequence[Any], kinds: Sequence[type]) -> None:
+        """See ``Kernels.launch``."""
         self._kernels.launch(name, num_items, arguments, kinds)

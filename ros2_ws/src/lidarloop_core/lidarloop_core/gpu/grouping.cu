@@ -1,11 +1,11 @@
-// Points -> pillars on the GPU: the same index tensors as group_pillars (voxelize.py), bit by bit and in the same order.
+// Points -> pillars on the GPU: the same index tensors as group_pillars (grouping.py), bit by bit and in the same order.
 //
 // Atomics finish in any order, so none of them decides anything: they count, take minima, and fill lists whose order is
 // put right afterwards. A point's place in its pillar is the number of earlier points there, and pillars, kept points
 // and unused cells are numbered by prefix sums. A prefix sum is three plain kernels over chunks, without barriers, so
 // that each kernel is a function of its thread's number alone and runs, thread by thread, on a CPU for tests.
 //
-// Compiled at run time for the GPU that is there (cuda_voxelize.py). Every kernel takes its number of items last.
+// Compiled at run time for the GPU that is there (kernels.py). Every kernel takes its number of items last.
 
 typedef long long int64;
 
@@ -129,7 +129,7 @@ extern "C" __global__ void scan_chunks(const int* values, const int* before, int
   }
 }
 
-// Where there are more pillars than the model takes, whole pillars are left out, evenly in row-major order.
+// Where there are more pillars than the model takes, pillars are left out with their points, evenly in row-major order.
 extern "C" __global__ void thin(const int* rank, const Grid* grid, const Counts* counts, int* kept, int* members,
                                 int* kept_members, int num_cells) {
   int cell = ITEM;
@@ -189,7 +189,7 @@ extern "C" __global__ void write_points(const float* points, int columns, const 
   }
 }
 
-// Padding to a bucket (padding.py says why it changes nothing): the first point again ...
+// Padding to a bucket (padding.py explains why it changes nothing): the first point again ...
 extern "C" __global__ void pad_points(float* points, int64* slot, int columns, int num_kept, int num_added) {
   int i = ITEM;
   if (i >= num_added) return;

@@ -1,6 +1,6 @@
 """Clouds that are on the GPU, grouped there: the host reads back five numbers.
 
-The kernels are in ``grouping.cu``; this puts them in order. ``group_pillars`` says what they compute.
+The kernels are in ``grouping.cu``; this puts them in order. They compute what ``group_pillars`` computes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import CloudFormatError
-from lidarloop_core.model.padding import Bucket
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.model.tensors import Sizes, capacity
+from lidarloop_core.pointcloud.grid import PillarGrid
 
 _CHUNK = 64  # CHUNK of grouping.cu
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
@@ -27,33 +28,49 @@ def source() -> str:
 
 
 class Address(int):
-    """Of something on the device; kernels take it as a pointer, where a plain int is a number."""
+    """An address on the device; kernels take it as a pointer, where a plain int is a number."""
 
 
 class Memory(Protocol):
-    """Bytes on the device, freed with the object."""
+    """Bytes on the device, freed with the object.
+
+    Attributes:
+        address: address of the first byte on the device.
+    """
 
     address: int
 
 
 class Device(Protocol):
-    """What runs the kernels: a GPU (``gpu_device.GpuDevice``), or in tests the CPU. All in order, as on a stream."""
+    """What runs the kernels: a GPU (``GpuDevice``), or in tests the CPU. All in order, as on a stream."""
 
-    def allocate(self, num_bytes: int) -> Memory: ...
+    def allocate(self, num_bytes: int) -> Memory:
+        """Memory on the device; raises CudaOutOfMemoryError where there is too little."""
+        ...
 
     def upload(self, memory: Memory, array: npt.NDArray[Any], offset: int = 0) -> None:
-        """Copies to the device; ``array`` may change afterwards."""
+        """Copies an array (N, …) to the device, ``offset`` bytes into the memory; the array may change at once."""
         ...
 
     def download(self, memory: Memory, num_bytes: int) -> bytes:
-        """Waits for what was started, and copies to the host."""
+        """Waits for the work so far, and copies to the host."""
         ...
 
-    def launch(self, name: str, num_items: int, arguments: Sequence[Any], kinds: Sequence[type]) -> None: ...
+    def launch(self, name: str, num_items: int, arguments: Sequence[Any], kinds: Sequence[type]) -> None:
+        """Runs a kernel once per item; see ``Kernels.launch``."""
+        ...
 
 
 class GroupedCounts(NamedTuple):
-    """``Counts`` of grouping.cu: what the host gets to know."""
+    """``Counts`` of grouping.cu, which the host reads back.
+
+    Attributes:
+        num_out_of_range: number of points outside the range, or not finite.
+        num_pillars_found: number of pillars before thinning.
+        num_pillars: number of pillars after it.
+        num_points: number of points kept.
+        num_thinned: number of points left out with their pillar.
+    """
 
     num_out_of_range: int
     num_pillars_found: int
@@ -61,29 +78,36 @@ class GroupedCounts(NamedTuple):
     num_points: int
     num_thinned: int
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the graph's inputs by the names of their dimensions."""
+        return {"num_points": self.num_points, "num_pillars": self.num_pillars}
+
 
 class CudaGrouping:
-    """Groups points that are on the device into the graph's inputs, also on the device.
+    """Groups points that are on the device into pillars, the graph's inputs, also on the device.
 
     Args:
         device: runs the kernels.
-        spec: the model's contract.
+        spec: the contract of a model on pillars.
         max_cloud_points: most points of one cloud, all sweeps together.
 
     Attributes:
-        points, slot, cell, count: memory of the graph's inputs, sized for ``capacity``.
+        inputs: name of an input → its memory, sized for the model's capacity.
+
+    Raises:
+        ModelFileError: the model is not on pillars.
+        CudaOutOfMemoryError: the device has too little memory.
     """
 
     def __init__(self, device: Device, spec: ModelSpec, max_cloud_points: int) -> None:
         self._device = device
-        self._spec = spec
+        self._num_columns = len(spec.point_columns)
         self.max_cloud_points = max_cloud_points
-        columns, rows = spec.grid_size
-        self._num_cells = columns * rows
-        most_pillars = min(spec.max_pillars, self._num_cells)
-        self.capacity = Bucket(most_pillars * spec.max_points_per_pillar, most_pillars)
+        grid = spec.pillars
+        self._num_cells = grid.num_cells
         self._grid = device.allocate(_GRID.itemsize)
-        device.upload(self._grid, _grid(spec))
+        device.upload(self._grid, _grid(grid))
         self._counts = device.allocate(5 * 4)
         names_of_cells = ("first", "members", "filled", "rank", "kept", "kept_members", "start", "kept_before")
         names_of_points = ("cell_of_point", "list", "is_first", "place", "is_kept")
@@ -94,24 +118,25 @@ class CudaGrouping:
             number = -(-number // _CHUNK)
             self._sums.append(device.allocate(4 * number))
         self._unread = device.allocate(4)
-        self.points = device.allocate(4 * len(spec.point_columns) * self.capacity.num_points)
-        self.slot = device.allocate(8 * self.capacity.num_points)
-        self.cell = device.allocate(8 * self.capacity.num_pillars)
-        self.count = device.allocate(8 * self.capacity.num_pillars)
+        largest = capacity(spec.inputs)
+        self.inputs = {tensor.name: device.allocate(tensor.num_bytes(largest)) for tensor in spec.inputs}
 
     def group(self, points: Memory, num_points: int) -> GroupedCounts:
-        """Fills ``points``, ``slot``, ``cell`` and ``count`` from a cloud on the device.
+        """Fills ``inputs`` from a cloud on the device.
 
         Args:
-            points: (num_points, C) float32 in ``spec.point_columns``.
-            num_points: at most ``max_cloud_points``.
+            points: (num_points, C) float32 in ``spec.point_columns``, metres, LiDAR frame.
+            num_points: number of points, at most ``max_cloud_points``.
+
+        Raises:
+            CloudFormatError: more points than that.
         """
         if num_points > self.max_cloud_points:
             raise CloudFormatError(
                 f"grouping received {num_points} points; expected at most {self.max_cloud_points}: make it larger"
             )
-        columns, cells, grid, counts = len(self._spec.point_columns), self._num_cells, self._grid, self._counts
-        run, ints, unread = self._run, self._ints, Address(self._unread.address)
+        columns, cells, grid, counts = self._num_columns, self._num_cells, self._grid, self._counts
+        run, ints, unread, inputs = self._run, self._ints, Address(self._unread.address), self.inputs
         run("clear_counts", 1, counts)
         run("clear_cells", cells, ints["first"], ints["members"], ints["filled"])
         cell_of_point, first, members = ints["cell_of_point"], ints["first"], ints["members"]
@@ -133,21 +158,26 @@ class CudaGrouping:
         self._prefix_sum(ints["is_kept"], ints["is_kept"], num_points, Address(counts.address + 12))
         run(
             *("write_points", num_points, points, columns, cell_of_point, first, members, ints["is_first"]),
-            *(ints["place"], ints["is_kept"], grid, self.points, self.slot, self.cell, self.count),
+            *(ints["place"], ints["is_kept"], grid),
+            *(inputs["points"], inputs["slot"], inputs["cell"], inputs["count"]),
         )
         values = np.frombuffer(self._device.download(counts, 20), np.int32)
         return GroupedCounts(*(int(value) for value in values))
 
-    def pad(self, counts: GroupedCounts, bucket: Bucket) -> None:
-        """Fills up to a bucket with what changes no output (see ``inference.padding``); at least one point was kept."""
-        added_points = bucket.num_points - counts.num_points
-        added_pillars = bucket.num_pillars - counts.num_pillars
-        columns = len(self._spec.point_columns)
-        self._run("pad_points", added_points, self.points, self.slot, columns, counts.num_points)
+    def pad(self, counts: GroupedCounts, bucket: Sizes) -> None:
+        """Fills the inputs up to a bucket as the padding of their ``TensorSpec`` does.
+
+        Args:
+            counts: counts of the cloud that was grouped last; at least one point was kept.
+            bucket: the padded sizes.
+        """
+        inputs, num_points, num_pillars = self.inputs, counts.num_points, counts.num_pillars
+        added_points, added_pillars = bucket["num_points"] - num_points, bucket["num_pillars"] - num_pillars
+        self._run("pad_points", added_points, inputs["points"], inputs["slot"], self._num_columns, num_points)
         if added_pillars:
             self._run(
                 *("pad_cells", self._num_cells, self._ints["kept"], self._ints["kept_before"]),
-                *(self.cell, self.count, counts.num_pillars, added_pillars),
+                *(inputs["cell"], inputs["count"], num_pillars, added_pillars),
             )
 
     def _prefix_sum(self, values: Memory, out: Memory, number: int, total: Address, level: int = 0) -> None:
@@ -182,9 +212,6 @@ _GRID = np.dtype(
 """``Grid`` of grouping.cu."""
 
 
-def _grid(spec: ModelSpec) -> npt.NDArray[Any]:
-    ranges = (spec.x_range_m, spec.y_range_m, spec.z_range_m)
-    low, high = tuple(r[0] for r in ranges), tuple(r[1] for r in ranges)
-    return np.array(
-        [(low, high, spec.pillar_size_m, *spec.grid_size, spec.max_points_per_pillar, spec.max_pillars)], _GRID
-    )
+def _grid(grid: PillarGrid) -> npt.NDArray[Any]:
+    low, high = zip(*grid.ranges_m, strict=True)
+    return np.array([(low, high, grid.cell_size_m, *grid.shape, grid.max_points_per_pillar, grid.max_pillars)], _GRID)

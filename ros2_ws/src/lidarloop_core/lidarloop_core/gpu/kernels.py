@@ -1,4 +1,4 @@
-"""Compiles CUDA source for the GPU that is there, and launches its kernels: NVRTC and the driver by cuda-python."""
+"""Compiles CUDA source for the GPU at hand and launches its kernels, by NVRTC and the driver of cuda-python."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lidarloop_core.gpu.cuda import Cuda
 _THREADS = 256
 
 Argument = int | float
-"""An address, an int (32 bits) or a float (32 bits) of a kernel; see ``Kernels.launch``."""
+"""An argument of a kernel: an address, an int (32 bits) or a float (32 bits); see ``Kernels.launch``."""
 
 
 def compile_source(source: str, architecture: str, name: str = "kernels.cu") -> bytes:
     """Machine code (cubin) of CUDA C++ for one kind of GPU; needs no GPU itself.
 
     Args:
-        source: the text.
-        architecture: e.g. ``"sm_87"``.
-        name: for the compiler's messages.
+        source: text of the source.
+        architecture: kind of GPU, e.g. ``"sm_87"``.
+        name: file name in the compiler's messages.
 
     Raises:
         BackendError: NVRTC is missing, does not know the architecture, or refuses the source.
@@ -45,11 +45,11 @@ def compile_source(source: str, architecture: str, name: str = "kernels.cu") -> 
         log = b" " * size
         nvrtc.nvrtcGetProgramLog(program, log)
         _, version_major, version_minor = nvrtc.nvrtcVersion()
-        said = (
+        reason = (
             " ".join(log.decode(errors="replace").replace("\0", " ").split())
             or nvrtc.nvrtcGetErrorString(status)[1].decode()
         )
-        raise BackendError(f"NVRTC {version_major}.{version_minor} refuses {name} for {architecture}: {said}")
+        raise BackendError(f"NVRTC {version_major}.{version_minor} refuses {name} for {architecture}: {reason}")
     _, size = nvrtc.nvrtcGetCUBINSize(program)
     code = bytes(int(size))  # filled in place, as NVIDIA's bindings do
     nvrtc.nvrtcGetCUBIN(program, code)
@@ -58,7 +58,16 @@ def compile_source(source: str, architecture: str, name: str = "kernels.cu") -> 
 
 
 class Kernels:
-    """The kernels of one source, on the stream of a ``Cuda``."""
+    """The kernels of one source, on the stream of a ``Cuda``.
+
+    Args:
+        cuda: the device and its stream.
+        source: text of the source.
+        name: file name in the compiler's messages.
+
+    Raises:
+        BackendError: as ``compile_source``, or the driver refuses the code.
+    """
 
     def __init__(self, cuda: Cuda, source: str, name: str) -> None:
         from cuda.bindings import driver
@@ -75,10 +84,13 @@ class Kernels:
         """Runs a kernel once per item.
 
         Args:
-            name: of the kernel.
-            num_items: threads; passed on as the last argument.
-            arguments: those before it.
+            name: the kernel's name.
+            num_items: number of threads; it is passed as the last argument.
+            arguments: the arguments before it.
             kinds: ``ctypes`` type of each.
+
+        Raises:
+            BackendError: the driver failed.
         """
         if num_items == 0:
             return
@@ -95,6 +107,6 @@ class Kernels:
     def _checked(self, result: tuple[Any, ...]) -> Any:
         status, *values = result
         if int(status) != 0:
-            _, said = self._driver.cuGetErrorString(status)
-            raise BackendError(f"CUDA's driver failed: {said.decode()} (error {int(status)}); see `lidarloop doctor`")
+            _, reason = self._driver.cuGetErrorString(status)
+            raise BackendError(f"CUDA's driver failed: {reason.decode()} (error {int(status)}); see `lidarloop doctor`")
         return values[0] if values else None

@@ -1,6 +1,6 @@
 """Sweeps kept on the GPU and merged there: the host sends the newest one and its pose.
 
-It computes what ``merge_sweeps`` does, bit by bit: the kernel ``compensate`` of ``grouping.cu`` adds in the same order.
+The cloud is that of ``merge_sweeps``, bit by bit: the kernel ``compensate`` of ``grouping.cu`` adds in the same order.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
 
 
 class Merged(NamedTuple):
-    """What became of a sweep and those before it.
+    """Counts of a merged cloud.
 
     Attributes:
-        num_sweeps: merged, the newest included.
-        num_points: of them all.
-        num_kept: of these in ``cloud``; fewer where it would have had too many.
+        num_sweeps: number of sweeps merged, the newest included.
+        num_points: number of points in all of them.
+        num_kept: number of points in ``cloud``; fewer where the cloud was thinned.
     """
 
     num_sweeps: int
@@ -54,18 +54,23 @@ class _Sent:
 
 
 class CudaSweeps:
-    """The sweeps on the device that clouds to come may need, and the points of the last cloud.
+    """The sweeps on the device that later clouds may need, and the points of the last cloud.
 
-    Memory grows while the first sweeps come, and is used again afterwards: allocating stops a GPU.
+    Memory grows with the first sweeps and is reused afterwards, since an allocation stops a GPU.
 
     Args:
         device: runs the kernels.
         spec: the model's contract: columns, number of sweeps and the time between them.
-        sweep_columns: columns of the sweeps that will be sent, x y z first.
-        max_cloud_points: merged clouds above this are thinned evenly.
+        sweep_columns: names of the sweeps' columns, x y z first.
+        max_cloud_points: number of points above which a merged cloud is thinned evenly.
 
     Attributes:
-        cloud: (num_kept, C) float32 in ``spec.point_columns``, the newest sweep first.
+        cloud: memory of the merged points, (num_kept, C) float32 in ``spec.point_columns``, metres, the newest sweep's
+            LiDAR frame, its points first.
+
+    Raises:
+        CloudFormatError: the sweeps lack a column of the model.
+        CudaOutOfMemoryError: the device has too little memory.
     """
 
     def __init__(self, device: Device, spec: ModelSpec, sweep_columns: Sequence[str], max_cloud_points: int) -> None:
@@ -73,7 +78,7 @@ class CudaSweeps:
         if missing:
             raise CloudFormatError(
                 f"sweeps with columns {', '.join(sweep_columns)} lack {', '.join(missing)}; {spec.name} expects "
-                f"{', '.join(spec.point_columns)}: take a sensor that has them, or a model that does without"
+                f"{', '.join(spec.point_columns)}: take a sensor that has them, or a model without them"
             )
         self._device = device
         self._columns = tuple(sweep_columns)
@@ -90,9 +95,14 @@ class CudaSweeps:
         self._free: list[_Block] = []
 
     def merge(self, newest: Sweep) -> Merged:
-        """Sends a sweep, and fills ``cloud`` from it and those before it that belong to it.
+        """Sends a sweep, and fills ``cloud`` from it and the earlier sweeps that belong to it.
 
-        It is gone with the next call unless ``keep`` is called before, so a sweep may be merged again.
+        Its memory is reused by the next call unless ``keep`` is called before, so a sweep may be merged again.
+
+        Raises:
+            CloudFormatError: a sweep of other columns.
+            DatasetError: sweeps without a pose, or younger than the newest.
+            CudaOutOfMemoryError: the device has too little memory.
         """
         if newest.columns != self._columns or newest.points.shape[1:] != (len(self._columns),):
             raise CloudFormatError(
@@ -106,13 +116,13 @@ class CudaSweeps:
         return self._fill(self._kept.select(self._newest))
 
     def keep(self) -> None:
-        """Keeps the sweep that was merged last for the clouds to come."""
+        """Keeps the sweep that was merged last for later clouds."""
         sent, self._newest = self._newest, None
         if sent is not None:
             self._recycle(self._kept.keep(sent))
 
     def clear(self) -> None:
-        """Forgets all sweeps, e.g. after time jumped back."""
+        """Removes all sweeps, e.g. after time jumped back."""
         self._recycle(self._kept.clear())
 
     def adopt(self, other: CudaSweeps) -> None:

@@ -1,4 +1,4 @@
-"""Backend: runs the graph of one model file. Everything round it (grouping, thresholds, NMS) is the Detector's."""
+"""Backend: runs the graph of one model file. Grouping, thresholds and suppression are the ``Detector``'s."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lidarloop_core.model.spec import ModelSpec
 
 TENSORRT = "tensorrt"
-"""Stands for ``TensorRtBackend`` among the providers."""
+"""The name of ``TensorRtBackend`` among the providers."""
 
 
 class Backend(Protocol):
@@ -20,7 +20,7 @@ class Backend(Protocol):
     Attributes:
         spec: the contract found inside the file.
         model_sha256: hash of the file's bytes, for provenance.
-        device: what it runs on, as the runtime reports it, e.g. ``"onnxruntime 1.31.1 CPUExecutionProvider"``.
+        device: device that it runs on, as the runtime reports it, e.g. ``"onnxruntime 1.31.1 CPUExecutionProvider"``.
     """
 
     spec: ModelSpec
@@ -31,10 +31,13 @@ class Backend(Protocol):
         """Runs the graph once.
 
         Args:
-            inputs: ``spec.INPUT_NAMES`` → array; N ≥ 1 points, P ≥ 1 pillars.
+            inputs: name of each of ``spec.inputs`` → array of its type and shape (N, …), N ≥ 1.
 
         Returns:
-            ``spec.OUTPUT_NAMES`` → array.
+            Name of each of ``spec.output_tensors`` → array of its type and shape, e.g. boxes (K, 9).
+
+        Raises:
+            BackendError: the runtime refused the inputs or failed.
         """
         ...
 
@@ -50,7 +53,7 @@ def open_backend(model: Path, *, providers: Sequence[str] = ("CPUExecutionProvid
 
     Raises:
         ModelFileError: the file is missing, foreign or corrupt.
-        BackendError: the runtime is not installed, or a provider asked for is not in use.
+        BackendError: the runtime is not installed, or a provider that was asked for is not in use.
     """
     if tuple(providers) == (TENSORRT,):
         from lidarloop_core.inference.tensorrt.backend import TensorRtBackend

@@ -1,4 +1,4 @@
-"""Detector: cloud → boxes. Grouping before the graph, postprocessing after it, time of each stage."""
+"""Detector: cloud → boxes. Grouping before the graph, postprocessing after it, the time of each stage."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Detections:
     """What was found in one cloud. No boxes means: looked, and saw nothing.
 
     Attributes:
-        boxes: in the cloud's frame, best first.
-        stage_ms: milliseconds of ``group``, ``infer`` and ``postprocess``.
-        num_points: points of the cloud.
-        num_out_of_range: points outside the model's range, or not finite.
-        num_over_full: points left out of full pillars.
-        num_thinned: points left out because the cloud has more pillars than the model's capacity.
-        num_pillars_found: pillars before that thinning.
+        boxes: boxes in the cloud's frame, best first.
+        stage_ms: durations of ``group``, ``infer`` and ``postprocess``, milliseconds.
+        num_points: number of points in the cloud.
+        num_out_of_range: number of points outside the model's range, or not finite.
+        num_over_full: number of points left out of full pillars.
+        num_thinned: number of points left out because the cloud has more pillars than the model's capacity.
+        num_pillars_found: number of pillars before that thinning.
     """
 
     boxes: Boxes3D
@@ -46,13 +46,20 @@ class Detector:
     """Finds objects in point clouds with any ``Backend``.
 
     Args:
-        backend: the loaded model.
-        score_threshold: boxes below are left out; one value, or one per class of ``backend.spec.class_names``.
+        backend: the loaded model, a detector on pillars.
+        score_threshold: score below which boxes are left out; one value, or one per class of
+            ``backend.spec.class_names``.
         nms_iou: bird's-eye-view IoU above which the worse of two boxes of a class is left out; one value, or one per
             class.
-        postprocessing: everything that may be set, in the place of the two before.
+        postprocessing: all settings of what follows the network, in the place of the two before.
+
+    Attributes:
+        backend: the loaded model.
+        grid: the grid that its points are grouped into.
+        postprocessing: settings of what follows the network.
 
     Raises:
+        ModelFileError: the model is no detector, or not on pillars.
         ConfigError: a threshold outside [0, 1], a number of values that is neither one nor that of the classes, or
             ``postprocessing`` names a class that the model does not have.
     """
@@ -65,41 +72,38 @@ class Detector:
         nms_iou: float | Sequence[float] = 0.2,
         postprocessing: Postprocessing | None = None,
     ) -> None:
+        _ = backend.spec.detection  # refuses a segmenter, here and not at the first cloud
         self.backend = backend
+        self.grid = backend.spec.pillars
         names = backend.spec.class_names
         self.postprocessing = postprocessing or Postprocessing.by_class(names, score_threshold, nms_iou)
         self.postprocessing.require_classes(names)
 
     @property
     def spec(self) -> ModelSpec:
+        """The model's contract."""
         return self.backend.spec
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the labels of the detections mean: the model's classes, then those that renaming adds."""
+        """Names that the labels of the detections index: the model's classes, then those that renaming adds."""
         return self.postprocessing.published_classes(self.spec.class_names)
 
     def detect(self, points: npt.NDArray[np.float32]) -> Detections:
         """Finds the objects in one cloud.
 
         Args:
-            points: (N, C) float32 in ``spec.point_columns``, in the LiDAR frame. Where no point is in range the network
-                is not run.
+            points: (N, C) float32 in ``spec.point_columns``, metres, LiDAR frame. Where no point is in range the
+                network is not run.
 
         Raises:
             CloudFormatError: C is not the number of the model's columns.
             BackendError: the network failed, or gave boxes that are not finite.
         """
-        spec = self.spec
-        if points.ndim != 2 or points.shape[1] != len(spec.point_columns):
-            raise CloudFormatError(
-                f"{spec.name} received points of shape {points.shape}; expected (N, {len(spec.point_columns)}): "
-                f"{', '.join(spec.point_columns)}"
-            )
         clock = StageClock()
-        index = group_pillars(points, spec)
+        index = self.group(points)
         clock.stop("group")
-        outputs = self._infer(index) if len(index.points) else None
+        outputs = self.backend.infer(index.tensors()) if len(index.points) else None
         clock.stop("infer")
         boxes = self.boxes(outputs)
         clock.stop("postprocess")
@@ -113,8 +117,25 @@ class Detector:
             num_pillars_found=index.num_pillars_found,
         )
 
+    def group(self, points: npt.NDArray[np.float32]) -> PillarIndex:
+        """Sorts a cloud (N, C) into the model's pillars.
+
+        Raises:
+            CloudFormatError: C is not the number of the model's columns.
+        """
+        spec = self.spec
+        if points.ndim != 2 or points.shape[1] != len(spec.point_columns):
+            raise CloudFormatError(
+                f"{spec.name} received points of shape {points.shape}; expected (N, {len(spec.point_columns)}): "
+                f"{', '.join(spec.point_columns)}"
+            )
+        return group_pillars(points, self.grid)
+
     def boxes(self, outputs: Mapping[str, npt.NDArray[Any]] | None) -> Boxes3D:
-        """What the network's outputs come to: thresholds, suppression, renaming. None: it was not run.
+        """Detections from the network's outputs: thresholds, suppression, renaming.
+
+        Args:
+            outputs: name → array, boxes (K, 9), scores (K,), labels (K,); None where the network was not run.
 
         Raises:
             BackendError: boxes that are not finite.
@@ -142,17 +163,12 @@ class Detector:
         box = np.array([[0, 0, 0, 4, 2, 2, 0]], np.float32)
         nms_rotated(np.repeat(box, 2, axis=0), np.ones(2, np.float32), 0.5)
 
-    def _infer(self, index: PillarIndex) -> dict[str, npt.NDArray[Any]]:
-        return self.backend.infer(
-            {"points": index.points, "slot": index.slot, "cell": index.cell, "count": index.count}
-        )
-
 
 def warm_up_clouds(spec: ModelSpec, num_columns: int) -> Iterator[npt.NDArray[np.float32]]:
-    """A small cloud and one that fills the model: (N, num_columns), x y z anywhere in range and zeros."""
+    """A small cloud and one that fills the model: (N, num_columns), x y z anywhere in range, metres, and zeros."""
     random = np.random.default_rng(0)
-    low, high = zip(spec.x_range_m, spec.y_range_m, spec.z_range_m, strict=True)
-    for num_points in (100, 4 * spec.max_pillars):
+    low, high = zip(*spec.grid.ranges_m, strict=True)
+    for num_points in (100, 4 * spec.pillars.max_pillars):
         points = np.zeros((num_points, num_columns), np.float32)
         points[:, :3] = random.uniform(low, high, (num_points, 3))
         yield points

@@ -1,7 +1,7 @@
 """GpuPipeline: from the newest sweep to the network's outputs without leaving the GPU.
 
-The host sends one sweep and its pose, and gets five numbers (how many points and pillars there are) and the boxes.
-Older sweeps are kept on the device and moved by ego-motion there.
+The host sends one sweep and its pose, and reads back five numbers (counts of points and pillars) and the boxes. Older
+sweeps are kept on the device and moved by ego-motion there.
 """
 
 from __future__ import annotations
@@ -21,26 +21,23 @@ from lidarloop_core.inference.detector import Detections, Detector, warm_up_clou
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
-from lidarloop_core.model.padding import bucket_for
-from lidarloop_core.model.spec import INPUT_NAMES
 from lidarloop_core.sample import Sweep
 
 
 class _OnDevice(NamedTuple):
-    """Everything that holds memory. ``inputs``: the graph's inputs by name → address."""
+    """Everything that holds memory."""
 
     sweeps: CudaSweeps
     grouping: CudaGrouping
-    inputs: dict[str, int]
 
 
 class GpuPipeline:
-    """See ``SweepPipeline``. Stages: ``merge`` hands the sweep to the GPU, ``group`` waits until it is merged and
-    grouped there, ``infer`` until the boxes are back.
+    """A ``SweepPipeline``. Stages: ``merge`` sends the sweep to the GPU, ``group`` waits until it is merged and grouped
+    there, ``infer`` until the boxes are back.
 
     Args:
         detector: on a ``TensorRtBackend``.
-        max_points: merged clouds above this are thinned evenly.
+        max_points: number of points above which a merged cloud is thinned evenly.
         device: runs the kernels on the backend's stream; by default the backend's own GPU.
 
     Raises:
@@ -65,12 +62,11 @@ class GpuPipeline:
                 device = GpuDevice(backend.cuda)
             sweeps = CudaSweeps(device, backend.spec, self.columns, max_points)
             grouping = CudaGrouping(device, backend.spec, max_points)
-        inputs = {name: getattr(grouping, name).address for name in INPUT_NAMES}
-        self._on_device: _OnDevice | None = _OnDevice(sweeps, grouping, inputs)
+        self._on_device: _OnDevice | None = _OnDevice(sweeps, grouping)
 
     def detect(self, newest: Sweep) -> SweepDetections:
         assert self._on_device is not None, "the pipeline was closed"
-        sweeps, grouping, inputs = self._on_device
+        sweeps, grouping = self._on_device
         detector, clock = self.detector, StageClock()
         with self._memory_explained():
             self._backend.cuda.make_current()  # the pipeline may have been opened by another thread
@@ -78,7 +74,7 @@ class GpuPipeline:
             clock.stop("merge")
             counts = grouping.group(sweeps.cloud, merged.num_kept)
             clock.stop("group")
-            outputs = self._infer(grouping, inputs, counts)
+            outputs = self._infer(grouping, counts)
         clock.stop("infer")
         boxes = detector.boxes(outputs)
         clock.stop("postprocess")
@@ -100,14 +96,14 @@ class GpuPipeline:
             self._on_device.sweeps.clear()
 
     def adopt(self, before: SweepPipeline) -> None:
-        """They change hands where they lie: nothing is copied."""
+        """Takes over the sweeps where they lie on the device: nothing is copied."""
         if not isinstance(before, GpuPipeline) or before.columns != self.columns:
             return
         if self._on_device is not None and before._on_device is not None:
             self._on_device.sweeps.adopt(before._on_device.sweeps)
 
     def warm_up(self) -> None:
-        """Each cloud twice: a size's first run settles shapes, its second is captured."""
+        """Runs each cloud twice: a bucket's first run settles shapes, its second is captured."""
         for points in 2 * list(warm_up_clouds(self.detector.spec, len(self.columns))):
             self.detect(Sweep(points, self.columns, 0, SE3.identity(), None))
         self.detector.warm_up_boxes()
@@ -115,14 +111,12 @@ class GpuPipeline:
     def close(self) -> None:
         self._on_device = None  # memory is freed with what holds it
 
-    def _infer(
-        self, grouping: CudaGrouping, inputs: dict[str, int], counts: GroupedCounts
-    ) -> dict[str, npt.NDArray[Any]] | None:
+    def _infer(self, grouping: CudaGrouping, counts: GroupedCounts) -> dict[str, npt.NDArray[Any]] | None:
         if counts.num_points == 0:
             return None
-        bucket = bucket_for(counts.num_points, counts.num_pillars, self._backend.largest)
-        grouping.pad(counts, bucket)
-        return self._backend.infer_on_device(bucket, inputs)
+        grouping.pad(counts, self._backend.bucket(counts.sizes))
+        addresses = {name: memory.address for name, memory in grouping.inputs.items()}
+        return self._backend.infer_on_device(counts.sizes, addresses)
 
     @contextmanager
     def _memory_explained(self) -> Iterator[None]:

@@ -16,11 +16,11 @@ from lidarloop_core.sample import Sweep
 
 
 class HostPipeline:
-    """See ``SweepPipeline``.
+    """A ``SweepPipeline`` on the host.
 
     Args:
         detector: finds the objects in merged clouds.
-        max_points: merged clouds above this are thinned evenly.
+        max_points: number of points above which a merged cloud is thinned evenly.
     """
 
     def __init__(self, detector: Detector, max_points: int) -> None:

@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import BackendError, ModelFileError
 from lidarloop_core.model.model_file import read_model
-from lidarloop_core.model.spec import INPUT_NAMES, OUTPUT_NAMES, ModelSpec
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.model.tensors import Dimension, TensorSpec, names
+
+_ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
 class OnnxRuntimeBackend:
@@ -23,21 +26,22 @@ class OnnxRuntimeBackend:
         file = read_model(model)
         self.spec = file.spec
         self.model_sha256 = file.sha256
+        self._output_names = names(file.spec.output_tensors)
         self._session = open_session(file.onnx_bytes, tuple(providers), num_threads, model)
         _check_tensors(self._session, self.spec, model)
         self.device = f"onnxruntime {_onnxruntime().__version__} {self._session.get_providers()[0]}"
 
     def infer(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Runs the graph once; see ``Backend.infer``.
+        """Runs the graph once; arrays (N, …) as of ``Backend.infer``.
 
         Raises:
             BackendError: the runtime refused the inputs or failed.
         """
         try:
-            outputs = self._session.run(OUTPUT_NAMES, dict(inputs))
+            outputs = self._session.run(self._output_names, dict(inputs))
         except Exception as error:  # onnxruntime raises its own types without a common base
             raise BackendError(f"onnxruntime failed on {self.spec.name}: {error}") from error
-        return dict(zip(OUTPUT_NAMES, outputs, strict=True))
+        return dict(zip(self._output_names, outputs, strict=True))
 
 
 def _onnxruntime() -> Any:
@@ -53,8 +57,8 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
 
     Args:
         onnx_bytes: the file's bytes, which may have been verified.
-        providers: in order of preference.
-        num_threads: of one run; 0: as many as there are physical cores.
+        providers: names of execution providers in order of preference.
+        num_threads: number of threads of one run; 0: as many as there are physical cores.
         path: names the file in errors.
 
     Raises:
@@ -72,7 +76,7 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
     options = ort.SessionOptions()
     # Left to itself the runtime ties each thread to a core, where it waits although another core is free.
     options.intra_op_num_threads = num_threads or _num_physical_cores()
-    options.log_severity_level = 3  # errors; warnings are about optimisations nobody asked for
+    options.log_severity_level = 3  # errors; warnings are about optimisations that were not asked for
     try:
         session = ort.InferenceSession(onnx_bytes, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises its own types without a common base
@@ -88,7 +92,7 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
 
 
 def _num_physical_cores() -> int:
-    """Those this process may run on."""
+    """Number of cores that this process may run on."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     threads = (Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list") for cpu in os.sched_getaffinity(0))
@@ -96,34 +100,26 @@ def _num_physical_cores() -> int:
 
 
 def _check_tensors(session: Any, spec: ModelSpec, path: Path) -> None:
-    """Names, types and fixed sizes of the graph against what its own spec promises."""
-    num_columns = len(spec.point_columns)
-    expected = {
-        "points": ("tensor(float)", (None, num_columns)),
-        "slot": ("tensor(int64)", (None,)),
-        "cell": ("tensor(int64)", (None,)),
-        "count": ("tensor(int64)", (None,)),
-        "boxes": ("tensor(float)", (spec.max_detections, 9)),
-        "scores": ("tensor(float)", (spec.max_detections,)),
-        "labels": ("tensor(int64)", (spec.max_detections,)),
-    }
-    found = {t.name: (t.type, tuple(t.shape)) for t in (*session.get_inputs(), *session.get_outputs())}
-    if set(found) != {*INPUT_NAMES, *OUTPUT_NAMES}:
+    """Names, types and fixed sizes of the graph's tensors against the model's spec."""
+    inputs, outputs = names(spec.inputs), names(spec.output_tensors)
+    graph = {tensor.name: tensor for tensor in (*session.get_inputs(), *session.get_outputs())}
+    if set(graph) != {*inputs, *outputs}:
         raise ModelFileError(
-            f"{path} has tensors {', '.join(sorted(found))}; expected inputs {', '.join(INPUT_NAMES)} "
-            f"and outputs {', '.join(OUTPUT_NAMES)}: export it with `lidarloop export`"
+            f"{path} has tensors {', '.join(sorted(graph))}; expected inputs {', '.join(inputs)} and outputs "
+            f"{', '.join(outputs)}: export it with `lidarloop export`"
         )
-    for name, (kind, shape) in expected.items():
-        found_kind, found_shape = found[name]
-        if found_kind != kind or len(found_shape) != len(shape) or not all(map(_fits, found_shape, shape)):
+    for tensor in (*spec.inputs, *spec.output_tensors):
+        found = graph[tensor.name]
+        if found.type != _ONNX_TYPES[tensor.dtype.name] or not _has_shape(found, tensor):
             raise ModelFileError(
-                f"{path} has {name} {found_kind} {list(found_shape)}; its spec promises {kind} {list(shape)} "
-                "(None: any size): export the model again"
+                f"{path} has {tensor.name} {found.type} {list(found.shape)}; its spec promises {tensor}: "
+                "export the model again"
             )
 
 
-def _fits(found: int | str | None, expected: int | None) -> bool:
-    """Whether a dimension of the graph serves; a dimension that varies is given by name or as None."""
-    if expected is None:
-        return not isinstance(found, int)
-    return found == expected or not isinstance(found, int)
+def _has_shape(found: Any, tensor: TensorSpec) -> bool:
+    """Whether a graph's tensor has the spec's axes; the graph gives an axis that varies by name or as None."""
+    return len(found.shape) == len(tensor.shape) and all(
+        not isinstance(axis, int) or (not isinstance(expected, Dimension) and axis == expected)
+        for axis, expected in zip(found.shape, tensor.shape, strict=True)
+    )

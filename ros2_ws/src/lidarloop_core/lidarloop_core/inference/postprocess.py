@@ -1,4 +1,4 @@
-"""What is done with a network's boxes on the vehicle: thresholds by class and range, classes renamed, suppression."""
+"""Postprocessing of a network's boxes on the vehicle: thresholds by class and range, renaming, suppression."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ class RangeBands:
     """Score thresholds of one class over the distance from the sensor.
 
     Attributes:
-        thresholds: one per band, nearest first.
-        edges_m: where one band ends and the next begins, ascending; one fewer than there are thresholds.
+        thresholds: score thresholds, one per band, nearest first.
+        edges_m: distances at which one band ends and the next begins, metres, ascending; one fewer than there are
+            thresholds.
     """
 
     thresholds: tuple[float, ...]
     edges_m: tuple[float, ...] = ()
 
     def at(self, range_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """(N,) thresholds at (N,) distances in the horizontal plane."""
+        """(N,) thresholds at (N,) distances in the horizontal plane, metres."""
         return np.asarray(self.thresholds)[np.searchsorted(self.edges_m, range_m, side="right")]
 
 
@@ -47,15 +48,19 @@ class Renaming:
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """Settings that may differ from frame to frame; replaced as a whole, so no frame sees half a change.
+    """Settings that may differ from cloud to cloud; replaced as one value, so no cloud gets half a change.
 
     Attributes:
-        score_threshold: for the classes that ``score_thresholds`` does not name.
-        nms_iou: for the published classes that ``nms_ious`` does not name. Of two boxes of a published class that
-            overlap more than this (bird's-eye-view IoU), the weaker is left out.
+        score_threshold: threshold of the classes that ``score_thresholds`` does not name; default 0.1.
+        nms_iou: IoU of the published classes that ``nms_ious`` does not name; default 0.2. Of two boxes of a published
+            class that overlap more than this (bird's-eye-view IoU), the weaker is left out.
         score_thresholds: class of the model → its thresholds.
         nms_ious: published class → its IoU.
-        renamings: applied after the thresholds and before the suppression; of several for one box the last counts.
+        renamings: renamings, applied after the thresholds and before the suppression; of several for one box the last
+            counts.
+
+    Raises:
+        ConfigError: a threshold outside [0, 1].
     """
 
     score_threshold: float = 0.1
@@ -72,7 +77,7 @@ class Postprocessing:
     def by_class(
         class_names: tuple[str, ...], score_threshold: float | Sequence[float], nms_iou: float | Sequence[float]
     ) -> Postprocessing:
-        """From one value for all classes, or one for each.
+        """Settings from one value for all classes, or one for each.
 
         Raises:
             ConfigError: a number of values that is neither, or a value outside [0, 1].
@@ -88,7 +93,7 @@ class Postprocessing:
         return (*class_names, *dict.fromkeys(r.target for r in self.renamings if r.target not in ("", *class_names)))
 
     def require_classes(self, class_names: tuple[str, ...]) -> None:
-        """Raises ConfigError if a setting names a class that neither the model nor a renaming knows."""
+        """Raises ConfigError if a setting names a class that neither the model has nor a renaming brings."""
         published = self.published_classes(class_names)
         named = (
             ("score threshold", self.score_thresholds, class_names),
@@ -110,7 +115,7 @@ class Postprocessing:
         return boxes[~(boxes.scores < thresholds)]
 
     def publishable(self, passing: Boxes3D) -> Boxes3D:
-        """What is published of the boxes that passed: its published class, the stronger of two, best first."""
+        """The boxes that are published of those that passed, in published classes: the stronger of two, best first."""
         boxes = self._renamed(passing)
         chosen = [
             members[nms_rotated(boxes.values[members], boxes.scores[members], self._iou_of(boxes.class_names[label]))]

@@ -1,4 +1,4 @@
-"""StageClock: how long each of several stages took."""
+"""StageClock: durations of consecutive stages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class StageClock:
     """Durations of consecutive stages.
 
     Attributes:
-        stage_ms: duration of each by name, in order.
+        stage_ms: stage → duration, milliseconds, in order.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class StageClock:
         self._last_s = time.perf_counter()
 
     def stop(self, stage: str) -> None:
-        """Ends the stage that began with the one before."""
+        """Ends the stage that began where the one before ended."""
         now_s = time.perf_counter()
         self.stage_ms[stage] = (now_s - self._last_s) * 1e3
         self._last_s = now_s

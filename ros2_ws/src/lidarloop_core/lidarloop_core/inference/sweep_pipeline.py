@@ -15,10 +15,10 @@ class SweepDetections:
     """What was found in a sweep and those merged with it.
 
     Attributes:
-        found: in the newest sweep's LiDAR frame; ``num_points`` and what follows it are about the merged cloud as it
-            was grouped, and ``stage_ms`` begins with ``merge``.
-        num_sweeps: merged, the newest included.
-        num_points: of them all, before the cloud was thinned to the most that one may have.
+        found: detections in the newest sweep's LiDAR frame; its counts are those of the merged cloud as it was
+            grouped, and its ``stage_ms`` begins with ``merge``.
+        num_sweeps: number of sweeps merged, the newest included.
+        num_points: number of points in all of them, before the cloud was thinned to the most that one may have.
     """
 
     found: Detections
@@ -27,18 +27,18 @@ class SweepDetections:
 
 
 class SweepPipeline(Protocol):
-    """Detects in each sweep together with those before it that belong to it (``SweepBuffer`` says which).
+    """Detects in each sweep together with the earlier sweeps that ``SweepBuffer`` selects.
 
     Attributes:
-        detector: may be replaced at any time by one of the same backend, e.g. with other thresholds.
-        columns: of the sweeps.
+        detector: the detector; may be replaced at any time by one of the same backend, e.g. with other thresholds.
+        columns: names of the sweeps' columns, in order.
     """
 
     detector: Detector
     columns: tuple[str, ...]
 
     def detect(self, newest: Sweep) -> SweepDetections:
-        """Finds the objects. May be called again with the same sweep: it is kept only when all has gone well.
+        """Finds the objects. May be called again with the same sweep: it is kept only after success.
 
         Raises:
             CloudFormatError: a sweep of other columns.
@@ -47,22 +47,22 @@ class SweepPipeline(Protocol):
         ...
 
     def forget(self) -> None:
-        """Forgets all sweeps, e.g. after time jumped back."""
+        """Removes all sweeps, e.g. after time jumped back."""
         ...
 
     def adopt(self, before: SweepPipeline) -> None:
-        """Takes over the sweeps of the pipeline this one takes the place of, if it can use them."""
+        """Takes over the sweeps of the pipeline that this one replaces, if it can use them."""
         ...
 
     def warm_up(self) -> None:
-        """Compiles and allocates what can be before the first sweep, and keeps nothing."""
+        """Compiles and allocates what is possible before the first sweep, and keeps no sweep."""
         ...
 
     def close(self) -> None:
-        """Frees what the sweeps hold. Nothing is detected afterwards."""
+        """Frees the sweeps' memory; the pipeline cannot be used afterwards."""
         ...
 
 
 def sweep_columns(spec: ModelSpec) -> tuple[str, ...]:
-    """What a sweep must have for a model: its columns without the age, which merging adds."""
+    """Columns that a sweep must have for a model: the model's without the age, which merging adds."""
     return tuple(name for name in spec.point_columns if name != "dt")

@@ -1,1 +1,1 @@
-"""What a model is: its contract (``spec``) and its file (``model_file``)."""
+"""What a model is: its contract (``spec``, with ``inputs``, ``outputs`` and ``tensors``) and its file."""

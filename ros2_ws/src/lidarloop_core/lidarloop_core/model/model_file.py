@@ -29,13 +29,13 @@ _FIXED_SIZES = {1: 8, 5: 4}  # wire type → bytes of its value
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file whose seal held.
+    """A model file whose seal was verified.
 
     Attributes:
         spec: the contract found inside.
-        onnx_bytes: the whole file, which is ONNX.
-        sha256: hex hash of the whole file, for provenance.
-        precision: of the arithmetic inside: ``fp32``, ``fp16`` or ``int8``.
+        onnx_bytes: all bytes of the file, which is ONNX.
+        sha256: hex hash of these bytes, for provenance.
+        precision: arithmetic of the network: ``fp32``, ``fp16`` or ``int8``; default ``fp32``.
     """
 
     spec: ModelSpec
@@ -48,7 +48,7 @@ def seal(onnx_bytes: bytes, spec: ModelSpec) -> bytes:
     """The model file's bytes: ``onnx_bytes``, the spec, and the hash of both.
 
     Raises:
-        ModelFileError: the bytes are no ONNX model, or sealed already.
+        ModelFileError: the bytes are not an ONNX model, or are sealed already.
     """
     if SPEC_KEY in _metadata(onnx_bytes, "seal"):
         raise ModelFileError(
@@ -59,7 +59,7 @@ def seal(onnx_bytes: bytes, spec: ModelSpec) -> bytes:
 
 
 def write_model(path: Path, onnx_bytes: bytes, spec: ModelSpec) -> str:
-    """Writes a model file atomically and gives its sha256."""
+    """Writes a model file atomically and gives its sha256; raises ModelFileError as ``seal`` does."""
     data = seal(onnx_bytes, spec)
     atomic.write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
@@ -69,7 +69,7 @@ def read_model(path: Path) -> ModelFile:
     """Reads a model file and verifies its seal.
 
     Raises:
-        ModelFileError: missing, no ONNX, not made by ``lidarloop export``, truncated, or changed by one bit or more.
+        ModelFileError: missing, not ONNX, not made by ``lidarloop export``, truncated, or changed by one bit or more.
     """
     try:
         data = Path(path).read_bytes()

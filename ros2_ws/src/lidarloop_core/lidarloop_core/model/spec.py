@@ -1,26 +1,25 @@
-"""ModelSpec: the one place for a detector's range, cell size, classes, point columns, tensor names and yaw rule.
+"""ModelSpec: the one place for a model's grid, tensors, classes, point columns and yaw rule.
 
-It travels inside ``model.onnx`` (metadata key ``lidarloop.spec``), so that no launch file repeats a voxel size.
+It travels inside ``model.onnx`` (metadata key ``lidarloop.spec``), so that no launch file repeats a cell size.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
 
+from lidarloop_core import bounds
 from lidarloop_core.errors import ModelFileError
+from lidarloop_core.model.inputs import pillar_inputs, voxel_inputs
+from lidarloop_core.model.outputs import Detection, Segmentation
+from lidarloop_core.model.spec_json import from_version_1, read_fields, read_object
+from lidarloop_core.model.tensors import TensorSpec
+from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid
 
-SPEC_VERSION = 1
-# Fields that files may lack: those written before there were any, and those of models that do without.
-_OPTIONAL = {"training_intensity"}
-
-# Tensor names of the exported graph. Inputs: points (N, C) float32, slot (N,) int64, cell (P,) int64, count (P,) int64;
-# outputs: boxes (K, 9) float32, scores (K,) float32, labels (K,) int64.
-INPUT_NAMES = ("points", "slot", "cell", "count")
-OUTPUT_NAMES = ("boxes", "scores", "labels")
+SPEC_VERSION = 2
+YAW_RULE = "counter-clockwise from +x, radians, length along the heading (REP-103)"
 
 
 @dataclass(frozen=True)
@@ -28,105 +27,113 @@ class ModelSpec:
     """The contract between the training side and the vehicle.
 
     Attributes:
-        name: e.g. ``"pillar-toytown"``.
-        class_names: label i means ``class_names[i]``.
-        point_columns: input columns in order; the first three are x y z. ``dt`` is the age of a point's sweep in
-            seconds (≥ 0, 0 for the newest); ``intensity`` is multiplied by ``intensity_scale`` before it enters the
+        name: the model's name, e.g. ``"pillar-toytown"``; a part of file names.
+        class_names: names of the classes; label i means ``class_names[i]``.
+        point_columns: columns of the points in order; the first three are x y z. ``dt`` is the age of a point's sweep
+            in seconds (≥ 0, 0 for the newest); ``intensity`` is multiplied by ``intensity_scale`` before it enters the
             network.
-        intensity_scale: raw sensor unit → about [0, 1], e.g. 1/255 for nuScenes.
-        x_range_m, y_range_m, z_range_m: (low, high) in the LiDAR frame; low inclusive, high exclusive.
-        pillar_size_m: cell edge (x, y); it divides the range.
-        max_points_per_pillar: places in a pillar; later points of a full pillar are left out.
-        max_pillars: capacity; a cloud above it is thinned and the overflow reported.
-        num_sweeps: sweeps merged into one input, 1 for the keyframe alone.
-        sweep_interval_s: nominal time between two of them.
-        max_detections: K of the outputs.
-        lidar_height_m: mounting height above ground in the training data; for the vehicle's plausibility check.
-        yaw_rule: how the yaw column is meant; there is one rule.
+        intensity_scale: factor from the raw sensor unit to about [0, 1], e.g. 1/255 for nuScenes.
+        grid: what the points are grouped into.
+        outputs: what the model gives.
+        num_sweeps: number of sweeps merged into one input, 1 for the keyframe alone.
+        sweep_interval_s: nominal time between two sweeps, seconds.
+        lidar_height_m: mounting height above ground in the training data, metres; for the vehicle's plausibility
+            check.
+        yaw_rule: meaning of the yaw column; there is one rule.
         training_intensity: deciles of the training data's raw intensity, smallest to largest (11 values), for the
             vehicle's plausibility check; empty where they were not taken down.
+
+    Raises:
+        ModelFileError: a value of another type or outside its bounds.
     """
 
     name: str
     class_names: tuple[str, ...]
     point_columns: tuple[str, ...]
     intensity_scale: float
-    x_range_m: tuple[float, float]
-    y_range_m: tuple[float, float]
-    z_range_m: tuple[float, float]
-    pillar_size_m: tuple[float, float]
-    max_points_per_pillar: int
-    max_pillars: int
+    grid: PillarGrid | VoxelGrid
+    outputs: Detection | Segmentation
     num_sweeps: int
     sweep_interval_s: float
-    max_detections: int
     lidar_height_m: float
-    yaw_rule: str = "counter-clockwise from +x, radians, length along the heading (REP-103)"
-    version: int = SPEC_VERSION
+    yaw_rule: str = YAW_RULE
     training_intensity: tuple[float, ...] = ()
+    version: int = field(default=SPEC_VERSION, init=False)
 
     def __post_init__(self) -> None:
+        bounds.instance_of("ModelSpec.grid", self.grid, (PillarGrid, VoxelGrid))
+        bounds.instance_of("ModelSpec.outputs", self.outputs, (Detection, Segmentation))
+        num_sweeps = bounds.whole_number("ModelSpec.num_sweeps", self.num_sweeps, 1, 100)
+        shortest_s = 1e-3 if num_sweeps > 1 else 0.0
+        checked: list[tuple[str, object]] = [
+            ("name", bounds.text("ModelSpec.name", self.name)),
+            ("class_names", bounds.distinct_texts("ModelSpec.class_names", self.class_names, 1000)),
+            ("point_columns", bounds.distinct_texts("ModelSpec.point_columns", self.point_columns, 64)),
+            ("intensity_scale", bounds.number("ModelSpec.intensity_scale", self.intensity_scale, 0.0, 1e6)),
+            ("num_sweeps", num_sweeps),
+            ("sweep_interval_s", bounds.number("ModelSpec.sweep_interval_s", self.sweep_interval_s, shortest_s, 60.0)),
+            ("lidar_height_m", bounds.number("ModelSpec.lidar_height_m", self.lidar_height_m, -100.0, 100.0)),
+            ("training_intensity", _deciles(self.training_intensity)),
+        ]
+        bounds.set_fields(self, checked)
+        if "/" in self.name:
+            raise bounds.refused("ModelSpec.name", self.name, "a name without '/'")
         if self.point_columns[:3] != ("x", "y", "z"):
-            raise ModelFileError(f"ModelSpec received point_columns {self.point_columns}; expected x, y, z first")
-        for axis, (low, high), size in zip("xy", (self.x_range_m, self.y_range_m), self.pillar_size_m, strict=True):
-            cells = (high - low) / size
-            if not (high > low and size > 0 and math.isclose(cells, round(cells), abs_tol=1e-3)):
-                raise ModelFileError(
-                    f"ModelSpec received {axis} range ({low}, {high}) m with cells of {size} m ({cells:g} cells); "
-                    "expected a whole number of cells: change the range or the cell size"
-                )
-        for name in ("max_points_per_pillar", "max_pillars", "num_sweeps", "max_detections"):
-            if getattr(self, name) < 1:
-                raise ModelFileError(f"ModelSpec received {name}={getattr(self, name)}; expected at least 1")
-        if not self.class_names or len(set(self.class_names)) != len(self.class_names):
-            raise ModelFileError(f"ModelSpec received class_names {self.class_names}; expected distinct names")
-        if len(self.training_intensity) not in (0, 11) or list(self.training_intensity) != sorted(
-            self.training_intensity
-        ):
-            raise ModelFileError(
-                f"ModelSpec received training_intensity {self.training_intensity}; "
-                "expected none, or 11 ascending deciles"
-            )
+            raise bounds.refused("ModelSpec.point_columns", self.point_columns, "x, y, z first")
+        if self.yaw_rule != YAW_RULE:
+            raise bounds.refused("ModelSpec.yaw_rule", self.yaw_rule, f"'{YAW_RULE}'")
+
+    @cached_property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that the graph takes, in its order."""
+        num_columns = len(self.point_columns)
+        if isinstance(self.grid, PillarGrid):
+            return pillar_inputs(self.grid, num_columns)
+        return voxel_inputs(self.grid, num_columns)
+
+    @cached_property
+    def output_tensors(self) -> tuple[TensorSpec, ...]:
+        """The tensors that the graph gives, in its order."""
+        return self.outputs.tensors(self.inputs)
 
     @property
-    def grid_size(self) -> tuple[int, int]:
-        """Number of pillars (columns along x, rows along y)."""
-        return (
-            round((self.x_range_m[1] - self.x_range_m[0]) / self.pillar_size_m[0]),
-            round((self.y_range_m[1] - self.y_range_m[0]) / self.pillar_size_m[1]),
-        )
+    def pillars(self) -> PillarGrid:
+        """The grid of a model on pillars; raises ModelFileError for another."""
+        if not isinstance(self.grid, PillarGrid):
+            raise ModelFileError(f"{self.name} is a model on {self.grid.kind}; expected one on pillars: take another")
+        return self.grid
+
+    @property
+    def detection(self) -> Detection:
+        """The outputs of a detector; raises ModelFileError for another model."""
+        if not isinstance(self.outputs, Detection):
+            raise ModelFileError(f"{self.name} is a model for {self.outputs.kind}; expected a detector: take another")
+        return self.outputs
 
     def to_json(self) -> str:
-        """One line of JSON with sorted keys: equal specs give equal bytes. Options that are not used are left out."""
-        values = dataclasses.asdict(self)
-        return json.dumps({k: v for k, v in values.items() if v or k not in _OPTIONAL}, sort_keys=True)
+        """One line of JSON with sorted keys: equal specs give equal bytes."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> ModelSpec:
-        """Reads what ``to_json`` wrote.
+        """Reads what ``to_json`` wrote, also that of version 1.
 
         Raises:
-            ModelFileError: no JSON object, another version, or fields missing or unknown.
+            ModelFileError: no JSON object, another version, fields missing or unknown, or a value that is refused.
         """
-        try:
-            raw: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ModelFileError(f"ModelSpec received text that is no JSON ({error}); export the model again") from None
-        if not isinstance(raw, dict) or raw.get("version") != SPEC_VERSION:
-            found = raw.get("version") if isinstance(raw, dict) else type(raw).__name__
-            raise ModelFileError(
-                f"ModelSpec received version {found}; this lidarloop reads version {SPEC_VERSION}: "
-                "export the model again"
-            )
-        fields = {f.name for f in dataclasses.fields(ModelSpec)}
-        if wrong := (set(raw) ^ fields) - (_OPTIONAL - set(raw)):
-            raise ModelFileError(
-                f"ModelSpec received fields {sorted(wrong)} too many or too few; export the model again"
-            )
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-        try:
-            return ModelSpec(**values)
-        except TypeError as error:
-            raise ModelFileError(
-                f"ModelSpec received a field of the wrong type ({error}); export the model again"
-            ) from None
+        raw = read_object(text)
+        version = raw.get("version")
+        if version == 1 and not isinstance(version, bool):
+            raw = from_version_1(raw)
+        elif version != SPEC_VERSION or isinstance(version, bool):
+            raise bounds.refused("ModelSpec.version", version, f"1 or {SPEC_VERSION}, which this lidarloop reads")
+        spec: ModelSpec = read_fields(ModelSpec, raw, "ModelSpec")
+        return spec
+
+
+def _deciles(values: object) -> tuple[float, ...]:
+    deciles = bounds.sequence("ModelSpec.training_intensity", values, 0, 11)
+    numbers = bounds.numbers("ModelSpec.training_intensity", deciles, len(deciles), -1e12, 1e12)
+    if len(numbers) not in (0, 11) or list(numbers) != sorted(numbers):
+        raise bounds.refused("ModelSpec.training_intensity", numbers, "none, or 11 ascending deciles")
+    return numbers

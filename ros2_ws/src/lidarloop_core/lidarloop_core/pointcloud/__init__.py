@@ -1,1 +1,1 @@
-"""From PointCloud2 bytes to the index tensors a network takes: decode, merge sweeps, group into pillars."""
+"""From PointCloud2 bytes to the index tensors that a network takes: decode, merge sweeps, group by a grid."""

@@ -1,4 +1,4 @@
-"""sensor_msgs/PointCloud2 bytes → columns. Works alike on rclpy's messages and on rosbags' (duck-typed)."""
+"""sensor_msgs/PointCloud2 bytes → columns, of rclpy's messages and of rosbags' (duck-typed)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ class PointColumns:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the fields, in the message's order."""
         return self.array.dtype.names or ()
 
     def __len__(self) -> int:
         return self.array.size
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        """One column, (N,) or (N, count); copied only if rows of an organised cloud are padded."""
+        """One column, (N,) or (N, count), copied only if a cloud's rows are padded; raises CloudFormatError."""
         if name not in self.names:
             raise CloudFormatError(
                 f"cloud has no field '{name}'; found {', '.join(self.names)}. Check the driver's fields"
@@ -44,11 +45,11 @@ class PointColumns:
 
 @dataclass(frozen=True)
 class DecodedPoints:
-    """Points ready for use.
+    """A cloud's points in the columns asked for.
 
     Attributes:
-        points: (N, C) float32, columns as asked for; a copy of its own.
-        num_dropped: points left out because x, y or z was NaN, infinite or beyond float32.
+        points: (N, C) float32, a copy of the message's.
+        num_dropped: number of points left out because x, y or z was NaN, infinite or beyond float32.
     """
 
     points: npt.NDArray[np.float32]
@@ -58,10 +59,11 @@ class DecodedPoints:
 def decode_cloud(msg: Any) -> PointColumns:
     """Views a PointCloud2 as named columns, without copying.
 
-    Any field order, offsets, datatypes, counts, point and row padding, byte order and organised clouds are understood.
+    Fields in any order, at any offset, of any datatype and count, padded points and rows, either byte order and
+    organised clouds are read.
 
     Args:
-        msg: with ``height width fields is_bigendian point_step row_step data``; ``data`` any buffer of bytes.
+        msg: message with ``height width fields is_bigendian point_step row_step data``; ``data`` any buffer of bytes.
 
     Raises:
         CloudFormatError: the layout contradicts itself: a field outside its point, rows that overlap, too few or too
@@ -83,8 +85,8 @@ def read_points(msg: Any, columns: Sequence[str]) -> DecodedPoints:
     """Reads some columns of a PointCloud2 as one float32 array, without the points that have no finite position.
 
     Args:
-        msg: see ``decode_cloud``.
-        columns: names in the order wanted; the first three are x, y, z.
+        msg: message, as for ``decode_cloud``.
+        columns: names of the columns in order; the first three are x, y, z.
 
     Raises:
         CloudFormatError: a column is missing or holds several values per point, or the layout contradicts itself.
@@ -102,7 +104,7 @@ def read_points(msg: Any, columns: Sequence[str]) -> DecodedPoints:
 
 
 def _without_non_finite(points: npt.NDArray[np.float32]) -> DecodedPoints:
-    # A finite sum of everything proves that everything is finite, and costs a fifth of asking each value.
+    # A finite sum proves that every value is finite, and costs a fifth of testing each.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(points.sum()):
             return DecodedPoints(points, 0)
@@ -118,7 +120,7 @@ def _copy_float32_block(array: npt.NDArray[np.void], columns: Sequence[str]) -> 
     start = int(fields[columns[0]][1])
     if any(fields[name][:2] != (_FLOAT32, start + 4 * i) for i, name in enumerate(columns)):
         return None
-    # One opaque item per point: numpy then moves whole points, ten times faster than four floats at a stride.
+    # One opaque item per point: numpy then moves a point at once, ten times faster than four floats at a stride.
     item = f"V{4 * len(columns)}"
     layout = np.dtype({"names": ["item"], "formats": [item], "offsets": [start], "itemsize": array.dtype.itemsize})
     points: npt.NDArray[np.float32] = array.view(layout)["item"].copy().view(_FLOAT32)

@@ -18,13 +18,13 @@ _DATATYPE_OF = {code: datatype for datatype, code in POINT_FIELD_TYPES.items()}
 
 @dataclass(frozen=True)
 class CloudLayout:
-    """What a PointCloud2 message says about its bytes.
+    """The bytes of a PointCloud2 message and their layout.
 
     Attributes:
         fields: (name, offset in bytes, PointField datatype) of each column; every count is 1.
         point_step: bytes from one point to the next.
-        num_points: N.
-        data: N × point_step bytes, little-endian; padding is zero.
+        num_points: number of points N.
+        data: N × point_step bytes of points, little-endian; padding is zero.
     """
 
     fields: tuple[tuple[str, int, int], ...]
@@ -40,7 +40,7 @@ def encode_points(columns: Mapping[str, npt.NDArray[Any]]) -> CloudLayout:
         columns: name → (N,) array; 8-, 16- or 32-bit integers, or 32- or 64-bit floats.
 
     Raises:
-        CloudFormatError: no columns, columns of different lengths, or a dtype PointCloud2 does not have.
+        CloudFormatError: no columns, columns of different lengths, or a dtype that PointCloud2 does not have.
     """
     lengths = {name: np.shape(values) for name, values in columns.items()}
     if len(set(lengths.values())) != 1 or any(len(shape) != 1 for shape in lengths.values()):

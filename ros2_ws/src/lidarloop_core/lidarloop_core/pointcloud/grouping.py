@@ -1,36 +1,37 @@
 """Points → pillars: the index tensors that the exported graph takes.
 
-The one implementation for the data loader and for the vehicle: ``group_pillars`` (numba). ``group_pillars_reference``
-says the same in readable numpy; the two agree bit for bit.
+``group_pillars`` (numba) is the one implementation, for the data loader and for the vehicle.
+``group_pillars_reference`` computes the same in readable numpy; the two agree bit for bit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.grid import PillarGrid
 
 
 @dataclass(frozen=True)
 class PillarIndex:
-    """Points sorted out by pillar; the first four are the graph's inputs.
+    """Points grouped by pillar; the first four are the graph's inputs.
 
     Every point of the cloud is accounted for: N = N' + num_out_of_range + num_over_full + num_thinned.
 
     Attributes:
-        points: (N', C) float32, those kept, in their old order.
-        slot: (N',) int64, ``pillar * max_points_per_pillar + place in the pillar``; no two alike.
-        cell: (P,) int64, ``row * num_columns + column`` of each pillar; column along x, row along y; no two alike.
-            Pillars are numbered by their first point.
-        count: (P,) int64 points kept in each pillar, 1 … max_points_per_pillar.
-        num_out_of_range: points outside the range, or not finite.
-        num_over_full: points left out because their pillar was full.
-        num_thinned: points left out with their pillar, because the cloud has more than ``max_pillars`` pillars.
-        num_pillars_found: pillars before thinning; above ``max_pillars`` where the cloud was too much.
+        points: (N', C) float32, the points kept, in their old order, metres, LiDAR frame.
+        slot: (N',) int64, ``pillar * max_points_per_pillar + place in the pillar``, distinct.
+        cell: (P,) int64, ``row * num_columns + column`` of each pillar, distinct; column along x, row along y. Pillars
+            are numbered by their first point.
+        count: (P,) int64, number of points kept in each pillar, 1 … max_points_per_pillar.
+        num_out_of_range: number of points outside the range, or not finite.
+        num_over_full: number of points left out because their pillar was full.
+        num_thinned: number of points left out with their pillar, because the cloud has more than ``max_pillars``.
+        num_pillars_found: number of pillars before thinning.
     """
 
     points: npt.NDArray[np.float32]
@@ -42,23 +43,25 @@ class PillarIndex:
     num_thinned: int
     num_pillars_found: int
 
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """The graph's inputs by name: points (N', C), slot (N',), cell (P,), count (P,)."""
+        return {"points": self.points, "slot": self.slot, "cell": self.cell, "count": self.count}
 
-def group_pillars(points: npt.NDArray[np.float32], spec: ModelSpec) -> PillarIndex:
-    """Sorts points into the pillars of a model.
 
-    A point belongs to the cell ``floor((x - low) / size)``, computed in float64. Above ``max_pillars``, whole pillars
-    are left out, evenly in row-major order of cells, so that objects everywhere keep their share of pillars.
+def group_pillars(points: npt.NDArray[np.float32], grid: PillarGrid) -> PillarIndex:
+    """Sorts points into pillars.
+
+    A point belongs to the cell ``floor((x - low) / size)``, computed in float64. Above ``max_pillars``, pillars are
+    left out with all their points, evenly in row-major order of cells, so that objects everywhere keep their share.
 
     Args:
-        points: (N, C) float32 in ``spec.point_columns``, metres in the LiDAR frame.
-        spec: the model's contract.
+        points: (N, C) float32, x y z first, metres, LiDAR frame.
+        grid: ranges, cell size and capacities of the model.
     """
     points = np.ascontiguousarray(points, dtype=np.float32)
-    num_columns, num_rows = spec.grid_size
-    low = (spec.x_range_m[0], spec.y_range_m[0], spec.z_range_m[0])
-    high = (spec.x_range_m[1], spec.y_range_m[1], spec.z_range_m[1])
+    low, high = zip(*grid.ranges_m, strict=True)
     kept, slot, cell, count, num_out_of_range, num_thinned, num_found = _group(
-        points, low, high, spec.pillar_size_m, num_columns, num_rows, spec.max_points_per_pillar, spec.max_pillars
+        points, low, high, grid.cell_size_m, *grid.shape, grid.max_points_per_pillar, grid.max_pillars
     )
     num_over_full = len(points) - len(kept) - num_out_of_range - num_thinned
     return PillarIndex(kept, slot, cell, count, num_out_of_range, num_over_full, num_thinned, num_found)
@@ -119,7 +122,7 @@ def _group(points, low, high, size, num_columns, num_rows, max_points, max_pilla
 
 @numba.njit(cache=True, nogil=True)
 def _thin(cell_of_point, pillar_of_cell, num_found, max_pillars):  # type: ignore[no-untyped-def]
-    """Takes ``num_found - max_pillars`` pillars out of the table and numbers the others anew by first point."""
+    """Takes ``num_found - max_pillars`` pillars out of the table and renumbers the others by their first point."""
     rank = 0
     for cell in range(len(pillar_of_cell)):
         if pillar_of_cell[cell] >= 0:
@@ -134,24 +137,23 @@ def _thin(cell_of_point, pillar_of_cell, num_found, max_pillars):  # type: ignor
             num_pillars += 1
 
 
-def group_pillars_reference(points: npt.NDArray[np.float32], spec: ModelSpec) -> PillarIndex:
-    """``group_pillars`` step by step in numpy: slower, to be read and tested against."""
-    low = np.array([spec.x_range_m[0], spec.y_range_m[0], spec.z_range_m[0]])
-    high = np.array([spec.x_range_m[1], spec.y_range_m[1], spec.z_range_m[1]])
-    grid_size = np.array(spec.grid_size)
+def group_pillars_reference(points: npt.NDArray[np.float32], grid: PillarGrid) -> PillarIndex:
+    """``group_pillars`` of (N, C) points step by step in numpy: slower, to be read and tested against."""
+    low, high = np.array(grid.ranges_m).T
+    shape = np.array(grid.shape)
 
     # 1. The cell of each point in range.
     xyz = points[:, :3].astype(np.float64)
     in_range = ((xyz >= low) & (xyz < high)).all(axis=1)
-    column_row = ((xyz[in_range, :2] - low[:2]) / spec.pillar_size_m).astype(np.int64)
-    column_row = np.minimum(column_row, grid_size - 1)
-    cell_of_point = column_row[:, 1] * grid_size[0] + column_row[:, 0]
+    column_row = ((xyz[in_range, :2] - low[:2]) / grid.cell_size_m).astype(np.int64)
+    column_row = np.minimum(column_row, shape - 1)
+    cell_of_point = column_row[:, 1] * shape[0] + column_row[:, 0]
     inside = np.flatnonzero(in_range)
 
     # 2. The cells in use; evenly fewer of them if there are too many.
     used = np.unique(cell_of_point)
     rank = np.arange(len(used))
-    num_used, num_kept = len(used), min(len(used), spec.max_pillars)
+    num_used, num_kept = len(used), min(len(used), grid.max_pillars)
     if num_used > num_kept:
         used = used[(rank + 1) * num_kept // num_used > rank * num_kept // num_used]
     stays = np.isin(cell_of_point, used)
@@ -169,10 +171,10 @@ def group_pillars_reference(points: npt.NDArray[np.float32], spec: ModelSpec) ->
     place[by_pillar] = np.arange(len(pillar)) - start[pillar[by_pillar]]
 
     # 4. Full pillars take no more.
-    fits = place < spec.max_points_per_pillar
+    fits = place < grid.max_points_per_pillar
     return PillarIndex(
         points=points[inside[fits]],
-        slot=pillar[fits] * spec.max_points_per_pillar + place[fits],
+        slot=pillar[fits] * grid.max_points_per_pillar + place[fits],
         cell=cell_of_point[np.sort(first)],
         count=np.bincount(pillar[fits], minlength=len(first)).astype(np.int64),
         num_out_of_range=int(np.count_nonzero(~in_range)),

@@ -1,4 +1,4 @@
-"""SweepBuffer: the recent sweeps, of which a model that takes several gets the ones it was trained with."""
+"""SweepBuffer: keeps recent sweeps and selects those that a model merges, at the ages it was trained with."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ Kept = TypeVar("Kept", bound=Posed)
 
 
 class SweepBuffer(Generic[Kept]):
-    """Keeps sweeps, wherever their points lie, for as long as they can be merged.
+    """Keeps sweeps, their points on the host or on the GPU, for as long as they can be merged.
+
+    A faster LiDAR's sweeps in between are passed over. A lost sweep leaves its place empty, since the ages that the
+    model saw in training matter more than the number of sweeps. A sweep whose pose is unknown is used alone, and not
+    for later clouds.
 
     Args:
-        num_sweeps: how many the model merges, the newest included.
-        interval_s: nominal time between them. A faster LiDAR's sweeps in between are passed over; a sweep that was
-            lost leaves its place empty, since the ages the model saw in training matter more than their number. One
-            whose pose is unknown is used alone, and is of no use to later ones.
+        num_sweeps: number of sweeps that the model merges, the newest included.
+        interval_s: nominal time between them, seconds.
     """
 
     def __init__(self, num_sweeps: int, interval_s: float) -> None:
@@ -41,7 +43,7 @@ class SweepBuffer(Generic[Kept]):
         """Adds a sweep for the clouds to come.
 
         Returns:
-            What is of no use from now on: sweeps too old for those clouds, or this one if nobody knows where it was.
+            The sweeps that are of no more use: those too old for these clouds, or this one if its pose is unknown.
         """
         if sweep.world_SE3_ego is None:
             return [sweep]
@@ -57,6 +59,6 @@ class SweepBuffer(Generic[Kept]):
         self._older, other._older = other._older, deque()
 
     def clear(self) -> list[Kept]:
-        """Forgets all sweeps, and returns them."""
+        """Removes all sweeps, and returns them."""
         forgotten, self._older = self._older, deque()
         return list(forgotten)

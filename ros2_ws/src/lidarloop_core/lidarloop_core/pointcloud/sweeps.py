@@ -1,4 +1,4 @@
-"""Several sweeps as one cloud: ego-motion taken out, age of each point beside it."""
+"""Several sweeps as one cloud: ego-motion compensated, each point with its age."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lidarloop_core.sample import Sweep
 
 
 class Posed(Protocol):
-    """A sweep, as far as its place in time and space goes; see ``Sweep`` for the attributes."""
+    """A sweep's place in time and space; see ``Sweep`` for the attributes."""
 
     @property
     def stamp_ns(self) -> int: ...
@@ -32,11 +32,11 @@ def merge_sweeps(sweeps: Sequence[Sweep], columns: Sequence[str]) -> npt.NDArray
 
     Args:
         sweeps: newest first, at least one.
-        columns: names in the order wanted, x y z first; each is a column of every sweep or ``"dt"``: the age in seconds
-            against the newest sweep's stamp (a sweep's own ``dt`` column, ages within it, is added).
+        columns: names of the cloud's columns in order, x y z first; each is a column of every sweep or ``"dt"``: the
+            age in seconds against the newest sweep's stamp (a sweep's own ``dt`` column, ages within it, is added).
 
     Returns:
-        (N, C) float32, points of the newest sweep first.
+        (N, C) float32, metres, the newest sweep's LiDAR frame, its points first.
 
     Raises:
         CloudFormatError: a sweep lacks a column.
@@ -65,12 +65,12 @@ def _move(points, rotation, translation):  # type: ignore[no-untyped-def]
 
 
 def thinning_stride(num_points: int, most: int) -> int:
-    """Every how many points one is taken, so that at most ``most`` of a merged cloud's points stay; 1 takes all."""
+    """The stride of points that leaves at most ``most`` of a merged cloud; 1 takes all."""
     return -(-num_points // most) or 1
 
 
 def age_s(newest: Posed, sweep: Posed) -> float:
-    """How much older than the newest sweep another is, in seconds; raises DatasetError if it is younger."""
+    """The age of a sweep against the newest, seconds; raises DatasetError if it is younger."""
     age_ns = newest.stamp_ns - sweep.stamp_ns
     if age_ns < 0:
         raise DatasetError(
@@ -88,7 +88,7 @@ def _copy_columns(sweep: Sweep, columns: Sequence[str], *, age_s: float, out: np
         else:
             raise CloudFormatError(
                 f"sweep lacks column {name}; found {', '.join(sweep.columns)}, expected {', '.join(columns)}. "
-                "Take a source that has it, or a model that does without"
+                "Take a source that has it, or a model without it"
             )
         if name == "dt":
             out[:, i] += np.float32(age_s)

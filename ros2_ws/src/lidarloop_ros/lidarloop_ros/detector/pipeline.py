@@ -127,7 +127,7 @@ class CloudPipeline:
             num_points=detections.num_points,
             num_sweeps=detections.num_sweeps,
             non_finite_share=decoded.num_dropped / num_received if num_received else 0.0,
-            overflow=_overflow(detections, self.detector.spec.max_pillars),
+            overflow=_overflow(detections, self.detector.grid.max_pillars),
             motion_problem=motion_problem,
             missing_column=missing_column,
             newest_points=new_points,

@@ -1,7 +1,7 @@
-"""ONNX → a TensorRT engine, over NVIDIA's package that is given: tensorrt on a vehicle, tensorrt_rtx in checks.
+"""ONNX → a TensorRT engine, by NVIDIA's package that is passed in: tensorrt on a vehicle, tensorrt_rtx in checks.
 
-Networks are strongly typed: each tensor has the type that the ONNX file gives it. TensorRT 11 knows nothing else, and
-TensorRT 10 does the same when told to, so that one file means one arithmetic everywhere.
+Networks are strongly typed: each tensor has the type that the ONNX file gives it. TensorRT 11 has no other mode, and
+TensorRT 10 is set to it here, so that one file means one arithmetic everywhere.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import Any
 
 from lidarloop_core.errors import LidarloopError
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.model.tensors import profile_shapes
 
 OnProgress = Callable[[str, float], None]
-"""Is given the builder's phase and the share of it that is done, in [0, 1]; may be called from several threads."""
-
-Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+"""Takes the builder's phase and the share of it that is done, in [0, 1]; may be called from several threads."""
 
 
 class EngineError(LidarloopError):
@@ -35,17 +34,17 @@ def build_engine(
 
     Args:
         trt: the module ``tensorrt`` (10 or later) or ``tensorrt_rtx``.
-        network: ONNX.
-        spec: its contract; the shape profile reaches from one point to the model's capacity.
+        network: the graph, ONNX.
+        spec: its contract; the shape profile reaches from one row of each input to the model's capacity.
         configure: sets what differs between targets on the builder's config.
         timings: timing cache of an earlier build on this GPU; empty for none.
-        on_progress: is told how far it is.
+        on_progress: takes reports of progress.
 
     Returns:
         The serialised engine, and the timing cache for the next build (empty where the package keeps none).
 
     Raises:
-        EngineError: with what the parser or the builder said.
+        EngineError: the parser or the builder refused the model; with their reasons.
     """
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
@@ -62,7 +61,7 @@ def build_engine(
     if cache is not None:
         config.set_timing_cache(cache, False)
     profile = builder.create_optimization_profile()
-    for name, (smallest, usual, largest) in profile_shapes(spec).items():
+    for name, (smallest, usual, largest) in profile_shapes(spec.inputs).items():
         profile.set_shape(name, smallest, usual, largest)
     config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(definition, config)
@@ -70,25 +69,6 @@ def build_engine(
         raise EngineError("NVIDIA's builder built no engine from the model; its messages are printed above")
     kept = config.get_timing_cache() if cache is not None else None
     return bytes(engine), b"" if kept is None else bytes(kept.serialize())
-
-
-def profile_shapes(spec: ModelSpec) -> Shapes:
-    """Smallest, usual and largest shape of each input; usual: half of the pillars, a third of their places taken."""
-    columns = len(spec.point_columns)
-    most_points, most_pillars = capacity(spec)
-    pillars, points = max(1, most_pillars // 2), max(1, most_points // 6)
-    return {
-        "points": ((1, columns), (points, columns), (most_points, columns)),
-        "slot": ((1,), (points,), (most_points,)),
-        "cell": ((1,), (pillars,), (most_pillars,)),
-        "count": ((1,), (pillars,), (most_pillars,)),
-    }
-
-
-def capacity(spec: ModelSpec) -> tuple[int, int]:
-    """Most points and most pillars that grouping lets through."""
-    most_pillars = min(spec.max_pillars, spec.grid_size[0] * spec.grid_size[1])
-    return most_pillars * spec.max_points_per_pillar, most_pillars
 
 
 def _progress_monitor(trt: Any, on_progress: OnProgress) -> Any:

@@ -1,8 +1,8 @@
-"""Engines on disk: a cache that may be deleted at any time, and that never gives back what it was not asked for.
+"""Engines on disk: a cache that may be deleted at any time, and whose engines are loaded only where they belong.
 
-An engine belongs to one model, runtime version, GPU, precision and shape profile; it is useless, or worse, elsewhere.
-The file's name is a hash of all of them, and its first line says them again, with the engine's own hash: a file that
-was renamed, copied from another vehicle, truncated or bit-flipped is built anew, never loaded.
+An engine belongs to one model, runtime version, GPU, precision and shape profile; elsewhere it is useless or wrong. The
+file's name is a hash of all of them, and its first line repeats them with the engine's own hash: a file that was
+renamed, copied from another vehicle, truncated or bit-flipped is built anew, never loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lidarloop_core.io import atomic
 
 _FORMAT = "lidarloop engine 1"
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 """Takes a line of progress."""
 
 
@@ -29,11 +29,11 @@ class EngineKey:
     """All that an engine depends on.
 
     Attributes:
-        model_sha256: of the model file.
-        runtime: name and version, e.g. ``"tensorrt 10.3.0"``.
-        gpu: name and compute capability, e.g. ``"Orin sm_87"``.
-        precision: of the model file: ``fp32``, ``fp16`` or ``int8``.
-        profile: the shapes it was built for, as text.
+        model_sha256: hex hash of the model file.
+        runtime: the runtime's name and version, e.g. ``"tensorrt 10.3.0"``.
+        gpu: the GPU's name and compute capability, e.g. ``"Orin sm_87"``.
+        precision: arithmetic of the model file: ``fp32``, ``fp16`` or ``int8``.
+        profile: the shapes that it is built for, as text.
     """
 
     model_sha256: str
@@ -44,7 +44,7 @@ class EngineKey:
 
     @property
     def digest(self) -> str:
-        """Hash of all fields: the name of the file."""
+        """Hash of all fields, the stem of the file's name."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -59,22 +59,23 @@ class EngineCache:
     """A folder of engines and of one timing cache per runtime and GPU.
 
     Args:
-        folder: made when something is written.
-        say: is told why an engine is built or waited for.
+        folder: folder of the engines, made with the first; the user's own by default.
+        report: takes a line on why an engine is built or waited for.
     """
 
-    def __init__(self, folder: Path | None = None, say: Say = lambda _: None) -> None:
+    def __init__(self, folder: Path | None = None, report: Report = lambda _: None) -> None:
         self.folder = default_folder() if folder is None else folder
-        self._say = say
+        self._report = report
 
     def path(self, key: EngineKey) -> Path:
+        """The file of an engine, whether it is there or not."""
         return self.folder / f"{key.digest}.engine"
 
     def get(self, key: EngineKey) -> bytes | None:
-        """The engine, if a whole one for exactly this key is there."""
+        """The engine, if a complete one for exactly this key is there."""
         engine, reason = _read(self.path(key), asdict(key))
         if engine is None:
-            self._say(f"{self.path(key)}: {reason}")
+            self._report(f"{self.path(key)}: {reason}")
         return engine
 
     def get_or_build(self, key: EngineKey, build: Callable[[bytes], tuple[bytes, bytes]]) -> bytes:
@@ -84,15 +85,15 @@ class EngineCache:
         killed leaves nothing behind that counts, and its lock ends with it.
 
         Args:
-            key: what the engine must be for.
-            build: timing cache (empty where there is none yet) → engine and the timing cache afterwards.
+            key: the key that the engine must have.
+            build: function: timing cache (empty where there is none yet) → engine and the timing cache afterwards.
         """
         if (engine := self.get(key)) is not None:
             return engine
         with self._locked(key):
             if (engine := self.get(key)) is not None:  # another process was faster
                 return engine
-            self._say(f"building the engine for {key.gpu}, {key.runtime}, {key.precision}; this happens once")
+            self._report(f"building the engine for {key.gpu}, {key.runtime}, {key.precision}; this happens once")
             for leftover in self.folder.glob(f".{self.path(key).name}.*.tmp"):  # of a builder that was killed
                 leftover.unlink(missing_ok=True)
             engine, timings = build(self._timings(key))
@@ -102,13 +103,13 @@ class EngineCache:
             return engine
 
     def stored(self) -> Iterator[tuple[Path, EngineKey | None]]:
-        """Every engine in the folder and what it is for; None for a file that is mangled."""
+        """Every engine in the folder and its key; None for a file that is mangled."""
         for path in sorted(self.folder.glob("*.engine")):
             key = _key_of(path)
             yield path, key if key is not None and _read(path, asdict(key))[0] is not None else None
 
     def discard(self, key: EngineKey) -> None:
-        """Forgets an engine, e.g. one that the runtime refuses."""
+        """Deletes an engine, e.g. one that the runtime refuses."""
         self.path(key).unlink(missing_ok=True)
 
     def _timings(self, key: EngineKey) -> bytes:
@@ -126,7 +127,7 @@ class EngineCache:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._say("another process builds this engine: waiting for it")
+                self._report("another process builds this engine: waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -149,7 +150,7 @@ def _write(path: Path, key: dict[str, str], payload: bytes) -> None:
 
 
 def _read(path: Path, key: dict[str, str]) -> tuple[bytes | None, str]:
-    """The payload if the file is whole and for this key; else None and why."""
+    """The payload if the file is complete and of this key; else None and the reason."""
     try:
         first, _, payload = path.read_bytes().partition(b"\n")
     except FileNotFoundError:

@@ -33,10 +33,13 @@ def build_engine(
 
     Args:
         model: a model file. An engine computes in the precision of its file.
-        precision: what the file is expected to be in; it is not converted here.
+        precision: the precision that the file is expected to be in; it is not converted here.
         cache: folder of engines; by default $LIDARLOOP_ENGINE_CACHE or lidarloop/engines in the user's cache folder.
         rebuild: build it even if it is there.
         device: number of the GPU.
+
+    Raises:
+        ConfigError: the file is in another precision.
     """
     file = read_model(model)
     if precision is not None and precision != file.precision:
@@ -45,7 +48,7 @@ def build_engine(
             f"the precision of its ONNX file: make that with `lidarloop optimise {model} OUT --precision {precision}`"
         )
     trt, cuda = import_tensorrt(), Cuda(import_runtime(), device)
-    engines = EngineCache(cache, say=lambda line: print(line, file=sys.stderr))
+    engines = EngineCache(cache, report=lambda line: print(line, file=sys.stderr))
     key = engine_key(trt, file, cuda.gpu)
     if rebuild:
         engines.discard(key)

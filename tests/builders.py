@@ -1,0 +1,45 @@
+"""Builders of what many tests need."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.model.outputs import Detection
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.grid import PillarGrid
+
+_SMALL = ModelSpec(
+    name="pillar-test",
+    class_names=NUSCENES_CLASSES,
+    point_columns=("x", "y", "z", "intensity", "dt"),
+    intensity_scale=1 / 255,
+    grid=PillarGrid(
+        x_range_m=(-8.0, 8.0),
+        y_range_m=(-4.0, 4.0),
+        z_range_m=(-5.0, 3.0),
+        cell_size_m=(0.5, 0.5),
+        max_points_per_pillar=5,
+        max_pillars=64,
+    ),
+    outputs=Detection(max_detections=6),
+    num_sweeps=3,
+    sweep_interval_s=0.1,
+    lidar_height_m=1.84,
+)
+
+
+def make_spec(like: ModelSpec = _SMALL, **changes: Any) -> ModelSpec:
+    """A contract like another, by default a small pillar detector's, with other values.
+
+    Args:
+        like: what is not given is taken from it.
+        changes: fields of the contract, of its grid or of its outputs, e.g. ``max_pillars=300``.
+    """
+    values: dict[str, Any] = {}
+    for part in ("grid", "outputs"):
+        whole = changes.pop(part, getattr(like, part))
+        names = [field.name for field in dataclasses.fields(whole) if field.init]
+        values[part] = dataclasses.replace(whole, **{name: changes.pop(name) for name in names if name in changes})
+    return dataclasses.replace(like, **values, **changes)
