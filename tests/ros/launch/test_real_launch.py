@@ -277,7 +277,7 @@ def test_brings_the_self_labeller_up(
         json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": "car"}]}), encoding="utf-8"
     )
     params_file.write_text(
-        "/**:\n  self_labeller:\n    ros__parameters:\n      shelf: masks\n"
+        "/**:\n  self_labeller:\n    ros__parameters:\n      mask_model: masks\n"
         f"      image_topics: [/camera/cam_front/image/compressed]\n      masks_file: {masks_file}\n"
     )
     arguments = {"self_label_params_file": params_file, "namespace": "front"}

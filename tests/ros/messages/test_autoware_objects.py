@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -24,7 +26,7 @@ from lidarloop_ros.messages import autoware_objects
 from lidarloop_ros.messages.autoware_objects import FIELDS, LABELS, label_of, objects_type
 from lidarloop_ros.messages.serialised import objects_bytes
 from lidarloop_ros.replay.node_process import NodeError
-from tests.ros.conftest import CLASS_NAMES
+from tests.ros.conftest import CLASS_NAMES, Robot
 
 T0 = 1_700_000_000_000_000_000
 OBJECTS = "/lidar_detector/objects"
@@ -112,7 +114,9 @@ def test_an_unknown_velocity_is_no_twist(autoware: ModuleType, velocity: tuple[f
     assert found.kinematics.twist_with_covariance == type(found.kinematics.twist_with_covariance)()
 
 
-def test_the_node_publishes_them_beside_the_detections(autoware, any_robot, make_model) -> None:
+def test_the_node_publishes_them_beside_the_detections(
+    autoware: ModuleType, any_robot: Robot, make_model: Callable[..., Path]
+) -> None:
     robot = any_robot
     robot.reconfigure(model=str(make_model()), autoware_objects=True, class_remap="barrier: hazard")
     heard: list = []
@@ -186,7 +190,12 @@ class DetectedObjects:
     ids=["missing", "other fields"],
 )
 def test_without_its_messages_the_node_is_not_configured(
-    start_robot, make_model, monkeypatch, tmp_path, messages: str | None, said: str
+    start_robot: Callable[..., Robot],
+    make_model: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    messages: str | None,
+    said: str,
 ) -> None:
     # It hides the real package, if there is one, from the node.
     package = tmp_path / "autoware_perception_msgs"

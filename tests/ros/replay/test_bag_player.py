@@ -35,12 +35,12 @@ def write_bag(path: Path, *cloud_topics: str, odometry: str = "/odom", num: int 
     return path
 
 
-def test_the_only_cloud_topic_is_found_beside_ground_truth(tmp_path: Path):
+def test_the_only_cloud_topic_is_found_beside_ground_truth(tmp_path: Path) -> None:
     with BagReader(write_bag(tmp_path / "bag.mcap", "/points_raw", "/ground_truth/boxes")) as reader:
         assert find_topics(reader) == BagTopics("/points_raw", "/odom", ("/tf_static",))
 
 
-def test_of_several_cloud_topics_one_has_to_be_named(tmp_path: Path):
+def test_of_several_cloud_topics_one_has_to_be_named(tmp_path: Path) -> None:
     with BagReader(write_bag(tmp_path / "bag.mcap", "/front", "/rear", odometry="")) as reader:
         with pytest.raises(BagError, match=r"/front, /rear; name it with --topic"):
             find_topics(reader)
@@ -49,12 +49,12 @@ def test_of_several_cloud_topics_one_has_to_be_named(tmp_path: Path):
             find_topics(reader, "/side")
 
 
-def test_without_a_cloud_the_topics_found_are_named(tmp_path: Path):
+def test_without_a_cloud_the_topics_found_are_named(tmp_path: Path) -> None:
     with BagReader(write_bag(tmp_path / "bag.mcap")) as reader, pytest.raises(BagError, match="none among /odom"):
         find_topics(reader)
 
 
-def test_stamps_are_read_from_raw_bytes(tmp_path: Path):
+def test_stamps_are_read_from_raw_bytes(tmp_path: Path) -> None:
     with BagReader(write_bag(tmp_path / "bag.mcap", "/points", num=3)) as reader:
         stamps = [header_stamp_ns(data) for _, _, data in reader.raw_messages(["/points"])]
     assert stamps == [T0 + i * 20 * MS for i in range(3)]
@@ -63,7 +63,7 @@ def test_stamps_are_read_from_raw_bytes(tmp_path: Path):
 
 
 @pytest.mark.parametrize("rate", [1.0, 4.0])
-def test_the_pace_is_the_recorded_one_without_drift(tmp_path: Path, rate: float):
+def test_the_pace_is_the_recorded_one_without_drift(tmp_path: Path, rate: float) -> None:
     with (
         BagReader(write_bag(tmp_path / "bag.mcap", "/points", num=50)) as reader,
         isolated_node("player") as node,
@@ -78,7 +78,7 @@ def test_the_pace_is_the_recorded_one_without_drift(tmp_path: Path, rate: float)
     assert np.median(lateness_ms) < 10
 
 
-def test_the_fast_dds_profile_is_there_and_well_formed():
+def test_the_fast_dds_profile_is_there_and_well_formed() -> None:
     (path,) = set(fastdds.environment().values())
     root = ElementTree.parse(path).getroot()
     assert [e.text for e in root.iter() if e.tag.endswith("segment_size")] == [str(64 * 2**20)]

@@ -54,7 +54,7 @@ def frame(stamp_ns: int, value: float, *, num_points: int = 50) -> KeptFrame:
         ("lane", "none", "track"),
     )
     sample = Sample(str(stamp_ns), "drive", stamp_ns, sweeps, (camera,))
-    return KeptFrame(sample, labels, value, ("rare class: bicycle",), ("CAM_BACK: no picture",), {"model": "ab"})
+    return KeptFrame(sample, labels, value, ("rare class: bicycle",), ("CAM_BACK: no image",), {"model": "ab"})
 
 
 def test_a_frame_comes_back_as_it_was(tmp_path: Path) -> None:
