@@ -114,7 +114,7 @@ def test_a_good_model_is_swapped_in_and_bad_ones_are_not(
             (make_model(class_names=("car", "barrier", "pedestrian")), "expected those of sixteen"),
         ):
             robot.detector.set_parameters({"model": str(bad)})
-            robot.status_where(lambda s, said=said: s.level == WARN and said in s.message, f"a WARN of {bad}")
+            robot.status_where(lambda s: s.level == WARN and said in s.message, f"a WARN of {bad}")  # noqa: B023
             robot.wait_for(lambda: robot.detector.parameters()["model"] == str(new), "the parameter to go back")
             stream.wait_for_more()
             assert scores(robot)[-1] == OF_SIXTEEN, "the one in use goes on"

@@ -232,7 +232,8 @@ def test_the_newest_cloud_wins_under_overload(robot: Robot, make_model: Callable
             time.sleep(0.005)
         last = T0 + num_sent * SECOND
         robot.wait_for(
-            lambda last=last: robot.detections and stamp_ns(robot.detections[-1].header) == last, "the newest answered"
+            lambda: robot.detections and stamp_ns(robot.detections[-1].header) == last,  # noqa: B023
+            "the newest answered",
         )
         figures = values_of(robot.status_where(lambda s: "frames_in" in values_of(s), "figures"))
         num_dropped = int(figures["frames_dropped"])

@@ -100,7 +100,7 @@ def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted: Robot) -> No
         assert len(mounted.box_clouds) == answers, "not answered without its pose"
         after = stamp + 45 * MS
         mounted.send_odometry(after, odom_SE3_base(after))
-        mounted.wait_for(lambda answers=answers: len(mounted.box_clouds) > answers, "detections")
+        mounted.wait_for(lambda: len(mounted.box_clouds) > answers, "detections")  # noqa: B023
     boxes, _ = boxes_from_cloud(mounted.box_clouds[-1], CLASS_NAMES)
     # Interpolated over 100 ms of the curve.
     np.testing.assert_allclose(boxes.values[0, :3], LAST_POINT[0], atol=2e-3)

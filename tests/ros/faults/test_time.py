@@ -121,7 +121,7 @@ def test_services_answer_while_a_cloud_waits_for_its_motion(any_robot: Robot, ma
         any_robot.send(any_robot.cloud(ONE_PILLAR, T0 + attempt * SECOND))
         any_robot.detector.state()
         was_quicker = len(any_robot.box_clouds) == answers
-        any_robot.wait_for(lambda answers=answers: len(any_robot.box_clouds) > answers, "detections")
+        any_robot.wait_for(lambda: len(any_robot.box_clouds) > answers, "detections")  # noqa: B023
         if was_quicker:
             return
     pytest.fail("the node never answered while it waited")

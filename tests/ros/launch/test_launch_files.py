@@ -79,7 +79,8 @@ class Launched:
         (timer,) = timers
         assert isinstance(timer, TimerAction)
         (action,) = timer.actions
-        return action.execute(self.context)
+        due: list[Action] = action.execute(self.context)
+        return due
 
 
 class RosNode:

@@ -34,11 +34,15 @@ OBJECTS = "/lidar_detector/objects"
 
 @pytest.fixture(scope="module")
 def autoware() -> ModuleType:
-    return pytest.importorskip("autoware_perception_msgs.msg", reason="Autoware's messages are not installed")
+    messages: ModuleType = pytest.importorskip(
+        "autoware_perception_msgs.msg", reason="Autoware's messages are not installed"
+    )
+    return messages
 
 
-def objects_of(boxes: Boxes3D, autoware: ModuleType) -> list:
-    return deserialize_message(objects_bytes(boxes, T0, "lidar_top"), autoware.DetectedObjects).objects
+def objects_of(boxes: Boxes3D, autoware: ModuleType) -> list[Any]:
+    message = deserialize_message(objects_bytes(boxes, T0, "lidar_top"), autoware.DetectedObjects)
+    return list(message.objects)
 
 
 def box(*, yaw: float = 0.0, velocity: tuple[float, float] = (0.0, 0.0), name: str = "car") -> Boxes3D:
@@ -119,7 +123,7 @@ def test_the_node_publishes_them_beside_the_detections(
 ) -> None:
     robot = any_robot
     robot.reconfigure(model=str(make_model()), autoware_objects=True, class_remap="barrier: hazard")
-    heard: list = []
+    heard: list[Any] = []
     robot.node.create_subscription(autoware.DetectedObjects, OBJECTS, heard.append, 10)
     robot.wait_for(lambda: robot.node.count_publishers(OBJECTS) == 1, "a publisher of objects")
     (publisher,) = robot.node.get_publishers_info_by_topic(OBJECTS)

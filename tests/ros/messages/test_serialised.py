@@ -52,7 +52,10 @@ def test_detections_without_ids(num_boxes: int) -> None:
 
 @pytest.fixture(scope="module")
 def autoware() -> ModuleType:
-    return pytest.importorskip("autoware_perception_msgs.msg", reason="Autoware's messages are not installed")
+    messages: ModuleType = pytest.importorskip(
+        "autoware_perception_msgs.msg", reason="Autoware's messages are not installed"
+    )
+    return messages
 
 
 def objects_message(boxes: Boxes3D, frame_id: str, autoware: ModuleType) -> Any:

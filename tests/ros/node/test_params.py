@@ -87,9 +87,9 @@ def test_live_parameters_take_effect_and_others_are_refused_while_configured(
     for name, value in (("base_frame", "base"), ("motion_source", "tf"), ("max_points", 5_000)):
         with pytest.raises(NodeError, match="clean the node up first"):
             robot.detector.set_parameters({name: value})
-    for value in (float("nan"), -0.1, 1.1):
+    for threshold in (float("nan"), -0.1, 1.1):
         with pytest.raises(NodeError, match="refused"):
-            robot.detector.set_parameters({"score_threshold": value})
+            robot.detector.set_parameters({"score_threshold": threshold})
 
 
 @pytest.mark.fault("parameters")

@@ -182,11 +182,11 @@ class TestBuffer:
             ("odom", "", 1, tf2_ros.InvalidArgumentException),
             ("/odom", "base_link", 1, tf2_ros.InvalidArgumentException),
         ]
-        for target, source, stamp_s, reason in cases:
+        for target, source, missing_s, reason in cases:
             with pytest.raises(reason) as caught:
-                buffer.lookup_transform(target, source, at(stamp_s))
+                buffer.lookup_transform(target, source, at(missing_s))
             assert isinstance(caught.value, tf2_ros.TransformException)
-            assert not buffer.can_transform(target, source, at(stamp_s))
+            assert not buffer.can_transform(target, source, at(missing_s))
 
     def test_normalises_quaternions(self, buffer: tf2_ros.Buffer) -> None:
         msg = transform("odom", "base_link", 1, rotation=Rotation.from_rotvec([0.3, 0, 0]))

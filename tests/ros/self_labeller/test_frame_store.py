@@ -47,7 +47,7 @@ def frame(stamp_ns: int, value: float, *, num_points: int = 50) -> KeptFrame:
     values = random.random((3, 9)).astype(np.float32)
     values[0, 7:] = np.nan
     labels = PseudoLabels(
-        Boxes3D(values, random.random(3), np.array([0, 1, 1]), CLASS_NAMES),
+        Boxes3D(values, random.random(3).astype(np.float32), np.array([0, 1, 1]), CLASS_NAMES),
         np.array([0.1, 0.5, 1.0], np.float32),
         np.array([4, 5, 6]),
         (("CAM_FRONT",), (), ("CAM_FRONT", "CAM_BACK")),

@@ -103,9 +103,9 @@ class Vehicle:
             if topic.endswith("camera_info") and not topic.startswith(uncalibrated or ("-",)):
                 self._publishers[topic].publish(data)
         rest = len(uncalibrated)
-        self.status_where(lambda s: s.message.count("no camera_info") == rest and s.values, "calibration")
+        self.status_where(lambda s: bool(s.message.count("no camera_info") == rest and s.values), "calibration")
         for topic in ("labels", "boxes"):
-            self.wait_for(lambda topic=topic: self.node.count_publishers(f"{NAME}/{topic}") > 0, topic)
+            self.wait_for(lambda: self.node.count_publishers(f"{NAME}/{topic}") > 0, topic)  # noqa: B023
 
     def drive(self, stamp: int, *, without: tuple[str, ...] = ()) -> None:
         """Everything the sensors say at a stamp: odometry and calibration, the cloud, the pictures."""
@@ -244,7 +244,7 @@ def test_unusable_files_are_errors_and_the_node_stays_unconfigured(vehicle: Vehi
         vehicle.labeller.set_parameters(sound | parameters)
         with pytest.raises(NodeError, match=said):
             vehicle.labeller.configure()
-        status = vehicle.status_where(lambda s, said=said: said in s.message, "an error")
+        status = vehicle.status_where(lambda s: said in s.message, "an error")  # noqa: B023
         assert status.level == ERROR
         assert vehicle.labeller.state().label == "unconfigured"
     vehicle.bring_up(masks_file=str(drive[1]), shape_priors="")
