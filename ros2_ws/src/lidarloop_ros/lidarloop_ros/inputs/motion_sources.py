@@ -188,9 +188,11 @@ class TfMotion:
         return SensorPose(self._in_odom(lidar_frame, stamp_ns), SE3.identity())
 
     def mounting(self, frame: str) -> SE3:
+        """``base_SE3_sensor`` of the sensor with this frame; raises MotionUnavailableError."""
         return _mounting(self._buffer, self._base_frame, frame, "/tf_static or /tf")
 
     def motion(self, stamp_ns: int) -> SE3:
+        """``odom_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
         return self._in_odom(self._base_frame, stamp_ns)
 
     def _in_odom(self, frame: str, stamp_ns: int) -> SE3:
