@@ -2,7 +2,7 @@
 
     ros2 launch lidarloop_bringup replay.launch.py bag:=drive.mcap model:=/path/to/model.onnx rviz:=true
 
-Every argument of perception.launch.py may be given as well. `ros2 bag` (ros2bag, rosbag2_storage_mcap) must be installed.
+Every argument of perception.launch.py may be given as well. `ros2 bag` (ros2bag, rosbag2_storage_mcap) is required.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def generate_launch_description() -> LaunchDescription:
             model_argument(),
             DeclareLaunchArgument("rate", default_value="1.0", description="2.0 plays twice as fast"),
             DeclareLaunchArgument(
-                "delay_s", default_value="10.0", description="Seconds from the start until the bag is played, for the stack to come up"
+                "delay_s", default_value="10.0", description="Seconds from the start until the bag is played"
             ),
             OpaqueFunction(function=play_the_bag),
             IncludeLaunchDescription(
