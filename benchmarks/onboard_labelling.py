@@ -110,7 +110,7 @@ def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
         detector.set_parameters({"model": str(MODEL), "max_age_s": 0.0, "num_threads": num_threads})
         labeller = ManagedNode(node, labelling, "/self_labeller")
         topics = [topic for topic in cameras if topic.endswith("compressed")]
-        labeller.set_parameters({"image_topics": topics, "shelf": "masks", "masks_file": str(masks)})
+        labeller.set_parameters({"image_topics": topics, "mask_model": "masks", "masks_file": str(masks)})
         for managed in (detector, labeller):
             managed.configure()
         detector.activate()
@@ -157,7 +157,7 @@ def _wait(condition: Callable[[], bool], process: NodeProcess) -> None:
     while not condition():
         process.require_alive()
         if time.monotonic() > deadline_s:
-            raise RuntimeError(f"nobody listens; the node's last words:\n{process.log_tail(20)}")
+            raise RuntimeError(f"nobody listens; the end of the node's log:\n{process.log_tail(20)}")
         time.sleep(0.01)
 
 

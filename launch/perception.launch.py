@@ -4,8 +4,8 @@
     ros2 launch launch/perception.launch.py model:=models/pillar-toytown.onnx points_topic:=/velodyne_points
 
 The Fast DDS profile is set for every process started from here on. The LiDAR driver publishes the clouds, so it needs
-the profile too: start it after this file in the same launch (and in the same `GroupAction`, which would keep the
-profile to itself), or export the variable for it (see config/fastdds.xml).
+the profile too: start it after this file in the same launch (and in the same `GroupAction`, to which the profile would
+be limited), or export the variable for it (see config/fastdds.xml).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def rviz(condition: IfCondition) -> Node:
-    """RViz with the layout's topics led to those of the arguments."""
+    """RViz with the layout's topics remapped to those of the arguments."""
     return Node(
         package="rviz2",
         executable="rviz2",
@@ -66,7 +66,7 @@ def rviz(condition: IfCondition) -> Node:
 
 
 def launch_arguments() -> list[DeclareLaunchArgument]:
-    """The arguments, named as in Nav2 where it has them."""
+    """The launch arguments, named as in Nav2 where Nav2 has them."""
     return [
         model_argument(),
         DeclareLaunchArgument(
@@ -77,7 +77,7 @@ def launch_arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "params_file",
             default_value=str(CONFIG / "detector.yaml"),
-            description="Parameters of the detector; the other arguments stand above it",
+            description="Parameters of the detector; the other arguments override it",
         ),
         *common_arguments(),
         switch("self_labelling", "Label the drive with the cameras, and keep frames"),

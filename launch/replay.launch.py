@@ -2,7 +2,7 @@
 
     ros2 launch lidarloop_bringup replay.launch.py bag:=drive.mcap model:=/path/to/model.onnx rviz:=true
 
-Every argument of perception.launch.py may be given as well. `ros2 bag` (ros2bag, rosbag2_storage_mcap) must be there.
+Every argument of perception.launch.py may be given as well. `ros2 bag` (ros2bag, rosbag2_storage_mcap) is required.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ PERCEPTION = Path(__file__).resolve().parent / "perception.launch.py"
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What `ros2 launch` runs. The stack comes last: what fails after a process has started leaves that running."""
+    """What `ros2 launch` runs. The stack comes last: a failure after a process has started leaves that one running."""
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="The bag: a folder or an MCAP file"),
             model_argument(),
             DeclareLaunchArgument("rate", default_value="1.0", description="2.0 plays twice as fast"),
             DeclareLaunchArgument(
-                "delay_s", default_value="10.0", description="Seconds from the start that the stack is given to come up"
+                "delay_s", default_value="10.0", description="Seconds from the start until the bag is played"
             ),
             OpaqueFunction(function=play_the_bag),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(PERCEPTION)),
-                # launch wants those without a default handed on; the others it finds by itself.
+                # launch requires those without a default to be handed on; it finds the others by itself.
                 launch_arguments=[("model", LaunchConfiguration("model")), ("use_sim_time", "true")],
             ),
         ]
@@ -47,7 +47,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def play_the_bag(context: LaunchContext) -> list[Action]:
-    """Later, when the stack is up and the Fast DDS profile is set."""
+    """Plays the bag later, when the stack is up and the Fast DDS profile is set."""
     bag = LaunchConfiguration("bag").perform(context)
     if not Path(bag).exists():
         raise RuntimeError(f"bag: received {bag}, which does not exist; expected a folder or an MCAP file")

@@ -2,7 +2,7 @@
 
     ros2 launch lidarloop_bringup self_label.launch.py self_label_params_file:=mine.yaml
 
-Copy config/self_labeller.yaml and name your cameras and the 2D model in it.
+Copy config/self_labeller.yaml and name your cameras and the mask model in it.
 """
 
 from __future__ import annotations

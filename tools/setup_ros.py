@@ -1,16 +1,15 @@
-"""Make this environment's ROS 2 whole: the last step of `make setup`.
+"""Complete this environment's ROS 2: the last step of `make setup`.
 
-Where a ROS 2 is sourced (apt's, on a vehicle) there is nothing to make: it has every package, and this script only
-checks that it does. On ROS 2 from pip's wheels some packages that `lidarloop_ros` depends on are missing, for they are
-on no package index:
+Where a ROS 2 is sourced (apt's, on a vehicle) every package is there, and this script only checks that. On ROS 2 from
+pip's wheels some packages that `lidarloop_ros` depends on are missing, for they are on no package index:
 
 * the interface packages `vision_msgs` and `tf2_msgs` are generated from `ros2_ws/src/pip_ros/<package>` by the wheels'
   own rosidl and installed into the virtual environment, as `colcon build` would do;
 * the Python modules `tf2_ros`, `message_filters` and `sensor_msgs_py` are stood in for by the modules in
   `ros2_ws/src/pip_ros/standins`, which goes to the END of the module path, so that a real module always wins.
 
-Run as `.venv/bin/python tools/setup_ros.py`. Packages that the nodes can do without are generated only if they are
-named, as the tests want it: `tools/setup_ros.py autoware_perception_msgs`. Running it again is cheap: a package is
+Run as `.venv/bin/python tools/setup_ros.py`. Packages that the nodes do not need are generated only if they are
+named, for the tests: `tools/setup_ros.py autoware_perception_msgs`. Running it again is cheap: a package is
 generated anew only when its field lists, Python, NumPy or the generator have changed. Uses the standard library alone.
 """
 
@@ -41,14 +40,14 @@ STANDINS_PATH_FILE = "zz_lidarloop_ros_standins.pth"
 
 
 class SetupError(Exception):
-    """The environment cannot be made whole; the message names the remedy."""
+    """The environment cannot be completed; the message names the remedy."""
 
 
 def main(further: Sequence[str] = ()) -> int:
     """Make or check the environment.
 
     Args:
-        further: interface packages of pip_ros to have as well, which the nodes do without.
+        further: interface packages of pip_ros to generate as well, which the nodes do not need.
 
     Returns:
         0 when every package that the nodes depend on, and those asked for, can be imported, else 1. A sourced ROS 2 may
@@ -81,7 +80,7 @@ def main(further: Sequence[str] = ()) -> int:
 
 
 def require_field_lists(packages: Sequence[str]) -> None:
-    """Refuse names of packages that there are no field lists of."""
+    """Refuse packages without field lists in pip_ros. Raises SetupError."""
     known = sorted(path.parent.name for path in PIP_ROS_FOLDER.glob("*/package.xml"))
     unknown = [package for package in packages if package not in known]
     if unknown:
@@ -89,7 +88,14 @@ def require_field_lists(packages: Sequence[str]) -> None:
 
 
 def check_sourced_ros(further: Sequence[str] = ()) -> None:
-    """Say which sourced ROS 2 is used, or name the packages that it lacks. Those of ``further`` it may lack."""
+    """Print which sourced ROS 2 is used.
+
+    Args:
+        further: packages that it may lack.
+
+    Raises:
+        SetupError: it lacks a package that the nodes need, or belongs to another Python.
+    """
     distro = os.environ.get("ROS_DISTRO", "jazzy")
     missing = packages_that_do_not_import()
     if "rclpy" in missing:
@@ -110,12 +116,12 @@ def check_sourced_ros(further: Sequence[str] = ()) -> None:
 
 
 def apt_names(distro: str, packages: Sequence[str]) -> str:
-    """What apt calls these ROS packages."""
+    """apt's names of these ROS packages."""
     return " ".join(f"ros-{distro}-{package.replace('_', '-')}" for package in packages)
 
 
 def check_wheels(prefix: Path) -> None:
-    """Refuse a system Python, or an environment without rclpy's wheel."""
+    """Refuse a system Python, or an environment without rclpy's wheel. Raises SetupError."""
     if sys.prefix == sys.base_prefix:
         raise SetupError(
             f"{sys.executable} is not a virtual environment, and nothing is installed into a system's Python. "
@@ -146,7 +152,7 @@ def ensure_interface_package(prefix: Path, source: Path) -> None:
     start_s = time.monotonic()
     cmake, ninja = build_tools(prefix)
     point_to_this_python(prefix)
-    # An empty stamp says that what lies there is ours and unfinished: an interrupted run is taken up again.
+    # An empty stamp marks the package as ours and unfinished: the next run generates it again.
     stamp_file.parent.mkdir(parents=True, exist_ok=True)
     stamp_file.write_text("")
     environment = {
@@ -170,7 +176,7 @@ def stamp_file_of(prefix: Path, package: str) -> Path:
 
 
 def package_stamp(source: Path) -> str:
-    """Hash of all that the generated code depends on: the sources, the generator, Python and NumPy."""
+    """Hash of everything that the generated code depends on: the sources, the generator, Python and NumPy."""
     digest = hashlib.sha256()
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(source).as_posix()}\0".encode() + path.read_bytes() + b"\0")
@@ -180,7 +186,11 @@ def package_stamp(source: Path) -> str:
 
 
 def build_tools(prefix: Path) -> tuple[str, str]:
-    """Paths of CMake and Ninja, the environment's own first; also checks for a C++ compiler and Python's headers."""
+    """Paths of CMake and Ninja, the environment's own first.
+
+    Raises:
+        SetupError: one of them, a C++ compiler, the generator or Python's headers are missing.
+    """
     path = os.pathsep.join([str(prefix / "bin"), os.environ.get("PATH", os.defpath)])
     found = {tool: shutil.which(tool, path=path) for tool in ("cmake", "ninja")}
     for tool, executable in found.items():
@@ -208,7 +218,7 @@ def build_tools(prefix: Path) -> tuple[str, str]:
 
 
 def point_to_this_python(prefix: Path) -> None:
-    """Correct the include folders of Python and NumPy in the wheels' CMake files: they are the build machine's.
+    """Correct the include folders of Python and NumPy in the wheels' CMake files, which are those of the build machine.
 
     The files are replaced, not written into: an installer such as uv hard-links them to its cache.
     """
@@ -228,7 +238,7 @@ def point_to_this_python(prefix: Path) -> None:
 
 
 def run_logged(package: str, command: Sequence[str], environment: dict[str, str]) -> None:
-    """Run a build step quietly; when it fails, keep its output and show the end of it."""
+    """Run a build step without output; when it fails, keep its log and raise SetupError with the end of it."""
     result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode == 0:
         return
@@ -236,8 +246,8 @@ def run_logged(package: str, command: Sequence[str], environment: dict[str, str]
     log.write_text(result.stdout)
     last_lines = "\n".join(result.stdout.splitlines()[-25:])
     raise SetupError(
-        f"{package}: `{' '.join(command)}` ended with exit status {result.returncode}; the whole output is in {log}, "
-        f"its end:\n{last_lines}"
+        f"{package}: `{' '.join(command)}` ended with exit status {result.returncode}; its output is in {log}, "
+        f"the end of it:\n{last_lines}"
     )
 
 
@@ -258,7 +268,7 @@ def put_standins_on_path() -> None:
 def packages_that_do_not_import(further: Sequence[str] = ()) -> list[str]:
     """Which ROS packages a fresh Python cannot import, of those in lidarloop_ros's package.xml and of ``further``.
 
-    `launch` and `launch_ros` do not count: only `ros2 launch` needs them, the nodes and tests do without.
+    `launch` and `launch_ros` do not count: only `ros2 launch` needs them, not the nodes and tests.
     """
     manifest = ElementTree.parse(SOURCE_FOLDER / "lidarloop_ros" / "package.xml")
     names = [element.text or "" for element in manifest.iter("exec_depend")]
@@ -276,7 +286,7 @@ def packages_that_do_not_import(further: Sequence[str] = ()) -> list[str]:
     )
     result = subprocess.run([sys.executable, "-c", code, *modules], stdout=subprocess.PIPE, text=True)
     if result.returncode != 0:
-        raise SetupError("Python itself fails when the ROS packages are imported; what it printed stands above.")
+        raise SetupError("Python itself fails when the ROS packages are imported; see its output above.")
     return [packages[int(number)] for number in result.stdout.split()]
 
 
@@ -287,7 +297,7 @@ def is_outside(prefix: Path, module: str) -> bool:
 
 
 def is_real(prefix: Path, package: str) -> bool:
-    """Whether somebody else installed this interface package, outside of this environment or into it."""
+    """Whether this interface package was installed by other means, outside of this environment or into it."""
     return is_outside(prefix, package) or (
         location_of(package) is not None and not stamp_file_of(prefix, package).is_file()
     )

@@ -36,7 +36,7 @@ def wait_for(condition: Callable[[], bool], process: NodeProcess, what: str) -> 
     deadline = time.monotonic() + 120
     while not condition():
         process.require_alive()
-        assert time.monotonic() < deadline, f"no {what}; the node's last words:\n{process.log_tail(20)}"
+        assert time.monotonic() < deadline, f"no {what}; the end of the node's log:\n{process.log_tail(20)}"
         time.sleep(0.01)
 
 
@@ -55,7 +55,7 @@ def label_and_keep(bag: Path, masks: Path, folder: Path, enough: int) -> None:
             labeller.set_parameters(
                 {
                     "image_topics": [topic for topic in cameras if topic.endswith("compressed")],
-                    "shelf": "masks",
+                    "mask_model": "masks",
                     "masks_file": str(masks),
                     "keep_folder": str(folder),
                     "keep_above": 0.0,

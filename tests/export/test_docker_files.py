@@ -68,7 +68,7 @@ def test_compose_names_what_is_there(repository: Path):
         assert service["read_only"] is True
         assert service["ipc"] == "host"  # Fast DDS's shared memory
     launch = (repository / "launch/perception.launch.py").read_text()
-    common = (repository / "ros2_ws/src/lidarloop_ros/lidarloop_ros/bring_up.py").read_text()
+    common = (repository / "ros2_ws/src/lidarloop_ros/lidarloop_ros/node/bring_up.py").read_text()
     for argument in services["node"]["command"]:
         if ":=" in argument:
             assert f'"{argument.split(":=")[0]}"' in launch + common

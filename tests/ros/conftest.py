@@ -6,12 +6,13 @@ import dataclasses
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 # rclpy reads it once, at the first import of a message package; older distributions always check.
@@ -94,7 +95,7 @@ def mean_of_pillar_onnx(spec: ModelSpec, *, busy_layers: int = 0) -> bytes:
 
     capacity, columns = spec.pillars.max_points_per_pillar, len(spec.point_columns)
     k = spec.detection.max_detections
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "capacity": np.array([capacity], np.int64),
         "capacity_f": np.array(capacity, np.float32),
         "columns": np.array([columns], np.int64),
@@ -167,7 +168,7 @@ def mean_of_pillar_onnx(spec: ModelSpec, *, busy_layers: int = 0) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 @pytest.fixture(scope="session")
@@ -204,9 +205,12 @@ class Robot:
         self._tf = node.create_publisher(TFMessage, "/tf", 100)
         node.create_subscription(Detection3DArray, f"{name}/detections", self.detections.append, 100)
         node.create_subscription(PointCloud2, f"{name}/boxes", self.box_clouds.append, 100)
-        node.create_subscription(DiagnosticArray, "/diagnostics", lambda msg: self.statuses.extend(msg.status), 100)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._keep_statuses, 100)
         # Last: when its last client is answered, the node has heard of all the above too, and no first message is lost.
         self.detector = ManagedNode(node, process, name)
+
+    def _keep_statuses(self, message: Any) -> None:
+        self.statuses.extend(message.status)
 
     def bring_up(self, **parameters: Any) -> None:
         """Configures and activates, then waits until the node listens. The stamps here are of no clock."""
@@ -237,7 +241,7 @@ class Robot:
         self._statuses_before_send = 0
 
     @staticmethod
-    def cloud(points: Sequence[Sequence[float]], stamp: int, frame_id: str = "lidar_top") -> PointCloud2:
+    def cloud(points: npt.ArrayLike, stamp: int, frame_id: str = "lidar_top") -> PointCloud2:
         """A cloud of (x, y, z, intensity) points."""
         values = np.asarray(points, np.float32).reshape(-1, 4)
         columns = {name: values[:, i] for i, name in enumerate(("x", "y", "z", "intensity"))}
@@ -271,7 +275,7 @@ class Robot:
     def wait_for_transform_subscriber(self) -> None:
         self.wait_for(lambda: self._tf.get_subscription_count() > 0, "a subscriber of /tf")
 
-    def said(self, level: bytes, part: str) -> DiagnosticStatus:
+    def reported(self, level: bytes, part: str) -> DiagnosticStatus:
         """The diagnostic of that level, with ``part`` in its message, since the last cloud was sent."""
         return self.status_since_send(
             lambda s: s.level == level and part in s.message, f"diagnostic of level {level!r} with '{part}'"
@@ -316,7 +320,7 @@ class Robot:
         self.wait_for(look, what)
         return found[0]
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             self.process.require_alive()

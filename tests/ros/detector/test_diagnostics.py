@@ -13,9 +13,9 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_ros.detector.cloud_health import CloudHealth, ground_height_m
-from lidarloop_ros.detector.cloud_statistics import FrameStatistics
+from lidarloop_ros.detector.cloud_statistics import CloudStatistics
 from lidarloop_ros.detector.diagnostics import Limits, ModelInfo, Report, status
-from lidarloop_ros.detector.pipeline import Frame
+from lidarloop_ros.detector.pipeline import CloudResult
 from tests.builders import make_spec
 
 SPEC = make_spec(
@@ -34,10 +34,10 @@ MODEL = ModelInfo(SPEC, "ab" * 32, "onnxruntime CPUExecutionProvider")
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 
 
-def frame(num_sweeps: int = 3, num_points: int = 2000, **changes: Any) -> Frame:
+def frame(num_sweeps: int = 3, num_points: int = 2000, **changes: Any) -> CloudResult:
     known = {"non_finite_share": 0.25, "overflow": "", "motion_problem": "", "missing_column": ""}
     newest = np.zeros((num_points, 4), np.float32)
-    return Frame(
+    return CloudResult(
         boxes=Boxes3D.empty(("car",)),
         stage_ms={},
         num_sweeps=num_sweeps,
@@ -48,7 +48,7 @@ def frame(num_sweeps: int = 3, num_points: int = 2000, **changes: Any) -> Frame:
     )
 
 
-def report(statistics: FrameStatistics, **given: Any) -> DiagnosticStatus:
+def report(statistics: CloudStatistics, **given: Any) -> DiagnosticStatus:
     seen = Report(
         state="active",
         active=True,
@@ -59,7 +59,7 @@ def report(statistics: FrameStatistics, **given: Any) -> DiagnosticStatus:
 
 
 def detect(
-    statistics: FrameStatistics, num_frames: int = 5, latency_ms: float = 20.0, age_ms: float = 30.0, **changes: Any
+    statistics: CloudStatistics, num_frames: int = 5, latency_ms: float = 20.0, age_ms: float = 30.0, **changes: Any
 ) -> None:
     for _ in range(num_frames):
         statistics.received()
@@ -99,8 +99,10 @@ def health(low: float = 0.0, high: float = 255.0, height_m: float | None = 1.8) 
         (lambda s: s.time_jumped(), WARN, "time went backwards"),
     ],
 )
-def test_an_event_sets_the_level_of_one_report(event: Callable[[FrameStatistics], None], level: bytes, said: str):
-    statistics = FrameStatistics()
+def test_an_event_sets_the_level_of_one_report(
+    event: Callable[[CloudStatistics], None], level: bytes, said: str
+) -> None:
+    statistics = CloudStatistics()
     detect(statistics, 100)
     report(statistics)
     event(statistics)
@@ -109,8 +111,8 @@ def test_an_event_sets_the_level_of_one_report(event: Callable[[FrameStatistics]
     assert report(statistics).level == OK, "a report is about what happened since the last"
 
 
-def test_fewer_sweeps_are_no_fault_while_they_are_gathered():
-    statistics = FrameStatistics()
+def test_fewer_sweeps_are_no_fault_while_they_are_gathered() -> None:
+    statistics = CloudStatistics()
     detect(statistics, 1, num_sweeps=1)
     detect(statistics, 1, num_sweeps=2)
     assert report(statistics).level == OK
@@ -120,8 +122,8 @@ def test_fewer_sweeps_are_no_fault_while_they_are_gathered():
     assert report(statistics).level == OK
 
 
-def test_figures():
-    statistics = FrameStatistics()
+def test_the_status_holds_all_figures() -> None:
+    statistics = CloudStatistics()
     detect(statistics, 10)
     statistics.received()
     statistics.replaced(1)
@@ -139,8 +141,8 @@ def test_figures():
     assert values["training_intensity"] == "unknown"
 
 
-def test_a_new_activation_starts_from_nothing():
-    statistics = FrameStatistics()
+def test_a_new_activation_starts_from_nothing() -> None:
+    statistics = CloudStatistics()
     detect(statistics, latency_ms=500)
     statistics.rejected("no")
     statistics.reset()
@@ -149,21 +151,21 @@ def test_a_new_activation_starts_from_nothing():
     assert {pair.key: pair.value for pair in seen.values}["frames_in"] == "0"
 
 
-def test_a_model_that_did_not_load_is_an_error_until_it_does():
-    assert report(FrameStatistics(), configure_problem="not configured: corrupt").level == ERROR
+def test_a_model_that_did_not_load_is_an_error_until_it_does() -> None:
+    assert report(CloudStatistics(), configure_problem="not configured: corrupt").level == ERROR
 
 
 @pytest.mark.parametrize(("silent_s", "level"), [(2, WARN), (6, STALE)])
-def test_silence_names_the_hint(monkeypatch: pytest.MonkeyPatch, silent_s: float, level: bytes):
-    statistics = FrameStatistics()
+def test_silence_names_the_hint(monkeypatch: pytest.MonkeyPatch, silent_s: float, level: bytes) -> None:
+    statistics = CloudStatistics()
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + silent_s)
     seen = report(statistics)
     assert (seen.level, seen.message) == (level, f"no cloud for {silent_s} s: check the driver")
 
 
-def test_missing_ego_motion_becomes_an_error_and_ends_with_the_first_pose(monkeypatch: pytest.MonkeyPatch):
-    statistics = FrameStatistics()
+def test_missing_ego_motion_becomes_an_error_and_ends_with_the_first_pose(monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = CloudStatistics()
     now = time.monotonic()
     limits = Limits(motion_error_after_s=3.0)
     for after_s, level in ((0, WARN), (2, WARN), (3, ERROR), (4, ERROR)):
@@ -177,8 +179,8 @@ def test_missing_ego_motion_becomes_an_error_and_ends_with_the_first_pose(monkey
     assert report(statistics, limits=limits).level == WARN
 
 
-def test_a_rate_below_the_expected(monkeypatch: pytest.MonkeyPatch):
-    statistics = FrameStatistics()
+def test_a_rate_below_the_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = CloudStatistics()
     now = time.monotonic()
     for after_s, num_frames, level in ((1, 10, OK), (2, 8, OK), (3, 7, WARN)):
         detect(statistics, num_frames)
@@ -189,17 +191,17 @@ def test_a_rate_below_the_expected(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("high", "said"), [(100.0, ""), (30.0, "below 15"), (300.0, "above 150")])
-def test_intensity_unlike_the_training_datas(high: float, said: str):
+def test_intensity_unlike_in_training_is_a_warning(high: float, said: str) -> None:
     deciles = (0.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 120.0, 255.0)
     model = dataclasses.replace(MODEL, spec=dataclasses.replace(SPEC, training_intensity=deciles))
-    statistics = FrameStatistics()
+    statistics = CloudStatistics()
     statistics.inspected(health(0.0, high))
     seen = report(statistics, model=model)
     assert (seen.level, said in seen.message) == (WARN if said else OK, True), seen.message
 
 
 @pytest.mark.parametrize("ground_z", [-1.8, -0.55, -3.0])
-def test_the_ground_is_found_below_cars_walls_and_trees(ground_z: float):
+def test_the_ground_is_found_below_cars_walls_and_trees(ground_z: float) -> None:
     rng = np.random.default_rng(1)
     ground = np.column_stack([rng.uniform(-20, 20, (3000, 2)), rng.normal(ground_z, 0.03, 3000)])
     walls = np.column_stack([rng.uniform(-20, 20, (3000, 2)), rng.uniform(ground_z, 3.0, 3000)])
@@ -207,7 +209,7 @@ def test_the_ground_is_found_below_cars_walls_and_trees(ground_z: float):
     assert height_m == pytest.approx(-ground_z, abs=0.05)
 
 
-def test_where_no_level_stands_out_nothing_is_said():
+def test_without_a_dominant_level_the_ground_height_is_unknown() -> None:
     rng = np.random.default_rng(1)
     assert ground_height_m(rng.uniform(-20, 20, (3000, 3)).astype(np.float32)) is None
     assert ground_height_m(np.zeros((0, 4), np.float32)) is None
@@ -223,7 +225,7 @@ def test_where_no_level_stands_out_nothing_is_said():
         ({"clock_problem": "stamps are 900 days behind"}, WARN),
     ],
 )
-def test_what_is_wrong_around_the_clouds(given: dict[str, Any], level: bytes):
-    seen = report(FrameStatistics(), **given)
+def test_problems_around_the_clouds_set_the_level(given: dict[str, Any], level: bytes) -> None:
+    seen = report(CloudStatistics(), **given)
     (said,) = given.values()
     assert (seen.level, seen.message) == (level, said if isinstance(said, str) else said[0])

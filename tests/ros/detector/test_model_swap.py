@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from std_srvs.srv import Trigger
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import boxes_from_cloud, stamp_ns
 from lidarloop_ros.replay.node_process import NodeError
+from tests.ros.conftest import Robot
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS
@@ -27,7 +29,7 @@ OF_EIGHT, OF_SIXTEEN = 4 / 8, 4 / 16
 class Stream:
     """Clouds, each sent when the one before is answered: a frame that is lost shows as one that never comes."""
 
-    def __init__(self, robot, *, with_odometry: bool) -> None:
+    def __init__(self, robot: Robot, *, with_odometry: bool) -> None:
         self._robot = robot
         self._with_odometry = with_odometry
         self._ends = threading.Event()
@@ -62,14 +64,14 @@ class Stream:
 
 
 @contextmanager
-def streaming(robot, *, with_odometry: bool = False):
+def streaming(robot: Robot, *, with_odometry: bool = False) -> Iterator[Stream]:
     with Stream(robot, with_odometry=with_odometry) as stream:
         stream.wait_for_more()
         yield stream
     assert [stamp_ns(msg.header) for msg in robot.detections] == [T0 + i * 100 * MS for i in range(stream.num_sent)]
 
 
-def load(robot) -> Trigger.Response:
+def load(robot: Robot) -> Trigger.Response:
     client = robot.node.create_client(Trigger, f"{robot.name}/load_model")
     # A first request could reach the node before its answer's way back is known; loading twice is harmless.
     robot.wait_for(client.service_is_ready, "the service")
@@ -80,13 +82,15 @@ def load(robot) -> Trigger.Response:
     pytest.fail("~/load_model does not answer")
 
 
-def scores(robot) -> list[float]:
+def scores(robot: Robot) -> list[float]:
     """The best score of each frame so far."""
     return [float(boxes_from_cloud(msg, CLASS_NAMES)[0].scores[0]) for msg in robot.box_clouds]
 
 
 @pytest.mark.fault("model_swap")
-def test_a_good_model_is_swapped_in_and_bad_ones_are_not(any_robot, make_model, tmp_path: Path):
+def test_a_good_model_is_swapped_in_and_bad_ones_are_not(
+    any_robot: Robot, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
     robot = any_robot
     old, new = make_model(), make_model(name="sixteen", max_points_per_pillar=16)
     corrupt = tmp_path / "corrupt.onnx"
@@ -110,7 +114,7 @@ def test_a_good_model_is_swapped_in_and_bad_ones_are_not(any_robot, make_model, 
             (make_model(class_names=("car", "barrier", "pedestrian")), "expected those of sixteen"),
         ):
             robot.detector.set_parameters({"model": str(bad)})
-            robot.status_where(lambda s, said=said: s.level == WARN and said in s.message, f"a WARN of {bad}")
+            robot.status_where(lambda s: s.level == WARN and said in s.message, f"a WARN of {bad}")  # noqa: B023
             robot.wait_for(lambda: robot.detector.parameters()["model"] == str(new), "the parameter to go back")
             stream.wait_for_more()
             assert scores(robot)[-1] == OF_SIXTEEN, "the one in use goes on"
@@ -119,7 +123,7 @@ def test_a_good_model_is_swapped_in_and_bad_ones_are_not(any_robot, make_model, 
         robot.status_where(lambda s: "model not taken" not in s.message, "the end of the WARN")
 
 
-def test_the_new_model_goes_on_with_the_sweeps(any_robot, make_model):
+def test_the_new_model_goes_on_with_the_sweeps(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     robot = any_robot
     sweeps = {"num_sweeps": 3, "sweep_interval_s": 0.1}
     old, new = (make_model(max_points_per_pillar=capacity, **sweeps) for capacity in (16, 32))
@@ -135,7 +139,9 @@ def test_the_new_model_goes_on_with_the_sweeps(any_robot, make_model):
     assert sorted(scores(robot)[2:], reverse=True) == scores(robot)[2:], "three sweeps before the swap, and three after"
 
 
-def test_a_file_replaced_under_its_name_is_loaded_by_the_service(any_robot, make_model, tmp_path: Path):
+def test_a_file_replaced_under_its_name_is_loaded_by_the_service(
+    any_robot: Robot, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
     robot = any_robot
     path = tmp_path / "model.onnx"
     path.write_bytes(make_model().read_bytes())
@@ -149,7 +155,9 @@ def test_a_file_replaced_under_its_name_is_loaded_by_the_service(any_robot, make
     assert scores(robot) == [OF_EIGHT, OF_SIXTEEN]
 
 
-def test_a_node_that_is_not_configured_says_so(any_robot, make_model):
+def test_load_model_on_an_unconfigured_node_fails_with_the_reason(
+    any_robot: Robot, make_model: Callable[..., Path]
+) -> None:
     any_robot.reconfigure(model=str(make_model()))
     assert any_robot.detector.transition(Transition.TRANSITION_DEACTIVATE)
     assert any_robot.detector.transition(Transition.TRANSITION_CLEANUP)

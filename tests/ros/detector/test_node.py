@@ -8,13 +8,16 @@ import os
 import signal
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64, String
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -22,7 +25,7 @@ from lidarloop_core.io.messages import boxes_from_detections, cloud_message, sta
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.replay.node_process import NodeError
-from tests.ros.conftest import mean_of_pillar_onnx
+from tests.ros.conftest import Robot, mean_of_pillar_onnx
 
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND
@@ -42,7 +45,7 @@ def values_of(status: DiagnosticStatus) -> dict[str, str]:
     return {pair.key: pair.value for pair in status.values}
 
 
-def test_detections_carry_the_clouds_header_and_the_models_boxes(active_robot):
+def test_detections_carry_the_clouds_header_and_the_models_boxes(active_robot: Robot) -> None:
     active_robot.detector.set_parameters({"score_threshold": 0.0})
     stamp = T0 + 123_456_789
     detections, boxes = active_robot.ask(active_robot.cloud(TWO_PILLARS, stamp))
@@ -65,13 +68,13 @@ def test_detections_carry_the_clouds_header_and_the_models_boxes(active_robot):
 
 
 @pytest.mark.fault("empty_cloud")
-def test_an_empty_cloud_is_answered_with_an_empty_array(active_robot):
+def test_an_empty_cloud_is_answered_with_an_empty_array(active_robot: Robot) -> None:
     detections, _ = active_robot.ask(active_robot.cloud([], T0))
     assert (stamp_ns(detections.header), list(detections.detections)) == (T0, [])
 
 
 @pytest.mark.fault("transitions")
-def test_lifecycle_goes_round(robot, make_model):
+def test_lifecycle_goes_round(robot: Robot, make_model: Callable[..., Path]) -> None:
     detector = robot.detector
     assert detector.state().label == "unconfigured"
     robot.bring_up(model=str(make_model()))
@@ -98,7 +101,9 @@ def test_lifecycle_goes_round(robot, make_model):
 
 @pytest.mark.fault("signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_the_active_node_with_exit_code_0(robot, make_model, number):
+def test_signals_end_the_active_node_with_exit_code_0(
+    robot: Robot, make_model: Callable[..., Path], number: signal.Signals
+) -> None:
     robot.bring_up(model=str(make_model()))
     robot.ask(robot.cloud(TWO_PILLARS, T0))
     os.kill(robot.process.pid, number)
@@ -107,7 +112,7 @@ def test_signals_end_the_active_node_with_exit_code_0(robot, make_model, number)
     assert "Traceback" not in robot.process.log_tail(50)
 
 
-def test_other_outputs(active_robot):
+def test_class_names_markers_and_latencies_are_published(active_robot: Robot) -> None:
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     names: list[String] = []
     markers: list[MarkerArray] = []
@@ -133,7 +138,9 @@ def test_other_outputs(active_robot):
 
 
 @pytest.mark.fault("model_file")
-def test_a_corrupt_model_fails_to_configure_and_a_good_one_then_works(robot, make_model, tmp_path):
+def test_a_corrupt_model_fails_to_configure_and_a_good_one_then_works(
+    robot: Robot, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
     good = make_model()
     data = bytearray(good.read_bytes())
     data[len(data) // 2] ^= 1
@@ -159,14 +166,14 @@ def test_a_corrupt_model_fails_to_configure_and_a_good_one_then_works(robot, mak
     robot.ask(robot.cloud(TWO_PILLARS, T0))
 
 
-def bad_clouds(robot) -> dict[str, object]:
-    def changed(**changes):
+def bad_clouds(robot: Robot) -> dict[str, PointCloud2]:
+    def changed(**changes: Any) -> PointCloud2:
         msg = robot.cloud(TWO_PILLARS, T0)
         for name, value in changes.items():
             setattr(msg, name, value)
         return msg
 
-    def with_field(**changes):
+    def with_field(**changes: Any) -> PointCloud2:
         msg = changed()
         for name, value in changes.items():
             setattr(msg.fields[1], name, value)
@@ -186,13 +193,13 @@ def bad_clouds(robot) -> dict[str, object]:
 
 
 @pytest.mark.fault("undecodable")
-def test_bad_clouds_are_rejected_aloud_and_the_next_good_one_is_answered(active_robot):
+def test_bad_clouds_are_errors_and_the_next_good_one_is_answered(active_robot: Robot) -> None:
     active_robot.ask(active_robot.cloud(TWO_PILLARS, T0))
     for i, (reason, bad) in enumerate(bad_clouds(active_robot).items()):
         answers = len(active_robot.detections)
         bad.header.stamp.nanosec = i + 1
         active_robot.send(bad)
-        status = active_robot.said(ERROR, reason)
+        status = active_robot.reported(ERROR, reason)
         assert values_of(status)["frames_rejected"] == str(i + 1)
         assert len(active_robot.detections) == answers, "a rejected cloud publishes nothing"
     active_robot.ask(active_robot.cloud(TWO_PILLARS, T0 + SECOND))
@@ -205,7 +212,7 @@ def test_bad_clouds_are_rejected_aloud_and_the_next_good_one_is_answered(active_
 
 
 @pytest.mark.fault("not_finite")
-def test_points_that_are_not_finite_are_left_out_and_reported(active_robot):
+def test_points_that_are_not_finite_are_left_out_and_reported(active_robot: Robot) -> None:
     nan, inf = float("nan"), float("inf")
     _, boxes = active_robot.ask(active_robot.cloud([*TWO_PILLARS, [nan, 1, 1, 1], [1, inf, 1, 1], [1, 1, -inf, 1]], T0))
     assert len(boxes) == 2
@@ -214,7 +221,7 @@ def test_points_that_are_not_finite_are_left_out_and_reported(active_robot):
 
 
 @pytest.mark.fault("slow")
-def test_the_newest_cloud_wins_under_overload(robot, make_model):
+def test_the_newest_cloud_wins_under_overload(robot: Robot, make_model: Callable[..., Path]) -> None:
     """Clouds come much faster than they can be worked on: none waits in a queue, the drops are counted."""
     robot.bring_up(model=str(make_model(busy_layers=60)), num_threads=1)
     num_sent = num_dropped = 0
@@ -225,7 +232,8 @@ def test_the_newest_cloud_wins_under_overload(robot, make_model):
             time.sleep(0.005)
         last = T0 + num_sent * SECOND
         robot.wait_for(
-            lambda last=last: robot.detections and stamp_ns(robot.detections[-1].header) == last, "the newest answered"
+            lambda: robot.detections and stamp_ns(robot.detections[-1].header) == last,  # noqa: B023
+            "the newest answered",
         )
         figures = values_of(robot.status_where(lambda s: "frames_in" in values_of(s), "figures"))
         num_dropped = int(figures["frames_dropped"])
@@ -234,16 +242,16 @@ def test_the_newest_cloud_wins_under_overload(robot, make_model):
     stamps = [stamp_ns(msg.header) for msg in robot.detections]
     assert stamps == sorted(set(stamps))
     assert len(stamps) == int(figures["frames_detected"]) < num_sent
-    robot.said(WARN, "the detector is slower than the LiDAR")
+    robot.reported(WARN, "the detector is slower than the LiDAR")
 
 
 @pytest.mark.fault("silence")
-def test_silence_is_a_warning_that_says_what_to_check(active_robot):
+def test_silence_is_a_warning_with_what_to_check(active_robot: Robot) -> None:
     status = active_robot.status_where(lambda s: s.level != OK and "no cloud for" in s.message, "a WARN")
     assert "fastdds.xml" in status.message, "a publisher is there, so the profile is the likely reason"
 
 
-def test_big_clouds_pass(active_robot):
+def test_clouds_of_3_mb_are_delivered(active_robot: Robot) -> None:
     """3.2 MB, best effort: more than Fast DDS's default shared memory lets through."""
     points = np.random.default_rng(0).uniform(-30, 30, (200_000, 4)).astype(np.float32)
     points[:, 2] = 0
@@ -255,7 +263,7 @@ def test_big_clouds_pass(active_robot):
     assert len(active_robot.detections) == 10
 
 
-def test_the_node_maps_no_torch(active_robot):
+def test_the_node_maps_no_torch(active_robot: Robot) -> None:
     active_robot.ask(active_robot.cloud(TWO_PILLARS, T0))
     maps = Path(f"/proc/{active_robot.process.pid}/maps")
     if not maps.exists():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import boxes_from_cloud
+from tests.ros.conftest import Robot
 
 MS = 1_000_000
 CLASS_NAMES = ("car", "pedestrian", "barrier")
@@ -40,9 +44,8 @@ def stamps(begin: int = T0) -> list[int]:
     return [begin + i * 100 * MS for i in range(3)]
 
 
-def drive(robot, begin: int = T0):
+def drive(robot: Robot, begin: int = T0) -> Boxes3D:
     """Three clouds, each with odometry of its stamp; the boxes of the last."""
-    boxes = None
     last = stamps(begin)[-1]
     for stamp in stamps(begin):
         robot.send_odometry(stamp, odom_SE3_base(stamp))
@@ -50,20 +53,20 @@ def drive(robot, begin: int = T0):
     return boxes
 
 
-def assert_three_sweeps(boxes) -> None:
+def assert_three_sweeps(boxes: Boxes3D) -> None:
     assert len(boxes) == 1
     np.testing.assert_allclose(boxes.values[0, :3], LAST_POINT[0], atol=1e-4)
     np.testing.assert_allclose(boxes.values[0, 7:], [0.1, 60.0], atol=1e-4)  # mean dt of 0, 0.1, 0.2 s; intensity
     np.testing.assert_allclose(boxes.scores, [3 / 8])
 
 
-def assert_single_sweep(boxes) -> None:
+def assert_single_sweep(boxes: Boxes3D) -> None:
     np.testing.assert_allclose(boxes.values[0, 7:], [0.0, 60.0], atol=1e-4)
     np.testing.assert_allclose(boxes.scores, [1 / 8])
 
 
 @pytest.fixture
-def mounted(robot, make_model):
+def mounted(robot: Robot, make_model: Callable[..., Path]) -> Robot:
     """An active node that merges three sweeps, told where the LiDAR is mounted."""
     robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
     robot.bring_up(model=str(make_model(**SPEC)), motion_timeout_s=1.0)
@@ -72,7 +75,7 @@ def mounted(robot, make_model):
 
 
 @pytest.mark.fault("time_backward")
-def test_odometry_merges_sweeps_and_a_looped_bag_starts_afresh(mounted):
+def test_odometry_merges_sweeps_and_a_looped_bag_starts_afresh(mounted: Robot) -> None:
     assert_three_sweeps(drive(mounted))
     mounted.status_where(lambda s: any((p.key, p.value) == ("sweeps_used", "3") for p in s.values), "three sweeps")
 
@@ -81,11 +84,11 @@ def test_odometry_merges_sweeps_and_a_looped_bag_starts_afresh(mounted):
     mounted.send_odometry(T0, odom_SE3_base(T0))
     _, boxes = mounted.ask(mounted.cloud(seen_at(T0, last), T0))
     assert_single_sweep(boxes)
-    mounted.said(DiagnosticStatus.WARN, "time went backwards")
+    mounted.reported(DiagnosticStatus.WARN, "time went backwards")
     assert_three_sweeps(drive(mounted, T0 + 1000 * MS))
 
 
-def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted):
+def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted: Robot) -> None:
     last = stamps()[-1]
     # So long before the next cloud that the motion may not be continued up to it: only the next odometry will do.
     before = T0 - 55 * MS
@@ -97,7 +100,7 @@ def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted):
         assert len(mounted.box_clouds) == answers, "not answered without its pose"
         after = stamp + 45 * MS
         mounted.send_odometry(after, odom_SE3_base(after))
-        mounted.wait_for(lambda answers=answers: len(mounted.box_clouds) > answers, "detections")
+        mounted.wait_for(lambda: len(mounted.box_clouds) > answers, "detections")  # noqa: B023
     boxes, _ = boxes_from_cloud(mounted.box_clouds[-1], CLASS_NAMES)
     # Interpolated over 100 ms of the curve.
     np.testing.assert_allclose(boxes.values[0, :3], LAST_POINT[0], atol=2e-3)
@@ -109,7 +112,9 @@ def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted):
     ("fault", "remedy"),
     [("no odometry", "~/input/odometry"), ("no mounting", "/tf_static"), ("other child frame", "base_frame")],
 )
-def test_without_motion_a_single_sweep_is_used_and_said_so(robot, make_model, fault, remedy):
+def test_without_motion_a_single_sweep_is_used_with_a_warning(
+    robot: Robot, make_model: Callable[..., Path], fault: str, remedy: str
+) -> None:
     if fault != "no mounting":
         robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
     robot.bring_up(model=str(make_model(**SPEC)))
@@ -120,11 +125,11 @@ def test_without_motion_a_single_sweep_is_used_and_said_so(robot, make_model, fa
             robot.send_odometry(stamp, odom_SE3_base(stamp), child_frame_id=child)
         _, boxes = robot.ask(robot.cloud([[*LAST_POINT[0], 60.0]], stamp))
         assert_single_sweep(boxes)
-    status = robot.said(DiagnosticStatus.WARN, "single sweep")
+    status = robot.reported(DiagnosticStatus.WARN, "single sweep")
     assert remedy in status.message
 
 
-def test_tf_merges_sweeps(robot, make_model):
+def test_tf_merges_sweeps(robot: Robot, make_model: Callable[..., Path]) -> None:
     robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
     robot.bring_up(model=str(make_model(**SPEC)), motion_source="tf", motion_timeout_s=1.0)
     robot.wait_for_transform_subscriber()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import Detection3DArray
 
+from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import boxes_from_cloud, boxes_from_detections, stamp_ns
+from tests.ros.conftest import Robot
 
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND
@@ -18,13 +25,13 @@ LEFT = SE3.from_yaw(np.pi / 2, (1.0, 1.0, 0.8))
 CLASS_NAMES = ("car", "pedestrian", "barrier")
 
 
-def in_frame(base_SE3_lidar: SE3, points_base) -> list[list[float]]:
+def in_frame(base_SE3_lidar: SE3, points_base: npt.ArrayLike) -> list[list[float]]:
     points = base_SE3_lidar.inverse().transform(np.asarray(points_base, float))
     return [[*point, 50.0] for point in points.tolist()]
 
 
 @pytest.fixture(scope="module")
-def rig_robot(any_robot, make_model):
+def rig_robot(any_robot: Robot, make_model: Callable[..., Path]) -> tuple[Robot, Publisher]:
     """A node that joins /left/points, and waits long for it; whoever takes it may send to either LiDAR."""
     any_robot.reconfigure(
         model=str(make_model()),
@@ -45,11 +52,11 @@ THING = [[8.1, 3.1, 0.5], [8.2, 3.2, 0.6], [8.3, 3.3, 0.7]]
 
 
 @pytest.mark.fault("lidar_missing")
-def test_two_lidars_are_one_and_a_missing_one_is_said(rig_robot):
+def test_two_lidars_are_joined_and_a_missing_one_is_a_warning(rig_robot: tuple[Robot, Publisher]) -> None:
     robot, left = rig_robot
     expected = np.mean([p[:3] for p in in_frame(TOP, THING)], axis=0)
 
-    def both(stamp: int) -> np.ndarray:
+    def both(stamp: int) -> Boxes3D:
         left.publish(robot.cloud(in_frame(LEFT, THING[2:]), stamp + SECOND // 100, "lidar_left"))
         _, boxes = robot.ask(robot.cloud(in_frame(TOP, THING[:2]), stamp))
         return boxes[boxes.scores > 0]
@@ -66,7 +73,7 @@ def test_two_lidars_are_one_and_a_missing_one_is_said(rig_robot):
     assert status.level == DiagnosticStatus.WARN
 
 
-def test_numbers_of_topics_and_delays_must_agree(any_robot, make_model):
+def test_numbers_of_topics_and_delays_must_agree(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     with pytest.raises(Exception, match="extra_points_delay_s"):
         any_robot.reconfigure(
             model=str(make_model()),
@@ -75,7 +82,7 @@ def test_numbers_of_topics_and_delays_must_agree(any_robot, make_model):
         )
 
 
-def test_tracks_keep_their_ids_while_the_vehicle_moves(any_robot, make_model):
+def test_tracks_keep_their_ids_while_the_vehicle_moves(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     robot = any_robot
     robot.reconfigure(model=str(make_model()), tracking=True, score_threshold=0.3, motion_source="odometry")
     tracks: list[Detection3DArray] = []

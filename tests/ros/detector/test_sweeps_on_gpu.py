@@ -26,7 +26,7 @@ from lidarloop_core.sample import Sweep
 from lidarloop_ros.detector.loaded import make_pipeline, open_model
 from lidarloop_ros.detector.node import LidarDetector
 from lidarloop_ros.detector.params import DetectorParams
-from lidarloop_ros.detector.pipeline import CloudPipeline, Frame
+from lidarloop_ros.detector.pipeline import CloudPipeline, CloudResult
 from lidarloop_ros.inputs.motion import MotionUnavailableError, SensorPose
 from lidarloop_ros.inputs.motion_sources import NoMotion
 from lidarloop_ros.messages.conversions import message_type
@@ -68,7 +68,7 @@ class Ways:
     def open(self, settings: DetectorParams) -> CloudPipeline:
         return make_pipeline(open_model(settings), self.poses, settings)
 
-    def send(self, sweep: Sweep) -> tuple[Frame, Frame]:
+    def send(self, sweep: Sweep) -> tuple[CloudResult, CloudResult]:
         self.poses.add(sweep)
         return self.on_gpu.process(message(sweep)), self.on_host.process(message(sweep))
 
@@ -106,9 +106,9 @@ def settings(
     return dataclasses.replace(ON_GPU, model=model)
 
 
-def assert_same(found: Frame, expected: Frame) -> None:
+def assert_same(found: CloudResult, expected: CloudResult) -> None:
     assert list(found.stage_ms) == list(expected.stage_ms) == STAGES
-    for field in dataclasses.fields(Frame):
+    for field in dataclasses.fields(CloudResult):
         if field.name not in ("boxes", "stage_ms", "newest_points", "world_SE3_lidar"):
             assert getattr(found, field.name) == getattr(expected, field.name), field.name
     np.testing.assert_array_equal(found.newest_points, expected.newest_points)

@@ -25,24 +25,24 @@ FAULTS = (
     Fault(
         "intensity",
         "Intensity flat, zero, in another unit or missing",
-        "Flat, zero, other unit: detects, WARN. Missing: as `missing_intensity` says, dropped with an ERROR or zeros "
-        "with a WARN",
+        "Flat, zero, other unit: detects, WARN. Missing: dropped with an ERROR, or zeros with a WARN, by "
+        "`missing_intensity`",
     ),
     Fault(
         "decodable",
-        "Field order, datatype, byte order, padding or rows unlike the usual",
+        "Unusual field order, datatype, byte order, padding or rows",
         "Decoded, equal boxes",
     ),
     Fault(
         "undecodable",
-        "Missing x, y or z, unknown datatype, lying point_step, row_step or data size",
+        "Missing x, y or z, unknown datatype, inconsistent point_step, row_step or data size",
         "The cloud is dropped, ERROR naming the field and what was expected; the next is answered",
     ),
     Fault("capacity", "Ten times more pillars or points than there is room for", "Thinned, WARN, still detects"),
     Fault(
         "time_backward",
         "Stamps go backward, a bag loops, simulated time starts over",
-        "Sweeps and ego-motion are forgotten, WARN",
+        "Sweeps and ego-motion are dropped, WARN",
     ),
     Fault("stamps", "Stamp zero, in the future or stale", "The cloud is dropped, WARN naming the reason"),
     Fault("other_clock", "Stamps of another clock (recording without /clock)", "Detects, WARN that ages are unknown"),
@@ -50,39 +50,42 @@ FAULTS = (
     Fault(
         "motion",
         "TF or odometry missing or stale",
-        "A bounded wait off the executor; then a single sweep or a drop, as `without_motion` says; WARN, and ERROR "
-        "after `motion_error_after_s`",
+        "A bounded wait off the executor; then a single sweep or a drop, by `without_motion`; WARN, and ERROR after "
+        "`motion_error_after_s`",
     ),
     Fault(
         "lidar_missing",
         "One of several LiDARs is silent, late or not placed by TF",
-        "The others are detected on after its delay budget, WARN naming it",
+        "Detects with the others after its delay budget, WARN naming it",
     ),
     Fault(
         "camera",
         "A camera drops out, is out of step or has no calibration",
-        "The detector is not touched; the cloud is labelled without it, its frame marked degraded, WARN",
+        "The detector is not affected; the cloud is labelled without it, its frame marked degraded, WARN",
     ),
     Fault(
         "label_disk",
         "Disk full, folder not writable or deleted, quota reached",
-        "Keeping pauses with a WARN and resumes by itself, or the least worthy go; labels and detections go on",
+        "Keeping pauses with a WARN and resumes by itself, or the frames of least value are deleted; labels and "
+        "detections go on",
     ),
     Fault(
         "kill_while_writing",
         "kill -9 while a frame is written, sixty times",
         "No corrupt frame, no finished frame lost",
     ),
-    Fault("slow", "Clouds come faster than they are worked on", "The newest wins, the others are counted, WARN"),
+    Fault("slow", "Clouds come faster than they are processed", "The newest wins, the others are counted, WARN"),
     Fault("blocked", "Far fewer points than usual", "Detects, WARN"),
     Fault("mounting", "The ground at another height than in training", "Detects, WARN with both heights"),
     Fault(
-        "model_file", "Model file missing, corrupt, of another hash or another spec", "Not configured, ERROR says why"
+        "model_file",
+        "Model file missing, corrupt, of another hash or another spec",
+        "Not configured, ERROR with the reason",
     ),
     Fault(
         "model_swap",
         "A new model that is corrupt, or has other classes",
-        "It is not taken, the one in use goes on without a lost frame; WARN and the service's answer say why",
+        "It is not taken, the one in use goes on without losing a cloud; WARN and the service's answer give the reason",
     ),
     Fault(
         "backend",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.ros.faults.fault_table import Fault
 
 TESTS = Path(__file__).resolve().parents[2]
 HEAD = """\
@@ -40,24 +42,27 @@ def marked_tests() -> list[FaultTest]:
     return found
 
 
-def render(faults: tuple, tests: list[FaultTest], outcomes: Mapping[tuple[str, str], set[str]]) -> str:
+def render(faults: Sequence[Fault], tests: list[FaultTest], outcomes: Mapping[tuple[str, str], set[str]]) -> str:
     """The page.
 
     Args:
         faults: rows of ``fault_table``.
-        tests: of all faults.
+        tests: tests of all faults.
         outcomes: (path, name) of a test → outcomes of its runs (several where it has parameters).
     """
     rows = []
     for key, fault, answer in faults:
         own = [test for test in tests if test.fault == key]
         names = "<br>".join(f"`{test.path}::{test.name}`" for test in own)
-        results = set().union(*(outcomes.get((test.path, test.name), {"not run"}) for test in own))
+        results: set[str] = set().union(*(outcomes.get((test.path, test.name), {"not run"}) for test in own))
         rows.append(f"| {fault} | {answer} | {names} | {', '.join(sorted(results))} |\n")
     return HEAD + "".join(rows)
 
 
 def _marks(function: ast.FunctionDef) -> list[str]:
     """The keys of the decorators ``@pytest.mark.fault(KEY)``."""
-    calls = [d for d in function.decorator_list if isinstance(d, ast.Call) and isinstance(d.func, ast.Attribute)]
-    return [ast.literal_eval(call.args[0]) for call in calls if call.func.attr == "fault"]
+    return [
+        ast.literal_eval(call.args[0])
+        for call in function.decorator_list
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "fault"
+    ]

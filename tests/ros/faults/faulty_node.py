@@ -33,8 +33,9 @@ def _add(self: OdometryTrack, stamp_ns: int, world_SE3_ego: Any) -> None:
 
 
 _state = {"has_failed": False}
-_real_infer, OnnxRuntimeBackend.infer = OnnxRuntimeBackend.infer, _infer
-_real_add, OdometryTrack.add = OdometryTrack.add, _add
+_real_infer, _real_add = OnnxRuntimeBackend.infer, OdometryTrack.add
+setattr(OnnxRuntimeBackend, "infer", _infer)  # noqa: B010
+setattr(OdometryTrack, "add", _add)  # noqa: B010
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import PointCloud2, PointField
 
 from lidarloop_core.io.messages import cloud_message
 from lidarloop_ros.messages.conversions import message_type
+from tests.ros.conftest import Robot
 
 T0 = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -25,13 +29,13 @@ TWO_PILLARS = [
 
 
 @pytest.fixture
-def robot(any_robot, make_model):
+def robot(any_robot: Robot, make_model: Callable[..., Path]) -> Robot:
     """Active, with the plain model and the defaults."""
     any_robot.reconfigure(model=str(make_model()))
     return any_robot
 
 
-def scene(num_points: int = 2000, *, ground_z: float = -1.8, intensity: float | None = None) -> np.ndarray:
+def scene(num_points: int = 2000, *, ground_z: float = -1.8, intensity: float | None = None) -> npt.NDArray[np.float64]:
     """Ground all around the LiDAR, and intensities from 0 to 255."""
     rng = np.random.default_rng(0)
     angle, range_m = rng.uniform(0, 2 * np.pi, num_points), rng.uniform(3, 18, num_points)
@@ -41,11 +45,11 @@ def scene(num_points: int = 2000, *, ground_z: float = -1.8, intensity: float | 
 
 
 @pytest.mark.fault("not_finite")
-def test_many_points_that_are_not_finite_are_warned_of(robot):
+def test_many_points_that_are_not_finite_are_warned_of(robot: Robot) -> None:
     nan = float("nan")
     answers = len(robot.box_clouds)
     robot.send(robot.cloud([*TWO_PILLARS, *[[nan, 1, 1, 1]] * 6], T0))
-    robot.said(WARN, "55% of a cloud's points had no finite position")
+    robot.reported(WARN, "55% of a cloud's points had no finite position")
     robot.wait_for(lambda: len(robot.box_clouds) == answers + 1, "an answer all the same")
     robot.detector.set_parameters({"non_finite_warn_share": 0.6})
     half_of_nothing = [*TWO_PILLARS, *[[nan, 1, 1, 1]] * 6]
@@ -56,7 +60,7 @@ def test_many_points_that_are_not_finite_are_warned_of(robot):
 
 @pytest.mark.fault("intensity")
 @pytest.mark.fault("mounting")
-def test_intensity_and_mounting_unlike_in_training_are_warned_of(robot):
+def test_intensity_and_mounting_unlike_in_training_are_warned_of(robot: Robot) -> None:
     robot.send(robot.cloud(scene(), T0))
     seen = robot.status_since_send(lambda s: any(v.key == "ground_height_m" for v in s.values), "figures")
     assert "intensity" not in seen.message
@@ -70,30 +74,33 @@ def test_intensity_and_mounting_unlike_in_training_are_warned_of(robot):
         )
     ):
         robot.send(robot.cloud(points, T0 + (i + 1) * 100 * MS))
-        robot.said(WARN, said)
+        robot.reported(WARN, said)
     robot.wait_for(lambda: len(robot.box_clouds) == 4, "an answer to each")
 
 
 @pytest.mark.fault("intensity")
-def test_missing_intensity_is_zeros_where_that_is_configured(any_robot, make_model):
+def test_missing_intensity_is_zeros_where_that_is_configured(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     any_robot.reconfigure(model=str(make_model()), missing_intensity="zeros")
     xyz = np.array(TWO_PILLARS, np.float32)
     bare = cloud_message({name: xyz[:, i] for i, name in enumerate("xyz")}, T0, "lidar_top", message_type)
     _, boxes = any_robot.ask(bare)
     np.testing.assert_allclose(boxes.values[:, :3], [[5.2, 3.2, 0.5], [-7.3, -9.3, 0.5]], atol=1e-5)
     np.testing.assert_allclose(boxes.values[:, 8], 0.0)
-    any_robot.said(WARN, "no field intensity, zeros are used")
+    any_robot.reported(WARN, "no field intensity, zeros are used")
 
 
 def unusual_layouts() -> dict[str, PointCloud2]:
     """The same five points, laid out as drivers do it."""
     points = np.array(TWO_PILLARS, np.float32)
 
-    def message(dtype: list[tuple], *, big: bool = False, rows: int = 1, point_pad: int = 0, row_pad: int = 0):
+    def message(
+        dtype: list[tuple[str, str]], *, big: bool = False, rows: int = 1, point_pad: int = 0, row_pad: int = 0
+    ) -> PointCloud2:
         layout = np.dtype(dtype).newbyteorder(">" if big else "<")
-        offsets = [layout.fields[name][1] for name in layout.names]
+        names = [name for name, _ in dtype]
+        offsets = [layout.fields[name][1] for name in names] if layout.fields else []
         size = layout.itemsize + point_pad
-        wide = np.dtype({"names": layout.names, "formats": [layout[n] for n in layout.names], "offsets": offsets,
+        wide = np.dtype({"names": names, "formats": [layout[n] for n in names], "offsets": offsets,
                          "itemsize": size})  # fmt: skip
         values = np.zeros(5, wide)
         for i, name in enumerate(("x", "y", "z", "intensity")):
@@ -101,7 +108,7 @@ def unusual_layouts() -> dict[str, PointCloud2]:
         codes = {"f4": PointField.FLOAT32, "f8": PointField.FLOAT64, "u1": PointField.UINT8, "u2": PointField.UINT16}
         fields = [
             PointField(name=n, offset=o, datatype=codes[layout[n].str[1:]], count=1)
-            for n, o in zip(layout.names, offsets, strict=True)
+            for n, o in zip(names, offsets, strict=True)
         ]
         width = 5 // rows
         lines = values.tobytes()
@@ -126,7 +133,7 @@ def unusual_layouts() -> dict[str, PointCloud2]:
 
 
 @pytest.mark.fault("decodable")
-def test_unusual_layouts_give_the_same_boxes(robot):
+def test_unusual_layouts_give_the_same_boxes(robot: Robot) -> None:
     _, expected = robot.ask(robot.cloud(TWO_PILLARS, T0))
     for i, (name, msg) in enumerate(unusual_layouts().items()):
         msg.header.stamp.sec, msg.header.stamp.nanosec = 1_700_000_000, (i + 1) * 100 * MS
@@ -136,19 +143,19 @@ def test_unusual_layouts_give_the_same_boxes(robot):
 
 
 @pytest.mark.fault("capacity")
-def test_ten_times_more_than_there_is_room_for(any_robot, make_model):
+def test_ten_times_more_than_there_is_room_for(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     any_robot.reconfigure(model=str(make_model(max_pillars=2)), max_points=1_000)
     pillars = [[4.0 * (i % 10) - 18, 8.0 * (i // 10), 0, 1] for i in range(20) for _ in range(3)]
     _, boxes = any_robot.ask(any_robot.cloud(pillars, T0))
     assert len(boxes) > 0
-    any_robot.said(WARN, "20 pillars, the model takes 2")
+    any_robot.reported(WARN, "20 pillars, the model takes 2")
     _, boxes = any_robot.ask(any_robot.cloud(np.tile(pillars, (167, 1)), T0 + 100 * MS))
     assert len(boxes) > 0
-    any_robot.said(WARN, "9109 of 10020 points left out")
+    any_robot.reported(WARN, "9109 of 10020 points left out")
 
 
 @pytest.mark.fault("blocked")
-def test_a_blocked_view_is_warned_of(robot):
+def test_a_blocked_view_is_warned_of(robot: Robot) -> None:
     robot.stream_until(lambda s: s.level == OK, "an OK", lambda i: robot.cloud(scene(), T0 + i * 100 * MS))
     robot.send(robot.cloud(scene(150), T0 + 3600_000 * MS))
-    robot.said(WARN, "150 points, usually 2000")
+    robot.reported(WARN, "150 points, usually 2000")

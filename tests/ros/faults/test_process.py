@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def pillar(intensity: float = 10.0) -> list[list[float]]:
 
 
 @pytest.fixture
-def faulty_robot(make_model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Robot]:
+def faulty_robot(make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Robot]:
     """An active node in which clouds call up faults; it merges sweeps, so that odometry matters."""
     folder = str(Path(__file__).parent)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH")))))
@@ -48,7 +48,7 @@ def faulty_robot(make_model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Robot]
 
 @pytest.mark.fault("backend")
 @pytest.mark.fault("callback")
-def test_backend_and_callbacks_that_raise(faulty_robot):
+def test_backend_and_callbacks_that_raise(faulty_robot: Robot) -> None:
     robot = faulty_robot
     robot.send_odometry(T0, SE3.from_yaw(0.0, (RAISE_IN_CALLBACK_M, 0.0, 0.0)))
     status = robot.status_where(lambda s: s.level == ERROR and "a callback" in s.message, "an ERROR")
@@ -57,11 +57,11 @@ def test_backend_and_callbacks_that_raise(faulty_robot):
     robot.ask(robot.cloud(pillar(), T0))
 
     robot.send(robot.cloud(pillar(FAIL_STRANGELY), T0 + 100 * MS))
-    robot.said(ERROR, "KeyError")
+    robot.reported(ERROR, "KeyError")
 
     _, boxes = robot.ask(robot.cloud(pillar(FAIL_ONCE), T0 + 200 * MS))
     assert len(boxes) == 1, "the second try gave them"
-    robot.said(WARN, "inference repeated (1): out of memory")
+    robot.reported(WARN, "inference repeated (1): out of memory")
 
     heard = len(robot.statuses)
     robot.send(robot.cloud(pillar(FAIL_ALWAYS), T0 + 300 * MS))
@@ -75,7 +75,7 @@ def test_backend_and_callbacks_that_raise(faulty_robot):
 
 
 @pytest.mark.fault("death")
-def test_a_killed_node_that_is_started_again_detects(make_model):
+def test_a_killed_node_that_is_started_again_detects(make_model: Callable[..., Path]) -> None:
     with isolated_node("robot") as node, ExitStack() as stack:
         first = Robot(node, stack.enter_context(NodeProcess("lidarloop_ros.detector.node")))
         first.bring_up(model=str(make_model()))
@@ -99,7 +99,7 @@ def test_a_killed_node_that_is_started_again_detects(make_model):
 
 
 @pytest.mark.fault("namespaces")
-def test_two_namespaces_do_not_talk_to_each_other(make_model):
+def test_two_namespaces_do_not_talk_to_each_other(make_model: Callable[..., Path]) -> None:
     with isolated_node("robot") as node, ExitStack() as stack:
         robots = []
         for i, namespace in enumerate(("/front", "/rear")):
@@ -119,7 +119,9 @@ def test_two_namespaces_do_not_talk_to_each_other(make_model):
 
 @pytest.mark.fault("mismatch")
 @pytest.mark.fault("silence")
-def test_publishers_and_subscribers_that_do_not_fit_are_named(start_robot, make_model):
+def test_publishers_and_subscribers_that_do_not_fit_are_named(
+    start_robot: Callable[..., Robot], make_model: Callable[..., Path]
+) -> None:
     reliable = "qos_overrides./lidar_detector/input/points.subscription.reliability:=reliable"
     robot = start_robot("-p", reliable)
     node = robot.node
@@ -127,7 +129,7 @@ def test_publishers_and_subscribers_that_do_not_fit_are_named(start_robot, make_
     robot.detector.set_parameters({"model": str(make_model()), "max_age_s": 0.0})
     robot.detector.configure()
     robot.detector.activate()
-    robot.status_where(lambda s: "nobody publishes /lidar_detector/input/points" in s.message, "a WARN of silence")
+    robot.status_where(lambda s: "/lidar_detector/input/points has no publisher" in s.message, "a WARN of silence")
 
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     unfit = node.create_publisher(PointCloud2, "/lidar_detector/input/points", best_effort)

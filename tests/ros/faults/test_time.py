@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from builtin_interfaces.msg import Time
@@ -11,6 +13,7 @@ from rosgraph_msgs.msg import Clock
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import stamp_ns
+from tests.ros.conftest import Robot
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -25,14 +28,14 @@ def figures(status: DiagnosticStatus) -> dict[str, str]:
 
 
 @pytest.mark.fault("stamps")
-def test_stamps_of_zero_the_future_and_long_ago_are_dropped(any_robot, make_model):
+def test_stamps_of_zero_the_future_and_long_ago_are_dropped(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     any_robot.reconfigure(model=str(make_model()), max_age_s=30.0)
     now = time.time_ns()
     for i, (stamp, said) in enumerate(
         ((0, "stamp is 0"), (now - 100 * SECOND, "stale: stamped 10"), (now + 100 * SECOND, "from the future: stamped"))
     ):
         any_robot.send(any_robot.cloud(ONE_PILLAR, stamp))
-        status = any_robot.said(WARN, said)
+        status = any_robot.reported(WARN, said)
         assert figures(status)["frames_refused"] == str(i + 1)
     assert not any_robot.detections
     any_robot.ask(any_robot.cloud(ONE_PILLAR, time.time_ns()))
@@ -40,24 +43,26 @@ def test_stamps_of_zero_the_future_and_long_ago_are_dropped(any_robot, make_mode
 
 
 @pytest.mark.fault("other_clock")
-def test_stamps_of_another_clock_are_answered_and_said_so(any_robot, make_model):
+def test_stamps_of_another_clock_are_answered_with_a_warning(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     any_robot.reconfigure(model=str(make_model()), max_age_s=1.0)
     any_robot.ask(any_robot.cloud(ONE_PILLAR, T0))
-    any_robot.said(WARN, "days behind this computer's clock")
+    any_robot.reported(WARN, "days behind this computer's clock")
 
 
 @pytest.mark.fault("duplicate")
-def test_a_cloud_that_comes_twice_is_answered_once(any_robot, make_model):
+def test_a_cloud_that_comes_twice_is_answered_once(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     any_robot.reconfigure(model=str(make_model()))
     any_robot.ask(any_robot.cloud(ONE_PILLAR, T0))
     any_robot.send(any_robot.cloud(ONE_PILLAR, T0))
-    any_robot.said(WARN, "duplicate: the cloud before had the same stamp")
+    any_robot.reported(WARN, "duplicate: the cloud before had the same stamp")
     any_robot.ask(any_robot.cloud(ONE_PILLAR, T0 + SECOND))
     assert [stamp_ns(msg.header) for msg in any_robot.detections] == [T0, T0 + SECOND]
 
 
 @pytest.mark.fault("time_backward")
-def test_simulated_time_that_starts_over_forgets_the_sweeps(start_robot, make_model):
+def test_simulated_time_that_starts_over_forgets_the_sweeps(
+    start_robot: Callable[..., Robot], make_model: Callable[..., Path]
+) -> None:
     robot = start_robot("-p", "use_sim_time:=true")
     publisher = robot.node.create_publisher(Clock, "/clock", 10)
     now = [100]
@@ -70,40 +75,44 @@ def test_simulated_time_that_starts_over_forgets_the_sweeps(start_robot, make_mo
         robot.ask(robot.cloud(ONE_PILLAR, stamp))
     robot.status_where(lambda s: figures(s).get("sweeps_used") == "2", "two sweeps merged")
     now[0] = 50
-    robot.said(WARN, "time went backwards")
+    robot.reported(WARN, "time went backwards")
     robot.send_odometry(50 * SECOND, SE3.identity())
     robot.ask(robot.cloud(ONE_PILLAR, 50 * SECOND))
     robot.status_where(lambda s: figures(s).get("sweeps_used") == "1", "one sweep after the jump")
 
 
 @pytest.mark.fault("other_clock")
-def test_simulated_time_without_a_clock_is_named(start_robot, make_model):
+def test_simulated_time_without_a_clock_is_a_warning(
+    start_robot: Callable[..., Robot], make_model: Callable[..., Path]
+) -> None:
     robot = start_robot("-p", "use_sim_time:=true")
     robot.bring_up(model=str(make_model()), max_age_s=1.0)
     robot.ask(robot.cloud(ONE_PILLAR, T0))
-    robot.said(WARN, "nobody publishes /clock")
+    robot.reported(WARN, "/clock has no publisher")
 
 
 @pytest.mark.fault("motion")
 @pytest.mark.parametrize(("source", "remedy"), [("odometry", "~/input/odometry"), ("tf", "/tf")])
-def test_without_motion_clouds_are_dropped_where_that_is_configured(any_robot, make_model, source, remedy):
+def test_without_motion_clouds_are_dropped_where_that_is_configured(
+    any_robot: Robot, make_model: Callable[..., Path], source: str, remedy: str
+) -> None:
     any_robot.send_static_transform("base_link", "lidar_top", SE3.identity())
     any_robot.reconfigure(
         model=str(make_model(**THREE_SWEEPS)), motion_source=source, without_motion="drop", motion_error_after_s=3600.0
     )
     any_robot.send(any_robot.cloud(ONE_PILLAR, T0))
-    status = any_robot.said(WARN, "clouds dropped (1)")
+    status = any_robot.reported(WARN, "clouds dropped (1)")
     assert remedy in status.message
     assert figures(status)["frames_without_motion"] == "1"
     any_robot.detector.set_parameters({"motion_error_after_s": 0.0})
     any_robot.send(any_robot.cloud(ONE_PILLAR, T0 + 100 * MS))
-    status = any_robot.said(ERROR, "no ego-motion for")
+    status = any_robot.reported(ERROR, "no ego-motion for")
     assert remedy in status.message
     assert not any_robot.detections
 
 
 @pytest.mark.fault("motion")
-def test_services_answer_while_a_cloud_waits_for_its_motion(any_robot, make_model):
+def test_services_answer_while_a_cloud_waits_for_its_motion(any_robot: Robot, make_model: Callable[..., Path]) -> None:
     any_robot.send_static_transform("base_link", "lidar_top", SE3.identity())
     any_robot.reconfigure(model=str(make_model(**THREE_SWEEPS)), motion_timeout_s=1.0)
     # On a busy machine a single answer may take longer than the wait itself; it must be quicker once.
@@ -112,7 +121,7 @@ def test_services_answer_while_a_cloud_waits_for_its_motion(any_robot, make_mode
         any_robot.send(any_robot.cloud(ONE_PILLAR, T0 + attempt * SECOND))
         any_robot.detector.state()
         was_quicker = len(any_robot.box_clouds) == answers
-        any_robot.wait_for(lambda answers=answers: len(any_robot.box_clouds) > answers, "detections")
+        any_robot.wait_for(lambda: len(any_robot.box_clouds) > answers, "detections")  # noqa: B023
         if was_quicker:
             return
     pytest.fail("the node never answered while it waited")

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import threading
 
-from lidarloop_ros.inputs.assembler import AssembledFrame, FrameAssembler
+from lidarloop_ros.inputs.assembler import AssembledCloud, CloudAssembler
 
 FOR_EVER = 1e6
 
 
-def assembler(*sensors: str, patience_s: float = FOR_EVER) -> FrameAssembler[str, str]:
-    return FrameAssembler(dict.fromkeys(sensors, patience_s))
+def assembler(*sensors: str, patience_s: float = FOR_EVER) -> CloudAssembler[str, str]:
+    return CloudAssembler(dict.fromkeys(sensors, patience_s))
 
 
-def test_a_complete_frame_is_taken_whatever_the_order():
+def test_a_complete_frame_is_taken_whatever_the_order() -> None:
     meeting = assembler("a", "b")
     meeting.add_cloud(1, "cloud")
     meeting.add_part(1, "b", "B")
     meeting.add_part(1, "a", "A")
-    assert meeting.take() == AssembledFrame(1, "cloud", {"a": "A", "b": "B"})
+    assert meeting.take() == AssembledCloud(1, "cloud", {"a": "A", "b": "B"})
 
 
-def test_a_missing_camera_costs_its_patience_and_no_more():
+def test_a_missing_camera_costs_its_patience_and_no_more() -> None:
     meeting = assembler("a", "b", patience_s=0.0)
     meeting.add_cloud(1, "cloud")
     meeting.add_part(1, "a", "A")
-    assert meeting.take() == AssembledFrame(1, "cloud", {"a": "A"})
+    assert meeting.take() == AssembledCloud(1, "cloud", {"a": "A"})
 
 
-def test_each_sensor_has_a_patience_of_its_own():
-    meeting: FrameAssembler[str, str] = FrameAssembler({"slow": FOR_EVER, "late": 0.0})
+def test_each_sensor_has_a_patience_of_its_own() -> None:
+    meeting: CloudAssembler[str, str] = CloudAssembler({"slow": FOR_EVER, "late": 0.0})
     meeting.add_cloud(1, "cloud")
-    taken: list[AssembledFrame[str, str] | None] = []
+    taken: list[AssembledCloud[str, str] | None] = []
     thread = threading.Thread(target=lambda: taken.append(meeting.take()))
     thread.start()
     meeting.add_part(1, "slow", "S")  # `late` is not waited for, `slow` was
     thread.join(30)
-    assert taken == [AssembledFrame(1, "cloud", {"slow": "S"})]
+    assert taken == [AssembledCloud(1, "cloud", {"slow": "S"})]
 
 
-def test_the_newest_that_is_ready_wins_and_older_ones_are_forgotten():
+def test_the_newest_that_is_ready_wins_and_older_ones_are_forgotten() -> None:
     meeting = assembler("a")
     for stamp in (1, 2, 3):
         meeting.add_cloud(stamp, f"cloud {stamp}")
@@ -55,15 +55,15 @@ def test_the_newest_that_is_ready_wins_and_older_ones_are_forgotten():
     assert (taken.stamp_ns, taken.parts) == (3, {"a": "A3"})
 
 
-def test_lidar_alone_waits_for_nobody():
+def test_a_cloud_without_further_sensors_is_taken_at_once() -> None:
     meeting = assembler()
     meeting.add_cloud(7, "cloud")
-    assert meeting.take() == AssembledFrame(7, "cloud", {})
+    assert meeting.take() == AssembledCloud(7, "cloud", {})
 
 
-def test_a_taker_that_waits_is_woken_by_the_last_picture_and_by_the_end():
+def test_a_taker_that_waits_is_woken_by_the_last_picture_and_by_the_end() -> None:
     meeting = assembler("a")
-    taken: list[AssembledFrame[str, str] | None] = []
+    taken: list[AssembledCloud[str, str] | None] = []
 
     def take_all() -> None:
         while (frame := meeting.take()) is not None:
@@ -82,4 +82,4 @@ def test_a_taker_that_waits_is_woken_by_the_last_picture_and_by_the_end():
     meeting.add_part(2, "a", "its cloud is forgotten")
     meeting.close()
     thread.join(30)
-    assert taken == [AssembledFrame(1, "cloud", {"a": "A"}), None]
+    assert taken == [AssembledCloud(1, "cloud", {"a": "A"}), None]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from sensor_msgs.msg import PointCloud2
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import cloud_message
@@ -36,7 +38,7 @@ class Poses:
         return world_SE3_ego(stamp)
 
 
-def seen(frame: str, stamp: int, points_world):
+def seen(frame: str, stamp: int, points_world: npt.ArrayLike) -> tuple[PointCloud2, npt.NDArray[np.float64]]:
     """What the LiDAR of a frame sees at a stamp of points that stand in the world."""
     world_SE3_lidar = world_SE3_ego(stamp) @ MOUNTINGS[frame]
     points = world_SE3_lidar.inverse().transform(np.asarray(points_world, float)).astype(np.float32)
@@ -48,7 +50,7 @@ WORLD = [[12.0, 3.0, 1.0], [5.0, -4.0, 0.5], [20.0, 8.0, 2.0]]
 
 
 @pytest.mark.parametrize("delay_ms", [0, 40, -30])
-def test_points_that_stand_in_the_world_come_to_lie_on_each_other(delay_ms):
+def test_points_that_stand_still_coincide_after_joining(delay_ms: int) -> None:
     first, points = seen("top", 100 * MS, WORLD)
     other, _ = seen("left", (100 + delay_ms) * MS, WORLD)
     joined, problems = LidarRig(Poses(), COLUMNS, ("/left",)).joined(
@@ -58,7 +60,7 @@ def test_points_that_stand_in_the_world_come_to_lie_on_each_other(delay_ms):
     np.testing.assert_allclose(joined[3:], joined[:3], atol=1e-4)
 
 
-def test_one_that_is_missing_is_said_and_the_others_are_joined():
+def test_a_missing_lidar_is_reported_and_the_others_are_joined() -> None:
     first, points = seen("top", 100 * MS, WORLD)
     other, _ = seen("left", 100 * MS, WORLD)
     rig = LidarRig(Poses(), COLUMNS, ("/left", "/right"))
@@ -67,7 +69,7 @@ def test_one_that_is_missing_is_said_and_the_others_are_joined():
     assert problems == ("/right: no cloud in time",)
 
 
-def test_without_ego_motion_it_is_joined_as_if_standing_still_and_said_so():
+def test_without_ego_motion_lidars_are_joined_as_if_standing_still() -> None:
     first, points = seen("top", 100 * MS, WORLD)
     other, other_points = seen("left", 140 * MS, WORLD)
     rig = LidarRig(Poses(moves=False), COLUMNS, ("/left",))
@@ -77,7 +79,7 @@ def test_without_ego_motion_it_is_joined_as_if_standing_still_and_said_so():
     assert problems == ("/left: joined as if standing still, no odometry",)
 
 
-def test_one_that_nobody_placed_or_that_lacks_a_field_is_left_out():
+def test_a_lidar_without_mounting_pose_or_field_is_left_out() -> None:
     first, points = seen("top", 100 * MS, WORLD)
     lost, _ = seen("left", 100 * MS, WORLD)
     lost.header.frame_id = "roof"

@@ -29,13 +29,13 @@ def gate(now_ns: int = NOW, max_age_s: float = 1.0) -> StampGate:
         (0, "stamp is 0"),
     ],
 )
-def test_each_stamp(stamp_ns: int, said: str):
+def test_a_stamp_is_accepted_or_refused_with_the_reason(stamp_ns: int, said: str) -> None:
     refusal = gate().refusal(stamp_ns)
     assert bool(refusal) == bool(said)
     assert said in refusal
 
 
-def test_a_stamp_of_another_clock_is_let_in_and_said_so_until_one_of_ours_comes():
+def test_a_stamp_of_another_clock_is_accepted_and_reported_until_one_of_this_clock_comes() -> None:
     judge = gate()
     assert judge.refusal(NOW - 3 * DAY) == ""
     assert "3 days behind" in judge.clock_problem
@@ -45,7 +45,7 @@ def test_a_stamp_of_another_clock_is_let_in_and_said_so_until_one_of_ours_comes(
     assert judge.age_ms(NOW - S // 2) == 500.0
 
 
-def test_without_a_clock_nothing_is_judged_but_duplicates_and_zero():
+def test_without_a_clock_nothing_is_judged_but_duplicates_and_zero() -> None:
     for judge in (gate(now_ns=0), gate(max_age_s=0.0)):
         assert judge.refusal(5 * S) == ""
         assert judge.age_ms(5 * S) is None
@@ -56,10 +56,10 @@ def test_without_a_clock_nothing_is_judged_but_duplicates_and_zero():
         assert judge.refusal(4 * S) == ""
     without_clock = gate(now_ns=0)
     assert without_clock.refusal(S) == ""
-    assert "nobody publishes /clock" in without_clock.clock_problem
+    assert "/clock has no publisher" in without_clock.clock_problem
 
 
-def test_a_refused_stamp_does_not_count_as_the_one_before():
+def test_a_refused_stamp_does_not_count_as_the_one_before() -> None:
     judge = gate()
     assert judge.refusal(NOW) == ""
     assert "stale" in judge.refusal(NOW - 2 * S)

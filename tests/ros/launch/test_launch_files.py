@@ -79,7 +79,8 @@ class Launched:
         (timer,) = timers
         assert isinstance(timer, TimerAction)
         (action,) = timer.actions
-        return action.execute(self.context)
+        due: list[Action] = action.execute(self.context)
+        return due
 
 
 class RosNode:
@@ -429,7 +430,7 @@ def test_every_argument_is_described(launch_file: ModuleType) -> None:
         ("self_labeller.yaml", "self_labeller", SelfLabelParams, set()),
     ],
 )
-def test_params_file_says_every_parameter_with_its_default(
+def test_params_file_gives_every_parameter_its_default(
     repository: Path, file: str, node: str, params: type[NodeParams], required: set[str]
 ) -> None:
     """The file is the documentation that users copy: it may neither lag behind the node nor differ from it."""

@@ -128,7 +128,7 @@ class Launched(NodeProcess):
                 time.sleep(0.005)
             if future.done():
                 answers.append(future.result())
-            return future.done()
+            return bool(future.done())
 
         self.wait_for(ask_once, f"answer of {service}")
         self.node.destroy_client(client)
@@ -212,7 +212,7 @@ def test_brings_the_detector_up_and_ends_it_cleanly(
 def test_brings_it_up_again_after_every_crash(launch: Callable[..., Launched], make_model: Callable[..., Path]) -> None:
     with launch("perception.launch.py", model=make_model(), namespace="front", use_respawn="true") as launched:
         for num_started in (1, 2, 3):
-            launched.wait_for(lambda n=num_started: len(launched.pids_of("lidar_detector")) == n, "process")
+            launched.wait_for(lambda: len(launched.pids_of("lidar_detector")) == num_started, "process")  # noqa: B023
             launched.wait_until("active")
             os.kill(launched.pids_of("lidar_detector")[-1], signal.SIGKILL)
 
@@ -277,7 +277,7 @@ def test_brings_the_self_labeller_up(
         json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": "car"}]}), encoding="utf-8"
     )
     params_file.write_text(
-        "/**:\n  self_labeller:\n    ros__parameters:\n      shelf: masks\n"
+        "/**:\n  self_labeller:\n    ros__parameters:\n      mask_model: masks\n"
         f"      image_topics: [/camera/cam_front/image/compressed]\n      masks_file: {masks_file}\n"
     )
     arguments = {"self_label_params_file": params_file, "namespace": "front"}

@@ -67,7 +67,7 @@ def test_rviz_can_receive_them(observer: Node, repository: Path) -> None:
 
 def rviz_qos(topic: dict[str, Any]) -> QoSProfile:
     def key(policy: str) -> str:
-        return topic[policy].lower().replace(" ", "_")
+        return str(topic[policy]).lower().replace(" ", "_")
 
     return QoSProfile(
         depth=topic["Depth"],

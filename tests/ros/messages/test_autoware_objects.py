@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -24,7 +26,7 @@ from lidarloop_ros.messages import autoware_objects
 from lidarloop_ros.messages.autoware_objects import FIELDS, LABELS, label_of, objects_type
 from lidarloop_ros.messages.serialised import objects_bytes
 from lidarloop_ros.replay.node_process import NodeError
-from tests.ros.conftest import CLASS_NAMES
+from tests.ros.conftest import CLASS_NAMES, Robot
 
 T0 = 1_700_000_000_000_000_000
 OBJECTS = "/lidar_detector/objects"
@@ -32,11 +34,15 @@ OBJECTS = "/lidar_detector/objects"
 
 @pytest.fixture(scope="module")
 def autoware() -> ModuleType:
-    return pytest.importorskip("autoware_perception_msgs.msg", reason="Autoware's messages are not installed")
+    messages: ModuleType = pytest.importorskip(
+        "autoware_perception_msgs.msg", reason="Autoware's messages are not installed"
+    )
+    return messages
 
 
-def objects_of(boxes: Boxes3D, autoware: ModuleType) -> list:
-    return deserialize_message(objects_bytes(boxes, T0, "lidar_top"), autoware.DetectedObjects).objects
+def objects_of(boxes: Boxes3D, autoware: ModuleType) -> list[Any]:
+    message = deserialize_message(objects_bytes(boxes, T0, "lidar_top"), autoware.DetectedObjects)
+    return list(message.objects)
 
 
 def box(*, yaw: float = 0.0, velocity: tuple[float, float] = (0.0, 0.0), name: str = "car") -> Boxes3D:
@@ -112,10 +118,12 @@ def test_an_unknown_velocity_is_no_twist(autoware: ModuleType, velocity: tuple[f
     assert found.kinematics.twist_with_covariance == type(found.kinematics.twist_with_covariance)()
 
 
-def test_the_node_publishes_them_beside_the_detections(autoware, any_robot, make_model) -> None:
+def test_the_node_publishes_them_beside_the_detections(
+    autoware: ModuleType, any_robot: Robot, make_model: Callable[..., Path]
+) -> None:
     robot = any_robot
     robot.reconfigure(model=str(make_model()), autoware_objects=True, class_remap="barrier: hazard")
-    heard: list = []
+    heard: list[Any] = []
     robot.node.create_subscription(autoware.DetectedObjects, OBJECTS, heard.append, 10)
     robot.wait_for(lambda: robot.node.count_publishers(OBJECTS) == 1, "a publisher of objects")
     (publisher,) = robot.node.get_publishers_info_by_topic(OBJECTS)
@@ -186,7 +194,12 @@ class DetectedObjects:
     ids=["missing", "other fields"],
 )
 def test_without_its_messages_the_node_is_not_configured(
-    start_robot, make_model, monkeypatch, tmp_path, messages: str | None, said: str
+    start_robot: Callable[..., Robot],
+    make_model: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    messages: str | None,
+    said: str,
 ) -> None:
     # It hides the real package, if there is one, from the node.
     package = tmp_path / "autoware_perception_msgs"

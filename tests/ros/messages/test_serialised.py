@@ -25,9 +25,9 @@ STAMP = 1_700_000_000_123_456_789
 
 def boxes_of(labels: list[int], names: tuple[str, ...]) -> Boxes3D:
     rng = np.random.default_rng(len(labels))
-    values = rng.uniform(-50, 50, (len(labels), 9))
+    values = rng.uniform(-50, 50, (len(labels), 9)).astype(np.float32)
     values[:, 3:6] = np.abs(values[:, 3:6])
-    return Boxes3D(values, rng.random(len(labels)), np.array(labels, np.int64), names)
+    return Boxes3D(values, rng.random(len(labels)).astype(np.float32), np.array(labels, np.int64), names)
 
 
 texts = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=9)
@@ -35,7 +35,7 @@ texts = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), texts, st.lists(texts, min_size=1, max_size=4, unique=True))
-def test_detections_of_any_names_and_ids(data: st.DataObject, frame_id: str, names: list[str]):
+def test_detections_of_any_names_and_ids(data: st.DataObject, frame_id: str, names: list[str]) -> None:
     labels = data.draw(st.lists(st.integers(0, len(names) - 1), max_size=9))
     ids = data.draw(st.lists(texts, min_size=len(labels), max_size=len(labels)))
     boxes = boxes_of(labels, tuple(names))
@@ -44,7 +44,7 @@ def test_detections_of_any_names_and_ids(data: st.DataObject, frame_id: str, nam
 
 
 @pytest.mark.parametrize("num_boxes", [0, 1, 7, 200])
-def test_detections_without_ids(num_boxes: int):
+def test_detections_without_ids(num_boxes: int) -> None:
     boxes = boxes_of([i % 3 for i in range(num_boxes)], ("car", "construction_vehicle", "bus"))
     written = deserialize_message(detections_bytes(boxes, STAMP, "lidar_top"), Detection3DArray)
     assert written == detections_message(boxes, STAMP, "lidar_top", message_type)
@@ -52,7 +52,10 @@ def test_detections_without_ids(num_boxes: int):
 
 @pytest.fixture(scope="module")
 def autoware() -> ModuleType:
-    return pytest.importorskip("autoware_perception_msgs.msg", reason="Autoware's messages are not installed")
+    messages: ModuleType = pytest.importorskip(
+        "autoware_perception_msgs.msg", reason="Autoware's messages are not installed"
+    )
+    return messages
 
 
 def objects_message(boxes: Boxes3D, frame_id: str, autoware: ModuleType) -> Any:
@@ -84,7 +87,7 @@ class_names = st.lists(texts | st.sampled_from(NUSCENES_CLASSES), min_size=1, ma
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), texts, class_names)
-def test_objects_of_any_classes(autoware: ModuleType, data: st.DataObject, frame_id: str, names: list[str]):
+def test_objects_of_any_classes(autoware: ModuleType, data: st.DataObject, frame_id: str, names: list[str]) -> None:
     labels = data.draw(st.lists(st.integers(0, len(names) - 1), max_size=9))
     boxes = boxes_of(labels, tuple(names))
     boxes.values[data.draw(st.lists(st.booleans(), min_size=len(boxes), max_size=len(boxes))), 8] = np.nan
@@ -100,7 +103,7 @@ def test_objects_of_any_classes(autoware: ModuleType, data: st.DataObject, frame
 
 @settings(max_examples=40, deadline=None)
 @given(texts, st.lists(st.integers(0, 2), max_size=9))
-def test_markers(frame_id: str, labels: list[int]):
+def test_markers(frame_id: str, labels: list[int]) -> None:
     boxes = boxes_of(labels, ("car", "bus", "barrier"))
     first, *others = deserialize_message(markers_bytes(boxes, STAMP, frame_id), MarkerArray).markers
     assert first == Marker(header=first.header, action=Marker.DELETEALL)

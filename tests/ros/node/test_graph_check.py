@@ -26,13 +26,13 @@ PROFILES = [
 
 
 @pytest.mark.parametrize("offered", PROFILES, ids=str)
-def test_agrees_with_the_middleware_on_every_pair(offered: QoSProfile):
+def test_agrees_with_the_middleware_on_every_pair(offered: QoSProfile) -> None:
     for requested in PROFILES:
         compatibility, reason = qos_check_compatible(offered, requested)
         assert bool(qos_mismatch(offered, requested)) == (compatibility == QoSCompatibility.ERROR), reason
 
 
-def test_names_the_policy():
+def test_a_mismatch_names_its_policy() -> None:
     def profile(**policies: object) -> QoSProfile:
         return QoSProfile(depth=1, **policies)
 
@@ -46,6 +46,6 @@ def test_names_the_policy():
     assert qos_mismatch(profile(), profile(liveliness=LivelinessPolicy.MANUAL_BY_TOPIC)).startswith("liveliness:")
 
 
-def test_what_discovery_gives_for_a_time_that_nobody_set_is_for_ever():
+def test_an_unset_duration_from_discovery_is_infinite() -> None:
     discovered = QoSProfile(depth=1, deadline=Duration(nanoseconds=2**63 - 1))
     assert qos_mismatch(QoSProfile(depth=1), discovered) == qos_mismatch(discovered, QoSProfile(depth=1)) == ""

@@ -7,14 +7,14 @@ import threading
 from lidarloop_ros.node.mailbox import Mailbox
 
 
-def test_a_newer_item_replaces_an_older_one():
+def test_a_newer_item_replaces_an_older_one() -> None:
     box: Mailbox[int] = Mailbox()
     assert [box.put(i) for i in range(4)] == [False, True, True, True]
     assert box.take() == 3
     assert box.put(4) is False
 
 
-def test_closing_wakes_the_taker_and_forgets_the_item():
+def test_closing_wakes_the_taker_and_forgets_the_item() -> None:
     box: Mailbox[int] = Mailbox()
     taken: list[int | None] = []
     taker = threading.Thread(target=lambda: taken.append(box.take()))
@@ -26,7 +26,7 @@ def test_closing_wakes_the_taker_and_forgets_the_item():
     assert box.take() is None
 
 
-def test_every_item_is_taken_or_replaced_and_order_is_kept():
+def test_every_item_is_taken_or_replaced_and_order_is_kept() -> None:
     box: Mailbox[int] = Mailbox()
     taken: list[int] = []
     last = threading.Event()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,9 +20,10 @@ from std_msgs.msg import String
 from lidarloop_ros.detector.node import LidarDetector
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.replay.node_process import NodeError, isolated_node
+from tests.ros.conftest import Robot
 
 
-def params_file(tmp_path, values, node="lidar_detector"):
+def params_file(tmp_path: Path, values: dict[str, Any], node: str = "lidar_detector") -> Path:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({node: {"ros__parameters": values}}))
     return path
@@ -39,7 +43,9 @@ def params_file(tmp_path, values, node="lidar_detector"):
         ({"qos_overrides": {"/lidar_detector/input/pionts": {"subscription": {"depth": 2}}}}, "did you mean 'qos_over"),
     ],
 )
-def test_a_bad_override_refuses_to_configure(make_model, tmp_path, values, said):
+def test_a_bad_override_refuses_to_configure(
+    make_model: Callable[..., Path], tmp_path: Path, values: dict[str, Any], said: str
+) -> None:
     path = params_file(tmp_path, {"model": str(make_model()), **values})
     with isolated_node("observer") as observer:
         node = LidarDetector(context=observer.context, cli_args=["--ros-args", "--params-file", str(path)])
@@ -51,7 +57,9 @@ def test_a_bad_override_refuses_to_configure(make_model, tmp_path, values, said)
             node.destroy_node()
 
 
-def test_a_good_file_is_used(start_robot, make_model, tmp_path):
+def test_a_good_file_is_used(
+    start_robot: Callable[..., Robot], make_model: Callable[..., Path], tmp_path: Path
+) -> None:
     qos = {"/lidar_detector/input/points": {"subscription": {"reliability": "reliable", "depth": 2}}}
     values = {"model": str(make_model()), "score_threshold": 0.5, "publish_markers": False, "qos_overrides": qos}
     robot = start_robot("--params-file", str(params_file(tmp_path, values)))
@@ -65,7 +73,9 @@ def test_a_good_file_is_used(start_robot, make_model, tmp_path):
 
 
 @pytest.mark.fault("parameters")
-def test_live_parameters_take_effect_and_others_are_refused_while_configured(any_robot, make_model):
+def test_live_parameters_take_effect_and_others_are_refused_while_configured(
+    any_robot: Robot, make_model: Callable[..., Path]
+) -> None:
     robot = any_robot
     robot.reconfigure(model=str(make_model()))
     points = [[0.5, 0.5, 0, 1]] * 3 + [[8.5, 8.5, 0, 1]] * 5
@@ -77,20 +87,24 @@ def test_live_parameters_take_effect_and_others_are_refused_while_configured(any
     for name, value in (("base_frame", "base"), ("motion_source", "tf"), ("max_points", 5_000)):
         with pytest.raises(NodeError, match="clean the node up first"):
             robot.detector.set_parameters({name: value})
-    for value in (float("nan"), -0.1, 1.1):
+    for threshold in (float("nan"), -0.1, 1.1):
         with pytest.raises(NodeError, match="refused"):
-            robot.detector.set_parameters({"score_threshold": value})
+            robot.detector.set_parameters({"score_threshold": threshold})
 
 
 @pytest.mark.fault("parameters")
-def test_classes_thresholds_and_suppression_change_at_once_or_not_at_all(any_robot, make_model):
+def test_classes_thresholds_and_suppression_change_at_once_or_not_at_all(
+    any_robot: Robot, make_model: Callable[..., Path]
+) -> None:
     robot = any_robot
     robot.reconfigure(model=str(make_model()))
     names: list[list[str]] = []
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    robot.node.create_subscription(
-        String, "/lidar_detector/class_names", lambda msg: names.append(json.loads(msg.data)), latched
-    )
+
+    def keep_names(message: Any) -> None:
+        names.append(json.loads(message.data))
+
+    robot.node.create_subscription(String, "/lidar_detector/class_names", keep_names, latched)
     robot.wait_for(lambda: names, "class names")
     # Points mod 3 is the class, points / 8 the score: two cars 10 m and 30 m away, a pedestrian.
     points = [[10.5, 0.5, 0, 1]] * 3 + [[30.5, 0.5, 0, 1]] * 3 + [[-10.5, 0.5, 0, 1]] * 4
@@ -127,7 +141,7 @@ def test_classes_thresholds_and_suppression_change_at_once_or_not_at_all(any_rob
     assert published(4) == everything
 
 
-def test_every_parameter_is_described(any_robot):
+def test_every_parameter_is_described(any_robot: Robot) -> None:
     robot = any_robot
     names = [field.name for field in dataclasses.fields(DetectorParams)]
     client = robot.node.create_client(DescribeParameters, "/lidar_detector/describe_parameters")

@@ -31,14 +31,14 @@ class Ticking(Node):
     def callback_failed(self, error):
         self.num_failed += 1
 
-    def last_words(self):
+    def report_end(self):
         print("failed:", self.num_failed, "because:", self.ended.result())
 
 sys.exit(run(Ticking))
 """
 
 
-def test_it_outlives_exceptions_and_ends_for_a_respawn():
+def test_a_node_survives_exceptions_and_ends_with_the_respawn_code() -> None:
     with isolated_node("observer"):  # for the DDS domain, which its environment leads to
         result = subprocess.run([sys.executable, "-c", NODE], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 3, result.stderr

@@ -9,10 +9,10 @@ import pytest
 
 PROGRAM = """
 import os, sys, threading
-from lidarloop_ros.node.thread_priority import let_others_go_first
+from lidarloop_ros.node.thread_priority import lower_priority
 
 def work():
-    let_others_go_first()
+    lower_priority()
     found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
 
 os.nice(int(sys.argv[1]))

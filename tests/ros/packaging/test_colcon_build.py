@@ -48,7 +48,7 @@ def install(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "CMAKE_PREFIX_PATH": prefixes,
         "COLCON_LOG_PATH": str(folder / "log"),
     }
-    bases = ["--build-base", folder / "build", "--install-base", folder / "install"]
+    bases = ["--build-base", str(folder / "build"), "--install-base", str(folder / "install")]
     result = subprocess.run(
         [colcon, "build", *bases],
         cwd=repository / "ros2_ws",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import message_filters
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tf2_ros
 from geometry_msgs.msg import PointStamped, TransformStamped
@@ -42,7 +43,7 @@ def transform(
     return msg
 
 
-def matrix(msg: TransformStamped) -> np.ndarray:
+def matrix(msg: TransformStamped) -> npt.NDArray[np.float64]:
     t, q = msg.transform.translation, msg.transform.rotation
     result = np.eye(4)
     result[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
@@ -84,7 +85,7 @@ class TestBuffer:
         for msg in (to_base, to_lidar, to_camera):
             buffer.set_transform(msg, "test")
 
-        def expect(target: str, source: str, wanted: np.ndarray) -> None:
+        def expect(target: str, source: str, wanted: npt.NDArray[np.float64]) -> None:
             result = buffer.lookup_transform(target, source, at(10))
             assert (result.header.frame_id, result.child_frame_id) == (target, source)
             np.testing.assert_allclose(matrix(result), wanted, atol=1e-12)
@@ -167,7 +168,7 @@ class TestBuffer:
         assert not buffer.can_transform("odom", "lidar", Time())
         assert buffer.can_transform("base_link", "lidar", Time())
 
-    def test_says_why_there_is_no_transform(self, buffer: tf2_ros.Buffer) -> None:
+    def test_a_missing_transform_raises_the_reason(self, buffer: tf2_ros.Buffer) -> None:
         for stamp_s in (1, 2):
             buffer.set_transform(transform("odom", "base_link", stamp_s), "test")
         buffer.set_transform(transform("other_odom", "other_base", 1), "test")
@@ -181,11 +182,11 @@ class TestBuffer:
             ("odom", "", 1, tf2_ros.InvalidArgumentException),
             ("/odom", "base_link", 1, tf2_ros.InvalidArgumentException),
         ]
-        for target, source, stamp_s, reason in cases:
+        for target, source, missing_s, reason in cases:
             with pytest.raises(reason) as caught:
-                buffer.lookup_transform(target, source, at(stamp_s))
+                buffer.lookup_transform(target, source, at(missing_s))
             assert isinstance(caught.value, tf2_ros.TransformException)
-            assert not buffer.can_transform(target, source, at(stamp_s))
+            assert not buffer.can_transform(target, source, at(missing_s))
 
     def test_normalises_quaternions(self, buffer: tf2_ros.Buffer) -> None:
         msg = transform("odom", "base_link", 1, rotation=Rotation.from_rotvec([0.3, 0, 0]))
@@ -229,7 +230,7 @@ def test_listener_hears_broadcasters(node: Node) -> None:
     sender, static_sender = tf2_ros.TransformBroadcaster(node), tf2_ros.StaticTransformBroadcaster(node)
     static_sender.sendTransform(transform("base_link", "lidar", 0, (0, 0, 2)))
     static_sender.sendTransform([transform("base_link", "camera", 0, (1, 0, 0))])
-    # Comes late: what is static must reach it whole.
+    # Comes late: it must receive all static transforms.
     buffer = tf2_ros.Buffer()
     listener = tf2_ros.TransformListener(buffer, node, spin_thread=False)
     wait_until(lambda: sender.pub_tf.get_subscription_count() > 0)

@@ -26,7 +26,8 @@ PACKAGES = ("vision_msgs", "tf2_msgs", "autoware_perception_msgs")
 
 def message_class(name: str) -> type:
     package, _, message = name.split("/")
-    return getattr(importlib.import_module(f"{package}.msg"), message)
+    found: type = getattr(importlib.import_module(f"{package}.msg"), message)
+    return found
 
 
 @pytest.fixture(params=PACKAGES)

@@ -1,4 +1,4 @@
-"""tools/setup_ros.py, which makes ROS 2 from pip whole."""
+"""tools/setup_ros.py, which completes ROS 2 from pip."""
 
 from __future__ import annotations
 

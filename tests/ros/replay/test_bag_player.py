@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.bag import BagReader, BagWriter, message_type
 from lidarloop_core.io.messages import cloud_message, odometry_message, transforms_message
 from lidarloop_ros.node import fastdds
+from lidarloop_ros.replay import bag_player
 from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics, find_topics, header_stamp_ns
 from lidarloop_ros.replay.node_process import isolated_node
 
@@ -35,12 +36,12 @@ def write_bag(path: Path, *cloud_topics: str, odometry: str = "/odom", num: int 
     return path
 
 
-def test_the_only_cloud_topic_is_found_beside_ground_truth(tmp_path: Path):
+def test_the_only_cloud_topic_is_found_beside_ground_truth(tmp_path: Path) -> None:
     with BagReader(write_bag(tmp_path / "bag.mcap", "/points_raw", "/ground_truth/boxes")) as reader:
         assert find_topics(reader) == BagTopics("/points_raw", "/odom", ("/tf_static",))
 
 
-def test_of_several_cloud_topics_one_has_to_be_named(tmp_path: Path):
+def test_of_several_cloud_topics_one_has_to_be_named(tmp_path: Path) -> None:
     with BagReader(write_bag(tmp_path / "bag.mcap", "/front", "/rear", odometry="")) as reader:
         with pytest.raises(BagError, match=r"/front, /rear; name it with --topic"):
             find_topics(reader)
@@ -49,12 +50,12 @@ def test_of_several_cloud_topics_one_has_to_be_named(tmp_path: Path):
             find_topics(reader, "/side")
 
 
-def test_without_a_cloud_the_topics_found_are_named(tmp_path: Path):
+def test_without_a_cloud_the_topics_found_are_named(tmp_path: Path) -> None:
     with BagReader(write_bag(tmp_path / "bag.mcap")) as reader, pytest.raises(BagError, match="none among /odom"):
         find_topics(reader)
 
 
-def test_stamps_are_read_from_raw_bytes(tmp_path: Path):
+def test_stamps_are_read_from_raw_bytes(tmp_path: Path) -> None:
     with BagReader(write_bag(tmp_path / "bag.mcap", "/points", num=3)) as reader:
         stamps = [header_stamp_ns(data) for _, _, data in reader.raw_messages(["/points"])]
     assert stamps == [T0 + i * 20 * MS for i in range(3)]
@@ -62,23 +63,46 @@ def test_stamps_are_read_from_raw_bytes(tmp_path: Path):
     assert header_stamp_ns(big_endian) == 5_000_000_007
 
 
+class Clock:
+    """Time that passes only while the player sleeps, and when the test lets it."""
+
+    def __init__(self) -> None:
+        self.now_ns = 7 * MS
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def sleep(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+
 @pytest.mark.parametrize("rate", [1.0, 4.0])
-def test_the_pace_is_the_recorded_one_without_drift(tmp_path: Path, rate: float):
+def test_the_pace_is_the_recorded_one_without_drift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float
+) -> None:
+    clock = Clock()
     with (
         BagReader(write_bag(tmp_path / "bag.mcap", "/points", num=50)) as reader,
         isolated_node("player") as node,
     ):
+        player = BagPlayer(node, reader, find_topics(reader))
+        monkeypatch.setattr(bag_player, "time", clock)
         sent_ns = []
-        for _, time_ns in BagPlayer(node, reader, find_topics(reader)).play(rate=rate):
+        for i, (_, time_ns) in enumerate(player.play(rate=rate)):
             sent_ns.append(time_ns)
-            time.sleep(0.004)  # what the caller does between two clouds must not add up
-    lateness_ms = [(t - sent_ns[0]) / MS - i * 20 / rate for i, t in enumerate(sent_ns)]
+            # What the caller does between two clouds must not add up; once it takes longer than the period.
+            clock.now_ns += 30 * MS if i == 20 else 4 * MS
+    late_ms = [(t - sent_ns[0]) / MS - i * 20 / rate for i, t in enumerate(sent_ns)]
+    period_ms = 20 / rate
+    num_late = sum(late > 1e-3 for late in late_ms)
     assert len(sent_ns) == 50
-    assert min(lateness_ms) > -5
-    assert np.median(lateness_ms) < 10
+    assert late_ms[21] == pytest.approx(30 - period_ms, abs=1e-3)
+    # Each cloud after it makes up for what the caller leaves of its period.
+    assert num_late == math.ceil((30 - period_ms) / (period_ms - 4))
+    assert late_ms[:21] + late_ms[-1:] == pytest.approx([0.0] * 22, abs=1e-3)
 
 
-def test_the_fast_dds_profile_is_there_and_well_formed():
+def test_the_fast_dds_profile_is_there_and_well_formed() -> None:
     (path,) = set(fastdds.environment().values())
     root = ElementTree.parse(path).getroot()
     assert [e.text for e in root.iter() if e.tag.endswith("segment_size")] == [str(64 * 2**20)]

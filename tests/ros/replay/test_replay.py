@@ -62,7 +62,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_every_cloud_is_answered_and_recorded(make_model: Callable[..., Path], tmp_path: Path):
+def test_every_cloud_is_answered_and_recorded(make_model: Callable[..., Path], tmp_path: Path) -> None:
     model = make_model(num_sweeps=3, sweep_interval_s=0.1)
     bag = write_bag(tmp_path / "drive.mcap", 12)
     result = run(bag, "--model", model, "--out", tmp_path / "out", "--rate", "0.5")
@@ -94,7 +94,7 @@ def test_every_cloud_is_answered_and_recorded(make_model: Callable[..., Path], t
         assert found.scores.sum() == pytest.approx(min(i + 1, 3) / 8), "the sweeps are merged from the third cloud on"
 
 
-def test_a_bag_without_odometry_is_answered_in_the_lidar_frame(make_model: Callable[..., Path], tmp_path: Path):
+def test_a_bag_without_odometry_is_answered_in_the_lidar_frame(make_model: Callable[..., Path], tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "still.mcap", 3, num_odometry=0)
     result = run(bag, "--model", make_model(num_sweeps=3), "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
@@ -104,7 +104,7 @@ def test_a_bag_without_odometry_is_answered_in_the_lidar_frame(make_model: Calla
     np.testing.assert_allclose(boxes[str(T0)].centers, first, atol=1e-4)
 
 
-def test_clouds_that_odometry_does_not_reach_are_told(make_model: Callable[..., Path], tmp_path: Path):
+def test_clouds_beyond_the_odometry_are_reported(make_model: Callable[..., Path], tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "silent.mcap", 12, num_odometry=4)
     result = run(bag, "--model", make_model(num_sweeps=3), "--out", tmp_path / "out", "--rate", "2")
     assert result.returncode == 0, result.stderr
@@ -117,7 +117,9 @@ def test_clouds_that_odometry_does_not_reach_are_told(make_model: Callable[..., 
 
 
 @pytest.mark.fault("truncated_bag")
-def test_a_bag_that_breaks_off_is_refused_and_once_salvaged_answered(make_model, tmp_path: Path):
+def test_a_bag_that_breaks_off_is_refused_and_once_salvaged_answered(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
     whole, broken, saved = (tmp_path / f"{name}.mcap" for name in ("whole", "broken", "saved"))
     points = np.random.default_rng(0).uniform(-30, 30, (4, 50_000)).astype(np.float32)
     columns = dict(zip(("x", "y", "z", "intensity"), points, strict=True))
@@ -137,7 +139,9 @@ def test_a_bag_that_breaks_off_is_refused_and_once_salvaged_answered(make_model,
     assert list(boxes) == [str(T0 + i * 100 * MS) for i in range(num_saved)]
 
 
-def test_mistakes_are_one_line_and_exit_code_1(make_model: Callable[..., Path], tmp_path: Path, capfd):
+def test_mistakes_are_one_line_and_exit_code_1(
+    make_model: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     model, bag, out = make_model(), write_bag(tmp_path / "drive.mcap", 2), tmp_path / "out"
     truncated = tmp_path / "truncated.mcap"
     truncated.write_bytes(bag.read_bytes()[:-100])
@@ -161,7 +165,9 @@ def test_mistakes_are_one_line_and_exit_code_1(make_model: Callable[..., Path], 
     assert not out.exists()
 
 
-def test_a_bag_whose_every_cloud_is_rejected_ends_with_the_nodes_reason(make_model, tmp_path):
+def test_a_bag_whose_every_cloud_is_rejected_ends_with_the_nodes_reason(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
     bag = write_bag(tmp_path / "bare.mcap", 15, columns=())
     result = run(bag, "--model", make_model(), "--out", tmp_path / "out")
     assert result.returncode == 1
@@ -170,7 +176,7 @@ def test_a_bag_whose_every_cloud_is_rejected_ends_with_the_nodes_reason(make_mod
     assert not (tmp_path / "out").exists()
 
 
-def test_a_misspelt_parameter_is_refused_by_name(make_model, tmp_path):
+def test_a_misspelt_parameter_is_refused_by_name(make_model: Callable[..., Path], tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "drive.mcap", 2)
     file = tmp_path / "params.yaml"
     file.write_text("lidar_detector:\n  ros__parameters:\n    score_treshold: 0.5\n")
@@ -206,7 +212,7 @@ def start_long_replay(model: Path, tmp_path: Path) -> tuple[subprocess.Popen[str
     )
     deadline = time.monotonic() + 60
     while (node := node_of(process.pid)) is None:
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(4)
@@ -214,7 +220,7 @@ def start_long_replay(model: Path, tmp_path: Path) -> tuple[subprocess.Popen[str
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc here")
-def test_death_of_the_node_is_noticed(make_model, tmp_path):
+def test_death_of_the_node_ends_the_replay_with_an_error(make_model: Callable[..., Path], tmp_path: Path) -> None:
     process, node = start_long_replay(make_model(), tmp_path)
     os.kill(node, signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
@@ -225,7 +231,9 @@ def test_death_of_the_node_is_noticed(make_model, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc here")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_replay_leaves_neither_files_nor_the_node(make_model, tmp_path, number):
+def test_an_interrupted_replay_leaves_neither_files_nor_the_node(
+    make_model: Callable[..., Path], tmp_path: Path, number: signal.Signals
+) -> None:
     process, node = start_long_replay(make_model(), tmp_path)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)

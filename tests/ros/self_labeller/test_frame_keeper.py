@@ -16,24 +16,22 @@ from lidarloop_core.labelling.selection.frame_file import read_frame
 from lidarloop_core.labelling.selection.frame_store import Quota, stored_frames
 from lidarloop_core.sample import Sample, Sweep
 from lidarloop_ros.self_labeller.frame_keeper import FrameKeeper, KeeperReport, KeepRule
-from lidarloop_ros.self_labeller.pipeline import LabelledFrame
+from lidarloop_ros.self_labeller.pipeline import LabelledSample
 
 CLASS_NAMES = ("car", "bicycle")
 S = 1_000_000_000
 QUOTA = Quota(min_free_bytes=0)
 
 
-def labelled(stamp_ns: int, *, num_labels: int = 6) -> LabelledFrame:
+def labelled(stamp_ns: int, *, num_labels: int = 6) -> LabelledSample:
     points = np.random.default_rng(stamp_ns // S).uniform(-30, 30, (500, 4)).astype(np.float32)
     sweep = Sweep(points, ("x", "y", "z", "intensity"), stamp_ns, SE3.identity(), None)
     values = np.zeros((num_labels, 9), np.float32)
     values[:, 0] = 10 * np.arange(num_labels)
-    boxes = Boxes3D(values, np.ones(num_labels), np.zeros(num_labels), CLASS_NAMES)
+    boxes = Boxes3D(values, np.ones(num_labels, np.float32), np.zeros(num_labels, np.int64), CLASS_NAMES)
     ones = np.ones(num_labels, np.int64)
     labels = PseudoLabels(boxes, np.ones(num_labels, np.float32), ones, ((),) * num_labels, ("none",) * num_labels)
-    return LabelledFrame(
-        Sample(str(stamp_ns), "drive", stamp_ns, (sweep,)), labels, LeftOut(), ("CAM: no picture",), {}
-    )
+    return LabelledSample(Sample(str(stamp_ns), "drive", stamp_ns, (sweep,)), labels, LeftOut(), ("CAM: no image",), {})
 
 
 @pytest.fixture
@@ -63,7 +61,9 @@ def nothing() -> Boxes3D:
     return Boxes3D.empty(CLASS_NAMES)
 
 
-def test_a_frame_worth_it_is_kept_with_its_reasons_and_provenance(start, tmp_path):
+def test_a_frame_of_high_value_is_kept_with_its_reasons_and_provenance(
+    start: Callable[..., FrameKeeper], tmp_path: Path
+) -> None:
     keeper = start(tmp_path / "kept")
     keeper.offer(labelled(S), nothing())
     report = wait_for(keeper, lambda report: report.num_kept == 1)
@@ -71,13 +71,13 @@ def test_a_frame_worth_it_is_kept_with_its_reasons_and_provenance(start, tmp_pat
     assert (report.num_frames, report.num_bytes, report.problem) == (1, stored.num_bytes, "")
     frame = read_frame(stored.path)
     assert frame.sample.token == str(S)
-    assert frame.degraded == ("CAM: no picture",)
+    assert frame.degraded == ("CAM: no image",)
     assert frame.provenance == {"by": "test"}
     assert frame.reasons[0] == "novel scene: the first"
     assert "disagreement: 6 labels without a detection, 0 detections without a label" in frame.reasons
 
 
-def test_what_is_not_worth_it_or_too_soon_is_counted(start, tmp_path):
+def test_frames_of_low_value_or_too_soon_are_counted(start: Callable[..., FrameKeeper], tmp_path: Path) -> None:
     keeper = start(tmp_path)
     keeper.offer(labelled(S), nothing())
     keeper.offer(labelled(S + S // 10), nothing())  # a tenth of a second later
@@ -85,11 +85,13 @@ def test_what_is_not_worth_it_or_too_soon_is_counted(start, tmp_path):
     keeper.offer(agreed, agreed.labels.boxes)
     report = wait_for(keeper, lambda report: report.num_kept == 1)
     assert report.num_offered == 3
-    assert report.not_kept == {"soon after another": 1, "not worth it": 1}
+    assert report.not_kept == {"too soon after another": 1, "value too low": 1}
 
 
 @pytest.mark.fault("label_disk")
-def test_a_folder_that_cannot_be_made_pauses_keeping_which_resumes_by_itself(start, tmp_path):
+def test_a_folder_that_cannot_be_made_pauses_keeping_which_resumes_by_itself(
+    start: Callable[..., FrameKeeper], tmp_path: Path
+) -> None:
     in_the_way = tmp_path / "kept"
     in_the_way.write_text("a file where the folder should be")
     keeper = start(in_the_way)
@@ -104,7 +106,7 @@ def test_a_folder_that_cannot_be_made_pauses_keeping_which_resumes_by_itself(sta
 
 
 @pytest.mark.fault("label_disk")
-def test_a_full_disk_pauses_keeping(start, tmp_path):
+def test_a_full_disk_pauses_keeping(start: Callable[..., FrameKeeper], tmp_path: Path) -> None:
     keeper = start(tmp_path, KeepRule(min_interval_s=0.0, retry_after_s=1e9), Quota(min_free_bytes=2**62))
     keeper.offer(labelled(S), nothing())
     report = wait_for(keeper, lambda report: bool(report.problem))
@@ -116,7 +118,7 @@ def test_a_full_disk_pauses_keeping(start, tmp_path):
 
 
 @pytest.mark.fault("label_disk")
-def test_a_folder_that_is_deleted_under_it_is_made_again(start, tmp_path):
+def test_a_folder_that_is_deleted_under_it_is_made_again(start: Callable[..., FrameKeeper], tmp_path: Path) -> None:
     keeper = start(tmp_path / "kept")
     for number, second in enumerate((1, 3, 5), 1):
         if number == 2:
@@ -129,7 +131,7 @@ def test_a_folder_that_is_deleted_under_it_is_made_again(start, tmp_path):
     assert keeper.report.problem == ""
 
 
-def test_a_drive_that_starts_over_is_kept_again(start, tmp_path):
+def test_a_drive_that_starts_over_is_kept_again(start: Callable[..., FrameKeeper], tmp_path: Path) -> None:
     keeper = start(tmp_path)
     keeper.offer(labelled(100 * S), nothing())
     wait_for(keeper, lambda report: report.num_kept == 1)

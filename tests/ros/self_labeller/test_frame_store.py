@@ -47,14 +47,14 @@ def frame(stamp_ns: int, value: float, *, num_points: int = 50) -> KeptFrame:
     values = random.random((3, 9)).astype(np.float32)
     values[0, 7:] = np.nan
     labels = PseudoLabels(
-        Boxes3D(values, random.random(3), np.array([0, 1, 1]), CLASS_NAMES),
+        Boxes3D(values, random.random(3).astype(np.float32), np.array([0, 1, 1]), CLASS_NAMES),
         np.array([0.1, 0.5, 1.0], np.float32),
         np.array([4, 5, 6]),
         (("CAM_FRONT",), (), ("CAM_FRONT", "CAM_BACK")),
         ("lane", "none", "track"),
     )
     sample = Sample(str(stamp_ns), "drive", stamp_ns, sweeps, (camera,))
-    return KeptFrame(sample, labels, value, ("rare class: bicycle",), ("CAM_BACK: no picture",), {"model": "ab"})
+    return KeptFrame(sample, labels, value, ("rare class: bicycle",), ("CAM_BACK: no image",), {"model": "ab"})
 
 
 def test_a_frame_comes_back_as_it_was(tmp_path: Path) -> None:

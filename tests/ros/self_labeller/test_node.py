@@ -27,6 +27,7 @@ from lidarloop_core.labelling.lifting_config import full_lifting
 from lidarloop_core.labelling.mask_models.masks_file import MasksFile
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.sample import LaneMap, Sample
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.replay.bag_player import header_stamp_ns
 from lidarloop_ros.replay.node_process import ManagedNode, NodeError, NodeProcess, isolated_node
@@ -62,7 +63,7 @@ class Vehicle:
         self.statuses: list[DiagnosticStatus] = []
         node.create_subscription(Detection3DArray, f"{NAME}/labels", self.labels.append, 100)
         node.create_subscription(PointCloud2, f"{NAME}/boxes", self.boxes.append, 100)
-        node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: self.statuses.extend(m.status), 100)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._keep_statuses, 100)
         with BagReader(bag) as reader:
             self.image_topics = sorted(t for t in reader.topics if t.endswith("/image/compressed"))
             self._latched = set(reader.latched_topics)
@@ -88,8 +89,11 @@ class Vehicle:
         # Last: when its last client is answered, the node has heard of everything above too.
         self.labeller = ManagedNode(node, process, NAME)
 
+    def _keep_statuses(self, message: Any) -> None:
+        self.statuses.extend(message.status)
+
     def bring_up(self, *, uncalibrated: tuple[str, ...] = (), **parameters: Any) -> None:
-        patient = {"image_topics": self.image_topics, "shelf": "masks", "motion_timeout_s": 1.0}
+        patient = {"image_topics": self.image_topics, "mask_model": "masks", "motion_timeout_s": 1.0}
         self.labeller.set_parameters(patient | parameters)
         self.labeller.configure()
         self.labeller.activate()
@@ -99,9 +103,9 @@ class Vehicle:
             if topic.endswith("camera_info") and not topic.startswith(uncalibrated or ("-",)):
                 self._publishers[topic].publish(data)
         rest = len(uncalibrated)
-        self.status_where(lambda s: s.message.count("no camera_info") == rest and s.values, "calibration")
+        self.status_where(lambda s: bool(s.message.count("no camera_info") == rest and s.values), "calibration")
         for topic in ("labels", "boxes"):
-            self.wait_for(lambda topic=topic: self.node.count_publishers(f"{NAME}/{topic}") > 0, topic)
+            self.wait_for(lambda: self.node.count_publishers(f"{NAME}/{topic}") > 0, topic)  # noqa: B023
 
     def drive(self, stamp: int, *, without: tuple[str, ...] = ()) -> None:
         """Everything the sensors say at a stamp: odometry and calibration, the cloud, the pictures."""
@@ -123,7 +127,7 @@ class Vehicle:
         self.wait_for(lambda: any(condition(s) for s in self.statuses[start:]), what)
         return next(s for s in self.statuses[start:] if condition(s))
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             self.process.require_alive()
@@ -142,11 +146,18 @@ def vehicle(drive: tuple[Path, Path]) -> Iterator[Vehicle]:
         yield Vehicle(node, process, drive[0])
 
 
+def lane_map_of(sample: Sample) -> LaneMap:
+    assert sample.lane_map is not None
+    return sample.lane_map
+
+
 def values_of(status: DiagnosticStatus) -> dict[str, str]:
     return {pair.key: pair.value for pair in status.values}
 
 
-def test_labels_made_live_are_those_of_the_offline_pipeline(vehicle, drive, tmp_path):
+def test_labels_made_live_are_those_of_the_offline_pipeline(
+    vehicle: Vehicle, drive: tuple[Path, Path], tmp_path: Path
+) -> None:
     bag, masks = drive
     overlays: list[CompressedImage] = []
     topic = f"{NAME}/overlay/cam_front/compressed"
@@ -169,7 +180,7 @@ def test_labels_made_live_are_those_of_the_offline_pipeline(vehicle, drive, tmp_
             image.name: mask_model.find(sample.token, [image])[0]
             for image in sorted(sample.cameras, key=lambda image: image.name)
         }
-        expected, _ = lift(sample, found, ShapePriors.paper(), full_lifting(), LaneLookup(sample.lane_map))
+        expected, _ = lift(sample, found, ShapePriors.paper(), full_lifting(), LaneLookup(lane_map_of(sample)))
         boxes, extra = boxes_from_cloud(cloud, NUSCENES_CLASSES)
         assert cloud.header == labels.header
         assert cloud.header.frame_id == "lidar_top"
@@ -185,23 +196,23 @@ def test_labels_made_live_are_those_of_the_offline_pipeline(vehicle, drive, tmp_
     assert len(kept.sample.cameras) == 6
     assert kept.sample.keyframe.world_SE3_ego is not None
     assert kept.degraded[1:] == ()  # the first clouds of a drive lack older sweeps, and nothing else
-    assert kept.provenance["shelf"].startswith("masks ")
+    assert kept.provenance["mask_model"].startswith("masks ")
 
 
 @pytest.mark.fault("camera")
-def test_a_camera_that_drops_out_degrades_and_returns(vehicle, drive):
+def test_a_camera_that_drops_out_degrades_and_returns(vehicle: Vehicle, drive: tuple[Path, Path]) -> None:
     vehicle.bring_up(masks_file=str(drive[1]), camera_patience_s=0.05)
     first, second, third, *_ = vehicle.stamps
     vehicle.ask(first)
     _, without = vehicle.ask(second, without=("/camera/cam_front/",))
-    status = vehicle.status_where(lambda s: "CAM_FRONT: no picture" in s.message, "a warning of the camera")
+    status = vehicle.status_where(lambda s: "CAM_FRONT: no image" in s.message, "a warning of the camera")
     assert status.level == WARN
     _, whole = vehicle.ask(third)
     assert len(boxes_from_cloud(without, NUSCENES_CLASSES)[0]) < len(boxes_from_cloud(whole, NUSCENES_CLASSES)[0])
 
 
 @pytest.mark.fault("camera")
-def test_a_camera_nobody_calibrated_is_named_and_not_projected(vehicle, drive):
+def test_an_uncalibrated_camera_is_a_warning_and_not_projected(vehicle: Vehicle, drive: tuple[Path, Path]) -> None:
     vehicle.bring_up(masks_file=str(drive[1]), uncalibrated=("/camera/cam_back/",))
     vehicle.ask(vehicle.stamps[0], without=("/camera/cam_back/camera_info",))
     status = vehicle.status_where(lambda s: "CAM_BACK: no usable camera_info" in s.message, "a warning")
@@ -209,7 +220,9 @@ def test_a_camera_nobody_calibrated_is_named_and_not_projected(vehicle, drive):
 
 
 @pytest.mark.fault("label_disk")
-def test_a_disk_that_refuses_pauses_keeping_and_labels_go_on(vehicle, drive, tmp_path):
+def test_a_disk_that_refuses_pauses_keeping_and_labels_go_on(
+    vehicle: Vehicle, drive: tuple[Path, Path], tmp_path: Path
+) -> None:
     in_the_way = tmp_path / "kept"
     in_the_way.write_text("a file where the folder should be")
     vehicle.bring_up(masks_file=str(drive[1]), keep_folder=str(in_the_way), min_free_gb=0.0, keep_every_s=0.0)
@@ -220,25 +233,25 @@ def test_a_disk_that_refuses_pauses_keeping_and_labels_go_on(vehicle, drive, tmp
     vehicle.ask(vehicle.stamps[1])
 
 
-def test_what_is_wrong_with_its_files_is_said_and_the_node_stays(vehicle, drive):
+def test_unusable_files_are_errors_and_the_node_stays_unconfigured(vehicle: Vehicle, drive: tuple[Path, Path]) -> None:
     for parameters, said in (
         ({"masks_file": ""}, "masks_file"),
         ({"masks_file": "missing.json"}, "missing.json"),
-        ({"shelf": "onnx", "detector_2d": "missing.onnx", "segmenter_2d": "missing.onnx"}, "missing.onnx"),
+        ({"mask_model": "onnx", "detector_2d": "missing.onnx", "segmenter_2d": "missing.onnx"}, "missing.onnx"),
         ({"shape_priors": "missing_priors.json"}, "missing_priors.json"),
     ):
-        sound = {"shelf": "masks", "masks_file": str(drive[1]), "shape_priors": ""}
+        sound = {"mask_model": "masks", "masks_file": str(drive[1]), "shape_priors": ""}
         vehicle.labeller.set_parameters(sound | parameters)
         with pytest.raises(NodeError, match=said):
             vehicle.labeller.configure()
-        status = vehicle.status_where(lambda s, said=said: said in s.message, "an error")
+        status = vehicle.status_where(lambda s: said in s.message, "an error")  # noqa: B023
         assert status.level == ERROR
         assert vehicle.labeller.state().label == "unconfigured"
     vehicle.bring_up(masks_file=str(drive[1]), shape_priors="")
     vehicle.ask(vehicle.stamps[0])
 
 
-def test_lifecycle_goes_round_and_a_signal_ends_it_cleanly(vehicle, drive):
+def test_lifecycle_goes_round_and_a_signal_ends_it_cleanly(vehicle: Vehicle, drive: tuple[Path, Path]) -> None:
     vehicle.bring_up(masks_file=str(drive[1]))
     vehicle.ask(vehicle.stamps[0])
     for transition in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from lidarloop_core.io.camera_messages import Calibration, calibration_from_mess
 from lidarloop_core.io.messages import pose_from_message, stamp_ns, transform_from_message
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.labelling.lifting.lift import lift
-from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
-from lidarloop_core.sample import CameraImage
+from lidarloop_core.sample import CameraImage, LaneMap
 from lidarloop_ros.inputs.motion import MotionUnavailableError
-from lidarloop_ros.self_labeller.pipeline import LabelPipeline
+from lidarloop_ros.self_labeller.pipeline import LabelledSample, LabelPipeline
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.toytown.camera import CAMERAS
@@ -33,7 +33,7 @@ CAMERA_NAMES = [camera.name for camera in CAMERAS]
 
 
 class TrueMasks:
-    """A mask model that never errs, for one frame of a drive; what it finds depends on the camera alone."""
+    """A mask model that gives the true masks of one sample of a drive; they depend on the camera alone."""
 
     name = "true masks"
     class_names = NUSCENES_CLASSES
@@ -58,7 +58,7 @@ class TrueMasks:
 
 
 class BagPoses:
-    """Mounting and motion as a bag tells them."""
+    """Mounting poses and motion from a bag's messages."""
 
     def __init__(self, messages: dict[str, list[Any]]) -> None:
         self.has_motion = True
@@ -115,10 +115,18 @@ def calibrations_of(messages: dict[str, list[Any]], names: Sequence[str]) -> dic
 
 
 @pytest.fixture
-def label(messages, mask_model):
-    """Labels the frame from its messages: (pipeline, pictures, changes to the poses) → LabelledFrame."""
+def label(messages: dict[str, list[Any]], mask_model: TrueMasks) -> Callable[..., LabelledSample]:
+    """``label(config, …)`` labels cloud ``FRAME`` of the drive from its messages."""
 
-    def label(config, *, cameras=CAMERA_NAMES, without=(), has_motion=True, lanes=None, num_older=10):
+    def label(
+        config: LiftingConfig,
+        *,
+        cameras: Sequence[str] = CAMERA_NAMES,
+        without: Sequence[str] = (),
+        has_motion: bool = True,
+        lanes: LaneMap | None = None,
+        num_older: int = 10,
+    ) -> LabelledSample:
         poses = BagPoses(messages)
         poses.has_motion = has_motion
         pipeline = LabelPipeline(mask_model, ShapePriors.paper(), config, poses, scene="drive")
@@ -135,8 +143,11 @@ def label(messages, mask_model):
 
 
 @pytest.mark.parametrize("config", [paper_lifting(), full_lifting()], ids=["paper", "full"])
-def test_labels_equal_the_offline_pipelines(label, bag, mask_model, config):
+def test_labels_equal_the_offline_pipelines(
+    label: Callable[..., LabelledSample], bag: Path, mask_model: TrueMasks, config: LiftingConfig
+) -> None:
     sample = BagSource(bag, num_sweeps=config.num_sweeps)[FRAME]
+    assert sample.lane_map is not None
     expected, _ = lift(sample, mask_model.masks, ShapePriors.paper(), config, LaneLookup(sample.lane_map))
     # In the same order of cameras: it decides between labels of equal scores.
     frame = label(config, lanes=sample.lane_map, cameras=[camera.name for camera in sample.cameras])
@@ -147,34 +158,36 @@ def test_labels_equal_the_offline_pipelines(label, bag, mask_model, config):
     assert frame.labels.yaw_sources == expected.yaw_sources
     assert frame.degraded == ()
     assert frame.sample.token == sample.token
-    assert list(frame.stage_ms) == ["assemble", "shelf", "lift"]
+    assert list(frame.stage_ms) == ["assemble", "masks", "lift"]
 
 
-def test_a_missing_camera_costs_its_own_labels_alone(label):
+def test_a_missing_camera_costs_its_own_labels_alone(label: Callable[..., LabelledSample]) -> None:
     whole, without = label(paper_lifting()), label(paper_lifting(), without=("CAM_FRONT",))
-    assert without.degraded == ("CAM_FRONT: no picture",)
+    assert without.degraded == ("CAM_FRONT: no image",)
     assert {camera for cameras in without.labels.cameras for camera in cameras} < {
         camera for cameras in whole.labels.cameras for camera in cameras
     }
 
 
-def test_without_ego_motion_it_goes_on_with_one_sweep(label):
+def test_without_ego_motion_it_goes_on_with_one_sweep(label: Callable[..., LabelledSample]) -> None:
     frame = label(paper_lifting(), has_motion=False)
     assert len(frame.labels) > 5
     assert len(frame.sample.sweeps) == 1
     assert frame.degraded == ("single sweep: no odometry",)
 
 
-def test_a_missing_sweep_is_said(label):
+def test_a_missing_sweep_is_reported(label: Callable[..., LabelledSample]) -> None:
     assert label(paper_lifting(), num_older=1).degraded == ("1 of 3 sweeps missing",)
 
 
-def test_a_picture_that_cannot_be_decoded_and_a_camera_nobody_calibrated(label, messages, mask_model):
+def test_an_undecodable_image_and_an_uncalibrated_camera_are_reported(
+    label: Callable[..., LabelledSample], messages: dict[str, list[Any]], mask_model: TrueMasks
+) -> None:
     class Choosy(TrueMasks):
         def __init__(self) -> None:
             self.masks = mask_model.masks
 
-        def find(self, sample_token, images):
+        def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
             if images[0].name == "CAM_BACK":
                 raise ImageFormatError("a picture of encoding bayer")
             return super().find(sample_token, images)

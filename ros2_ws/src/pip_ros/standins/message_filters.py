@@ -17,7 +17,7 @@ from rclpy.time import Time
 
 
 class SimpleFilter:
-    """Something that gives out messages to callbacks."""
+    """Hands messages on to callbacks."""
 
     def __init__(self) -> None:
         self.callbacks: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
@@ -54,7 +54,7 @@ class Subscriber(SimpleFilter):
 
 
 class TimeSynchronizer(SimpleFilter):
-    """Gives out one message of each input when all have the same stamp.
+    """Hands on one message of each input when all have the same stamp.
 
     Args:
         fs: the inputs.
@@ -87,7 +87,7 @@ class TimeSynchronizer(SimpleFilter):
 
 
 class ApproximateTimeSynchronizer(TimeSynchronizer):
-    """Gives out one message of each input when their stamps lie less than `slop` seconds apart.
+    """Hands on one message of each input when their stamps lie less than `slop` seconds apart.
 
     Of several that would do, those nearest to the message that completes the set are taken.
     """

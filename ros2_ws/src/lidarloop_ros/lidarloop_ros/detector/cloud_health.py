@@ -1,4 +1,4 @@
-"""CloudHealth: what a cloud itself says about the sensor, its unit of intensity and where it is mounted."""
+"""CloudHealth: the sensor's unit of intensity and mounting height, as one cloud shows them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from lidarloop_core.model.spec import ModelSpec
 
-# With fewer points than this the intensity is not judged.
+# With fewer points the intensity is not judged.
 MIN_POINTS = 100
 # The ground is looked for where it is seen in most revolutions: not under the vehicle, not beyond the next cars.
 GROUND_RANGE_M = (2.0, 20.0)
 GROUND_BIN_M = 0.1
-# It holds at least so many of the points there, or nothing is said about it.
+# The ground holds at least so many of the points there, or its height is unknown.
 MIN_GROUND_POINTS = 200
 MIN_GROUND_SHARE = 0.1
 GROUND_TOLERANCE_M = 0.4
@@ -25,8 +25,8 @@ class CloudHealth:
     """Figures of one cloud.
 
     Attributes:
-        intensity: smallest, median and largest; None where there are too few points, or the model takes none.
-        ground_height_m: height of the LiDAR above the ground; None where no ground is seen.
+        intensity: smallest, median and largest intensity; None with too few points, or if the model takes none.
+        ground_height_m: height of the LiDAR above the ground, metres; None where no ground is seen.
     """
 
     intensity: tuple[float, float, float] | None
@@ -34,7 +34,12 @@ class CloudHealth:
 
 
 def inspect(points: npt.NDArray[np.float32], columns: tuple[str, ...]) -> CloudHealth:
-    """Looks at one sweep, (N, C) in its LiDAR's frame. Takes about a millisecond: meant for one cloud a second."""
+    """Figures of one sweep. Takes about a millisecond: meant for one cloud a second.
+
+    Args:
+        points: (N, C) points in the LiDAR's frame, metres.
+        columns: names of the C columns.
+    """
     intensity = None
     if "intensity" in columns and len(points) >= MIN_POINTS:
         low, median, high = np.percentile(points[:, columns.index("intensity")], (0, 50, 100))
@@ -43,7 +48,11 @@ def inspect(points: npt.NDArray[np.float32], columns: tuple[str, ...]) -> CloudH
 
 
 def ground_height_m(points: npt.NDArray[np.float32]) -> float | None:
-    """Height of the sensor above the level that most points near it lie at; None if there is no such level."""
+    """Height of the sensor above the level at which most points near it lie, metres; None without such a level.
+
+    Args:
+        points: (N, C) points in the LiDAR's frame, x y z first, metres.
+    """
     range_m = np.hypot(points[:, 0], points[:, 1])
     near = (range_m > GROUND_RANGE_M[0]) & (range_m < GROUND_RANGE_M[1])
     z = points[near, 2]
@@ -51,7 +60,7 @@ def ground_height_m(points: npt.NDArray[np.float32]) -> float | None:
     if len(z) < MIN_GROUND_POINTS:
         return None
     bins = np.floor(z / -GROUND_BIN_M).astype(np.int64)
-    # Two neighbouring bins: a level that lies on the border of two is found too.
+    # Pairs of bins: a level on the border of two is found too.
     counts = np.bincount(bins, minlength=2)
     pairs = counts[:-1] + counts[1:]
     best = int(pairs.argmax())
@@ -60,26 +69,26 @@ def ground_height_m(points: npt.NDArray[np.float32]) -> float | None:
     return -float(np.median(z[(bins == best) | (bins == best + 1)]))
 
 
-def complaints(health: CloudHealth, spec: ModelSpec) -> list[str]:
-    """What does not fit the model's training data, each with what to check."""
+def health_problems(health: CloudHealth, spec: ModelSpec) -> list[str]:
+    """One line, with what to check, for each figure that does not fit the model's training data."""
     reasons = []
     if health.intensity is not None:
-        reasons.append(_intensity_complaint(*health.intensity, spec))
+        reasons.append(_intensity_problem(*health.intensity, spec))
     height_m = health.ground_height_m
     if height_m is not None and abs(height_m - spec.lidar_height_m) > GROUND_TOLERANCE_M:
         reasons.append(
             f"the ground lies {height_m:.2f} m below the LiDAR, the model was trained at {spec.lidar_height_m:.2f} m: "
-            "check the mounting, or train for it"
+            "check the mounting, or train with clouds of this height"
         )
     return [reason for reason in reasons if reason]
 
 
-def _intensity_complaint(low: float, median: float, high: float, spec: ModelSpec) -> str:
+def _intensity_problem(low: float, median: float, high: float, spec: ModelSpec) -> str:
     if low == high:
         return f"intensity is flat, every point has {low:g}: check the driver; scores will be lower"
     # A sensor in another unit (0 to 1, 16 bit) is off by far more than these factors; a dark scene is not.
     if not 0.02 <= high * spec.intensity_scale <= 4:
-        unit = f"0 to {1 / spec.intensity_scale:.0f}" if spec.intensity_scale else "nothing but 0"
+        unit = f"0 to {1 / spec.intensity_scale:.0f}" if spec.intensity_scale else "0 alone"
         return f"intensity is {low:g} to {high:g}, the model was trained on {unit}: scale it in the driver"
     if spec.training_intensity:
         dark, bright = spec.training_intensity[1], spec.training_intensity[-2]

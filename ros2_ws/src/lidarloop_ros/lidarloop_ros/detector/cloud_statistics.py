@@ -1,4 +1,4 @@
-"""FrameStatistics: counts what happens to clouds between two reports of the diagnostics."""
+"""CloudStatistics: counts what becomes of clouds between two diagnostic reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from lidarloop_ros.detector.cloud_health import CloudHealth
-from lidarloop_ros.detector.pipeline import Frame
+from lidarloop_ros.detector.pipeline import CloudResult
 
 LATENCIES_KEPT = 600
 POINT_COUNTS_KEPT = 300
@@ -17,17 +17,17 @@ POINT_COUNTS_KEPT = 300
 
 @dataclass
 class Counts:
-    """Clouds by what became of them.
+    """Numbers of clouds by what became of them.
 
     Attributes:
-        num_in: received.
-        num_detected: their detections were published.
-        num_dropped: replaced by a newer one before the detector was free.
-        num_refused: dropped for their stamp.
-        num_without_motion: dropped for want of ego-motion.
-        num_rejected: broke the input contract.
-        num_failed: an exception ended their processing, or a callback.
-        num_retried: inferred a second time.
+        num_in: clouds received.
+        num_detected: clouds whose detections were published.
+        num_dropped: clouds replaced by a newer one before the detector was free.
+        num_refused: clouds dropped because of their stamp.
+        num_without_motion: clouds dropped because ego-motion was missing.
+        num_rejected: clouds that broke the input contract.
+        num_failed: clouds whose processing, and callbacks that, an exception ended.
+        num_retried: clouds inferred a second time.
     """
 
     num_in: int = 0
@@ -42,7 +42,7 @@ class Counts:
 
 @dataclass
 class Period(Counts):
-    """What happened since the last report; a reason is the last one given."""
+    """What happened since the last report; each reason is that of the last cloud concerned."""
 
     refused_because: str = ""
     rejected_because: str = ""
@@ -60,17 +60,19 @@ class Period(Counts):
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """A report's figures.
+class Figures:
+    """The figures of one report.
 
     Attributes:
-        silent_s: time since the last cloud, or since activation.
-        motion_missing_s: how long no cloud has had ego-motion; 0 while they have.
-        usual_points: median points of the clouds before this period; 0 while unknown.
-        period_s: length of ``period``.
-        totals: since activation.
-        latency_ms: (N,) recent reception → publish latencies.
-        health: of one cloud of the period; None without one.
+        silent_s: time since the last cloud, or since activation, seconds.
+        motion_missing_s: time since the last cloud with ego-motion, seconds; 0 while clouds have it.
+        usual_points: median number of points in the clouds before this period; 0 while unknown.
+        period_s: length of ``period``, seconds.
+        period: what happened since the last report.
+        totals: counts since activation.
+        latency_ms: recent latencies from reception to publication, milliseconds.
+        last_result: result of the last cloud; None before the first.
+        health: figures of one cloud of the period; None if none was inspected.
     """
 
     silent_s: float
@@ -80,19 +82,19 @@ class Statistics:
     period: Period
     totals: Counts
     latency_ms: Sequence[float]
-    last_frame: Frame | None
+    last_result: CloudResult | None
     health: CloudHealth | None
 
 
-class FrameStatistics:
-    """Written by the executor's and the detection thread, read by the report's timer."""
+class CloudStatistics:
+    """Counts from the executor's and the detection thread, read by the timer of the diagnostics."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.reset()
 
     def reset(self) -> None:
-        """Starts over, at activation."""
+        """Clears everything, at activation."""
         with self._lock:
             now_s = time.monotonic()
             self._period = Period()
@@ -100,93 +102,100 @@ class FrameStatistics:
             self._totals = Counts()
             self._latency_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
             self._point_counts: deque[int] = deque(maxlen=POINT_COUNTS_KEPT)
-            self._last_frame: Frame | None = None
+            self._last_result: CloudResult | None = None
             self._health: CloudHealth | None = None
             self._motion_missing_since_s: float | None = None
-            self._frames_since_flush = 0
+            self._clouds_since_jump = 0
 
     def received(self) -> None:
-        """A cloud came in."""
+        """Counts a cloud that was received."""
         with self._lock:
             self._last_cloud_s = time.monotonic()
             self._count("num_in")
 
     def replaced(self, num_clouds: int) -> None:
-        """A newer cloud came in before the detector was free for these."""
+        """Counts clouds that a newer one replaced before the detector was free."""
         with self._lock:
             for _ in range(num_clouds):
                 self._count("num_dropped")
 
     def refused(self, reason: str) -> None:
-        """A cloud was dropped for its stamp."""
+        """Counts a cloud dropped because of its stamp."""
         with self._lock:
             self._count("num_refused")
             self._period.refused_because = reason
 
     def rejected(self, reason: str) -> None:
-        """A cloud broke the input contract."""
+        """Counts a cloud that broke the input contract."""
         with self._lock:
             self._count("num_rejected")
             self._period.rejected_because = reason
 
     def failed(self, reason: str) -> None:
-        """An unexpected exception ended the processing of a cloud, or a callback."""
+        """Counts an unexpected exception that ended the processing of a cloud, or a callback."""
         with self._lock:
             self._count("num_failed")
             self._period.failed_because = reason
 
     def retried(self, reason: str) -> None:
-        """The backend failed on a cloud, which is tried once more."""
+        """Counts a cloud on which the backend failed, and which is tried once more."""
         with self._lock:
             self._count("num_retried")
             self._period.retried_because = reason
 
     def without_motion(self, reason: str) -> None:
-        """A cloud was dropped for want of ego-motion."""
+        """Counts a cloud dropped because ego-motion was missing."""
         with self._lock:
             self._count("num_without_motion")
             self._note_motion(reason)
 
-    def detected(self, frame: Frame, latency_ms: float, age_ms: float | None, num_sweeps_expected: int) -> None:
-        """A cloud's detections were published."""
+    def detected(self, result: CloudResult, latency_ms: float, age_ms: float | None, num_sweeps_expected: int) -> None:
+        """Counts a cloud whose detections were published.
+
+        Args:
+            result: the detections, and how they were made.
+            latency_ms: time from reception to publication.
+            age_ms: time from the cloud's stamp to publication; None if unknown.
+            num_sweeps_expected: number of sweeps that the model merges.
+        """
         with self._lock:
-            self._frames_since_flush += 1
+            self._clouds_since_jump += 1
             self._count("num_detected")
             self._latency_ms.append(latency_ms)
-            self._last_frame = frame
+            self._last_result = result
             period = self._period
             if age_ms is not None:
                 period.age_ms.append(age_ms)
-            self._note_motion(frame.motion_problem)
-            period.overflow = frame.overflow or period.overflow
-            period.missing_column = frame.missing_column or period.missing_column
-            period.lidar_problems = frame.lidar_problems or period.lidar_problems
-            period.non_finite_share = max(period.non_finite_share, frame.non_finite_share)
+            self._note_motion(result.motion_problem)
+            period.overflow = result.overflow or period.overflow
+            period.missing_column = result.missing_column or period.missing_column
+            period.lidar_problems = result.lidar_problems or period.lidar_problems
+            period.non_finite_share = max(period.non_finite_share, result.non_finite_share)
             fewest = period.fewest_points
-            num_new = len(frame.newest_points)
+            num_new = len(result.newest_points)
             period.fewest_points = num_new if fewest is None else min(fewest, num_new)
             self._point_counts.append(num_new)
-            filled = self._frames_since_flush >= num_sweeps_expected
-            period.too_few_sweeps |= filled and frame.num_sweeps < num_sweeps_expected
+            filled = self._clouds_since_jump >= num_sweeps_expected
+            period.too_few_sweeps |= filled and result.num_sweeps < num_sweeps_expected
 
     @property
     def wants_health(self) -> bool:
-        """Whether no cloud of this period has been looked at yet."""
+        """Whether no cloud of this period has been inspected yet."""
         return self._health is None
 
     def inspected(self, health: CloudHealth) -> None:
-        """A cloud of this period was looked at."""
+        """Keeps the figures of one cloud of this period."""
         with self._lock:
             self._health = health
 
     def time_jumped(self) -> None:
-        """Time went backwards and the sweeps were forgotten."""
+        """Counts a jump back in time, after which the sweeps were dropped."""
         with self._lock:
             self._period.num_time_jumps += 1
-            self._frames_since_flush = 0
+            self._clouds_since_jump = 0
 
-    def report(self) -> Statistics:
-        """Closes the period."""
+    def report(self) -> Figures:
+        """Ends the period and gives its figures."""
         with self._lock:
             now_s = time.monotonic()
             period, self._period = self._period, Period()
@@ -194,7 +203,7 @@ class FrameStatistics:
             health, self._health = self._health, None
             since_s = self._motion_missing_since_s
             before = sorted(list(self._point_counts)[: max(0, len(self._point_counts) - period.num_detected)])
-            return Statistics(
+            return Figures(
                 silent_s=now_s - self._last_cloud_s,
                 motion_missing_s=0.0 if since_s is None else now_s - since_s,
                 usual_points=before[len(before) // 2] if before else 0,
@@ -202,7 +211,7 @@ class FrameStatistics:
                 period=period,
                 totals=replace(self._totals),
                 latency_ms=tuple(self._latency_ms),
-                last_frame=self._last_frame,
+                last_result=self._last_result,
                 health=health,
             )
 

@@ -1,17 +1,17 @@
-"""What the node says about itself on /diagnostics, and by which rules.
+"""The status that lidar_detector publishes on /diagnostics, and its rules.
 
 ERROR  configuring failed; a cloud was rejected; processing a cloud, or a callback, failed; the backend failed twice;
        no ego-motion for ``motion_error_after_s``; a publisher's type or QoS cannot be received.
 STALE  no cloud for five seconds: the figures shown are old.
-WARN   no cloud for 1.5 seconds, or fewer a second than expected; clouds were dropped because the detector was busy, for
-       their stamp, or for want of ego-motion; a further LiDAR is missing; sweeps could not be merged, or fewer than the
-       model was trained with; capacity was exceeded; many points not finite, or far fewer points than usual; intensity
-       flat, missing, or in another unit than in training; the ground at another height than in training; p99 latency
-       above the deadline, or clouds old when answered; time jumped back; ages unknown; inference had to be repeated; a
-       model that was to be loaded could not be; somebody subscribes with a QoS that gets nothing.
+WARN   no cloud for 1.5 seconds, or fewer a second than expected; clouds were dropped because the detector was busy,
+       because of their stamp, or because ego-motion was missing; a further LiDAR is missing; no sweeps could be merged,
+       or fewer than the model was trained with; capacity was exceeded; many points not finite, or far fewer points than
+       usual; intensity flat, missing, or in another unit than in training; the ground at another height than in
+       training; p99 latency above the deadline, or clouds old when answered; time jumped back; ages unknown; inference
+       was repeated; a new model could not be loaded; a subscriber's QoS receives nothing.
 OK     otherwise.
 
-Each rule looks at what happened since the last report; all reasons of the level that holds are in the message.
+Each rule judges what happened since the last report; the message lists all reasons of the level that holds.
 """
 
 from __future__ import annotations
@@ -20,29 +20,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_ros.detector.cloud_health import complaints
-from lidarloop_ros.detector.cloud_statistics import Statistics
+from lidarloop_ros.detector.cloud_health import health_problems
+from lidarloop_ros.detector.cloud_statistics import Figures
+from lidarloop_ros.node.diagnostics import SILENT_AFTER_S, STALE_AFTER_S, make_status
 
 # One revolution of a LiDAR at 10 Hz: a later answer describes a world that the next sweep has already replaced.
 DEADLINE_MS = 100.0
-# Stamp → publication; what Autoware warns of too.
+# From a cloud's stamp to publication; Autoware warns above the same age.
 AGE_MS = 200.0
-# Longer than the time between two reports: a report about a cloud never complains of silence.
-SILENT_AFTER_S = 1.5
-STALE_AFTER_S = 5.0
-# Below this share of what is expected or usual.
+# A rate, or a number of points, below this share of the expected or usual one is a WARN.
 RATE_SHARE = 0.8
 POINTS_SHARE = 0.1
-# With fewer points than this a cloud is of no sensor whose view could be blocked.
+# Where clouds usually have fewer points, their number is not judged.
 POINTS_JUDGED = 1_000
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which model is loaded, and on what it runs."""
+    """The loaded model.
+
+    Attributes:
+        spec: the model's contract.
+        sha256: hash of the model file, hexadecimal.
+        device: backend and device that run the model.
+    """
 
     spec: ModelSpec
     sha256: str
@@ -51,7 +55,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where the rules that depend on the vehicle begin; see the parameters of the same names."""
+    """Limits that depend on the vehicle; see the parameters of the same names."""
 
     non_finite_warn_share: float = 0.5
     expected_rate_hz: float = 0.0
@@ -60,27 +64,27 @@ class Limits:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything one diagnostic status is made of.
+    """Everything that one diagnostic status is made from.
 
     Attributes:
         state: the node's lifecycle state.
-        active: whether clouds are taken.
+        active: whether the node works on clouds.
+        statistics: figures of the clouds since the last report.
+        limits: limits that depend on the vehicle.
         configure_problem: why configuring failed last time, or "".
         backend_problem: why the node is about to end, or "".
-        model: None while unconfigured.
-        engine: ``ready``, or what is being loaded.
-        load_problem: why the last model to be loaded was not taken, or "".
+        model: the loaded model; None while unconfigured.
+        engine: ``none``, ``ready`` or ``loading …``.
+        load_problem: why the last new model was refused, or "".
         clock_problem: why ages of clouds are unknown, or "".
         input_problems: publishers that cannot be received, each with the remedy.
-        output_problems: subscribers that get nothing, each with the remedy.
+        output_problems: subscribers that receive nothing, each with the remedy.
         silence_hint: what to check when no cloud comes.
-        limits: of the vehicle.
-        statistics: of the clouds.
     """
 
     state: str
     active: bool
-    statistics: Statistics
+    statistics: Figures
     limits: Limits = Limits()
     configure_problem: str = ""
     backend_problem: str = ""
@@ -140,13 +144,13 @@ def _about_the_stream(report: Report) -> list[str]:
 
 
 def _about_motion(report: Report) -> list[str]:
-    period, frame, model = report.statistics.period, report.statistics.last_frame, report.model
+    period, result, model = report.statistics.period, report.statistics.last_result, report.model
     if period.num_without_motion:
         return [f"clouds dropped ({period.num_without_motion}): {period.motion_problem}"]
     if period.motion_problem:
         return [f"single sweep: {period.motion_problem}"]
-    if period.too_few_sweeps and model and frame:
-        return [f"{frame.num_sweeps} of the {model.spec.num_sweeps} sweeps the model was trained with"]
+    if period.too_few_sweeps and model and result:
+        return [f"{result.num_sweeps} of the {model.spec.num_sweeps} sweeps the model was trained with"]
     return []
 
 
@@ -162,7 +166,7 @@ def _about_content(report: Report) -> list[str]:
     if fewest is not None and usual >= POINTS_JUDGED and fewest < POINTS_SHARE * usual:
         reasons.append(f"{fewest} points, usually {usual}: is the LiDAR's view blocked?")
     if seen.health and report.model:
-        reasons += complaints(seen.health, report.model.spec)
+        reasons += health_problems(seen.health, report.model.spec)
     return reasons
 
 
@@ -176,12 +180,12 @@ def _about_time(report: Report) -> list[str]:
             f"clouds were up to {max(period.age_ms):.0f} ms old when answered: driver, transport or detector lag"
         )
     if period.num_time_jumps:
-        reasons.append("time went backwards: sweeps and ego-motion forgotten")
+        reasons.append("time went backwards: sweeps and ego-motion dropped")
     return reasons
 
 
 def status(report: Report, *, name: str, hardware_id: str) -> DiagnosticStatus:
-    """One status with level, reasons and figures."""
+    """The status of a report: level, reasons and figures. Arguments as for ``make_status``."""
     if reasons := errors(report):
         level = DiagnosticStatus.ERROR
     elif reasons := warnings(report):
@@ -189,8 +193,7 @@ def status(report: Report, *, name: str, hardware_id: str) -> DiagnosticStatus:
         level = DiagnosticStatus.STALE if is_stale else DiagnosticStatus.WARN
     else:
         level, reasons = DiagnosticStatus.OK, [report.state]
-    values = [KeyValue(key=key, value=value) for key, value in _values(report).items()]
-    return DiagnosticStatus(level=level, name=name, message="; ".join(reasons), hardware_id=hardware_id, values=values)
+    return make_status(level, reasons, _values(report), name=name, hardware_id=hardware_id)
 
 
 def _values(report: Report) -> dict[str, str]:
@@ -216,13 +219,13 @@ def _values(report: Report) -> dict[str, str]:
         values |= {"latency_ms_p50": f"{p50:.1f}", "latency_ms_p99": f"{p99:.1f}"}
     if seen.period.age_ms:
         values["age_ms_max"] = f"{max(seen.period.age_ms):.1f}"
-    if frame := seen.last_frame:
+    if result := seen.last_result:
         values |= {
-            "sweeps_used": str(frame.num_sweeps),
-            "num_points": str(frame.num_points),
-            "num_boxes": str(len(frame.boxes)),
-            "non_finite_share": f"{frame.non_finite_share:.4f}",
-            "overflow": frame.overflow or "none",
+            "sweeps_used": str(result.num_sweeps),
+            "num_points": str(result.num_points),
+            "num_boxes": str(len(result.boxes)),
+            "non_finite_share": f"{result.non_finite_share:.4f}",
+            "overflow": result.overflow or "none",
         }
     if health := seen.health:
         low, median, high = health.intensity or (0.0, 0.0, 0.0)

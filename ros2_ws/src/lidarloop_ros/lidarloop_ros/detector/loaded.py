@@ -1,7 +1,8 @@
-"""What a configured detector node holds, and how it is made of the parameters."""
+"""What a configured detector node holds, and how it is made from the parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,15 @@ class Loaded:
     """What a configured node holds.
 
     Attributes:
-        model_path: of the model in use, as the parameter gave it.
-        lidars: the further ones; None where there are none.
-        tracks: None where detections are not followed.
+        model_path: value of the parameter ``model`` that named the model in use.
+        pipeline: turns a cloud into detections.
+        motion: gives the LiDAR's poses.
+        outputs: publishes detections.
+        points: subscription to the first LiDAR's clouds.
+        extra_lidars: cloud topic of each further LiDAR → how long its cloud may be late, seconds.
+        lidars: joins the further LiDARs' clouds to the first one's; None without further LiDARs.
+        tracks: publishes tracks; None where detections are not tracked.
+        gate: judges the clouds' stamps.
         release: destroys the publishers and subscriptions.
     """
 
@@ -41,6 +48,7 @@ class Loaded:
     motion: MotionSource
     outputs: DetectionOutputs
     points: Subscription
+    extra_lidars: Mapping[str, float]
     lidars: TimeJoin | None
     tracks: TrackOutput | None
     gate: StampGate
@@ -48,17 +56,18 @@ class Loaded:
 
     @property
     def model(self) -> ModelInfo:
+        """The model in use, and the device it runs on."""
         backend = self.pipeline.detector.backend
         return ModelInfo(backend.spec, backend.model_sha256, backend.device)
 
     def close(self) -> None:
-        """Lets go of everything, the GPU's memory too."""
+        """Releases everything, the GPU's memory included."""
         with self.release:
             self.pipeline.close()
 
 
 def open_model(settings: DetectorParams) -> SweepPipeline:
-    """Opens the model that the settings name, with a place for its sweeps, and warms it up.
+    """Opens the model that the settings name, with memory for its sweeps, and warms it up.
 
     Raises:
         LidarloopError: the model, its backend or a setting cannot be used.
@@ -68,17 +77,17 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     if settings.sweeps_on_gpu and settings.backend != TENSORRT:
         raise ConfigError(
             f"parameter 'sweeps_on_gpu' received true with backend '{settings.backend}'; expected backend "
-            f"'{TENSORRT}', on whose GPU the sweeps lie: set that, or sweeps_on_gpu to false"
+            f"'{TENSORRT}', which keeps the sweeps on its GPU: set that, or sweeps_on_gpu to false"
         )
     providers = settings.providers if settings.backend == "onnxruntime" else (settings.backend,)
     backend = open_backend(Path(settings.model), providers=providers, num_threads=settings.num_threads)
     detector = Detector(backend, postprocessing=settings.postprocessing())
-    sweeps = _place_for_sweeps(detector, settings)
+    sweeps = _open_sweeps(detector, settings)
     sweeps.warm_up()
     return sweeps
 
 
-def _place_for_sweeps(detector: Detector, settings: DetectorParams) -> SweepPipeline:
+def _open_sweeps(detector: Detector, settings: DetectorParams) -> SweepPipeline:
     if not settings.sweeps_on_gpu:
         return HostPipeline(detector, settings.max_points)
     from lidarloop_core.inference.gpu_pipeline import GpuPipeline
@@ -87,12 +96,12 @@ def _place_for_sweeps(detector: Detector, settings: DetectorParams) -> SweepPipe
 
 
 def needs_poses(detector: Detector, settings: DetectorParams) -> bool:
-    """Whether the motion of the vehicle or the mounting of its sensors is asked for at all."""
+    """Whether the vehicle's motion, or the mounting poses of its sensors, are needed."""
     return detector.spec.num_sweeps > 1 or settings.tracking or bool(settings.extra_lidars)
 
 
 def make_pipeline(sweeps: SweepPipeline, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
-    """From a message to detections, as the settings say."""
+    """The pipeline from a message to detections, with the options of the settings."""
     topics = tuple(settings.extra_lidars)
     return CloudPipeline(
         sweeps,

@@ -1,10 +1,10 @@
-"""ModelSwap: another model in the place of the one in use, between two frames, without a frame lost.
+"""ModelSwap: replaces the model in use by another, between two clouds, without losing one.
 
-The parameter ``model`` names the file. Setting it while the node is configured starts the swap; the service
-``~/load_model`` (std_srvs/Trigger, a type every ROS has, so no interface package of our own must be built) waits for
-the swap that is under way, or loads the file anew, and answers how it went. The new model is read, verified and warmed
-up by a thread of its own while the old one goes on detecting. What is wrong with it leaves everything as it was, and
-the parameter too goes back to the model in use.
+The parameter ``model`` names the file. Setting it while the node is configured starts the swap. The service
+``~/load_model`` (std_srvs/Trigger, a type of every ROS, so no interface package must be built) waits for the swap that
+is under way, or loads the file again, and answers with the outcome. A thread of its own reads, verifies and warms up
+the new model while the old one goes on detecting. If the new model cannot be used, everything stays as it was, and the
+parameter is set back to the model in use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lidarloop_core.model.spec import ModelSpec
 
 
 class SwapHost(Protocol):
-    """The node, as far as a swap needs it. Called by the executor's thread, but for what ``opener`` gives."""
+    """The node, as far as a swap needs it. Called by the executor's thread, except for what ``opener`` returns."""
 
     def detector_in_use(self) -> tuple[str, Detector] | None:
         """Path of the model and its detector; None while the node is not configured."""
@@ -39,19 +39,22 @@ class SwapHost(Protocol):
         ...
 
     def opener(self, model: str) -> Callable[[], SweepPipeline]:
-        """What opens and warms up a model with the node's present settings; called by the loading thread."""
+        """A function that opens and warms up a model with the node's present settings; the loading thread calls it."""
         ...
 
     def install(self, model: str, sweeps: SweepPipeline) -> None:
-        """Lets the next cloud be detected by it. Raises LidarloopError if it cannot."""
+        """Detects the clouds from the next one on with this model. Raises LidarloopError if that is impossible."""
         ...
 
 
 class ModelSwap:
     """The service and the swap behind it.
 
+    Args:
+        node: owns the service.
+        host: the same node, as a swap sees it.
+
     Attributes:
-        engine: ``none``, ``ready``, or ``loading …``; for the diagnostics.
         problem: why the last swap did not take place, or "".
     """
 
@@ -61,23 +64,25 @@ class ModelSwap:
         self._task: Task | None = None
         self._loading = ""
         self.problem = ""
-        # Of its own: a callback that waits keeps its group's other callbacks from running.
+        # A callback group of its own: a callback that waits keeps its group's other callbacks from running.
         node.create_service(Trigger, "~/load_model", self._on_request, callback_group=ReentrantCallbackGroup())
 
     @property
     def _executor(self) -> Executor:
         executor = self._node.executor
-        assert executor is not None  # a node that is asked for something is being spun
+        assert executor is not None  # a node that receives a request is being spun
         return executor
 
     @property
     def engine(self) -> str:
+        """``none``, ``ready`` or ``loading …``, for the diagnostics."""
         if self._loading:
             return f"loading {self._loading}"
         return "none" if self._host.detector_in_use() is None else "ready"
 
     @property
     def is_loading(self) -> bool:
+        """Whether a swap is under way."""
         return self._task is not None and not self._task.done()
 
     def start(self) -> Task:
@@ -103,13 +108,15 @@ class ModelSwap:
             opened = await self._opened(wanted)
             require_same_classes(opened.detector.spec, in_use[1].spec)
             if not self._is_still(in_use[1]):
-                raise ModelFileError(f"{wanted}: the node was cleaned up or configured meanwhile; ask again")
+                raise ModelFileError(
+                    f"{wanted}: the node was cleaned up or configured meanwhile; call the service again"
+                )
             self._host.install(wanted, opened)
         except Exception as error:
             return self._roll_back(error)
         finally:
             self._loading = ""
-            self._executor.wake()  # whoever waits for this task is looked at again
+            self._executor.wake()  # so that it resumes what waits for this task
         self.problem = ""
         detector = opened.detector
         return True, f"{_name(in_use[1])} → {_name(detector)} on {detector.backend.device}"
@@ -119,7 +126,7 @@ class ModelSwap:
         return in_use is not None and in_use[1].backend is detector.backend
 
     async def _opened(self, model: str) -> SweepPipeline:
-        """Opens the model in a thread of its own; meanwhile the executor goes on with everything else."""
+        """Opens the model in a thread of its own; meanwhile the executor goes on with other work."""
         done, executor, open_model = Future(), self._executor, self._host.opener(model)
 
         def work() -> None:
@@ -146,11 +153,15 @@ class ModelSwap:
 
 
 def require_same_classes(new: ModelSpec, old: ModelSpec) -> None:
-    """Raises ModelFileError if those who read labels would take one class for another."""
+    """Refuses a model whose labels stand for other classes: subscribers would take one class for another.
+
+    Raises:
+        ModelFileError: the class names differ.
+    """
     if new.class_names != old.class_names:
         raise ModelFileError(
             f"{new.name} has the classes {', '.join(new.class_names)}; expected those of {old.name}, "
-            f"{', '.join(old.class_names)}, which the node's readers know: clean the node up and configure it anew"
+            f"{', '.join(old.class_names)}, which the node's subscribers use: clean the node up and configure it again"
         )
 
 

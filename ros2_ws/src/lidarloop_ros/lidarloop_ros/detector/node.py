@@ -1,16 +1,16 @@
 """``lidar_detector``: a lifecycle node round ``lidarloop_core``'s detector.
 
-The executor's thread only receives: it leaves the newest cloud for the detection thread and feeds odometry and TF to
-the motion source. So odometry, services and diagnostics go on while a cloud is worked on, and a slow detector drops
-clouds instead of lagging behind.
+The executor's thread only receives: it leaves the newest cloud for the detection thread and hands odometry and TF to
+the motion source. So odometry, services and diagnostics go on during detection, and a slow detector drops clouds
+instead of lagging behind.
 
 In:  ``~/input/points`` (sensor_msgs/PointCloud2), ``~/input/odometry`` (nav_msgs/Odometry), ``/tf_static``, ``/tf``.
 Service: ``~/load_model`` (std_srvs/Trigger), see ``model_swap``.
 Out: ``~/detections`` (vision_msgs/Detection3DArray), ``~/boxes`` (sensor_msgs/PointCloud2, a point per box, with its
 velocity), ``~/markers`` (visualization_msgs/MarkerArray), ``~/class_names`` (latched std_msgs/String, a JSON list),
-``~/debug/latency_ms/<stage>`` (std_msgs/Float64), ``/diagnostics``; where parameters ask for them ``~/tracks`` and
-``~/track_boxes`` (see ``track_output``), and ``~/objects`` (autoware_perception_msgs/DetectedObjects). What is about a
-cloud has that cloud's header.
+``~/debug/latency_ms/<stage>`` (std_msgs/Float64), ``/diagnostics``; with the parameter ``tracking`` also ``~/tracks``
+and ``~/track_boxes`` (see ``track_outputs``), with ``autoware_objects`` also ``~/objects``
+(autoware_perception_msgs/DetectedObjects). Detections, boxes, tracks, objects and markers have the cloud's header.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from sensor_msgs.msg import PointCloud2
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
-from lidarloop_ros.detector.cloud_statistics import FrameStatistics
-from lidarloop_ros.detector.diagnostics import SILENT_AFTER_S, Limits, Report, status
+from lidarloop_ros.detector.cloud_statistics import CloudStatistics
+from lidarloop_ros.detector.diagnostics import Limits, Report, status
 from lidarloop_ros.detector.loaded import Loaded, make_pipeline, needs_poses, open_model
 from lidarloop_ros.detector.model_swap import ModelSwap
 from lidarloop_ros.detector.outputs import DetectionOutputs
@@ -46,6 +46,7 @@ from lidarloop_ros.inputs.motion_sources import MotionSource, NoMotion, open_veh
 from lidarloop_ros.inputs.stamps import StampGate
 from lidarloop_ros.inputs.time_join import TimeJoin
 from lidarloop_ros.node import params
+from lidarloop_ros.node.diagnostics import SILENT_AFTER_S
 from lidarloop_ros.node.graph_check import input_problems, output_problems, silence_hint
 from lidarloop_ros.node.runner import run
 from lidarloop_ros.node.shell import LifecycleShell
@@ -57,11 +58,11 @@ LIDAR_SLOP_S = 0.05
 
 
 class LidarDetector(LifecycleShell):
-    """The node; ``on_configure`` loads the model and warms it up."""
+    """The node; configuring it loads the model and warms it up."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("lidar_detector", DetectorParams, **kwargs)
-        self._statistics = FrameStatistics()
+        self._statistics = CloudStatistics()
         self._loaded: Loaded | None = None
         self._worker: DetectionWorker | None = None
         self._swap = ModelSwap(self, self)
@@ -75,6 +76,7 @@ class LidarDetector(LifecycleShell):
     # --- lifecycle ----------------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
+        """See ``LifecycleShell``. Raises LidarloopError: the model or a parameter cannot be used."""
         self.refuse_overrides(but_qos=True)
         settings = params.read(self, DetectorParams)
         sweeps = open_model(settings)
@@ -100,7 +102,7 @@ class LidarDetector(LifecycleShell):
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             release.callback(self.destroy_subscription, points.sub)
-            # Before the further LiDARs' synchronisers, which are told of each cloud after this.
+            # Before the further LiDARs' synchronisers, which receive each cloud after this callback.
             points.registerCallback(self._on_points)
             lidars = None
             if settings.extra_lidars:
@@ -111,7 +113,16 @@ class LidarDetector(LifecycleShell):
             gate = StampGate(lambda: int(self.get_clock().now().nanoseconds), max_age_s=settings.max_age_s)
             pipeline = make_pipeline(sweeps, motion, settings)
             self._loaded = Loaded(
-                settings.model, pipeline, motion, outputs, points.sub, lidars, tracks, gate, release.pop_all()
+                model_path=settings.model,
+                pipeline=pipeline,
+                motion=motion,
+                outputs=outputs,
+                points=points.sub,
+                extra_lidars=settings.extra_lidars,
+                lidars=lidars,
+                tracks=tracks,
+                gate=gate,
+                release=release.pop_all(),
             )
         self._swap.problem = ""
         model = self._loaded.model
@@ -124,15 +135,7 @@ class LidarDetector(LifecycleShell):
         loaded.pipeline.forget_sweeps()
         loaded.gate.reset()
         self._worker = DetectionWorker(
-            loaded.pipeline,
-            loaded.motion,
-            loaded.outputs,
-            self._statistics,
-            loaded.gate,
-            self.get_logger(),
-            extra_lidars=params.read(self, DetectorParams).extra_lidars,
-            tracks=loaded.tracks,
-            on_backend_failure=self._on_backend_failure,
+            loaded, self._statistics, self.get_logger(), on_backend_failure=self._on_backend_failure
         )
 
     def stop(self) -> None:
@@ -175,7 +178,7 @@ class LidarDetector(LifecycleShell):
     def _refusal_while_configured(self, changes: list[Parameter], loaded: Loaded) -> str | None:
         models = [change.value for change in changes if change.name == "model"]
         if self._swap.is_loading and any(model != loaded.model_path for model in models):
-            return "parameter 'model': a model is being loaded; ask again when ~/load_model has answered"
+            return "parameter 'model': a model is being loaded; set it again when ~/load_model has answered"
         try:
             settings = params.read(self, DetectorParams, changes)
             settings.postprocessing().require_classes(loaded.model.spec.class_names)
@@ -197,23 +200,23 @@ class LidarDetector(LifecycleShell):
             self._swap.start()
 
     def detector_in_use(self) -> tuple[str, Detector] | None:
-        """For ``ModelSwap``."""
+        """Path of the model in use and its detector; None while not configured. For ``ModelSwap``."""
         loaded = self._loaded
         return None if loaded is None else (loaded.model_path, loaded.pipeline.detector)
 
     def model_wanted(self) -> str:
-        """For ``ModelSwap``."""
+        """The parameter ``model``. For ``ModelSwap``."""
         return str(self.get_parameter("model").value)
 
     def opener(self, model: str) -> Callable[[], SweepPipeline]:
-        """For ``ModelSwap``."""
+        """A function that opens a model with the present settings. For ``ModelSwap``."""
         settings = replace(params.read(self, DetectorParams), model=model)
         return lambda: open_model(settings)
 
     def install(self, model: str, sweeps: SweepPipeline) -> None:
-        """For ``ModelSwap``."""
+        """Detects the clouds from the next one on with another model. For ``ModelSwap``."""
         before = self._loaded
-        assert before is not None  # the swap has just asked
+        assert before is not None  # the swap has just checked
         settings = params.read(self, DetectorParams)
         motion = before.motion
         if needs_poses(sweeps.detector, settings) and isinstance(motion, NoMotion):
@@ -225,7 +228,7 @@ class LidarDetector(LifecycleShell):
         pipeline = make_pipeline(sweeps, motion, settings)
         self._loaded = replace(before, model_path=model, pipeline=pipeline, motion=motion)
         if self._worker is not None:
-            self._worker.swap(pipeline, motion)  # which closes the one before, when its last cloud is through
+            self._worker.swap(self._loaded)  # which closes the previous pipeline after its last cloud
         else:
             before.pipeline.close()
         self.get_logger().info(f"{detector.spec.name} ({detector.backend.model_sha256[:12]}): swapped in")
@@ -233,7 +236,7 @@ class LidarDetector(LifecycleShell):
     # --- diagnostics --------------------------------------------------------------------------------------------------
 
     def callback_failed(self, error: Exception) -> None:
-        """For ``node_runner.run``."""
+        """Counts the exception; called by ``runner.run``."""
         self._statistics.failed(f"a callback: {type(error).__name__}: {error}")
 
     def diagnose(self, *, name: str, hardware_id: str) -> DiagnosticStatus:
@@ -246,7 +249,7 @@ class LidarDetector(LifecycleShell):
         about_model: dict[str, Any] = {}
         if loaded is not None:
             others = loaded.lidars.inputs if loaded.lidars is not None else []
-            # Publishers come and go: what is asked at the start is asked again each time.
+            # Publishers and subscribers come and go: they are checked again for each report.
             about_model = {
                 "model": loaded.model,
                 "clock_problem": loaded.gate.clock_problem,
@@ -271,7 +274,7 @@ class LidarDetector(LifecycleShell):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the node: until SIGINT or SIGTERM with 0, until the backend has failed for good with 3."""
+    """Runs the node; exit code 0 after SIGINT or SIGTERM, 3 after the backend has failed twice on one cloud."""
     return run(LidarDetector, args)
 
 

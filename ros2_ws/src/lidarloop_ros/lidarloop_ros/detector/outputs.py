@@ -1,4 +1,4 @@
-"""What the detector publishes about one cloud."""
+"""What the detector publishes for each cloud."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ STAGES = ("decode", "motion", "merge", "group", "infer", "postprocess", "publish
 
 
 class DetectionOutputs:
-    """The publishers, all lifecycle-managed but the latched class names.
+    """The publishers. All are lifecycle-managed except that of the latched class names.
 
     Args:
-        node: that publishes.
-        publish_markers: ``~/markers`` too.
-        autoware_objects: ``~/objects`` too.
+        node: owns the publishers.
+        publish_markers: whether ``~/markers`` is published.
+        autoware_objects: whether ``~/objects`` is published.
 
     Raises:
-        ConfigError: Autoware's messages are wanted and cannot be had; nothing is published then.
+        ConfigError: Autoware's messages are asked for, and not installed; no publisher has been made then.
     """
 
     def __init__(self, node: LifecycleNode, *, publish_markers: bool, autoware_objects: bool) -> None:
@@ -57,28 +57,28 @@ class DetectionOutputs:
 
     @property
     def checked(self) -> tuple[Any, ...]:
-        """Publishers whose subscribers are told when they cannot receive them."""
+        """Publishers whose subscribers are checked."""
         optional = [publisher for publisher in (self._objects, self._markers) if publisher is not None]
         return (self._detections, self._boxes, *optional)
 
     @property
     def can_publish(self) -> bool:
-        """False once ROS is shut down."""
+        """Whether ROS is still running."""
         return bool(self._node.context.ok())
 
     def publish_class_names(self, class_names: tuple[str, ...]) -> None:
-        """What the labels in ~/boxes mean."""
+        """Publishes the names of the classes that the labels in ~/boxes stand for."""
         self._class_names.publish(String(data=json.dumps(class_names)))
 
     def publish_detections(self, boxes: Boxes3D, header: Header) -> None:
-        """All forms of the detections, with the cloud's header."""
+        """Publishes the detections in all forms, with the cloud's header."""
         self._detections.publish(detections_bytes(boxes, stamp_ns(header), header.frame_id))
         if self._objects is not None:
             self._objects.publish(objects_bytes(boxes, stamp_ns(header), header.frame_id))
         self._boxes.publish(boxes_cloud_message(boxes, {}, stamp_ns(header), header.frame_id, message_type))
 
     def publish_extras(self, boxes: Boxes3D, header: Header, stage_ms: Mapping[str, float]) -> None:
-        """What may come later than the detections: markers and stage durations, made only if somebody listens."""
+        """Publishes markers and stage durations (milliseconds), which may come later; made only for subscribers."""
         for stage, duration_ms in stage_ms.items():
             if self._stages[stage].get_subscription_count():
                 self._stages[stage].publish(Float64(data=duration_ms))

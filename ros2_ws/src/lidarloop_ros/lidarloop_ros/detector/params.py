@@ -16,8 +16,8 @@ class DetectorParams(MotionParams):
 
     model: str = param(
         "",
-        "Path of model.onnx as `lidarloop export` wrote it. Range, classes and columns lie inside. Set while the node "
-        "is configured, another model is loaded beside the one in use and swapped in; ~/load_model says how that went.",
+        "Path of model.onnx as `lidarloop export` wrote it; it holds range, classes and columns. Set while the node is "
+        "configured, another model is loaded beside the one in use and swapped in; ~/load_model returns the outcome.",
         live=True,
     )
     backend: str = param(
@@ -30,11 +30,11 @@ class DetectorParams(MotionParams):
     )
     sweeps_on_gpu: bool = param(
         False,
-        "With `backend: tensorrt`: sweeps are kept, moved by ego-motion, merged and grouped on the GPU, which is sent "
-        "the newest one alone.",
+        "With `backend: tensorrt`: sweeps are kept, moved by ego-motion, merged and grouped on the GPU; only the "
+        "newest one is copied there.",
     )
     num_threads: int = param(
-        0, "Threads of one inference on the CPU; 0: one per core. Leave a core to a self-labeller beside it.",
+        0, "Number of threads of one inference on the CPU; 0: one per core. Leave a core to a self-labeller beside it.",
         low=0, high=256,
     )  # fmt: skip
     score_threshold: float = param(0.1, "Boxes below this score are left out.", low=0.0, high=1.0, live=True)
@@ -43,11 +43,11 @@ class DetectorParams(MotionParams):
         check=parse_thresholds, live=True,
     )  # fmt: skip
     nms_iou: float = param(
-        0.2, "Of two boxes of a class that overlap more than this (BEV IoU), the weaker is left out.",
+        0.2, "Of two boxes of a class that overlap more than this (BEV IoU), the one of lower score is left out.",
         low=0.0, high=1.0, live=True,
     )  # fmt: skip
     nms_ious: str = param(
-        "", "The same for single published classes: `pedestrian: 0.5; car: 0.1`.", check=parse_overlaps, live=True
+        "", "nms_iou of single published classes: `pedestrian: 0.5; car: 0.1`.", check=parse_overlaps, live=True
     )
     class_remap: str = param(
         "",
@@ -60,17 +60,17 @@ class DetectorParams(MotionParams):
         choices=("single_sweep", "drop"),
     )  # fmt: skip
     motion_error_after_s: float = param(
-        5.0, "So long without ego-motion is an ERROR, before that a WARN.", low=0.0, high=3600.0, live=True
+        5.0, "Missing ego-motion is a WARN, and after this many seconds an ERROR.", low=0.0, high=3600.0, live=True
     )
     max_age_s: float = param(
         1.0,
-        "Clouds older than this when they arrive, or from the future, are dropped; 0: stamps are not held against the "
-        "clock. Stamps more than a day old are of another clock: they are let in with a WARN.",
+        "Clouds older than this (s) when they arrive, or from the future, are dropped; 0: stamps are not compared with "
+        "the clock. Stamps more than a day old belong to another clock: such clouds are accepted with a WARN.",
         low=0.0, high=3600.0,
     )  # fmt: skip
     missing_intensity: str = param(
         "reject",
-        "Clouds without intensity, for a model that takes it: `reject` them, or use `zeros` and say so.",
+        "Clouds without intensity, for a model that takes it: `reject` them, or use `zeros` with a WARN.",
         choices=("reject", "zeros"),
     )
     non_finite_warn_share: float = param(
@@ -80,11 +80,12 @@ class DetectorParams(MotionParams):
         0.0, "Fewer clouds a second than 80 % of this are a WARN; 0: not judged.", low=0.0, high=100.0, live=True
     )
     extra_points_topics: tuple[str, ...] = param(
-        ("",),  # ROS cannot tell the type of an empty list
+        ("",),  # an empty list has no type in ROS
         "Clouds of further LiDARs, joined to those of ~/input/points by stamp, mounting (/tf_static) and ego-motion.",
     )
     extra_points_delay_s: tuple[float, ...] = param(
-        (0.05,), "How long each of them may be late; one value for all, or one each. A missing one is left out: WARN."
+        (0.05,),
+        "How long (s) each of them may be late; one value for all, or one each. A missing one is left out: WARN.",
     )
     tracking: bool = param(
         False, "Publish ~/tracks and ~/track_boxes: detections followed over time, with ids. Needs ego-motion."
@@ -94,13 +95,20 @@ class DetectorParams(MotionParams):
         "Publish ~/objects (autoware_perception_msgs/DetectedObjects) for Autoware; that package must be installed.",
     )
     max_points: int = param(
-        1_000_000, "Merged clouds above this are thinned evenly, and said so.", low=1_000, high=10_000_000
+        1_000_000,
+        "Merged clouds with more points than this are thinned evenly, with a WARN.",
+        low=1_000,
+        high=10_000_000,
     )
-    publish_markers: bool = param(True, "Publish ~/markers for RViz and Foxglove while somebody subscribes.")
+    publish_markers: bool = param(True, "Publish ~/markers for RViz and Foxglove while they have subscribers.")
 
     @property
     def extra_lidars(self) -> dict[str, float]:
-        """Topic → how long (s) its cloud may be late. Raises ConfigError if the numbers of both disagree."""
+        """Topic → how long its cloud may be late, seconds.
+
+        Raises:
+            ConfigError: the numbers of topics and delays differ, or a delay is not from 0 to 1.
+        """
         topics = [topic for topic in self.extra_points_topics if topic]
         delays_s = list(self.extra_points_delay_s)
         if len(delays_s) not in (1, len(topics)) or any(not 0 <= delay <= 1 for delay in delays_s):
@@ -111,7 +119,7 @@ class DetectorParams(MotionParams):
         return dict(zip(topics, delays_s * len(topics) if len(delays_s) == 1 else delays_s, strict=True))
 
     def postprocessing(self) -> Postprocessing:
-        """The thresholds, suppression and renaming. Raises ConfigError for a text of another form."""
+        """Thresholds, suppression and renaming. Raises ConfigError for a text of another form."""
         return Postprocessing(
             self.score_threshold,
             self.nms_iou,

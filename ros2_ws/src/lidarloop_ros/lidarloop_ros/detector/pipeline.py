@@ -1,4 +1,4 @@
-"""CloudPipeline: one PointCloud2 message → detections. No ROS in it: what the node adds is transport."""
+"""CloudPipeline: one PointCloud2 message → detections. No ROS in it: the node adds transport."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from lidarloop_ros.inputs.lidar_rig import LidarRig
 from lidarloop_ros.inputs.motion import MotionUnavailableError, SensorPose
 
 Locate = Callable[[int, str], SensorPose]
-"""(stamp_ns, LiDAR frame) → pose; raises MotionUnavailableError."""
+"""(stamp_ns, LiDAR frame) → the LiDAR's pose; raises MotionUnavailableError."""
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What became of one cloud.
+class CloudResult:
+    """Detections in one cloud, and how they were made.
 
     Attributes:
         boxes: detections in the cloud's own frame.
-        stage_ms: duration of each stage by name, in order.
-        num_points: points of all merged sweeps that entered the detector.
-        num_sweeps: sweeps merged.
-        non_finite_share: share of the newest cloud's points left out because they had no finite position.
-        overflow: what was left out for want of capacity, or "".
+        stage_ms: stage → its duration in milliseconds, in order.
+        num_points: number of points of all merged sweeps that entered the detector.
+        num_sweeps: number of merged sweeps.
+        non_finite_share: share of the newest cloud's points left out because their position is not finite, 0 to 1.
+        overflow: what was left out because capacity was exceeded, or "".
         motion_problem: why sweeps could not be merged, or "".
-        missing_column: what was filled with zeros for want of a field, or "".
-        newest_points: (N, C) of the newest cloud, in ``columns``.
-        columns: of ``newest_points``.
-        lidar_problems: a line for each further LiDAR that is missing or placed less well than it should be.
-        world_SE3_lidar: where the LiDAR was; None where nobody knows.
+        missing_column: which missing field was filled with zeros, or "".
+        newest_points: (N, C) float32 points of the newest cloud, LiDAR frame.
+        columns: names of the C columns of ``newest_points``.
+        lidar_problems: one line for each further LiDAR that is missing, or was joined without ego-motion.
+        world_SE3_lidar: pose of the LiDAR; None if unknown.
     """
 
     boxes: Boxes3D
@@ -59,15 +59,15 @@ class Frame:
 
 
 class CloudPipeline:
-    """Decodes a cloud, asks where the LiDAR was, and has the sweep detected in.
+    """Decodes a cloud, looks up the LiDAR's pose, and detects objects in the merged sweeps.
 
     Args:
-        sweeps: keeps and merges sweeps and detects, warmed up.
-        locate: gives the LiDAR's pose at a stamp; asked only by models that merge sweeps, and for tracking.
-        requires_motion: clouds without a pose raise instead of being used alone.
-        fills_intensity: clouds without intensity get zeros instead of being refused.
-        rig: joins the clouds of further LiDARs.
-        needs_pose: the pose is wanted whether sweeps are merged or not.
+        sweeps: keeps and merges sweeps and detects in them; warmed up.
+        locate: gives the LiDAR's pose at a stamp; called only for models that merge sweeps, and for tracking.
+        requires_motion: whether a cloud without a pose raises instead of being used alone.
+        fills_intensity: whether a cloud without intensity gets zeros instead of being refused.
+        rig: joins the clouds of further LiDARs; None without any.
+        needs_pose: whether the pose is needed even by a model of a single sweep.
     """
 
     def __init__(
@@ -89,21 +89,25 @@ class CloudPipeline:
 
     @property
     def detector(self) -> Detector:
-        """May be replaced at any time by one of the same backend, e.g. with other thresholds."""
+        """The detector; at any time it may be replaced by one of the same backend, e.g. with other thresholds."""
         return self._sweeps.detector
 
     @detector.setter
     def detector(self, detector: Detector) -> None:
         self._sweeps.detector = detector
 
-    def process(self, msg: Any, others: Mapping[str, Any] = MappingProxyType({})) -> Frame:
-        """Detects the objects in one cloud, with the clouds of further LiDARs that belong to it, by topic.
+    def process(self, msg: Any, others: Mapping[str, Any] = MappingProxyType({})) -> CloudResult:
+        """Detects the objects in one cloud.
 
-        May be called again with the same cloud: it is kept as a sweep only when all has gone well.
+        May be called again with the same cloud: it is kept as a sweep only after success.
+
+        Args:
+            msg: sensor_msgs/PointCloud2.
+            others: topic → sensor_msgs/PointCloud2 of the further LiDARs' clouds that belong to it.
 
         Raises:
             CloudFormatError: the message cannot be decoded or lacks a column of the model.
-            MotionUnavailableError: no pose, where one is required.
+            MotionUnavailableError: the pose is unknown, and required.
             BackendError: the network failed.
         """
         clock = StageClock()
@@ -121,7 +125,7 @@ class CloudPipeline:
         clock.stop("motion")
         detections = self._sweeps.detect(newest)
         num_received = len(decoded.points) + decoded.num_dropped
-        return Frame(
+        return CloudResult(
             boxes=detections.found.boxes,
             stage_ms={**clock.stage_ms, **detections.found.stage_ms},
             num_points=detections.num_points,
@@ -137,20 +141,20 @@ class CloudPipeline:
         )
 
     def forget_sweeps(self) -> None:
-        """To be called after a jump in time."""
+        """Drops all sweeps, after a jump in time."""
         self._sweeps.forget()
 
     def adopt_sweeps(self, before: CloudPipeline) -> None:
-        """Goes on with the sweeps of the pipeline this one takes the place of, which is closed."""
+        """Takes the sweeps over from the pipeline that this one replaces, and closes that one."""
         self._sweeps.adopt(before._sweeps)
         before.close()
 
     def close(self) -> None:
-        """Frees what the sweeps hold; the model goes with the last who refers to it. Nothing is detected afterwards."""
+        """Frees the memory of the sweeps; the model is freed with its last reference. Ends the pipeline's use."""
         self._sweeps.close()
 
     def _decoded(self, msg: Any) -> tuple[DecodedPoints, str]:
-        """The points, and what had to be filled in for want of a field."""
+        """The points, and which missing field was filled with zeros, or ""."""
         columns = self._sweeps.columns
         if not self._fills_intensity or "intensity" not in columns or any(f.name == "intensity" for f in msg.fields):
             return read_points(msg, columns), ""

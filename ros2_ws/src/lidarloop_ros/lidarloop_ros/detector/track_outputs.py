@@ -1,4 +1,4 @@
-"""Detections followed over time, published with ids and velocities."""
+"""Tracks: detections followed over time, published with ids and velocities."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vision_msgs.msg import Detection3DArray
 
 from lidarloop_core.io.messages import boxes_cloud_message, stamp_ns
 from lidarloop_core.tracking.tracker import Tracker, TrackerConfig
-from lidarloop_ros.detector.pipeline import Frame
+from lidarloop_ros.detector.pipeline import CloudResult
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.messages.serialised import detections_bytes
 
 
 class TrackOutput:
-    """``~/tracks`` (vision_msgs/Detection3DArray, ids set) and ``~/track_boxes`` (a point per track with its velocity,
-    ``id`` and ``age_s``), in the cloud's frame. Without ego-motion there are no tracks, and nothing is published.
+    """Publishes ``~/tracks`` (vision_msgs/Detection3DArray, ids set) and ``~/track_boxes`` (a point per track with its
+    velocity, ``id`` and ``age_s``), in the cloud's frame. For a cloud without ego-motion nothing is published.
 
-    Called by the detection thread, after the detections are out.
+    Used by the detection thread, after the detections are published.
     """
 
     def __init__(self, node: LifecycleNode) -> None:
@@ -30,15 +30,15 @@ class TrackOutput:
         self._boxes = node.create_lifecycle_publisher(PointCloud2, "~/track_boxes", 10)
         self._tracker = Tracker()
 
-    def publish(self, frame: Frame, header: Header) -> None:
-        """Follows a cloud's detections."""
-        world_SE3_lidar = frame.world_SE3_lidar
+    def publish(self, result: CloudResult, header: Header) -> None:
+        """Updates the tracks with a cloud's detections, and publishes them with the cloud's header."""
+        world_SE3_lidar = result.world_SE3_lidar
         if world_SE3_lidar is None:
             return
-        velocity_known = bool(np.isfinite(frame.boxes.velocities).all())
+        velocity_known = bool(np.isfinite(result.boxes.velocities).all())
         self._tracker.config = TrackerConfig() if velocity_known else TrackerConfig(velocity_mps=math.inf)
         time_ns = stamp_ns(header)
-        tracks = self._tracker.update(time_ns, frame.boxes.righted(world_SE3_lidar))
+        tracks = self._tracker.update(time_ns, result.boxes.righted(world_SE3_lidar))
         boxes = tracks.boxes.transformed(world_SE3_lidar.inverse())
         ids = [str(number) for number in tracks.ids.tolist()]
         extra = {"id": tracks.ids.astype(np.float32), "age_s": tracks.ages_s.astype(np.float32)}

@@ -1,8 +1,7 @@
-"""The detection thread: takes the newest cloud, detects, publishes; no cloud, however bad, keeps it from the next."""
+"""The detection thread: takes the newest cloud, detects, publishes; a bad cloud never keeps it from the next."""
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections import deque
@@ -15,14 +14,12 @@ from sensor_msgs.msg import PointCloud2
 from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_ros.detector.cloud_health import inspect
-from lidarloop_ros.detector.cloud_statistics import FrameStatistics
-from lidarloop_ros.detector.outputs import DetectionOutputs
-from lidarloop_ros.detector.pipeline import CloudPipeline, Frame
-from lidarloop_ros.detector.track_outputs import TrackOutput
-from lidarloop_ros.inputs.assembler import FrameAssembler
+from lidarloop_ros.detector.cloud_statistics import CloudStatistics
+from lidarloop_ros.detector.loaded import Loaded
+from lidarloop_ros.detector.pipeline import CloudPipeline, CloudResult
+from lidarloop_ros.inputs.assembler import AssembledCloud, CloudAssembler
 from lidarloop_ros.inputs.motion import MotionUnavailableError
-from lidarloop_ros.inputs.motion_sources import MotionSource
-from lidarloop_ros.inputs.stamps import StampGate
+from lidarloop_ros.node.worker import Worker
 
 LOG_EVERY_S = 5.0
 
@@ -32,54 +29,41 @@ class _Received(NamedTuple):
     at_s: float
 
 
-class DetectionWorker:
+class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
     """Runs from its construction until ``stop``, or until the backend has failed twice on one cloud.
 
     Args:
-        pipeline: may be replaced by ``swap``.
-        motion: told of jumps in time.
-        outputs: publishes.
-        statistics: counts.
-        gate: judges the clouds' stamps.
-        logger: of the node.
-        extra_lidars: topic → how long its cloud may be late.
-        tracks: follows the detections; None where that is not asked for.
+        loaded: what the configured node holds; ``swap`` replaces its pipeline and motion.
+        statistics: counts what becomes of each cloud.
+        logger: logger of the node.
         on_backend_failure: called by the detection thread, which then ends, with the reason.
     """
 
     def __init__(
         self,
-        pipeline: CloudPipeline,
-        motion: MotionSource,
-        outputs: DetectionOutputs,
-        statistics: FrameStatistics,
-        gate: StampGate,
+        loaded: Loaded,
+        statistics: CloudStatistics,
         logger: RcutilsLogger,
         *,
-        extra_lidars: Mapping[str, float],
-        tracks: TrackOutput | None,
         on_backend_failure: Callable[[str], None],
     ) -> None:
-        self._pipeline = pipeline
-        self._motion = motion
-        self._outputs = outputs
+        self._loaded = loaded
         self._statistics = statistics
-        self._gate = gate
         self._logger = logger
         self._on_backend_failure = on_backend_failure
         self._last_stamp_ns = 0
         self._must_forget = False
-        self._successors: deque[tuple[CloudPipeline, MotionSource]] = deque()
-        self._tracks = tracks
-        self._assembler: FrameAssembler[_Received, PointCloud2] = FrameAssembler(extra_lidars, statistics.replaced)
-        self._thread = threading.Thread(target=self._run, name="detection", daemon=True)
-        self._thread.start()
+        self._successors: deque[Loaded] = deque()
+        self._assembler: CloudAssembler[_Received, PointCloud2] = CloudAssembler(
+            loaded.extra_lidars, statistics.replaced
+        )
+        super().__init__(self._assembler, "detection")
 
     def submit(self, cloud: PointCloud2) -> None:
-        """Leaves a cloud for detection in the place of one not begun yet, unless its stamp forbids it."""
+        """Leaves a cloud for detection in place of one not begun yet, unless its stamp is refused."""
         at_s = time.perf_counter()
         self._statistics.received()
-        if refusal := self._gate.refusal(stamp_ns(cloud.header)):
+        if refusal := self._loaded.gate.refusal(stamp_ns(cloud.header)):
             self._statistics.refused(refusal)
             self._logger.warning(f"cloud dropped: {refusal}", throttle_duration_sec=LOG_EVERY_S)
         else:
@@ -88,69 +72,63 @@ class DetectionWorker:
             time.sleep(0)
 
     def add_part(self, cloud_stamp_ns: int, topic: str, cloud: PointCloud2) -> None:
-        """A further LiDAR's cloud has come that belongs to one left for detection."""
+        """Adds a further LiDAR's cloud to the one it belongs to."""
         self._assembler.add_part(cloud_stamp_ns, topic, cloud)
 
-    def swap(self, pipeline: CloudPipeline, motion: MotionSource) -> None:
-        """Lets another pipeline work on the clouds after the one in work, and go on with its sweeps."""
-        self._successors.append((pipeline, motion))
+    def swap(self, loaded: Loaded) -> None:
+        """Works with another pipeline and motion after the cloud in work; the new pipeline adopts the sweeps."""
+        self._successors.append(loaded)
 
     def forget(self) -> None:
-        """Forgets the sweeps before the next cloud: the clock went back."""
+        """Drops the sweeps before the next cloud: the clock went back."""
         self._must_forget = True
 
-    def stop(self) -> None:
-        """Ends the thread after the cloud it is at."""
-        self._assembler.close()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (taken := self._assembler.take()) is not None:
-            try:
-                self._detect(taken.cloud, taken.parts)
-            except CloudFormatError as error:
-                self._statistics.rejected(str(error))
-                self._logger.error(f"cloud rejected: {error}", throttle_duration_sec=LOG_EVERY_S)
-            except MotionUnavailableError as error:
-                self._statistics.without_motion(str(error))
-                self._logger.warning(f"cloud dropped: {error}", throttle_duration_sec=LOG_EVERY_S)
-            except BackendError as error:
-                self._statistics.failed(str(error))
-                self._on_backend_failure(str(error))
-                return
-            except Exception as error:  # one bad frame must not end detection; it is counted, logged and an ERROR
-                if not self._outputs.can_publish:
-                    return  # a signal has shut ROS down under us
-                self._statistics.failed(f"{type(error).__name__}: {error}")
-                self._logger.error(f"cloud failed:\n{traceback.format_exc()}", throttle_duration_sec=LOG_EVERY_S)
-
-    def _detect(self, received: _Received, others: Mapping[str, PointCloud2]) -> None:
+    def _work(self, item: AssembledCloud[_Received, PointCloud2]) -> None:
+        received = item.cloud
         header = received.cloud.header
         stamp = stamp_ns(header)
         self._hand_over()
-        pipeline = self._pipeline
-        self._notice_time_jump(stamp, pipeline)
-        frame = self._process(received.cloud, others, pipeline)
+        loaded = self._loaded
+        self._notice_time_jump(stamp)
+        result = self._process(received.cloud, item.parts, loaded.pipeline)
         processed_s = time.perf_counter()
-        self._outputs.publish_detections(frame.boxes, header)
+        loaded.outputs.publish_detections(result.boxes, header)
         published_s = time.perf_counter()
         total_ms = (published_s - received.at_s) * 1e3
-        spec = pipeline.detector.spec
-        self._statistics.detected(frame, total_ms, self._gate.age_ms(stamp), spec.num_sweeps)
-        stage_ms = frame.stage_ms | {"publish": (published_s - processed_s) * 1e3, "total": total_ms}
-        self._outputs.publish_extras(frame.boxes, header, stage_ms)
-        if self._tracks is not None:
-            self._tracks.publish(frame, header)
+        spec = loaded.pipeline.detector.spec
+        self._statistics.detected(result, total_ms, loaded.gate.age_ms(stamp), spec.num_sweeps)
+        stage_ms = result.stage_ms | {"publish": (published_s - processed_s) * 1e3, "total": total_ms}
+        loaded.outputs.publish_extras(result.boxes, header, stage_ms)
+        if loaded.tracks is not None:
+            loaded.tracks.publish(result, header)
         if self._statistics.wants_health:
-            self._statistics.inspected(inspect(frame.newest_points, frame.columns))
+            self._statistics.inspected(inspect(result.newest_points, result.columns))
+
+    def _failed(self, error: Exception) -> bool:
+        if isinstance(error, CloudFormatError):
+            self._statistics.rejected(str(error))
+            self._logger.error(f"cloud rejected: {error}", throttle_duration_sec=LOG_EVERY_S)
+        elif isinstance(error, MotionUnavailableError):
+            self._statistics.without_motion(str(error))
+            self._logger.warning(f"cloud dropped: {error}", throttle_duration_sec=LOG_EVERY_S)
+        elif isinstance(error, BackendError):
+            self._statistics.failed(str(error))
+            self._on_backend_failure(str(error))
+            return False
+        elif not self._loaded.outputs.can_publish:
+            return False  # a signal has shut ROS down meanwhile
+        else:
+            self._statistics.failed(f"{type(error).__name__}: {error}")
+            self._logger.error(f"cloud failed:\n{traceback.format_exc()}", throttle_duration_sec=LOG_EVERY_S)
+        return True
 
     def _hand_over(self) -> None:
         while self._successors:
-            pipeline, self._motion = self._successors.popleft()
-            pipeline.adopt_sweeps(self._pipeline)
-            self._pipeline = pipeline
+            successor = self._successors.popleft()
+            successor.pipeline.adopt_sweeps(self._loaded.pipeline)
+            self._loaded = successor
 
-    def _process(self, cloud: PointCloud2, others: Mapping[str, PointCloud2], pipeline: CloudPipeline) -> Frame:
+    def _process(self, cloud: PointCloud2, others: Mapping[str, PointCloud2], pipeline: CloudPipeline) -> CloudResult:
         """Once more if the backend fails: what a driver or an allocator refuses once, it may grant the next time."""
         try:
             return pipeline.process(cloud, others)
@@ -159,20 +137,20 @@ class DetectionWorker:
             self._logger.error(f"inference failed, trying once more: {error}")
             return pipeline.process(cloud, others)
 
-    def _notice_time_jump(self, stamp: int, pipeline: CloudPipeline) -> None:
+    def _notice_time_jump(self, stamp: int) -> None:
         if self._must_forget:
             self._must_forget = False
-            self._forget(pipeline)
+            self._forget()
         if stamp < self._last_stamp_ns:
-            self._forget(pipeline)
-            self._motion.time_jumped_back_to(stamp)
+            self._forget()
+            self._loaded.motion.time_jumped_back_to(stamp)
             self._statistics.time_jumped()
             self._logger.warning(
-                f"stamps went back by {(self._last_stamp_ns - stamp) * 1e-9:.3f} s; sweeps and ego-motion forgotten"
+                f"stamps went back by {(self._last_stamp_ns - stamp) * 1e-9:.3f} s; sweeps and ego-motion dropped"
             )
         self._last_stamp_ns = stamp
 
-    def _forget(self, pipeline: CloudPipeline) -> None:
-        pipeline.forget_sweeps()
-        if self._tracks is not None:
-            self._tracks.clear()
+    def _forget(self) -> None:
+        self._loaded.pipeline.forget_sweeps()
+        if self._loaded.tracks is not None:
+            self._loaded.tracks.clear()

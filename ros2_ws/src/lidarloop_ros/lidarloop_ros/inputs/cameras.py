@@ -1,4 +1,4 @@
-"""Cameras of the self-labelling node: pictures joined to clouds by time, calibration as it comes."""
+"""Cameras of the self-labelling node: images joined to clouds by time, and the latest calibration of each camera."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class _Camera:
 
 
 class CameraInputs:
-    """Pictures and calibration of several cameras.
+    """Images and calibration of several cameras.
 
     Args:
         node: makes the subscriptions.
-        clouds: the filter that gives out clouds.
-        image_topics: of sensor_msgs/CompressedImage where they end in ``/compressed``, else of sensor_msgs/Image;
-            a sensor_msgs/CameraInfo topic lies beside each.
-        slop_s: largest difference between the stamps of a cloud and its picture.
-        on_picture: called with each picture that belongs to a cloud.
+        clouds: the filter that hands on the clouds.
+        image_topics: a topic for each camera: sensor_msgs/CompressedImage where it ends in ``/compressed``, else
+            sensor_msgs/Image; a sensor_msgs/CameraInfo topic lies beside each.
+        slop_s: largest difference, in seconds, between the stamps of a cloud and its image.
+        on_image: called with each image that belongs to a cloud.
 
     Raises:
-        ConfigError: two topics of one camera.
+        ConfigError: two topics belong to one camera.
     """
 
     def __init__(
@@ -51,20 +51,20 @@ class CameraInputs:
         image_topics: Sequence[str],
         *,
         slop_s: float,
-        on_picture: OnPart,
+        on_image: OnPart,
     ) -> None:
         self._node = node
         self._cameras = {camera_name(topic): _Camera(topic) for topic in image_topics}
         if len(self._cameras) < len(image_topics):
             raise ConfigError(
-                f"image_topics received {', '.join(image_topics)}; expected one topic of each camera, "
-                "which are told apart by the part before the last: /camera/<name>/image"
+                f"image_topics received {', '.join(image_topics)}; expected one topic for each camera. The part before "
+                "the last is the camera's name: /camera/<name>/image"
             )
         sensors = {
             name: (CompressedImage if camera.topic.endswith("/compressed") else Image, camera.topic)
             for name, camera in self._cameras.items()
         }
-        self._join = TimeJoin(node, clouds, sensors, slop_s=slop_s, on_part=on_picture)
+        self._join = TimeJoin(node, clouds, sensors, slop_s=slop_s, on_part=on_image)
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._infos: list[Subscription] = [
             node.create_subscription(CameraInfo, camera_info_topic(camera.topic), partial(self._calibrate, camera), qos)
@@ -73,19 +73,20 @@ class CameraInputs:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the cameras, in the order of the topics."""
         return tuple(self._cameras)
 
     @property
     def inputs(self) -> list[Subscription]:
-        """All subscriptions, whose publishers are checked."""
+        """All subscriptions; their publishers are checked."""
         return [*self._join.inputs, *self._infos]
 
     def calibrations(self) -> dict[str, Calibration | None]:
-        """The latest calibration of every camera; None where there is none that can be used."""
+        """Camera → its latest calibration; None without a usable one."""
         return {name: camera.calibration for name, camera in self._cameras.items()}
 
     def problems(self) -> list[str]:
-        """A line for each camera whose pictures cannot be used."""
+        """One line for each camera without a usable calibration."""
         return [f"{name}: {camera.problem}" for name, camera in self._cameras.items() if camera.problem]
 
     def destroy(self) -> None:

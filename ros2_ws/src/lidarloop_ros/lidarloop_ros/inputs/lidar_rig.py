@@ -16,12 +16,12 @@ from lidarloop_ros.inputs.motion import MotionUnavailableError, Poses
 
 
 class LidarRig:
-    """Joins clouds by where their LiDARs are mounted, and by how the vehicle moved between their stamps.
+    """Joins clouds by the mounting poses of their LiDARs and the vehicle's motion between their stamps.
 
     Args:
-        poses: of the vehicle and its sensors.
-        columns: of the points, x y z first.
-        topics: of the LiDARs besides the first: what should be there.
+        poses: gives the vehicle's motion and its sensors' mounting poses.
+        columns: names of the points' columns, x y z first.
+        topics: cloud topic of each further LiDAR.
     """
 
     def __init__(self, poses: Poses, columns: tuple[str, ...], topics: tuple[str, ...]) -> None:
@@ -35,13 +35,13 @@ class LidarRig:
         """The points of all LiDARs.
 
         Args:
-            points: (N, C) of the first LiDAR, in its own frame.
-            header: of its cloud.
-            others: topic → sensor_msgs/PointCloud2, as far as they have come.
+            points: (N, C) points of the first LiDAR, in its own frame.
+            header: std_msgs/Header of the first LiDAR's cloud.
+            others: topic → sensor_msgs/PointCloud2 of the further LiDARs whose cloud came in time.
 
         Returns:
-            (M, C) points in the first LiDAR's frame at its stamp, and a line for each LiDAR that is missing or is
-            placed less well than it should be.
+            (M, C) points in the first LiDAR's frame at its stamp; and one line for each LiDAR that is missing, or was
+            joined without ego-motion.
         """
         clouds, problems = [points], []
         for topic in self._topics:
@@ -61,7 +61,7 @@ class LidarRig:
         return np.concatenate(clouds) if len(clouds) > 1 else points, tuple(problems)
 
     def _between(self, first: Any, other: Any) -> tuple[SE3, str]:
-        """Pose of another LiDAR at its stamp, in the first one's frame at its own; and what is lacking for it."""
+        """``first_SE3_other``, each at its own stamp; and why ego-motion was left out, or ""."""
         ego_SE3_first = self._poses.mounting(first.frame_id)
         ego_SE3_other = self._poses.mounting(other.frame_id)
         if stamp_ns(first) == stamp_ns(other):

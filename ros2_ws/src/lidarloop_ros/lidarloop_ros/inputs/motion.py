@@ -1,4 +1,4 @@
-"""Ego-motion for one cloud: a pose at its stamp, waited for at most as long as allowed, never guessed far ahead."""
+"""Ego-motion for one cloud: a pose at its stamp, after a bounded wait, and extrapolated by 50 ms at most."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ TIME_JUMP_NS = 500_000_000
 
 
 class MotionUnavailableError(Exception):
-    """No ego-motion for a cloud; the message says why and what to do."""
+    """No pose for a cloud; the message gives the reason and the remedy."""
 
 
 class Poses(Protocol):
-    """Where sensors are on the vehicle, and the vehicle in the world. Both raise MotionUnavailableError."""
+    """Where sensors are on the vehicle, and where the vehicle is in the world. Both raise MotionUnavailableError."""
 
     def mounting(self, frame: str) -> SE3:
-        """``ego_SE3_sensor``."""
+        """``ego_SE3_sensor`` of the sensor with this frame."""
         ...
 
     def motion(self, stamp_ns: int) -> SE3:
-        """``world_SE3_ego``."""
+        """``world_SE3_ego`` at a time in nanoseconds."""
         ...
 
 
 @dataclass(frozen=True)
 class SensorPose:
-    """Where the LiDAR was when a cloud was taken."""
+    """Pose of the LiDAR at a cloud's stamp, in two parts."""
 
     world_SE3_ego: SE3
     ego_SE3_lidar: SE3
 
 
 class OdometryTrack:
-    """Poses that the executor's thread adds and the detection thread asks for."""
+    """Poses of the vehicle over time: the executor's thread adds them, the working thread looks them up."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -55,7 +55,7 @@ class OdometryTrack:
         self._newest_ns: int | None = None
 
     def add(self, stamp_ns: int, world_SE3_ego: SE3) -> None:
-        """Adds a pose. One from long before the newest starts over: a bag was looped."""
+        """Adds a pose. One from long before the newest clears the others: a bag was looped."""
         with self._changed:
             if self._newest_ns is not None and stamp_ns < self._newest_ns - TIME_JUMP_NS:
                 self._clear()
@@ -64,7 +64,7 @@ class OdometryTrack:
             self._changed.notify_all()
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
-        """Forgets the poses of the pass before, unless those of the new one have already arrived."""
+        """Clears the poses of the previous pass, unless those of the new one have already arrived."""
         with self._changed:
             if self._newest_ns is not None and self._newest_ns > stamp_ns + TIME_JUMP_NS:
                 self._clear()
@@ -73,7 +73,7 @@ class OdometryTrack:
         """``world_SE3_ego`` at a time, waiting up to ``timeout_s`` for it to become known.
 
         Raises:
-            MotionUnavailableError: not known in time.
+            MotionUnavailableError: the pose did not become known in time.
         """
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -105,10 +105,10 @@ class OdometryTrack:
 
 
 def poll(attempt: Callable[[], SE3], error: type[Exception], *, timeout_s: float) -> SE3:
-    """Repeats ``attempt`` until it no longer raises ``error``; tf2's own waiting would need a spinning node.
+    """Repeats ``attempt`` until it no longer raises ``error``; tf2's own wait would need a spinning node.
 
     Raises:
-        MotionUnavailableError: it still raised after ``timeout_s``.
+        MotionUnavailableError: it still raised after ``timeout_s`` seconds.
     """
     deadline = time.monotonic() + timeout_s
     while True:

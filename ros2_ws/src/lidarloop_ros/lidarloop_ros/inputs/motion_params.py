@@ -1,4 +1,4 @@
-"""Parameters of both nodes: where the ego-motion comes from."""
+"""Parameters of both nodes that choose the source of ego-motion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lidarloop_ros.node.params import NodeParams, param
 
 @dataclass(frozen=True)
 class MotionParams(NodeParams):
-    """Where the ego-motion comes from."""
+    """Source of the ego-motion, and its frames."""
 
     motion_source: str = param(
         "odometry",
@@ -18,10 +18,11 @@ class MotionParams(NodeParams):
         choices=("odometry", "tf", "none"),
     )
     base_frame: str = param(
-        "base_link", "The odometry's child frame; /tf_static must lead from it to the cloud's frame."
+        "base_link", "Child frame of the odometry; /tf_static must lead from it to the cloud's frame."
     )
     odom_frame: str = param("odom", "Fixed frame that `motion_source: tf` measures the motion in.")
     motion_timeout_s: float = param(
-        0.05, "Longest wait for the ego-motion of a cloud; after it the newest sweep is used alone, and said so.",
+        0.05,
+        "Longest wait for the ego-motion of a cloud, in seconds; after it the newest sweep is used alone, with a WARN.",
         low=0.0, high=1.0,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from lidarloop_ros.inputs.motion_params import MotionParams
 
 
 class MotionSource(Protocol):
-    """Knows where the LiDAR was. ``locate`` is called by the working thread, the subscriptions by the executor.
+    """Source of the LiDAR's pose. The working thread calls ``locate``, the executor's the subscriptions.
 
     Attributes:
         inputs: subscriptions whose publishers are checked.
@@ -29,28 +29,32 @@ class MotionSource(Protocol):
     inputs: tuple[Subscription, ...]
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
-        """Raises MotionUnavailableError."""
+        """The LiDAR's pose at a stamp; raises MotionUnavailableError."""
         ...
 
-    def time_jumped_back_to(self, stamp_ns: int) -> None: ...
+    def time_jumped_back_to(self, stamp_ns: int) -> None:
+        """Drops what it knows of later times: a recording starts over at ``stamp_ns``."""
+        ...
 
-    def destroy(self) -> None: ...
+    def destroy(self) -> None:
+        """Ends the subscriptions."""
+        ...
 
 
 class VehiclePoses(MotionSource, Protocol):
-    """One that also tells both parts of a sensor's pose, as several sensors of one vehicle need them."""
+    """A source that also gives both parts of a sensor's pose apart, for several sensors on one vehicle."""
 
     def mounting(self, frame: str) -> SE3:
-        """``base_SE3_sensor``; raises MotionUnavailableError."""
+        """``base_SE3_sensor`` of the sensor with this frame; raises MotionUnavailableError."""
         ...
 
     def motion(self, stamp_ns: int) -> SE3:
-        """``world_SE3_base``; raises MotionUnavailableError."""
+        """``world_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
         ...
 
 
 def open_vehicle_poses(node: Node, params: MotionParams) -> VehiclePoses:
-    """The ones that ``motion_source`` names; where sensors are mounted is known even where that is ``none``."""
+    """The source that ``params.motion_source`` names; mounting poses are known even where that is ``none``."""
     if params.motion_source == "odometry":
         return OdometryMotion(node, params)
     if params.motion_source == "tf":
@@ -59,12 +63,13 @@ def open_vehicle_poses(node: Node, params: MotionParams) -> VehiclePoses:
 
 
 class NoMotion:
-    """For a model that asks for no pose."""
+    """The source for a model that needs no pose."""
 
     inputs: tuple[Subscription, ...] = ()
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
-        raise MotionUnavailableError("no pose was thought to be needed")
+        """Raises MotionUnavailableError."""
+        raise MotionUnavailableError("the model needs no pose, so none is received")
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
         pass
@@ -74,7 +79,7 @@ class NoMotion:
 
 
 class Mountings:
-    """Where sensors are mounted, from /tf_static, for which /tf is not needed."""
+    """Mounting poses of sensors from /tf_static alone."""
 
     def __init__(self, node: Node, base_frame: str) -> None:
         self._node = node
@@ -88,7 +93,7 @@ class Mountings:
         )
 
     def mounting(self, frame: str) -> SE3:
-        """``base_SE3_sensor``; raises MotionUnavailableError."""
+        """``base_SE3_sensor`` of the sensor with this frame; raises MotionUnavailableError."""
         return _mounting(self._buffer, self._base_frame, frame, "/tf_static")
 
     def destroy(self) -> None:
@@ -100,14 +105,15 @@ class Mountings:
 
 
 class StandingStill(Mountings):
-    """Sensors in their places on a vehicle whose motion nobody knows.
+    """Mounting poses of the sensors, and no ego-motion: ``motion_source: none``.
 
-    For a model that merges sweeps this is a fault the user chose, and the diagnostics go on saying so.
+    With a model that merges sweeps the diagnostics warn as long as this is so.
     """
 
     inputs: tuple[Subscription, ...] = ()
 
     def motion(self, stamp_ns: int) -> SE3:
+        """Raises MotionUnavailableError."""
         raise MotionUnavailableError("sweeps are to be merged, but motion_source is 'none'")
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
@@ -118,7 +124,7 @@ class StandingStill(Mountings):
 
 
 class OdometryMotion(Mountings):
-    """Poses of ``base_frame`` from odometry; the sensors' mounting poses from /tf_static."""
+    """Motion of ``base_frame`` from odometry, mounting poses of the sensors from /tf_static."""
 
     def __init__(self, node: Node, params: MotionParams) -> None:
         super().__init__(node, params.base_frame)
@@ -136,13 +142,15 @@ class OdometryMotion(Mountings):
         )
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
-        # The motion first: where both are missing, it is the one that comes and goes.
+        # The motion first: where both are missing, it is the one more likely to be a temporary fault.
         return SensorPose(self.motion(stamp_ns), self.mounting(lidar_frame))
 
     def motion(self, stamp_ns: int) -> SE3:
+        """``odom_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
         if self._foreign_child_frame:
             raise MotionUnavailableError(
-                f"odometry is of '{self._foreign_child_frame}', but base_frame is '{self._base_frame}'; make them equal"
+                f"the odometry's child frame is '{self._foreign_child_frame}', but base_frame is '{self._base_frame}'; "
+                "make them equal"
             )
         return self._track.at(stamp_ns, timeout_s=self._timeout_s)
 
@@ -165,7 +173,7 @@ class OdometryMotion(Mountings):
 
 
 class TfMotion:
-    """Everything from TF: the LiDAR's pose in ``odom_frame`` straight, whatever lies between."""
+    """Motion and mounting poses from TF; the LiDAR's pose in ``odom_frame`` is looked up directly."""
 
     inputs: tuple[Subscription, ...] = ()
 
@@ -180,9 +188,11 @@ class TfMotion:
         return SensorPose(self._in_odom(lidar_frame, stamp_ns), SE3.identity())
 
     def mounting(self, frame: str) -> SE3:
+        """``base_SE3_sensor`` of the sensor with this frame; raises MotionUnavailableError."""
         return _mounting(self._buffer, self._base_frame, frame, "/tf_static or /tf")
 
     def motion(self, stamp_ns: int) -> SE3:
+        """``odom_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
         return self._in_odom(self._base_frame, stamp_ns)
 
     def _in_odom(self, frame: str, stamp_ns: int) -> SE3:
@@ -193,7 +203,7 @@ class TfMotion:
         return poll(look_up, tf2_ros.TransformException, timeout_s=self._timeout_s)
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
-        # tf2 ignores older data until it is cleared; static transforms outlive that.
+        # tf2 ignores older data until it is cleared; static transforms stay.
         self._buffer.clear()
 
     def destroy(self) -> None:

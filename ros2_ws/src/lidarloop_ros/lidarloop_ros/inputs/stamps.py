@@ -1,13 +1,13 @@
-"""StampGate: whether a cloud's stamp lets it in. One that does not is dropped, counted and warned of, never guessed."""
+"""StampGate: whether a cloud's stamp can be used. A cloud whose stamp cannot is dropped, counted and warned of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Clocks of a LiDAR and a computer that are synchronised at all differ by less.
+# Synchronised clocks of a LiDAR and a computer differ by less.
 FUTURE_TOLERANCE_NS = 100_000_000
-# Stamps further back than this are no late clouds: a recording is played without /clock, or the LiDAR counts from its
-# own start. Their age cannot be known, so they are let in, and the diagnostics go on saying so.
+# Stamps further back than this belong to another clock: a recording is played without /clock, or the LiDAR counts from
+# its own start. The clouds' age is unknown, so they are accepted, and the diagnostics warn.
 OTHER_CLOCK_NS = 86_400 * 1_000_000_000
 
 
@@ -15,8 +15,8 @@ class StampGate:
     """Judges each cloud's stamp against the clock and the cloud before.
 
     Args:
-        now_ns: the node's time; 0 while simulated time is asked for and nobody publishes /clock.
-        max_age_s: clouds older than this are dropped, as are those from the future; 0: the clock is not asked.
+        now_ns: gives the node's time in nanoseconds; 0 with simulated time while /clock has no publisher.
+        max_age_s: age in seconds above which clouds are dropped, as are those from the future; 0: ages are not checked.
     """
 
     def __init__(self, now_ns: Callable[[], int], *, max_age_s: float) -> None:
@@ -27,7 +27,7 @@ class StampGate:
 
     @property
     def clock_problem(self) -> str:
-        """Why the age of clouds is unknown, or ""."""
+        """Why the ages of clouds are unknown, or ""."""
         return self._clock_problem
 
     def reset(self) -> None:
@@ -47,7 +47,7 @@ class StampGate:
         return ""
 
     def age_ms(self, stamp_ns: int) -> float | None:
-        """How old a cloud is now; None if its clock is not ours."""
+        """A cloud's age in milliseconds; None if its stamp is not of the node's clock."""
         return None if self._clock_problem or not self._max_age_ns else (self._now_ns() - stamp_ns) * 1e-6
 
     def _judge_age(self, stamp_ns: int) -> str:
@@ -56,7 +56,7 @@ class StampGate:
         now_ns = self._now_ns()
         age_ns = now_ns - stamp_ns
         if now_ns == 0:
-            self._clock_problem = "use_sim_time is true, but nobody publishes /clock: ages of clouds are unknown"
+            self._clock_problem = "use_sim_time is true, but /clock has no publisher: ages of clouds are unknown"
         elif age_ns > OTHER_CLOCK_NS:
             self._clock_problem = (
                 f"stamps are {age_ns / OTHER_CLOCK_NS:.0f} days behind this computer's clock: ages of clouds are "

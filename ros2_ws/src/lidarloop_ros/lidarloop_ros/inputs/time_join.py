@@ -1,4 +1,4 @@
-"""Joins messages of further sensors to clouds by time, each sensor on its own: a dead one stops no other."""
+"""Joins messages of further sensors to clouds by time, each sensor separately: one that fails does not stop others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lidarloop_core.io.messages import stamp_ns
 _QUEUE_SIZE = 30
 
 OnPart = Callable[[int, str, Any], None]
-"""(stamp_ns of the cloud, sensor, message)."""
+"""Called with (the cloud's stamp_ns, sensor, message)."""
 
 
 class TimeJoin:
@@ -23,13 +23,13 @@ class TimeJoin:
 
     Args:
         node: makes the subscriptions.
-        clouds: the filter that gives out clouds.
+        clouds: the filter that hands on the clouds.
         sensors: name → (message class, topic).
-        slop_s: largest difference between the stamps of a cloud and a message that belong together.
+        slop_s: largest difference, in seconds, between the stamps of a cloud and a message that belong together.
         on_part: called by the executor's thread for each pair.
 
     Attributes:
-        inputs: the subscriptions.
+        inputs: the sensors' subscriptions.
     """
 
     def __init__(

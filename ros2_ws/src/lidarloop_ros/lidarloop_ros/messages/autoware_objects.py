@@ -1,4 +1,4 @@
-"""What Autoware calls our classes, and whether its DetectedObjects is the message that we write.
+"""Autoware's labels for our classes, and a check that its DetectedObjects has the fields that we write.
 
 Facts from autoware_perception_msgs 1.1 to 1.11 and from Autoware's own CenterPoint node and tracker.
 """
@@ -29,14 +29,14 @@ LABELS = (
     "under_drivable",
 )
 UNKNOWN = LABELS.index("unknown")
-# Barriers and traffic cones have no label: they are UNKNOWN, unless `class_remap` publishes them as one that there is.
+# Barriers and traffic cones have no label: they are UNKNOWN, unless `class_remap` gives them another class.
 OTHER_NAMES = {"construction_vehicle": "truck"}
-# Of these Autoware's tracker decides itself which end is the front.
+# Autoware's tracker decides which end of these is the front.
 CAR_LIKE = tuple(LABELS.index(name) for name in ("car", "truck", "bus", "trailer"))
 
-# Of DetectedObjectKinematics.
+# Constants of DetectedObjectKinematics.
 ORIENTATION_UNAVAILABLE, ORIENTATION_SIGN_UNKNOWN = 0, 1
-# Of Shape.
+# Constant of Shape.
 BOUNDING_BOX = 0
 
 FIELDS = {
@@ -62,16 +62,16 @@ FIELDS = {
 
 
 def label_of(class_name: str) -> int:
-    """Autoware's label for one of our classes; UNKNOWN where it has none."""
+    """Autoware's label for one of our classes; UNKNOWN for a class without one."""
     name = OTHER_NAMES.get(class_name, class_name)
     return LABELS.index(name) if name in LABELS else UNKNOWN
 
 
 def objects_type() -> Any:
-    """DetectedObjects, if it is installed and what we write.
+    """The message class DetectedObjects.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not installed, or has other fields than those written.
     """
     try:
         messages = import_module(f"{PACKAGE}.msg")

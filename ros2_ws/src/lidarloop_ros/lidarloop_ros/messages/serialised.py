@@ -1,8 +1,8 @@
 """Boxes → the CDR bytes of the messages that the detector publishes for each cloud, without the messages.
 
 For 200 boxes rclpy needs 6 ms to build and serialise the detections, and 20 ms for the markers, although nearly all of
-what is sent are numbers that lie side by side in an array already. Here they are copied as they lie, in half a
-millisecond. The tests hold every field against that of the messages.
+the content is numbers that already lie side by side in an array. Here they are copied in half a millisecond. The tests
+compare every field with that of the messages.
 
 CDR in one paragraph: four bytes that name the encoding, then the fields in order. A number lies at a multiple of its
 size, counted after those four bytes; a string is its length with the closing zero, then its bytes; a sequence is its
@@ -32,10 +32,10 @@ from lidarloop_ros.messages.autoware_objects import (
 
 LITTLE_ENDIAN_CDR = b"\x00\x01\x00\x00"
 _COVARIANCE = 36
-# Of visualization_msgs/Marker.
+# Constants of visualization_msgs/Marker.
 _ARROW, _CUBE = 0, 1
 _ADD, _DELETE_ALL = 0, 3
-# Long enough for the next frame to replace them, short enough that a dead node leaves nothing behind.
+# Long enough for the next cloud's markers to replace them, short enough that those of a dead node disappear.
 _MARKER_LIFETIME_NS = 500_000_000
 # autoware_perception_msgs/DetectedObject with one classification and no footprint. CDR aligns like C, and it begins and
 # ends at multiples of eight, so that a sequence of them is an array.
@@ -62,7 +62,14 @@ _AUTOWARE_OBJECT = np.dtype(
 
 
 def detections_bytes(boxes: Boxes3D, time_ns: int, frame_id: str, ids: Sequence[str] = ()) -> bytes:
-    """The same as ``io.messages.detections_message``, serialised."""
+    """vision_msgs/Detection3DArray: the same as ``io.messages.detections_message``, serialised.
+
+    Args:
+        boxes: detections in the frame ``frame_id``.
+        time_ns: stamp of the header, nanoseconds.
+        frame_id: frame of the header.
+        ids: id of each box; empty: none has one.
+    """
     cdr = _Cdr()
     cdr.header(time_ns, frame_id)
     cdr.numbers("I", len(boxes))
@@ -83,23 +90,27 @@ def detections_bytes(boxes: Boxes3D, time_ns: int, frame_id: str, ids: Sequence[
 
 
 def objects_bytes(boxes: Boxes3D, time_ns: int, frame_id: str) -> bytes:
-    """autoware_perception_msgs/DetectedObjects, filled as Autoware's own CenterPoint fills it.
+    """autoware_perception_msgs/DetectedObjects, filled as Autoware's own CenterPoint fills it, serialised.
 
-    Covariances are marked as unknown: Autoware's tracker then takes those of the class.
+    Covariances are marked as unknown: Autoware's tracker then takes those of the class. Arguments as for
+    ``detections_bytes``.
     """
     cdr = _Cdr()
     cdr.header(time_ns, frame_id)
     cdr.numbers("I", len(boxes))
     objects = _autoware_objects(boxes).tobytes()
     if objects:
-        # The first alone may begin at an odd multiple of four: then its doubles wait for the next multiple of eight.
+        # The first may begin at an odd multiple of four: then its doubles begin at the next multiple of eight.
         before_pose = _AUTOWARE_OBJECT.fields["pose"][1]  # type: ignore[index]
         cdr.append(objects[:before_pose], bytes(cdr.size % 8), objects[before_pose:])
     return cdr.encapsulated()
 
 
 def markers_bytes(boxes: Boxes3D, time_ns: int, frame_id: str) -> bytes:
-    """A DELETEALL, then the cubes of the boxes, then an arrow along the heading of each; one colour per class."""
+    """visualization_msgs/MarkerArray: a DELETEALL, a cube per box, an arrow per heading; one colour per class.
+
+    Arguments as for ``detections_bytes``.
+    """
     cdr = _Cdr()
     cdr.numbers("I", 1 + 2 * len(boxes))
     (nowhere,) = _rows(np.array([[0, 0, 0, 0, 0, 0, 1, 0, 0, 0]]))
@@ -125,14 +136,14 @@ def markers_bytes(boxes: Boxes3D, time_ns: int, frame_id: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def class_color(label: int, num_classes: int) -> tuple[float, float, float, float]:
-    """Red, green, blue and opacity of a class's markers."""
+    """Red, green, blue and opacity of a class's markers, each 0 to 1."""
     return (*colorsys.hsv_to_rgb(label / num_classes, 0.8, 1.0), 0.5)
 
 
 def _marker_start(
     offset: int, time_ns: int, frame_id: str, namespace: str, shape: int, action: int
 ) -> tuple[bytes, bytes]:
-    """What comes before a marker's id, and between the id and the pose."""
+    """The bytes before a marker's id, and those between the id and the pose."""
     before_id = _Cdr(offset)
     before_id.header(time_ns, frame_id)
     before_id.string(namespace)
@@ -143,7 +154,7 @@ def _marker_start(
 
 
 def _marker_end(color: Sequence[float], lifetime_ns: int) -> bytes:
-    """What comes after a marker's scale: colour, lifetime, and everything that is left at its default."""
+    """The bytes after a marker's scale: colour, lifetime, and the fields that stay at their defaults."""
     end = _Cdr()
     end.numbers("f", *color)
     end.numbers("I", 0, lifetime_ns)
@@ -199,17 +210,17 @@ def _rows(*blocks: npt.NDArray[np.floating[Any]]) -> list[bytes]:
 
 
 def _string(text: str) -> bytes:
-    """A string at a place that is aligned for it."""
+    """A string, at an offset that is aligned for it."""
     cdr = _Cdr()
     cdr.string(text)
     return cdr.aligned(1)
 
 
 class _Cdr:
-    """Fields one after the other, each at the place its size asks for.
+    """Fields one after the other, each aligned to its size.
 
     Args:
-        offset: where the first goes, counted after the encapsulation.
+        offset: position of the first field, bytes after the encapsulation.
     """
 
     def __init__(self, offset: int = 0) -> None:
@@ -217,17 +228,17 @@ class _Cdr:
         self._parts: list[bytes] = []
 
     def append(self, *parts: bytes) -> None:
-        """Bytes that are already as they have to be here."""
+        """Appends bytes that are aligned already."""
         self._parts += parts
         self.size += sum(map(len, parts))
 
     def aligned(self, size: int) -> bytes:
-        """All of it, filled up to a multiple of ``size``."""
+        """All bytes, padded to a multiple of ``size``."""
         self.append(bytes(-self.size % size))
         return b"".join(self._parts)
 
     def numbers(self, kind: str, *values: float) -> None:
-        """Numbers of one type of ``struct``."""
+        """Appends numbers; ``kind`` is their type in ``struct``'s notation."""
         self.append(bytes(-self.size % struct.calcsize(kind)), struct.pack(f"<{len(values)}{kind}", *values))
 
     def string(self, text: str) -> None:

@@ -1,6 +1,6 @@
 """What lidarloop's launch files share: arguments, the Fast DDS profile, and nodes that are brought up by events.
 
-For `ros2 launch`, which imports it; the nodes do not.
+Imported by `ros2 launch` alone; the nodes do not need it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 
-# Humble and Jazzy read the first, Kilted and later the second.
-FAST_DDS_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+from lidarloop_ros.node.fastdds import PROFILE_VARIABLES
 
 ASK_AGAIN_AFTER_S = 1.0
 RESPAWN_DELAY_S = 2.0
 
-# What launch takes for a boolean, in a condition and in a value alike.
+# What launch accepts for a boolean, in a condition and in a value alike.
 SWITCH_VALUES = ["true", "false", "True", "False", "1", "0"]
 LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]
 
 INPUTS = {"~/input/points": "points_topic", "~/input/odometry": "odometry_topic"}
-"""What every node listens to → the launch argument that names the topic."""
+"""Private topic that every node subscribes to → launch argument that names the topic it is connected to."""
 
 
 def config_folder(launch_file: str) -> Path:
@@ -51,17 +50,17 @@ def config_folder(launch_file: str) -> Path:
 
 
 def switch(name: str, description: str) -> DeclareLaunchArgument:
-    """A launch argument that is on or off, and off unless it is given."""
+    """A launch argument that is true or false, by default false."""
     return DeclareLaunchArgument(name, default_value="false", choices=SWITCH_VALUES, description=description)
 
 
 def model_argument() -> DeclareLaunchArgument:
-    """The one that has to be given."""
+    """The launch argument without a default: the model file."""
     return DeclareLaunchArgument("model", description="Model file (.onnx) as `lidarloop export` wrote it")
 
 
 def common_arguments() -> list[DeclareLaunchArgument]:
-    """Arguments of every node, named as in Nav2 where it has them."""
+    """Launch arguments of every node, named as in Nav2 where Nav2 has them."""
     return [
         DeclareLaunchArgument(
             "points_topic", default_value="lidar/points", description="Clouds: sensor_msgs/PointCloud2"
@@ -77,12 +76,12 @@ def common_arguments() -> list[DeclareLaunchArgument]:
 
 
 def labelling_arguments(params_file: Path) -> list[DeclareLaunchArgument]:
-    """Arguments of the self-labeller alone."""
+    """Launch arguments of the self-labeller alone; ``params_file`` is its default parameter file."""
     return [
         DeclareLaunchArgument(
             "self_label_params_file",
             default_value=str(params_file),
-            description="Parameters of the self-labeller: cameras, 2D model, where frames are kept",
+            description="Parameters of the self-labeller: cameras, mask model, folder of kept frames",
         ),
         DeclareLaunchArgument(
             "lane_map_topic", default_value="lane_map", description="Latched lane map for yaws: std_msgs/String, JSON"
@@ -90,13 +89,13 @@ def labelling_arguments(params_file: Path) -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "detections_topic",
             default_value="lidar_detector/detections",
-            description="What labels are held against to find frames worth keeping",
+            description="Detections that labels are compared with, to find frames worth keeping",
         ),
     ]
 
 
 def self_labeller(condition: Any = None) -> list[Action]:
-    """The self-labeller, brought up."""
+    """Actions that start the self-labeller and bring it up, where ``condition`` holds."""
     return lifecycle_node(
         "self_labeller",
         {},
@@ -117,11 +116,11 @@ def lifecycle_node(
     """A lifecycle node that is configured and activated whenever its process has started.
 
     Args:
-        executable: of lidarloop_ros; also the node's name.
-        parameters: name → value of those that stand above the parameter file.
+        executable: name of an executable of lidarloop_ros, and of its node.
+        parameters: name → value of the parameters that override the parameter file.
         remappings: private topic → launch argument that names the topic it is connected to.
         params_argument: launch argument that names the parameter file.
-        condition: whether the node is started at all.
+        condition: launch condition under which the node is started; None: always.
     """
     node = LifecycleNode(
         package="lidarloop_ros",
@@ -141,10 +140,10 @@ def lifecycle_node(
 
 
 def in_order(entities: Iterable[Action]) -> list[Action]:
-    """The processes last, for launch goes through a description in its order.
+    """Sorts a description so that processes come last; launch visits it in order.
 
-    Whatever fails ends the launch, but leaves the processes running that were started before it. So everything that
-    can fail comes before them, and so does what changes their environment or listens for their start.
+    A failure ends the launch, but leaves the processes running that were started before it. So everything that can fail
+    comes before them, as does everything that changes their environment or waits for their start.
     """
     entities = list(entities)
     processes = [entity for entity in entities if isinstance(entity, NodeAction)]
@@ -154,17 +153,21 @@ def in_order(entities: Iterable[Action]) -> list[Action]:
 
 
 def text(argument: str) -> ParameterValue:
-    """A launch argument as a parameter that is text, whatever it looks like."""
+    """A launch argument as a parameter of type string, even where its value looks like a number."""
     return ParameterValue(LaunchConfiguration(argument), value_type=str)
 
 
 def use_sim_time() -> dict[str, ParameterValue]:
-    """The parameter that every node has."""
+    """The parameter ``use_sim_time``, which every node has."""
     return {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
 
 
 def number(argument: str, context: LaunchContext) -> float:
-    """A launch argument as a number. launch itself would wait for ever where there is none."""
+    """A launch argument as a number.
+
+    Raises:
+        RuntimeError: the value is not a number; launch itself would wait for ever.
+    """
     value = LaunchConfiguration(argument).perform(context)
     try:
         return float(value)
@@ -173,16 +176,16 @@ def number(argument: str, context: LaunchContext) -> float:
 
 
 def fast_dds_profile(config: Path) -> list[SetEnvironmentVariable]:
-    """Points Fast DDS to the profile that lets large clouds through; a user's own profile stays."""
+    """Makes Fast DDS load the profile in the folder ``config``, which lets large clouds through; a user's own stays."""
     profile = str(config / "fastdds.xml")
     return [
         SetEnvironmentVariable(variable, EnvironmentVariable(variable, default_value=profile))
-        for variable in FAST_DDS_PROFILE_VARIABLES
+        for variable in PROFILE_VARIABLES
     ]
 
 
 class _RefuseMissingFile:
-    """launch itself would only warn, and the node would run with its defaults."""
+    """Ends the launch where a parameter file is missing; launch would only warn, and the node use its defaults."""
 
     def __init__(self, argument: str) -> None:
         self._argument = argument
@@ -191,12 +194,12 @@ class _RefuseMissingFile:
         path = Path(LaunchConfiguration(self._argument).perform(context))
         if not path.is_file():
             raise RuntimeError(
-                f"{self._argument}: received {path}, which is no file; expected a YAML like those in config/"
+                f"{self._argument}: received {path}, which is not a file; expected a YAML like those in config/"
             )
 
 
 class _RefuseMissingExecutable:
-    """With launch's own words."""
+    """Ends the launch, with launch's own message, where an executable is not installed."""
 
     def __init__(self, process: NodeAction) -> None:
         self._executable = ExecutableInPackage(package=process.node_package, executable=process.node_executable)
@@ -208,12 +211,12 @@ class _RefuseMissingExecutable:
 class BringUp:
     """Configures a node whenever its process has started; activates it whenever it has been configured.
 
-    A request is lost without a word when it reaches a process that was just killed (DDS gives that up only some 20 s
-    later, so its services seem to be there), or a new one that has not yet discovered the asking side. So a harmless
-    request is repeated until it is answered.
+    A request is lost without an error when it reaches a process that was just killed (DDS gives that up only some 20 s
+    later, so its services seem to be there), or a new one that has not yet discovered the client. So a harmless request
+    is repeated until it is answered.
 
-    launch_ros's `ChangeState` event will not do. It waits for each answer in one of asyncio's few threads, for ever if
-    none comes: after some crashes no thread is left, and the node is never brought up again.
+    launch_ros's `ChangeState` event does not suffice. It waits for each answer in one of asyncio's few threads, without
+    a timeout: after some crashes no thread is left, and the node is never brought up again.
     """
 
     def __init__(self, node: LifecycleNode) -> None:
@@ -222,12 +225,12 @@ class BringUp:
         self._is_asking = False
 
     def handlers(self) -> list[RegisterEventHandler]:
-        """To be registered before the node starts."""
+        """Event handlers, to be registered before the node starts."""
         started = OnProcessStart(target_action=self._node, on_start=self._start)
         ended = OnProcessExit(target_action=self._node, on_exit=[OpaqueFunction(function=self._stop_asking)])
         configured = OnStateTransition(
             target_lifecycle_node=self._node,
-            # Not from `deactivating`: who deactivates the node wants it inactive.
+            # Not from `deactivating`: an operator who deactivates the node wants it inactive.
             start_state="configuring",
             goal_state="inactive",
             entities=[OpaqueFunction(function=self._activate)],
@@ -257,7 +260,7 @@ class BringUp:
             self._services_in(context).ask_for(Transition.TRANSITION_ACTIVATE)
 
     def _services_in(self, context: LaunchContext) -> _LifecycleServices:
-        """Made when the node's name is known: once it has started. Gone when launch is shutting down."""
+        """The node's services. Made once it has started, when its name is known; unusable while launch shuts down."""
         if self._services is None:
             self._services = _LifecycleServices(get_ros_node(context), self._node.node_name)
         return self._services
@@ -267,16 +270,16 @@ class _LifecycleServices:
     """A node's lifecycle services, called without waiting for the answer."""
 
     def __init__(self, ros_node: Node, name: str) -> None:
-        # DDS announces endpoints in order: to a node that has answered with its state, the other client is known too.
+        # DDS announces endpoints in order: a node that has answered with its state knows the other client too.
         self._change_state = ros_node.create_client(ChangeState, f"{name}/change_state")
         self._get_state = ros_node.create_client(GetState, f"{name}/get_state")
 
     def ask_for_state(self, answered: Callable[[_LifecycleServices, int], None]) -> None:
-        """`answered` is called with the state by the thread that spins `ros_node`, if there is an answer."""
+        """Asks for the state; the thread that spins `ros_node` calls `answered` with it, if an answer comes."""
         if self._get_state.service_is_ready():
             future = self._get_state.call_async(GetState.Request())
             future.add_done_callback(lambda done: answered(self, done.result().current_state.id))
 
     def ask_for(self, transition_id: int) -> None:
-        """The node itself says what came of it."""
+        """Asks for a transition; the node itself logs the outcome."""
         self._change_state.call_async(ChangeState.Request(transition=Transition(id=transition_id)))

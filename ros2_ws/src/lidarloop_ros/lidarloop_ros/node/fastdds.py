@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""Environment variables that name the profile: the first on Humble and Jazzy, the second on Kilted and later."""
+
 
 def profile_path() -> Path:
     """The XML profile."""
@@ -11,6 +14,5 @@ def profile_path() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Variables that make Fast DDS load the profile: as Humble and Jazzy name them, and as it is since Kilted."""
-    path = str(profile_path())
-    return {"FASTRTPS_DEFAULT_PROFILES_FILE": path, "FASTDDS_DEFAULT_PROFILES_FILE": path}
+    """Environment variables that make Fast DDS of any distribution load the profile."""
+    return dict.fromkeys(PROFILE_VARIABLES, str(profile_path()))

@@ -1,4 +1,4 @@
-"""Whether publishers and subscribers fit: DDS says nothing when they do not, and then nothing arrives."""
+"""Whether publishers and subscribers match: DDS drops the messages of a mismatch without an error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from lidarloop_ros.node import fastdds
 
-# What DDS gives for a time that nobody set.
+# What DDS gives for a duration that is not set.
 FOR_EVER_NS = 2**63 - 1
 
 
 def input_problems(node: Node, subscriptions: Iterable[Subscription]) -> list[str]:
-    """One line for each publisher that one of the node's subscriptions cannot receive."""
+    """One line, with the remedy, for each publisher that one of the node's subscriptions cannot receive."""
     problems = []
     for subscription in subscriptions:
         topic, expected = subscription.topic_name, _type_name(subscription.msg_type)
@@ -27,7 +27,7 @@ def input_problems(node: Node, subscriptions: Iterable[Subscription]) -> list[st
             if publisher.topic_type != expected:
                 problems.append(
                     f"{_name(publisher)} publishes {publisher.topic_type} on {topic}, expected {expected}: "
-                    "remap the one or the other"
+                    "remap one of them"
                 )
             elif mismatch := qos_mismatch(publisher.qos_profile, subscription.qos_profile):
                 problems.append(
@@ -38,7 +38,7 @@ def input_problems(node: Node, subscriptions: Iterable[Subscription]) -> list[st
 
 
 def output_problems(node: Node, publishers: Iterable[Any]) -> list[str]:
-    """One line for each subscriber that cannot receive one of the node's publishers."""
+    """One line, with the remedy, for each subscriber that cannot receive one of the node's publishers."""
     problems = []
     for publisher in publishers:
         topic = publisher.topic_name
@@ -53,18 +53,18 @@ def output_problems(node: Node, publishers: Iterable[Any]) -> list[str]:
 
 
 def silence_hint(node: Node, topic: str) -> str:
-    """What to check when nothing comes on a topic that carries clouds."""
+    """What to check when no message arrives on a topic that carries clouds."""
     num_publishers = node.count_publishers(topic)
     if num_publishers == 0:
-        return f"nobody publishes {topic}; check the LiDAR driver and the remapping of ~/input/points"
+        return f"{topic} has no publisher; check the LiDAR driver and the remapping of ~/input/points"
     return (
-        f"{num_publishers} publishers on {topic}, but nothing arrives. Fast DDS loses clouds above 0.5 MB unless "
-        f"the publisher too runs with FASTRTPS_DEFAULT_PROFILES_FILE={fastdds.profile_path()}"
+        f"{topic} has {num_publishers} publishers, but nothing arrives. Fast DDS loses clouds above 0.5 MB unless "
+        f"the publisher too runs with {fastdds.PROFILE_VARIABLES[0]}={fastdds.profile_path()}"
     )
 
 
 def qos_mismatch(offered: QoSProfile, requested: QoSProfile) -> str:
-    """The policy by which a subscription cannot get what a publisher offers, or ""."""
+    """The first policy by which a subscription does not match a publisher, with both values; "" if they match."""
     if (offered.reliability, requested.reliability) == (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE):
         return "reliability: best_effort is offered, reliable is requested"
     if (offered.durability, requested.durability) == (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL):
@@ -80,7 +80,7 @@ def qos_mismatch(offered: QoSProfile, requested: QoSProfile) -> str:
 
 
 def _within_s(duration: Duration) -> float:
-    """Seconds; a policy that is not set, and one that is set to the largest time there is, both mean for ever."""
+    """Duration in seconds; infinite where it is not set, or set to the largest value there is."""
     return duration.nanoseconds * 1e-9 if 0 < duration.nanoseconds < FOR_EVER_NS else math.inf
 
 

@@ -1,4 +1,4 @@
-"""Lets a transition that the present state does not have be refused; rclpy would let it end the process."""
+"""Refuses a lifecycle transition that the present state does not have; in rclpy it would end the process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rclpy.lifecycle import LifecycleNode
 
 
 def refuse_impossible_transitions(node: LifecycleNode) -> None:
-    """To be called once, by the node's constructor."""
+    """Makes the node answer such a request with ``success = False``. Called once, by the node's constructor."""
     service = node._service_change_state
     change_state = service.callback
 

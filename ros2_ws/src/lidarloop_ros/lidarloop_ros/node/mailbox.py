@@ -1,4 +1,4 @@
-"""Mailbox: a place for one item, where a newer one replaces an older one that nobody has taken yet."""
+"""Mailbox: a place for one item, where a newer one replaces an older one that was not taken yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """Hands the newest item from one thread to another, so that a slow taker never builds a backlog."""
+    """Hands the newest item from one thread to another: a slow taker builds up no backlog."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -17,7 +17,7 @@ class Mailbox(Generic[Item]):
         self._closed = False
 
     def put(self, item: Item) -> bool:
-        """Leaves ``item``; returns whether it replaced one that was never taken."""
+        """Leaves ``item``; returns whether it replaced one that was not taken."""
         with self._changed:
             replaced = self._item is not None
             self._item = item
@@ -34,7 +34,7 @@ class Mailbox(Generic[Item]):
             return item
 
     def close(self) -> None:
-        """Wakes the taker for good. What was not taken is forgotten."""
+        """Ends all waiting. An item that was not taken is dropped."""
         with self._changed:
             self._closed = True
             self._item = None

@@ -1,7 +1,7 @@
-"""Parameters of the nodes: a frozen dataclass says each one's default, range and meaning once; the rest is derived.
+"""Parameters of the nodes: a frozen dataclass gives each one's default, range and meaning; the rest is derived.
 
-rclpy ignores a misspelt key of a parameter file and dies of a value of the wrong type. Here neither happens: every
-override that cannot be used is a problem that the node reports, and refuses to be configured with.
+rclpy ignores a misspelt key of a parameter file, and a value of the wrong type ends the process. Here neither happens:
+the node reports every override that cannot be used, and refuses to be configured with it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def param(
     """A field whose metadata is the parameter's descriptor.
 
     Args:
-        default: also says the type.
-        description: for people.
-        low, high: bounds, both included.
-        choices: of a text, if only these are allowed.
+        default: default value; its type is the parameter's type.
+        description: meaning and unit, shown by ``ros2 param describe``.
+        low, high: bounds, both included; None: unbounded.
+        choices: the values allowed for a text; empty: any.
         check: raises ConfigError for a text that is not acceptable.
-        live: takes effect while the node is configured.
+        live: whether it may change while the node is configured.
     """
     metadata = {
         "description": description, "low": low, "high": high, "choices": choices, "check": check, "live": live,
@@ -48,14 +48,18 @@ def param(
 
 @dataclass(frozen=True)
 class NodeParams:
-    """What every node's parameters have in common: that they are such a dataclass."""
+    """Base of each node's parameters: a frozen dataclass whose fields are made by ``param``."""
 
 
 Params = TypeVar("Params", bound=NodeParams)
 
 
 def declare(node: Node, params: type[Params]) -> list[str]:
-    """Declares every parameter with its descriptor; returns one line for each override that cannot be used."""
+    """Declares every parameter with its descriptor.
+
+    Returns:
+        One line for each override that cannot be used.
+    """
     problems = []
     for field in dataclasses.fields(params):
         default = list(field.default) if isinstance(field.default, tuple) else field.default
@@ -73,7 +77,7 @@ def read(node: Node, params: type[Params], changes: Iterable[Parameter] = ()) ->
     """The parameters' values, with ``changes`` to them.
 
     Raises:
-        ConfigError: a value that is none of its choices, or a text of another form.
+        ConfigError: a value is not among its choices, or a text does not have the expected form.
     """
     values: dict[str, Any] = {}
     changed = {change.name: change.value for change in changes}
@@ -86,7 +90,7 @@ def read(node: Node, params: type[Params], changes: Iterable[Parameter] = ()) ->
 
 
 def refusal(params: type[NodeParams], changes: Iterable[Parameter], *, configured: bool) -> str | None:
-    """Why ``changes`` must not be taken now, or None. Types and ranges are already checked by the descriptors."""
+    """Why ``changes`` are refused, or None. rclpy has already checked types and ranges by the descriptors."""
     fields = {field.name: field for field in dataclasses.fields(params)}
     for change in changes:
         field = fields.get(change.name)
@@ -100,11 +104,11 @@ def refusal(params: type[NodeParams], changes: Iterable[Parameter], *, configure
 
 
 def unknown_overrides(node: Node, *, but_qos: bool = False) -> list[str]:
-    """One line for each override that no declared parameter answers to, with the name that was probably meant.
+    """One line for each override of an undeclared parameter, with the name that was probably meant.
 
     Args:
-        node: with its parameters declared.
-        but_qos: pass over QoS overrides, which are declared only with the publisher or subscription they belong to.
+        node: the node, with its parameters declared.
+        but_qos: whether to skip QoS overrides, which are declared only with their publisher or subscription.
     """
     known = list(node._parameters)
     return [
@@ -115,7 +119,7 @@ def unknown_overrides(node: Node, *, but_qos: bool = False) -> list[str]:
 
 
 def overrides(node: Node) -> dict[str, Parameter]:
-    """What the command line and the parameter files set for this node; rclpy has no public way to ask."""
+    """Values that the command line and the parameter files set for this node; rclpy has no public accessor."""
     return node._parameter_overrides
 
 

@@ -1,4 +1,4 @@
-"""Runs one node as a process: clean on signals, alive after an exception, and ended when the node asks for it."""
+"""Runs one node as a process: ends cleanly on signals, survives exceptions, and ends when the node asks for it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rclpy.node import Node
 from rclpy.task import Future
 from rclpy.utilities import try_shutdown
 
-# What a supervisor (launch's respawn, systemd's Restart=on-failure) takes as a reason to start the node again.
+# A supervisor (launch's respawn, systemd's Restart=on-failure) starts the node again after this exit code.
 EXIT_FOR_RESPAWN = 3
 
 
 class RunnableNode(Protocol):
-    """A ``rclpy.node.Node`` that says when it has to end.
+    """A ``rclpy.node.Node`` that can ask for its end.
 
     Attributes:
-        ended: done when the node can go on no more.
+        ended: done when the node cannot go on; its result is the reason.
     """
 
     ended: Future
@@ -37,15 +37,23 @@ class RunnableNode(Protocol):
         """An exception left a callback; the node goes on."""
         ...
 
-    def last_words(self) -> None:
-        """Called before a node that has ended is destroyed."""
+    def report_end(self) -> None:
+        """Reports why the node has ended; called before it is destroyed."""
         ...
 
     def destroy_node(self) -> None: ...
 
 
 def run(make_node: Callable[[], RunnableNode], args: list[str] | None = None) -> int:
-    """Spins until SIGINT or SIGTERM, which end it with 0, or until ``node.ended``, with ``EXIT_FOR_RESPAWN``."""
+    """Spins a node until SIGINT or SIGTERM, or until ``node.ended`` is done.
+
+    Args:
+        make_node: makes the node, once ROS is initialised.
+        args: ROS arguments; None takes the command line's.
+
+    Returns:
+        Exit code: 0 after a signal, ``EXIT_FOR_RESPAWN`` after ``node.ended``.
+    """
     try:
         rclpy.init(args=args)
         executor = SingleThreadedExecutor()
@@ -54,7 +62,7 @@ def run(make_node: Callable[[], RunnableNode], args: list[str] | None = None) ->
             executor.add_node(cast(Node, node))
             return _spin(executor, node)
         finally:
-            # A second, impatient SIGINT must not interrupt the cleaning up.
+            # A second SIGINT must not interrupt the cleaning up.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             executor.shutdown()
@@ -77,9 +85,9 @@ def _spin(executor: SingleThreadedExecutor, node: RunnableNode) -> int:
             node.callback_failed(error)
     if not node.ended.done():
         return 0
-    node.last_words()
+    node.report_end()
     return EXIT_FOR_RESPAWN
 
 
 def _nothing() -> None:
-    """Work for an executor that waits for work."""
+    """Wakes an executor that waits for work."""

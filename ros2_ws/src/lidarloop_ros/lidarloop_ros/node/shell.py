@@ -1,4 +1,4 @@
-"""LifecycleShell: what our nodes have in common: transitions that never end the process, one status a second."""
+"""LifecycleShell: the base of our nodes: transitions that never end the process, one diagnostic status a second."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class LifecycleShell(LifecycleNode, ABC):
-    """A lifecycle node that works in threads of its own. Unconfigured it holds nothing but parameters and diagnostics.
+    """A lifecycle node that works in threads of its own. Unconfigured it holds parameters and diagnostics alone.
 
     Args:
-        name: of the node.
-        settings: its parameters, which are declared at once.
+        name: the node's default name.
+        settings: class of the node's parameters, which are declared at once.
+        kwargs: passed on to ``rclpy.lifecycle.LifecycleNode``.
 
     Attributes:
         configure_problem: why configuring failed last time, or "".
-        ended: done, with the reason, when the node can go on no more.
+        ended: done when the node cannot go on; its result is the reason.
     """
 
     def __init__(self, name: str, settings: type[NodeParams], **kwargs: Any) -> None:
@@ -53,7 +54,7 @@ class LifecycleShell(LifecycleNode, ABC):
         """Reads the parameters, loads what is needed, listens and publishes, but does not work yet.
 
         Raises:
-            LidarloopError: something cannot be used; nothing of what was made stays.
+            LidarloopError: a parameter or file cannot be used; everything made so far has been released.
         """
 
     @abstractmethod
@@ -62,29 +63,29 @@ class LifecycleShell(LifecycleNode, ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Ends the work, and waits for that. Called in any state."""
+        """Ends the work, and waits for its end. Called in any state."""
 
     @abstractmethod
     def release(self) -> None:
-        """Lets go of what ``configure`` made. Called in any state."""
+        """Releases what ``configure`` made. Called in any state."""
 
     @abstractmethod
     def diagnose(self, *, name: str, hardware_id: str) -> DiagnosticStatus:
-        """What happened since the last time."""
+        """The diagnostic status of what happened since the last call."""
 
     # --- lifecycle ----------------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """What is wrong is logged once, and the node stays."""
+        """Configures the node; on failure the reason is logged once, and the node stays unconfigured."""
         try:
             self.configure()
         except LidarloopError as error:
             return self._refuse_to_configure(str(error))
-        except Exception:  # rclpy would swallow it without a word
+        except Exception:  # rclpy would drop it without a message
             return self._refuse_to_configure(traceback.format_exc())
         self.configure_problem = ""
-        # What was imported and loaded so far lives as long as the process: a full garbage collection need not walk
-        # through it, which would take tens of milliseconds in the middle of a frame.
+        # Everything imported and loaded so far lives as long as the process. A full garbage collection need not visit
+        # it, which would take tens of milliseconds in the middle of a cloud.
         gc.collect()
         gc.freeze()
         return super().on_configure(state)
@@ -101,22 +102,22 @@ class LifecycleShell(LifecycleNode, ABC):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Lets go of what was loaded."""
+        """Releases what was loaded."""
         result = super().on_cleanup(state)
-        self._let_go()
+        self._release_all()
         return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends the work in any state."""
         self.stop()
-        self._let_go()
+        self._release_all()
         return SUCCESS
 
     def destroy_node(self) -> None:
         self.stop()
         super().destroy_node()
 
-    def _let_go(self) -> None:
+    def _release_all(self) -> None:
         self.release()
         gc.unfreeze()
 
@@ -126,7 +127,14 @@ class LifecycleShell(LifecycleNode, ABC):
         return FAILURE
 
     def refuse_overrides(self, *, but_qos: bool = False) -> None:
-        """Raises ConfigError if an override cannot be used. ``but_qos``: QoS overrides wait for their publishers."""
+        """Refuses overrides that cannot be used.
+
+        Args:
+            but_qos: whether to skip QoS overrides, which are declared only with their publisher or subscription.
+
+        Raises:
+            ConfigError: an override is unknown, or of another type or range.
+        """
         problems = [*self._bad_overrides, *params.unknown_overrides(self, but_qos=but_qos)]
         if problems:
             raise ConfigError("; ".join(problems))
@@ -135,11 +143,11 @@ class LifecycleShell(LifecycleNode, ABC):
 
     @property
     def state(self) -> str:
-        """Of the lifecycle, e.g. "active"."""
+        """The lifecycle state, e.g. "active"."""
         return str(self._state_machine.current_state[1])
 
-    def last_words(self) -> None:
-        """For ``node_runner.run``: why the node ends."""
+    def report_end(self) -> None:
+        """Logs and publishes why the node ends; called by ``runner.run``."""
         self.get_logger().error(f"the node ends: {self.ended.result()}")
         self._publish_diagnostics()
         self._diagnostics.wait_for_all_acked(Duration(seconds=1))

@@ -9,8 +9,8 @@ import threading
 _NICE = 10
 
 
-def let_others_go_first() -> None:
-    """Makes the calling thread wait where another wants its core: for work that nobody waits for.
+def lower_priority() -> None:
+    """Makes the calling thread wait where another wants its core: for work without a deadline.
 
     On Linux alone threads have a priority of their own, and it counts within a session: start the nodes by one launch.
     """

@@ -1,4 +1,4 @@
-"""Plays a bag's messages, as the bytes they were recorded as, at their recorded pace."""
+"""Plays a bag's messages, byte for byte, at the pace of the recording."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 
 @dataclass(frozen=True)
 class BagTopics:
-    """What of a bag the node gets to see.
+    """Topics of a bag that are played to the node.
 
     Attributes:
-        cloud: the LiDAR.
-        odometry: "" where there is none.
-        transforms: /tf and /tf_static, those there are.
+        cloud: topic of the LiDAR's clouds.
+        odometry: topic of the odometry; "" without one.
+        transforms: /tf_static and /tf, as far as the bag has them.
     """
 
     cloud: str
@@ -36,6 +36,7 @@ class BagTopics:
 
     @property
     def all(self) -> tuple[str, ...]:
+        """All topics, transforms first."""
         return (*self.transforms, *((self.odometry,) if self.odometry else ()), self.cloud)
 
 
@@ -44,10 +45,10 @@ def find_topics(reader: BagReader, cloud: str = "") -> BagTopics:
 
     Args:
         reader: the bag.
-        cloud: the LiDAR's topic; "" takes ``/lidar/points``, or the only one there is.
+        cloud: the LiDAR's topic; "" takes ``/lidar/points``, or the only cloud topic of the bag.
 
     Raises:
-        BagError: no cloud topic, several to choose from, or ``cloud`` is none.
+        BagError: the bag has no cloud topic, or several to choose from, or ``cloud`` is none of them.
     """
     clouds = _of_type(reader, CLOUD_TYPE)
     if cloud:
@@ -73,9 +74,9 @@ class BagPlayer:
     """Publishers for the topics of a bag.
 
     Args:
-        node: publishes.
+        node: owns the publishers.
         reader: the open bag.
-        topics: what to play.
+        topics: the topics to play.
     """
 
     def __init__(self, node: Node, reader: BagReader, topics: BagTopics) -> None:
@@ -85,22 +86,26 @@ class BagPlayer:
         self._publishers = {topic: self._publisher(topic) for topic in topics.all}
 
     def is_connected(self) -> bool:
-        """Whether somebody takes the clouds, and every subscription that is announced has been matched."""
+        """Whether the clouds have a subscriber, and every subscription that is announced has been matched."""
         counts = self.subscriber_counts()
         return counts[self._topics.cloud] > 0 and all(
             count >= self._node.count_subscribers(topic) for topic, count in counts.items()
         )
 
     def subscriber_counts(self) -> dict[str, int]:
+        """Topic → number of its subscribers."""
         return {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
 
     def play(self, *, rate: float) -> Iterator[tuple[int, int]]:
-        """Publishes everything, latched topics first; yields (stamp_ns, monotonic time_ns when sent) of each cloud.
+        """Publishes all messages, latched topics first.
 
-        Each message has its own due time, counted from the start: being late once does not delay those after it.
+        Each message has its own due time, counted from the start: one that is late does not delay those after it.
 
         Args:
             rate: 2 plays twice as fast.
+
+        Yields:
+            For each cloud its stamp and the monotonic time at which it was sent, both in nanoseconds.
         """
         latched = [topic for topic in self._topics.all if topic in self._reader.latched_topics]
         if latched:
@@ -109,7 +114,7 @@ class BagPlayer:
         start_ns = first_ns = 0
         timed = [topic for topic in self._topics.all if topic not in latched]
         for topic, time_ns, data in self._reader.raw_messages(timed):
-            # The next message is read while the present one is not yet due: reading costs no punctuality.
+            # The next message is read before it is due, so that reading delays nothing.
             if not start_ns:
                 start_ns, first_ns = time.monotonic_ns(), time_ns
             _sleep_until(start_ns + round((time_ns - first_ns) / rate))
@@ -120,7 +125,7 @@ class BagPlayer:
 
     def _publisher(self, topic: str) -> Publisher:
         latched = topic in self._reader.latched_topics
-        # Every latched message has to be there for a subscriber that comes late.
+        # A late subscriber receives every latched message.
         depth = max(self._reader.message_counts[topic], 1) if latched else 10
         durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
         return self._node.create_publisher(
@@ -129,8 +134,8 @@ class BagPlayer:
 
 
 def header_stamp_ns(data: bytes) -> int:
-    """Stamp of a serialised message that begins with a std_msgs/Header: after four bytes of encapsulation."""
-    sec, nanosec = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    """Stamp, in nanoseconds, of a serialised message whose first field is a std_msgs/Header."""
+    sec, nanosec = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)  # after the encapsulation
     return int(sec) * 1_000_000_000 + int(nanosec)
 
 

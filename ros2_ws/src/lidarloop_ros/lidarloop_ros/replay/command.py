@@ -1,4 +1,4 @@
-"""``lidarloop replay``: plays a bag through the very node of the vehicle and records what it answers, and how fast."""
+"""``lidarloop replay``: plays a bag through the vehicle's node and records its detections and latencies."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ def replay(
         rate: 2 plays twice as fast.
         topic: the LiDAR's; needed only if the bag has several of sensor_msgs/PointCloud2 and none is /lidar/points.
         params_file: parameters of the node, as for `ros2 run … --params-file`.
+
+    Raises:
+        LidarloopError: the bag, the model or an option cannot be used, or the node answered no cloud.
     """
     if not 0.01 <= rate <= 100:
         raise ConfigError(f"--rate received {rate}; expected 0.01 to 100")

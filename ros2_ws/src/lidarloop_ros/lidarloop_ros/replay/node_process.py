@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import domain_coordinator
 import rclpy
@@ -36,15 +36,18 @@ START_TIMEOUT_S = 60.0
 TRANSITION_TIMEOUT_S = 120.0
 
 
+Process = TypeVar("Process", bound="NodeProcess")
+
+
 class NodeError(LidarloopError):
     """The node did not start, refused a transition, or died."""
 
 
 @contextmanager
 def isolated_node(name: str) -> Iterator[Node]:
-    """A node in this process, spun by a thread, on a domain that no other process of this machine uses.
+    """A node in this process, spun by a thread, on a DDS domain that no other process of this machine uses.
 
-    The environment of child processes started inside the block leads to the same domain, with the Fast DDS profile.
+    Child processes started inside the block use the same domain, and the Fast DDS profile: it is in their environment.
     """
     with domain_coordinator.domain_id() as domain, tempfile.TemporaryDirectory(prefix="lidarloop-") as log_folder:
         environment = {
@@ -70,7 +73,8 @@ def isolated_node(name: str) -> Iterator[Node]:
                 rclpy.shutdown(context=context)
 
 
-# A Ctrl-C at the terminal is for us; we stop the node. In our session, as under a launch: priorities count within one.
+# Ctrl-C at the terminal reaches this process alone, which stops the node. In one session, as under a launch: priorities
+# count within one.
 _OWN_GROUP: dict[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
 
 
@@ -92,7 +96,7 @@ class NodeProcess:
             **_OWN_GROUP,
         )
 
-    def __enter__(self) -> NodeProcess:
+    def __enter__(self: Process) -> Process:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -103,17 +107,18 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
+        """The process id."""
         return self._process.pid
 
     def require_alive(self) -> None:
-        """Raises NodeError, with the last lines of its log, if the node has ended."""
+        """Raises NodeError, with the end of the log, if the node has ended."""
         code = self._process.poll()
         if code is not None:
             how = f"was killed by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise NodeError(f"the node {how}; its last words:\n{self.log_tail()}")
+            raise NodeError(f"the node {how}; the end of its log:\n{self.log_tail()}")
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Asks the node to end, insists after a while; returns its exit code."""
+        """Sends the node a signal, and kills it if it has not ended after ``STOP_TIMEOUT_S``; returns its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         try:
@@ -123,20 +128,27 @@ class NodeProcess:
             return self._process.wait()
 
     def wait(self, timeout_s: float) -> int:
-        """Waits for the node to end by itself; returns its exit code. Raises NodeError if it goes on."""
+        """Waits up to ``timeout_s`` seconds for the node to end by itself.
+
+        Returns:
+            Its exit code.
+
+        Raises:
+            NodeError: it has not ended in time.
+        """
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise NodeError(f"the node has not ended within {timeout_s:g} s:\n{self.log_tail()}") from None
 
     def log_tail(self, num_lines: int = 10) -> str:
-        """The last lines it wrote to stdout and stderr."""
+        """The last lines that the node wrote to stdout and stderr."""
         size = os.fstat(self._log.fileno()).st_size
         text = os.pread(self._log.fileno(), 16_384, max(0, size - 16_384)).decode(errors="replace")
         return "\n".join(text.splitlines()[-num_lines:])
 
     def peak_rss_mb(self) -> float:
-        """Largest resident memory so far, MB (10^6 bytes); 0 where the kernel does not tell."""
+        """Largest resident memory so far, MB (10^6 bytes); 0 where the kernel does not give it."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
@@ -148,9 +160,17 @@ class NodeProcess:
 class ManagedNode:
     """Drives the lifecycle and sets parameters of a node that runs in a ``NodeProcess``; waits until it answers.
 
-    A request is lost if it is sent before the server has discovered the client's side, which the client cannot see. So
-    a harmless one is repeated until it is answered. DDS announces endpoints in order: when the client that was made
-    last is known, all are.
+    A request is lost if it is sent before the server has discovered the client, which the client cannot see. So a
+    harmless one is repeated until it is answered. DDS announces endpoints in order: when the client that was made last
+    is known, all are.
+
+    Args:
+        node: owns the service clients.
+        process: the process that the managed node runs in.
+        name: the managed node's fully qualified name.
+
+    Raises:
+        NodeError: the node died, or did not answer within ``START_TIMEOUT_S``.
     """
 
     def __init__(self, node: Node, process: NodeProcess, name: str) -> None:
@@ -163,36 +183,44 @@ class ManagedNode:
         self._wait_for_first_answer()
 
     def configure(self) -> None:
-        """Raises NodeError, with the node's reason, if it refuses."""
+        """Configures the node. Raises NodeError, with the node's reason, if it refuses."""
         self._require(Transition.TRANSITION_CONFIGURE, "configure")
 
     def activate(self) -> None:
-        """Raises NodeError, with the node's reason, if it refuses."""
+        """Activates the node. Raises NodeError, with the node's reason, if it refuses."""
         self._require(Transition.TRANSITION_ACTIVATE, "activate")
 
     def transition(self, transition_id: int) -> bool:
-        """Whether the node made the transition."""
+        """Asks for a transition; returns whether the node made it."""
         request = ChangeState.Request(transition=Transition(id=transition_id))
         return bool(self.call(self._change_state, request).success)
 
     def state(self) -> State:
+        """The node's lifecycle state."""
         return self.call(self._get_state, GetState.Request()).current_state
 
     def set_parameters(self, values: Mapping[str, Any]) -> None:
-        """Raises NodeError if the node refuses one."""
+        """Sets parameters, name → value. Raises NodeError if the node refuses one."""
         messages = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         results = self.call(self._set_parameters, SetParameters.Request(parameters=messages)).results
         if refused := [result.reason for result in results if not result.successful]:
             raise NodeError(f"{self._name} refused: {'; '.join(refused)}")
 
     def parameters(self) -> dict[str, Any]:
-        """Every parameter of ``lidar_detector``, as the node has it now."""
+        """Present value of every parameter of ``lidar_detector``."""
         names = [field.name for field in dataclasses.fields(DetectorParams)]
         values = self.call(self._get_parameters, GetParameters.Request(names=names)).values
         return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
 
     def call(self, client: Client, request: Any, *, timeout_s: float = TRANSITION_TIMEOUT_S) -> Any:
-        """Calls a service of the node; raises NodeError if the node dies meanwhile or does not answer."""
+        """Calls a service of the node.
+
+        Returns:
+            The response.
+
+        Raises:
+            NodeError: the node died meanwhile, or did not answer within ``timeout_s`` seconds.
+        """
         deadline = time.monotonic() + timeout_s
         self._wait(client.service_is_ready, deadline, client.srv_name)
         future = client.call_async(request)
@@ -215,12 +243,12 @@ class ManagedNode:
         while not condition():
             self._process.require_alive()
             if time.monotonic() > deadline:
-                raise NodeError(f"{what} did not answer; the node's last words:\n{self._process.log_tail()}")
+                raise NodeError(f"{what} did not answer; the end of the node's log:\n{self._process.log_tail()}")
             time.sleep(0.005)
 
     def _require(self, transition_id: int, name: str) -> None:
         if not self.transition(transition_id):
-            raise NodeError(f"{self._name} refused to {name}; its last words:\n{self._process.log_tail(3)}")
+            raise NodeError(f"{self._name} refused to {name}; the end of its log:\n{self._process.log_tail(3)}")
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:

@@ -1,4 +1,4 @@
-"""Records what the node answers: raw bytes and arrival times while the bag plays, decoding afterwards."""
+"""Records the node's outputs: raw bytes and arrival times while the bag plays; they are decoded afterwards."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from vision_msgs.msg import Detection3DArray
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.messages import boxes_from_cloud
-from lidarloop_ros.detector.diagnostics import DEADLINE_MS, SILENT_AFTER_S
+from lidarloop_ros.detector.diagnostics import DEADLINE_MS
 from lidarloop_ros.detector.outputs import STAGES
+from lidarloop_ros.node.diagnostics import SILENT_AFTER_S
 from lidarloop_ros.replay.bag_player import header_stamp_ns
 
-# Nothing of a long replay's burst of answers may be lost here.
+# Large enough that no burst of outputs is lost.
 DEPTH = 100
 
 
@@ -55,38 +56,40 @@ class ReplayRecorder:
         return all(subscription.get_publisher_count() for subscription in self._subscriptions)
 
     def sent(self, stamp_ns: int, sent_ns: int) -> None:
-        """A cloud was published."""
+        """Notes that a cloud was published: its stamp and the monotonic time, both in nanoseconds."""
         with self._lock:
             self._sent_ns[stamp_ns] = self._last_sent_ns = sent_ns
 
     @property
     def num_sent(self) -> int:
+        """Number of clouds published."""
         return len(self._sent_ns)
 
     @property
     def num_answered(self) -> int:
-        """Clouds whose detections have arrived in both forms."""
+        """Number of clouds whose detections have arrived in both forms."""
         with self._lock:
             return len(self._sent_ns.keys() & self._arrived_ns.keys() & self._boxes.keys())
 
     @property
-    def complaint(self) -> str:
-        """The worst (of equals the last) that the node said about itself while the bag played; "" if all was OK."""
+    def worst_status(self) -> str:
+        """Message of the worst diagnostic status while the bag played, the last of equals; "" if all were OK."""
         return str(self._worst.message)
 
     def latency_ms(self) -> list[float]:
-        """Publication of a cloud → arrival of its detections, in the order sent."""
+        """Milliseconds from the publication of each answered cloud to the arrival of its detections, in order."""
         with self._lock:
             pairs = [(sent, self._arrived_ns.get(stamp)) for stamp, sent in self._sent_ns.items()]
         return [(arrived - sent) * 1e-6 for sent, arrived in pairs if arrived is not None]
 
     def boxes(self, class_names: tuple[str, ...]) -> dict[int, Boxes3D]:
-        """stamp_ns → boxes in the cloud's frame, in the order sent; only clouds that were answered."""
+        """stamp_ns of each answered cloud → boxes in the cloud's frame, in the order sent."""
         with self._lock:
             answered = [(stamp, self._boxes[stamp]) for stamp in self._sent_ns if stamp in self._boxes]
         return {s: boxes_from_cloud(deserialize_message(data, PointCloud2), class_names)[0] for s, data in answered}
 
     def stage_ms(self) -> Mapping[str, list[float]]:
+        """Stage → its durations as the node measured them, milliseconds."""
         return self._stage_ms
 
     def _on_detections(self, data: bytes) -> None:
@@ -102,7 +105,7 @@ class ReplayRecorder:
         return lambda msg: self._stage_ms[stage].append(msg.data)
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
-        # That no cloud comes before the bag is played, nor after it, is no fault.
+        # Before the bag is played and after it, silence is no fault.
         if time.monotonic_ns() - self._last_sent_ns > SILENT_AFTER_S * 1e9:
             return
         for status in msg.status:
@@ -111,7 +114,7 @@ class ReplayRecorder:
 
 
 def latency_summary(latency_ms: list[float]) -> dict[str, object]:
-    """p50, p99, p99.9, max and every sample, rounded to the microsecond."""
+    """p50, p99, p99.9, max and all samples of latencies in milliseconds, rounded to the microsecond."""
     p50, p99, p99_9 = np.percentile(latency_ms, (50, 99, 99.9))
     summary = {"p50": p50, "p99": p99, "p99_9": p99_9, "max": max(latency_ms)}
     return {
@@ -121,7 +124,7 @@ def latency_summary(latency_ms: list[float]) -> dict[str, object]:
 
 
 def stage_summary(stage_ms: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
-    """p50, p99 and max of each stage."""
+    """Stage → p50, p99 and max of its durations, milliseconds."""
     return {
         stage: {
             "p50": round(float(np.percentile(values, 50)), 3),
@@ -134,5 +137,5 @@ def stage_summary(stage_ms: Mapping[str, list[float]]) -> dict[str, dict[str, fl
 
 
 def deadline_misses(latency_ms: list[float]) -> int:
-    """Answers later than one period of a 10 Hz LiDAR."""
+    """Number of latencies above one period of a 10 Hz LiDAR."""
     return sum(value > DEADLINE_MS for value in latency_ms)

@@ -1,4 +1,4 @@
-"""What a replay leaves behind: detections.json, latency.json and a table."""
+"""The results of a replay: detections.json, latency.json and a table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ from lidarloop_ros.replay.session import ReplayRecord
 
 
 def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model: ModelFile) -> Path:
-    """Writes the detections: in the world frame if the bag says where the LiDAR was, else in the LiDAR's."""
+    """Writes detections.json, in the world frame if the bag gives the LiDAR's poses, else in the LiDAR's frame.
+
+    Returns:
+        ``path``.
+    """
     poses = lidar_poses(reader, record.topics, record.boxes)
     boxes = {
         str(s): b.transformed(poses[s]) if poses else b for s, b in record.boxes.items() if not poses or s in poses
@@ -59,7 +63,7 @@ def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model:
 
 
 def write_latency(path: Path, record: ReplayRecord, model_sha256: str) -> Path:
-    """Writes latencies, counts, rate and memory."""
+    """Writes latency.json: latencies, counts, rate and memory. Returns ``path``."""
     num_detected = len(record.latency_ms)
     document = {
         "latency_ms": latency_summary(record.latency_ms),
@@ -77,7 +81,17 @@ def write_latency(path: Path, record: ReplayRecord, model_sha256: str) -> Path:
 
 
 def lidar_poses(reader: BagReader, topics: BagTopics, boxes: Mapping[int, Boxes3D]) -> dict[int, SE3]:
-    """stamp_ns → world_SE3_lidar of the clouds whose pose the bag tells; empty without odometry or mounting pose."""
+    """Poses of the LiDAR at the clouds' stamps.
+
+    Args:
+        reader: the open bag.
+        topics: the topics that were played.
+        boxes: stamp_ns → boxes, of each answered cloud.
+
+    Returns:
+        stamp_ns → ``world_SE3_lidar``, of each cloud that the bag's odometry covers; empty without odometry or mounting
+        pose.
+    """
     if not topics.odometry or "/tf_static" not in topics.transforms or not boxes:
         return {}
     trajectory, base_frame = _trajectory(reader, topics.odometry)
@@ -94,7 +108,7 @@ def lidar_poses(reader: BagReader, topics: BagTopics, boxes: Mapping[int, Boxes3
 
 
 def print_summary(record: ReplayRecord, paths: tuple[Path, ...]) -> None:
-    """Prints the figures as a table, then where the files are."""
+    """Prints the figures as a table, then the paths of the files."""
     latency, num_detected = latency_summary(record.latency_ms), len(record.latency_ms)
     table = Table(title=f"{record.num_sent} clouds through lidar_detector")
     table.add_column("figure")
@@ -110,8 +124,8 @@ def print_summary(record: ReplayRecord, paths: tuple[Path, ...]) -> None:
     table.add_row("node memory, peak", f"{record.peak_rss_mb:.0f} MB")
     console = Console()
     console.print(table)
-    if record.complaint:
-        console.print(f"the node reported: {record.complaint}", markup=False)
+    if record.worst_status:
+        console.print(f"the node reported: {record.worst_status}", markup=False)
     for path in paths:
         console.print(str(path), markup=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""One replay: starts the node, plays the bag to it, waits for its last answer, stops it."""
+"""One replay: starts the node, plays the bag to it, waits for the last detections, stops it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,20 @@ from lidarloop_ros.replay.recorder import ReplayRecorder
 
 NODE_NAME = "/lidar_detector"
 CONNECT_TIMEOUT_S = 20.0
-# How long to wait for one more answer after the last cloud.
+# How long to wait for further detections after the last cloud.
 TAIL_S = 2.0
 
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """What the user asked for; see ``lidarloop replay --help``."""
+    """Options of a replay; see ``lidarloop replay --help``.
+
+    Attributes:
+        model: path of model.onnx.
+        rate: speed; 2 plays twice as fast.
+        topic: topic of the LiDAR's clouds; "" finds it.
+        params_file: parameter file of the node; None: defaults.
+    """
 
     model: Path
     rate: float = 1.0
@@ -38,19 +45,19 @@ class ReplaySettings:
 
 @dataclass(frozen=True)
 class ReplayRecord:
-    """What came of a replay.
+    """What a replay recorded.
 
     Attributes:
-        settings: as asked for.
-        topics: of the bag, that were played.
-        node_parameters: as the node reports them.
-        num_sent: clouds published.
-        boxes: stamp_ns → boxes in the cloud's frame, of each cloud that was answered.
-        latency_ms: publication of a cloud → arrival of its detections, of each that was answered.
-        stage_ms: stage → durations measured by the node.
-        sent_for_s: from the first cloud sent to the last.
-        peak_rss_mb: of the node, 10^6 bytes.
-        complaint: the worst that the node said about itself, or "".
+        settings: options of the replay.
+        topics: topics of the bag that were played.
+        node_parameters: name → value of the node's parameters.
+        num_sent: number of clouds published.
+        boxes: stamp_ns of each answered cloud → boxes in the cloud's frame.
+        latency_ms: milliseconds from the publication of each answered cloud to the arrival of its detections.
+        stage_ms: stage → its durations as the node measured them, milliseconds.
+        sent_for_s: time from the first cloud sent to the last, seconds.
+        peak_rss_mb: largest resident memory of the node, MB (10^6 bytes).
+        worst_status: message of the worst diagnostic status; "" if all were OK.
     """
 
     settings: ReplaySettings
@@ -62,14 +69,19 @@ class ReplayRecord:
     stage_ms: Mapping[str, list[float]]
     sent_for_s: float
     peak_rss_mb: float
-    complaint: str
+    worst_status: str
 
 
 def run_replay(reader: BagReader, settings: ReplaySettings, class_names: tuple[str, ...]) -> ReplayRecord:
     """Plays the bag once.
 
+    Args:
+        reader: the open bag.
+        settings: options of the replay.
+        class_names: names of the model's classes, which the labels stand for.
+
     Raises:
-        BagError: there is no topic to play.
+        BagError: the bag has no topic to play.
         NodeError: the node refused the model or a parameter, died, or answered no cloud at all.
     """
     topics = find_topics(reader, settings.topic)
@@ -79,7 +91,7 @@ def run_replay(reader: BagReader, settings: ReplaySettings, class_names: tuple[s
         isolated_node("replay") as node,
         NodeProcess("lidarloop_ros.detector.node", _arguments(reader, topics, settings, Path(folder))) as process,
     ):
-        # Publishers before service clients: when the node answers, it has heard of the publishers too, and no first
+        # Publishers before service clients: when the node answers, it has discovered the publishers too, and no first
         # message is lost.
         player = BagPlayer(node, reader, topics)
         recorder = ReplayRecorder(node, NODE_NAME)
@@ -93,7 +105,7 @@ def run_replay(reader: BagReader, settings: ReplaySettings, class_names: tuple[s
         if not recorder.num_answered:
             raise NodeError(
                 f"the node answered none of {recorder.num_sent} clouds: "
-                f"{recorder.complaint or 'it gave no reason; its last words: ' + process.log_tail()}"
+                f"{recorder.worst_status or 'it gave no reason; the end of its log: ' + process.log_tail()}"
             )
         return ReplayRecord(
             settings=settings,
@@ -105,13 +117,13 @@ def run_replay(reader: BagReader, settings: ReplaySettings, class_names: tuple[s
             stage_ms=recorder.stage_ms(),
             sent_for_s=sent_for_s,
             peak_rss_mb=process.peak_rss_mb(),
-            complaint=recorder.complaint,
+            worst_status=recorder.worst_status,
         )
 
 
 def _arguments(reader: BagReader, topics: BagTopics, settings: ReplaySettings, folder: Path) -> list[str]:
-    """ROS arguments of the node: what the bag suggests, then what the user's file says, which wins."""
-    # A recording's stamps are not to be held against the clock.
+    """ROS arguments of the node: parameters that suit the bag, then the user's file, which overrides them."""
+    # A recording's stamps are not compared with the clock.
     suggested: dict[str, Any] = {"max_age_s": 0.0, "motion_source": "none"}
     if topics.odometry:
         suggested |= {"motion_source": "odometry", "base_frame": _odometry_child_frame(reader, topics.odometry)}

@@ -1,38 +1,41 @@
-"""What the self-labelling node says about itself on /diagnostics, and by which rules.
+"""The status that self_labeller publishes on /diagnostics, and its rules.
 
 ERROR  configuring failed; a cloud could not be labelled, or labelling one failed; a publisher's type or QoS cannot be
        received.
 STALE  no cloud for five seconds.
-WARN   no cloud for a second; clouds, but none labelled; a camera is missing, late or not calibrated; sweeps could not
+WARN   no cloud for 1.5 seconds; clouds, but none labelled; a camera is missing, late or not calibrated; no sweeps could
        be accumulated; keeping frames is paused; time jumped back.
-OK     otherwise. Each rule looks at what happened since the last report; all reasons of the level are in the message.
+OK     otherwise.
+
+Each rule judges what happened since the last report; the message lists all reasons of the level that holds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 
-from lidarloop_ros.detector.diagnostics import SILENT_AFTER_S, STALE_AFTER_S
+from lidarloop_ros.node.diagnostics import SILENT_AFTER_S, STALE_AFTER_S, make_status
 from lidarloop_ros.self_labeller.frame_keeper import KeeperReport
-from lidarloop_ros.self_labeller.worker import LabelStatistics
+from lidarloop_ros.self_labeller.label_statistics import LabelStatistics
 
 
 @dataclass(frozen=True)
 class LabelReport:
-    """Everything one diagnostic status is made of.
+    """Everything that one diagnostic status is made from.
 
     Attributes:
         state: the node's lifecycle state.
-        active: whether clouds are taken.
+        active: whether the node works on clouds.
         configure_problem: why configuring failed last time, or "".
         callback_problem: the exception that left a callback, or "".
-        mask_model: name of the 2D model; "" while unconfigured.
-        silent_s: since the last cloud.
+        mask_model: name of the mask model; "" while unconfigured.
+        statistics: what happened since the last report.
+        silent_s: time since the last cloud, or since activation, seconds.
         input_problems: publishers that cannot be received, each with the remedy.
         camera_problems: cameras without a usable calibration.
-        keeper: None where no frames are kept.
+        keeper: what became of the frames offered for keeping; None where none are kept.
     """
 
     state: str
@@ -48,12 +51,12 @@ class LabelReport:
 
 
 def status(report: LabelReport, *, name: str, hardware_id: str) -> DiagnosticStatus:
-    """The diagnostic status of a report."""
+    """The status of a report: level, reasons and figures. Arguments as for ``make_status``."""
     level, reasons = _judge(report)
     statistics, keeper = report.statistics, report.keeper
     values = {
         "state": report.state,
-        "shelf": report.mask_model,
+        "mask model": report.mask_model,
         "clouds": statistics.num_clouds,
         "clouds labelled": statistics.num_labelled,
         "labels": statistics.num_labels,
@@ -68,13 +71,7 @@ def status(report: LabelReport, *, name: str, hardware_id: str) -> DiagnosticSta
             "MB on disk": f"{keeper.num_bytes / 1e6:.1f}",
             **{f"not kept: {why}": count for why, count in sorted(keeper.not_kept.items())},
         }
-    return DiagnosticStatus(
-        level=level,
-        name=name,
-        hardware_id=hardware_id,
-        message="; ".join(reasons) or report.state,
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-    )
+    return make_status(level, reasons or [report.state], values, name=name, hardware_id=hardware_id)
 
 
 def _judge(report: LabelReport) -> tuple[bytes, list[str]]:
@@ -103,7 +100,9 @@ def _warnings(report: LabelReport) -> list[str]:
     if report.silent_s > SILENT_AFTER_S:
         warnings.append(f"no cloud for {report.silent_s:.1f} s")
     elif statistics.num_clouds and not statistics.num_labelled:
-        warnings.append("clouds come, but none was labelled since the last report: the 2D model is slower than that")
+        warnings.append(
+            "clouds come, but none was labelled since the last report: the mask model takes longer than that"
+        )
     if statistics.time_jumps:
         warnings.append("time jumped back")
     warnings += report.camera_problems

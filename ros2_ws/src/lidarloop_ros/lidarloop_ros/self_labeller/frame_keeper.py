@@ -1,4 +1,4 @@
-"""FrameKeeper: writes the frames worth keeping, in a thread of its own, and never lets a bad disk hold anybody up."""
+"""FrameKeeper: writes the frames worth keeping, in a thread of its own, so that a bad disk delays nothing else."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lidarloop_core.labelling.selection.frame_file import KeptFrame
 from lidarloop_core.labelling.selection.frame_store import FrameStore, Quota
 from lidarloop_core.labelling.selection.frame_value import FrameValueRater
 from lidarloop_ros.node.mailbox import Mailbox
-from lidarloop_ros.node.thread_priority import let_others_go_first
-from lidarloop_ros.self_labeller.pipeline import LabelledFrame
+from lidarloop_ros.node.worker import Worker
+from lidarloop_ros.self_labeller.pipeline import LabelledSample
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class KeepRule:
     """Which frames are kept.
 
     Attributes:
-        min_value: least value of a frame, in [0, 1]; see ``FrameValueRater``.
-        min_interval_s: between the stamps of two kept frames, so that a slow scene is not kept frame by frame.
-        retry_after_s: how long to leave a disk alone that has refused a frame.
+        min_value: least frame value, 0 to 1; see ``FrameValueRater``.
+        min_interval_s: least time between the stamps of two kept frames, seconds; bounds how many frames of one scene
+            are kept.
+        retry_after_s: pause after the disk has refused a frame, seconds.
     """
 
     min_value: float = 0.5
@@ -41,8 +42,9 @@ class KeeperReport:
     Attributes:
         num_offered: frames labelled.
         num_kept: frames written.
-        not_kept: reason → frames.
-        num_frames, num_bytes: in the folder now.
+        not_kept: reason → number of frames.
+        num_frames: frames in the folder now.
+        num_bytes: size of the frames in the folder now, bytes.
         problem: why keeping is paused, or "".
     """
 
@@ -54,14 +56,15 @@ class KeeperReport:
     problem: str
 
 
-class FrameKeeper:
-    """Runs from its construction until ``stop``. The folder need not be there, nor writable, yet.
+class FrameKeeper(Worker[KeptFrame]):
+    """Runs from its construction until ``stop``. The folder need not exist, nor be writable, yet.
 
     Args:
-        folder: where frames are kept.
-        quota, rule: how much, and what.
-        provenance: written into each frame.
-        clock_s: for tests.
+        folder: folder in which frames are kept.
+        quota: largest size and age of the kept frames, and least free space.
+        rule: which frames are kept.
+        provenance: how the labels were made; written into each frame.
+        clock_s: monotonic clock in seconds; replaced in tests.
     """
 
     def __init__(
@@ -83,68 +86,58 @@ class FrameKeeper:
         self._last_stamp_ns: int | None = None
         self._refused_at_s: float | None = None
         self._mailbox: Mailbox[KeptFrame] = Mailbox()
-        self._thread = threading.Thread(target=self._run, name="keeping", daemon=True)
-        self._thread.start()
+        super().__init__(self._mailbox, "keeping", low_priority=True)
 
     @property
     def report(self) -> KeeperReport:
+        """What became of the frames so far."""
         with self._lock:
             return replace(self._report, not_kept=dict(self._not_kept))
 
-    def offer(self, frame: LabelledFrame, detections: Boxes3D | None) -> None:
-        """Rates a frame; what is worth it is handed to the writing thread. Returns at once."""
-        points = frame.sample.keyframe.points
-        found = self._rater.rate(frame.labels.boxes, frame.labels.quality, detections, points)
+    def offer(self, labelled: LabelledSample, detections: Boxes3D | None) -> None:
+        """Rates a labelled sample and hands it to the writing thread if its value suffices. Does not wait for the disk.
+
+        Args:
+            labelled: the sample and its labels.
+            detections: the detector's boxes in the same cloud, LiDAR frame; None if they are not known.
+        """
+        points = labelled.sample.keyframe.points
+        rated = self._rater.rate(labelled.labels.boxes, labelled.labels.quality, detections, points)
+        stamp_ns = labelled.sample.stamp_ns
         with self._lock:
             self._report = replace(self._report, num_offered=self._report.num_offered + 1)
-            if found.value < self._rule.min_value:
-                self._not_kept["not worth it"] += 1
+            if rated.value < self._rule.min_value:
+                self._not_kept["value too low"] += 1
                 return
-            if self._is_soon(frame.sample.stamp_ns):
-                self._not_kept["soon after another"] += 1
+            if self._is_soon(stamp_ns):
+                self._not_kept["too soon after another"] += 1
                 return
-            self._last_stamp_ns = frame.sample.stamp_ns
+            self._last_stamp_ns = stamp_ns
         self._rater.remember(points)
-        kept = KeptFrame(frame.sample, frame.labels, found.value, found.reasons, frame.degraded, dict(self._provenance))
-        if self._mailbox.put(kept):
+        frame = KeptFrame(
+            labelled.sample, labelled.labels, rated.value, rated.reasons, labelled.degraded, dict(self._provenance)
+        )
+        if self._mailbox.put(frame):
             with self._lock:
                 self._not_kept["the disk is slower than the frames"] += 1
 
-    def stop(self) -> None:
-        """Ends the thread; a frame that it is writing is finished."""
-        self._mailbox.close()
-        self._thread.join()
-
     def _is_soon(self, stamp_ns: int) -> bool:
-        """A stamp before the last one is a drive that starts over."""
+        """A stamp before the last one belongs to a drive that starts over."""
         if self._last_stamp_ns is None or stamp_ns < self._last_stamp_ns:
             return False
         return stamp_ns - self._last_stamp_ns < self._rule.min_interval_s * 1e9
 
-    def _run(self) -> None:
-        let_others_go_first()
-        while (frame := self._mailbox.take()) is not None:
-            if self._refused_at_s is not None and self._clock_s() - self._refused_at_s < self._rule.retry_after_s:
-                with self._lock:
-                    self._not_kept["keeping is paused"] += 1
-                continue
-            self._keep(frame)
-
-    def _keep(self, frame: KeptFrame) -> None:
-        try:
-            self._store = self._store or FrameStore(self._folder, self._quota)
-            path = self._store.keep(frame)
-        except Exception as error:  # whatever it is, detection and labelling go on without it
-            self._refused_at_s = self._clock_s()
-            self._store = None  # what is in the folder has to be looked up again
+    def _work(self, item: KeptFrame) -> None:
+        if self._refused_at_s is not None and self._clock_s() - self._refused_at_s < self._rule.retry_after_s:
             with self._lock:
-                self._not_kept["the disk refused it"] += 1
-                self._report = replace(self._report, problem=f"keeping is paused: {error}")
+                self._not_kept["keeping is paused"] += 1
             return
+        self._store = self._store or FrameStore(self._folder, self._quota)
+        path = self._store.keep(item)
         self._refused_at_s = None
         with self._lock:
             if path is None:
-                self._not_kept["worth less than all others, and the quota is full"] += 1
+                self._not_kept["value below all others, and the quota is full"] += 1
             self._report = replace(
                 self._report,
                 num_kept=self._report.num_kept + (path is not None),
@@ -152,3 +145,12 @@ class FrameKeeper:
                 num_bytes=self._store.num_bytes,
                 problem="",
             )
+
+    def _failed(self, error: Exception) -> bool:
+        """Whatever the disk's error is, detection and labelling go on without it."""
+        self._refused_at_s = self._clock_s()
+        self._store = None  # what is in the folder has to be looked up again
+        with self._lock:
+            self._not_kept["the disk refused it"] += 1
+            self._report = replace(self._report, problem=f"keeping is paused: {error}")
+        return True

@@ -1,11 +1,12 @@
 """``self_labeller``: a lifecycle node that labels the drive while it is driven, from clouds and cameras.
 
-The executor's thread only receives. Labelling has a thread of its own and takes the newest cloud whose pictures are
-there; writing frames has another. The 2D model runs at its own pace, whatever that is.
+The executor's thread only receives. Labelling has a thread of its own and takes the newest cloud whose images have
+come; writing frames has another. A slow mask model labels fewer clouds, and delays nothing else.
 
-In:  ``~/input/points`` (sensor_msgs/PointCloud2), a picture topic of each camera with its camera_info (see the
+In:  ``~/input/points`` (sensor_msgs/PointCloud2), an image topic of each camera with its camera_info (see the
 parameter ``image_topics``), ``~/input/odometry`` (nav_msgs/Odometry), ``/tf_static``, ``/tf``, ``~/input/lane_map``
-(latched std_msgs/String: JSON of ``lidarloop_core.io.lane_map``), ``~/input/detections`` (the detector's answer).
+(latched std_msgs/String: JSON of ``lidarloop_core.io.lane_map``), ``~/input/detections`` (the detector's
+vision_msgs/Detection3DArray).
 Out: ``~/labels`` (vision_msgs/Detection3DArray), ``~/boxes`` (sensor_msgs/PointCloud2: a point per label, with its
 quality), ``~/overlay/<camera>/compressed``, ``~/class_names`` (latched), ``/diagnostics``; frames in ``keep_folder``.
 """
@@ -16,7 +17,6 @@ import json
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,38 +34,23 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_core.labelling.lifting.warm_up import warm_up
 from lidarloop_ros.inputs.cameras import CameraInputs
-from lidarloop_ros.inputs.motion_sources import VehiclePoses, open_vehicle_poses
+from lidarloop_ros.inputs.motion_sources import open_vehicle_poses
 from lidarloop_ros.node import params
 from lidarloop_ros.node.graph_check import input_problems
 from lidarloop_ros.node.runner import run
 from lidarloop_ros.node.shell import LifecycleShell
 from lidarloop_ros.self_labeller.diagnostics import LabelReport, status
 from lidarloop_ros.self_labeller.frame_keeper import FrameKeeper
+from lidarloop_ros.self_labeller.label_statistics import LabelStatistics
+from lidarloop_ros.self_labeller.loaded import Loaded
 from lidarloop_ros.self_labeller.outputs import LabelOutputs
 from lidarloop_ros.self_labeller.params import SelfLabelParams
 from lidarloop_ros.self_labeller.pipeline import LabelPipeline
-from lidarloop_ros.self_labeller.worker import LabelStatistics, LabelWorker
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a configured node holds.
-
-    Attributes:
-        release: destroys the publishers and subscriptions.
-    """
-
-    settings: SelfLabelParams
-    pipeline: LabelPipeline
-    poses: VehiclePoses
-    cameras: CameraInputs
-    clouds: message_filters.Subscriber
-    outputs: LabelOutputs
-    release: ExitStack
+from lidarloop_ros.self_labeller.worker import LabelWorker
 
 
 class SelfLabeller(LifecycleShell):
-    """The node; ``on_configure`` loads the 2D model and warms lifting up. It never ends by itself."""
+    """The node; configuring it loads the mask model and warms lifting up. It never ends by itself."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("self_labeller", SelfLabelParams, **kwargs)
@@ -79,10 +64,11 @@ class SelfLabeller(LifecycleShell):
     # --- lifecycle ----------------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
+        """See ``LifecycleShell``. Raises LidarloopError: the mask model or a parameter cannot be used."""
         self.refuse_overrides(but_qos=True)
         settings = params.read(self, SelfLabelParams)
         mask_model = settings.open_mask_model()
-        self.get_logger().info("warming up; the first time after an installation this takes some twenty seconds")
+        self.get_logger().info("warming up; after an installation this takes about twenty seconds")
         warm_up(settings.lifting())
         best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -92,10 +78,10 @@ class SelfLabeller(LifecycleShell):
             pipeline = LabelPipeline(mask_model, settings.priors(), settings.lifting(), poses, scene=self._scene())
             clouds = message_filters.Subscriber(self, PointCloud2, "~/input/points", qos_profile=best_effort)
             release.callback(self.destroy_subscription, clouds.sub)
-            # Before the cameras' synchronisers, which are told of each cloud after this.
+            # Before the cameras' synchronisers, which receive each cloud after this callback.
             clouds.registerCallback(self._on_points)
             cameras = CameraInputs(
-                self, clouds, settings.cameras, slop_s=settings.camera_slop_s, on_picture=self._on_picture
+                self, clouds, settings.cameras, slop_s=settings.camera_slop_s, on_image=self._on_image
             )
             release.callback(cameras.destroy)
             for message, topic, callback, qos in (
@@ -110,7 +96,7 @@ class SelfLabeller(LifecycleShell):
         self.get_logger().info(f"{mask_model.name}, {len(cameras.names)} cameras: ready")
 
     def _scene(self) -> str:
-        """Name of the drive that begins now."""
+        """Name of the drive that begins now, from the time in UTC."""
         return time.strftime("drive-%Y%m%d-%H%M%S", time.gmtime())
 
     def start(self) -> None:
@@ -121,20 +107,12 @@ class SelfLabeller(LifecycleShell):
         self._last_cloud_s = time.monotonic()
         if settings.keep_folder:
             provenance = {
-                "shelf": loaded.pipeline.mask_model.name,
+                "mask_model": loaded.pipeline.mask_model.name,
                 "recipe": settings.recipe,
                 "lidarloop_core": __version__,
             }
             self._keeper = FrameKeeper(Path(settings.keep_folder), settings.quota(), settings.keep_rule(), provenance)
-        self._worker = LabelWorker(
-            loaded.pipeline,
-            loaded.cameras.calibrations,
-            loaded.outputs,
-            self._keeper,
-            self.get_logger(),
-            patience_s=settings.camera_patience_s,
-            time_jumped_back_to=loaded.poses.time_jumped_back_to,
-        )
+        self._worker = LabelWorker(loaded, self._keeper, self.get_logger())
 
     def stop(self) -> None:
         worker, self._worker = self._worker, None
@@ -156,9 +134,9 @@ class SelfLabeller(LifecycleShell):
         if self._worker is not None:
             self._worker.add_cloud(cloud)
 
-    def _on_picture(self, cloud_stamp_ns: int, camera: str, picture: Any) -> None:
+    def _on_image(self, cloud_stamp_ns: int, camera: str, image: Any) -> None:
         if self._worker is not None:
-            self._worker.add_picture(cloud_stamp_ns, camera, picture)
+            self._worker.add_image(cloud_stamp_ns, camera, image)
 
     def _on_detections(self, message: Detection3DArray) -> None:
         if self._worker is not None:
@@ -180,7 +158,7 @@ class SelfLabeller(LifecycleShell):
     # --- diagnostics --------------------------------------------------------------------------------------------------
 
     def callback_failed(self, error: Exception) -> None:
-        """For ``node_runner.run``."""
+        """Keeps the exception for the diagnostics; called by ``runner.run``."""
         self._callback_problem = f"a callback failed: {type(error).__name__}: {error}"
 
     def diagnose(self, *, name: str, hardware_id: str) -> DiagnosticStatus:
@@ -205,7 +183,7 @@ class SelfLabeller(LifecycleShell):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the node until SIGINT or SIGTERM; both end it cleanly, with 0."""
+    """Runs the node; exit code 0 after SIGINT or SIGTERM."""
     return run(SelfLabeller, args)
 
 

@@ -1,4 +1,4 @@
-"""What the self-labelling node publishes about one cloud."""
+"""What the self-labelling node publishes for each cloud."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ _OVERLAY_WIDTH_PX = 800
 
 
 class LabelOutputs:
-    """The publishers, all lifecycle-managed but the latched class names."""
+    """The publishers. All are lifecycle-managed except that of the latched class names.
+
+    Args:
+        node: owns the publishers.
+        class_names: names of the classes that the labels stand for.
+        cameras: names of the cameras.
+        overlays: whether each camera's image with the labels drawn in is published.
+    """
 
     def __init__(
         self, node: LifecycleNode, class_names: tuple[str, ...], cameras: Sequence[str], *, overlays: bool
@@ -44,18 +51,18 @@ class LabelOutputs:
 
     @property
     def can_publish(self) -> bool:
-        """False once ROS is shut down."""
+        """Whether ROS is still running."""
         return bool(self._node.context.ok())
 
     def publish_labels(self, labels: PseudoLabels, header: Header) -> None:
-        """Both forms, with the cloud's header; the cloud of boxes also tells quality and points."""
+        """Publishes the labels in both forms, with the cloud's header; ``~/boxes`` also holds quality and points."""
         time_ns = stamp_ns(header)
         extra = {"quality": labels.quality, "num_points": labels.num_points.astype(np.float32)}
         self._labels.publish(detections_message(labels.boxes, time_ns, header.frame_id, message_type))
         self._boxes.publish(boxes_cloud_message(labels.boxes, extra, time_ns, header.frame_id, message_type))
 
     def publish_overlays(self, sample: Sample, labels: PseudoLabels) -> None:
-        """Pictures with the labels drawn in, made only for those that somebody looks at."""
+        """Publishes images with the labels drawn in; made only for subscribers."""
         layer = Layer("labels", labels.boxes, (_LABEL_COLOR,) * len(labels))
         for image in sample.cameras:
             publisher = self._overlays.get(image.name)

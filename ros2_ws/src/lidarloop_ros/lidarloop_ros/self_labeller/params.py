@@ -20,57 +20,67 @@ class SelfLabelParams(MotionParams):
     """Parameters of ``self_labeller``."""
 
     image_topics: tuple[str, ...] = param(
-        ("",),  # ROS cannot tell the type of an empty list
-        "A topic of each camera: sensor_msgs/CompressedImage where it ends in /compressed, else sensor_msgs/Image. Its "
-        "sensor_msgs/CameraInfo lies beside it, and the part before names it: /camera/<name>/image/compressed.",
+        ("",),  # an empty list has no type in ROS
+        "A topic for each camera: sensor_msgs/CompressedImage where it ends in /compressed, else sensor_msgs/Image. "
+        "Its sensor_msgs/CameraInfo lies beside it; the part before names the camera: /camera/<name>/image/compressed.",
     )
     camera_slop_s: float = param(
-        0.05, "Largest difference between the stamps of a cloud and a picture that belong together.",
+        0.05, "Largest difference (s) between the stamps of a cloud and an image that belong together.",
         low=0.001, high=1.0,
     )  # fmt: skip
     camera_patience_s: float = param(
-        0.2, "How long a cloud waits for its pictures; then it is labelled without those that are missing.",
+        0.2, "How long (s) a cloud waits for its images; then it is labelled without those that are missing.",
         low=0.0, high=5.0,
     )  # fmt: skip
-    shelf: str = param(
+    mask_model: str = param(
         "onnx",
-        "The 2D model: `onnx` (a detector and a segmenter), or `masks` (a COCO JSON file that another tool has made, "
-        "looked up by the cloud's stamp).",
+        "The 2D network that labels: `onnx` (a detector and a segmenter), or `masks` (a COCO JSON file that another "
+        "tool has made, looked up by the cloud's stamp).",
         choices=("onnx", "masks"),
     )
-    detector_2d: str = param("", "For `shelf: onnx`: ONNX file of a YOLOX or FastestDet of COCO's classes.")
-    segmenter_2d: str = param("", "For `shelf: onnx`: ONNX file of a segmenter of Cityscapes' classes.")
-    masks_file: str = param("", "For `shelf: masks`: the COCO JSON file.")
+    detector_2d: str = param("", "For `mask_model: onnx`: ONNX file of a YOLOX or FastestDet with COCO's classes.")
+    segmenter_2d: str = param("", "For `mask_model: onnx`: ONNX file of a segmenter with Cityscapes' classes.")
+    masks_file: str = param("", "For `mask_model: masks`: the COCO JSON file.")
     providers: tuple[str, ...] = param(
         ("CPUExecutionProvider",), "ONNX Runtime execution providers; each must really be in use, or configuring fails."
     )
     num_threads: int = param(
-        1, "Threads of one inference of the 2D model; few, for the detector needs the others.", low=0, high=256
+        1,
+        "Number of threads of one inference of the mask model; 0: one per core. Few leave cores to the detector.",
+        low=0,
+        high=256,
     )
     recipe: str = param(
-        "full", "Steps of lifting: `full`, or the plain ones of the `paper`.", choices=("full", "paper")
+        "full", "Steps of lifting: `full`, or the fewer ones of the `paper`.", choices=("full", "paper")
     )
-    shape_priors: str = param("", "JSON of class name to length, width, height (m); empty: the usual ones.")
+    shape_priors: str = param("", "JSON file: class name to length, width, height (m); empty: the sizes of the paper.")
     publish_overlays: bool = param(
-        True, "Publish each camera's picture with the labels drawn in, while somebody subscribes."
+        True, "Publish each camera's image with the labels drawn in, while it has subscribers."
     )
-    keep_folder: str = param("", "Where frames worth keeping are written; empty: none are kept.")
-    keep_above: float = param(0.5, "Least worth of a frame that is kept.", low=0.0, high=1.0)
-    keep_every_s: float = param(1.0, "Least time between two kept frames.", low=0.0, high=3600.0)
-    quota_gb: float = param(20.0, "Frames may take up so much; the least worthy go first.", low=0.001, high=100_000.0)
+    keep_folder: str = param("", "Folder in which frames worth keeping are written; empty: none are kept.")
+    keep_above: float = param(0.5, "Least value of a frame that is kept.", low=0.0, high=1.0)
+    keep_every_s: float = param(1.0, "Least time (s) between two kept frames.", low=0.0, high=3600.0)
+    quota_gb: float = param(
+        20.0, "Largest size (GB) of all frames; those of least value are deleted first.", low=0.001, high=100_000.0
+    )
     quota_days: float = param(
-        0.0, "Frames so much older than the newest go; 0: age does not matter.", low=0.0, high=3650.0
+        0.0,
+        "Frames older than the newest by more days than this are deleted; 0: age does not matter.",
+        low=0.0,
+        high=3650.0,
     )
-    min_free_gb: float = param(1.0, "Keeping pauses while the disk has less than this free.", low=0.0, high=100_000.0)
+    min_free_gb: float = param(
+        1.0, "Keeping pauses while less disk space (GB) than this is free.", low=0.0, high=100_000.0
+    )
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """The image topics there are."""
+        """The image topics, without the empty text that stands for none."""
         return tuple(topic for topic in self.image_topics if topic)
 
     def open_mask_model(self) -> MaskModel:
-        """The 2D model. Raises LidarloopError where its files are missing or of another kind."""
-        if self.shelf == "masks":
+        """Opens the mask model. Raises LidarloopError: its files are missing, or of another kind."""
+        if self.mask_model == "masks":
             from lidarloop_core.labelling.mask_models.masks_file import MasksFile
 
             return MasksFile(Path(_required("masks_file", self.masks_file)))
@@ -84,13 +94,15 @@ class SelfLabelParams(MotionParams):
         )
 
     def priors(self) -> ShapePriors:
-        """Raises ConfigError for a file that holds none."""
+        """Sizes of the classes. Raises ConfigError: the file of ``shape_priors`` holds none."""
         return ShapePriors.read(Path(self.shape_priors)) if self.shape_priors else ShapePriors.paper()
 
     def lifting(self) -> LiftingConfig:
+        """The steps of lifting."""
         return full_lifting() if self.recipe == "full" else paper_lifting()
 
     def quota(self) -> Quota:
+        """Largest size and age of the kept frames, and least free space."""
         return Quota(
             max_bytes=round(self.quota_gb * 1e9),
             max_age_s=self.quota_days * 86_400,
@@ -98,6 +110,7 @@ class SelfLabelParams(MotionParams):
         )
 
     def keep_rule(self) -> KeepRule:
+        """Which frames are kept."""
         return KeepRule(min_value=self.keep_above, min_interval_s=self.keep_every_s)
 
 

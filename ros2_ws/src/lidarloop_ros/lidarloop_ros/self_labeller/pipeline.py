@@ -1,4 +1,4 @@
-"""LabelPipeline: a cloud and its pictures → pseudo-labels. No ROS in it: what the node adds is transport."""
+"""LabelPipeline: a cloud and its images → pseudo-labels. No ROS in it: the node adds transport."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ SWEEP_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)
-class LabelledFrame:
-    """What became of a cloud and its pictures.
+class LabelledSample:
+    """Pseudo-labels of one cloud, and what they were made from.
 
     Attributes:
-        sample: as the labels were made from it.
-        degraded: what was missing, one line each; empty where nothing was.
-        stage_ms: durations by name, in order.
+        sample: the sweeps, images and poses used.
+        labels: the pseudo-labels, in the cloud's frame.
+        left_out: masks and cameras that were not lifted, by reason.
+        degraded: one line for each input that was missing.
+        stage_ms: stage → its duration in milliseconds, in order.
     """
 
     sample: Sample
@@ -45,15 +47,15 @@ class LabelledFrame:
 
 
 class LabelPipeline:
-    """Decodes, accumulates sweeps with ego-motion, asks the mask model and lifts its masks.
+    """Decodes a cloud, accumulates sweeps with ego-motion, runs the mask model and lifts its masks to 3D.
 
     Args:
-        mask_model: the 2D model.
-        priors: sizes of its classes.
+        mask_model: the 2D network that labels, or what takes its place.
+        priors: sizes of the mask model's classes.
         config: the steps of lifting.
-        poses: a camera without a mounting pose is left out; without ego-motion there is a single sweep, and pictures
-            are taken to be as old as it.
-        scene: name of the drive in the samples.
+        poses: the vehicle's motion and its sensors' mounting poses. A camera without a mounting pose is left out;
+            without ego-motion a single sweep is used, and images count as taken at its stamp.
+        scene: name of the drive, written into the samples.
     """
 
     def __init__(
@@ -69,48 +71,50 @@ class LabelPipeline:
         self._lanes: LaneLookup | None = None
 
     def use_lane_map(self, lane_map: LaneMap) -> None:
-        """The map that yaws may be taken from, in the frame that poses are given in."""
+        """Takes yaws from this lane map from now on; its frame is that of the poses (world)."""
         self._lane_map, self._lanes = lane_map, LaneLookup(lane_map)
 
     def remember(self, cloud: Any) -> None:
-        """Every PointCloud2, in order: the sweeps before the one that is labelled come from among them."""
+        """Adds a sensor_msgs/PointCloud2, in order; accumulated sweeps are taken from the recent ones."""
         self._recent.append(cloud)
 
     def forget_sweeps(self) -> None:
-        """To be called after a jump in time."""
+        """Drops all sweeps, after a jump in time."""
         self._recent.clear()
 
     def label(
-        self, cloud: Any, pictures: Mapping[str, Any], calibrations: Mapping[str, Calibration | None]
-    ) -> LabelledFrame:
+        self, cloud: Any, images: Mapping[str, Any], calibrations: Mapping[str, Calibration | None]
+    ) -> LabelledSample:
         """Labels one cloud.
 
         Args:
-            cloud: the PointCloud2.
-            pictures: camera → sensor_msgs/Image or sensor_msgs/CompressedImage.
-            calibrations: of all cameras that there should be; None where there is none that can be used.
+            cloud: sensor_msgs/PointCloud2.
+            images: camera → sensor_msgs/Image or sensor_msgs/CompressedImage.
+            calibrations: every camera → its calibration; None without a usable one.
 
         Raises:
             CloudFormatError: the cloud cannot be decoded.
-            MotionUnavailableError: nobody says where the LiDAR is mounted.
+            MotionUnavailableError: the LiDAR's mounting pose is unknown.
         """
         clock = StageClock()
         sweeps, degraded = self._sweeps(cloud)
-        images = []
+        found_images = []
         has_motion = sweeps[0].world_SE3_ego is not None
         for name, calibration in calibrations.items():
-            image, problem = self._image(name, pictures.get(name), calibration, has_motion=has_motion)
-            images += [] if image is None else [image]
+            image, problem = self._image(name, images.get(name), calibration, has_motion=has_motion)
+            found_images += [] if image is None else [image]
             degraded += [] if problem is None else [f"{name}: {problem}"]
         newest = sweeps[0]
         token = str(newest.stamp_ns)
-        sample = Sample(token, self._scene, newest.stamp_ns, tuple(sweeps), tuple(images), lane_map=self._lane_map)
+        sample = Sample(
+            token, self._scene, newest.stamp_ns, tuple(sweeps), tuple(found_images), lane_map=self._lane_map
+        )
         clock.stop("assemble")
         found, failures = self._find(sample)
-        clock.stop("shelf")
+        clock.stop("masks")
         labels, left_out = lift(sample, found, self._priors, self._config, self._lanes)
         clock.stop("lift")
-        return LabelledFrame(sample, labels, left_out, tuple(degraded + failures), clock.stage_ms)
+        return LabelledSample(sample, labels, left_out, tuple(degraded + failures), clock.stage_ms)
 
     def _sweeps(self, cloud: Any) -> tuple[list[Sweep], list[str]]:
         newest, problem = self._sweep(cloud)
@@ -122,7 +126,7 @@ class LabelPipeline:
             try:
                 sweep, problem = self._sweep(older)
             except (LidarloopError, MotionUnavailableError):
-                continue  # it was reported when it came; this cloud can do without it
+                continue  # it was reported when it came
             if problem is None:
                 buffer.keep(sweep)
         sweeps = buffer.select(newest)
@@ -130,7 +134,7 @@ class LabelPipeline:
         return sweeps, [f"{lacking} of {self._config.num_sweeps} sweeps missing"] if lacking else []
 
     def _sweep(self, cloud: Any) -> tuple[Sweep, str | None]:
-        """The cloud, and why it cannot be merged with others, if so."""
+        """The sweep, and why it cannot be merged with others, or None."""
         points = read_points(cloud, COLUMNS).points
         stamp = stamp_ns(cloud.header)
         mounting = self._poses.mounting(cloud.header.frame_id)
@@ -142,9 +146,9 @@ class LabelPipeline:
     def _image(
         self, name: str, message: Any, calibration: Calibration | None, *, has_motion: bool
     ) -> tuple[CameraImage | None, str | None]:
-        """The picture of a message, or why there is none."""
+        """The image of a message; or None, and the reason."""
         if message is None:
-            return None, "no picture"
+            return None, "no image"
         if calibration is None:
             return None, "no usable camera_info"
         stamp = stamp_ns(message.header)
@@ -166,7 +170,7 @@ class LabelPipeline:
         return image, None
 
     def _find(self, sample: Sample) -> tuple[dict[str, InstanceMasks], list[str]]:
-        """The masks of each picture; one that cannot be decoded costs itself alone."""
+        """Camera → masks; and one line for each image that could not be decoded."""
         found, failures = {}, []
         for image in sample.cameras:
             try:

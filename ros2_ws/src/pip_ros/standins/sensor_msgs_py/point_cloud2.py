@@ -1,7 +1,7 @@
 """Stand-in for `sensor_msgs_py.point_cloud2`: reading and making a PointCloud2, same names, signatures and results.
 
 Anything else of the module is absent rather than approximated. Where the real package is installed, it is imported
-instead of this one. The nodes decode clouds with `lidarloop_core.pointcloud`; this is a second opinion, and for tools.
+instead of this one. The nodes decode clouds with `lidarloop_core.pointcloud`; this module is for tests and tools.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def create_cloud(
     """A message of `points`: a structured array of the fields' dtype, or an (N, number of fields) array or list.
 
     Args:
-        header: of the message.
-        fields: its layout.
+        header: header of the message.
+        fields: layout of the message.
         points: the values, in the fields' order.
     """
     dtype = dtype_from_fields(fields)

@@ -23,7 +23,7 @@ class TransformBroadcaster:
 class StaticTransformBroadcaster:
     """Sends transforms on /tf_static, latched; each message repeats all that were sent before it.
 
-    Late joiners get one message only, so it must be whole. The transform first sent for a child frame is the one kept.
+    Late subscribers get one message only, so it holds all transforms. The first one sent for a child frame is kept.
     """
 
     def __init__(self, node: Node, qos: QoSProfile | int | None = None) -> None:

@@ -6,7 +6,7 @@ class TransformException(Exception):  # noqa: N818 (the real name)
 
 
 class LookupException(TransformException):
-    """A frame was never heard of."""
+    """A frame is unknown."""
 
 
 class ConnectivityException(TransformException):

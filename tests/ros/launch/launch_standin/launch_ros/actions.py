@@ -14,7 +14,14 @@ from launch.utilities import normalize_to_list_of_substitutions, perform_substit
 from launch_ros.parameter_descriptions import ParameterValue
 
 
-class Node(Action):
+class _Process(Action):
+    def __init__(
+        self, *, respawn: Any = False, respawn_delay: float | None = None, output: str = "log", condition: Any = None
+    ) -> None:
+        super().__init__(condition=condition)
+
+
+class Node(_Process):
     """A node of any kind, as a process."""
 
     def __init__(
@@ -28,12 +35,9 @@ class Node(Action):
         parameters: Sequence[Any] = (),
         remappings: Sequence[tuple[Any, Any]] = (),
         ros_arguments: Sequence[Any] = (),
-        respawn: Any = False,
-        respawn_delay: float | None = None,
-        output: str = "log",
-        condition: Any = None,
+        **process: Any,
     ) -> None:
-        super().__init__(condition=condition)
+        super().__init__(**process)
         self.node_package = package
         self.node_executable = executable
         self._name = name
