@@ -76,8 +76,8 @@ def error_chart(title: str, values: Mapping[str, npt.NDArray[np.float64]]) -> Ma
     """Which share of the matches of each class has at most a certain error.
 
     Args:
-        title: error and unit.
-        values: class → error of each match; classes keep their colours over all charts.
+        title: name of the error with its unit.
+        values: class → (K,) error of each match; classes keep their colours over all charts.
     """
     everything = np.concatenate([np.zeros(0), *values.values()])
     # The few worst would squeeze all others to the left.
@@ -122,7 +122,7 @@ def comparison_chart(first: ClassMetrics, second: ClassMetrics, distance_m: floa
 
 
 def class_color(position: int) -> str:
-    """Ten colours told apart on light and on dark, also by colour-blind readers."""
+    """Ten colours, distinct on light and on dark, also for colour-blind readers."""
     return _CLASS_COLORS[position % len(_CLASS_COLORS)]
 
 
