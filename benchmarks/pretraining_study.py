@@ -31,6 +31,7 @@ from checks import Context, Row, all_of, as_json, at_least, told
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
 from lidarloop_core.io import atomic
+from lidarloop_core.machine import machine
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
@@ -39,7 +40,6 @@ from lidarloop_training.data.views.label_share import LabelShare, Split, split_l
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, evaluate_detections
-from lidarloop_training.evaluation.provenance import machine
 from lidarloop_training.evaluation.samples import SampleRecord
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.pillar_toytown import toytown_spec

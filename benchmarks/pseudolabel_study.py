@@ -40,11 +40,11 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.machine import machine, versions
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
 from lidarloop_training.evaluation.comparison import compare
 from lidarloop_training.evaluation.metrics.matching import UNMATCHED, DetectionConfig
-from lidarloop_training.evaluation.provenance import machine, versions
 from lidarloop_training.evaluation.samples import SampleRecord
 from lidarloop_training.evaluation.scoring import Detections, Resampling, Score, score_detections
 from lidarloop_training.evaluation.statistics.breakdown import found_by

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lidarloop_training.evaluation import provenance
+from lidarloop_core.machine import machine, versions
 from lidarloop_training.evaluation.comparison import Comparison
 from lidarloop_training.evaluation.latency import Latency
 from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics
@@ -32,8 +32,8 @@ def summarise(run: EvaluationRun) -> dict[str, Any]:
         },
         "config": _config(score.metrics) if score else None,
         "provenance": meta.get("provenance"),
-        "machine": provenance.machine(),
-        "versions": provenance.versions(),
+        "machine": machine(),
+        "versions": versions(),
         "notes": run.notes,
     }
     if run.second is not None and run.comparison is not None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
+import importlib.util
 import json as json_module
 import math
 import os
-import platform
 import struct
 import sys
 import time
@@ -32,6 +31,7 @@ from lidarloop_core.io.bag import message_type
 from lidarloop_core.io.messages import cloud_message
 from lidarloop_core.labelling.lifting.synthetic_scene import made_up_scene
 from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
+from lidarloop_core.machine import load_1min, machine, versions
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.pointcloud.grouping import group_pillars, group_pillars_reference
@@ -92,7 +92,12 @@ def bench(
         report = (measure | {"labelling": measure_labelling})[what]()
     _print(report)
     if json is not None:
-        document = {"command": sys.argv, "machine": machine(), "versions": versions(), **asdict(report)}
+        document = {
+            "command": sys.argv,
+            "machine": {**machine(), "load_1min": load_1min()},
+            "versions": versions("ros2-numpy", "shapely"),
+            **asdict(report),
+        }
         atomic.write_bytes(json, (json_module.dumps(document, indent=2) + "\n").encode())
 
 
@@ -176,28 +181,6 @@ def measure_labelling() -> Report:
         rates.append(f"{times.frames_per_s:.1f} frames/s with {name} lifting")
     size = f"{times.num_points:,} points of {len(sample.sweeps)} sweeps, {times.num_masks} masks in six pictures"
     return Report(f"labelling: made-up scene, {size}; {', '.join(rates)}, in one thread", rows, {})
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    cpu = platform.processor() or platform.machine()
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpu_info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": cpu, "num_cores": os.cpu_count(), "system": platform.platform(), "load_1min": load}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the figures depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("lidarloop_core", "numpy", "numba", "onnxruntime", "ros2-numpy", "shapely"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _measure(name: str, action: Callable[[], object], *, num_runs: int = 200) -> Measurement:

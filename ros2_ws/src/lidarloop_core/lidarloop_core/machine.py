@@ -1,4 +1,4 @@
-"""On what machine and with which versions a number was made."""
+"""The machine and the versions that a number was made with."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-_DISTRIBUTIONS = ("lidarloop_core", "lidarloop", "lidarloop_ros", "numpy", "scipy", "onnxruntime", "ros-jazzy-rclpy")
+_DISTRIBUTIONS = (
+    "lidarloop_core",
+    "lidarloop",
+    "lidarloop_ros",
+    "numpy",
+    "scipy",
+    "numba",
+    "onnxruntime",
+    "ros-jazzy-rclpy",
+)
 
 
 def machine() -> dict[str, str | int | float]:
-    """Processor, usable cores, memory and operating system."""
+    """Processor, usable cores, memory in GB and operating system."""
     return {
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -20,10 +29,19 @@ def machine() -> dict[str, str | int | float]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Python's and those of the distributions that made or can change a result; what is not installed is left out."""
+def load_1min() -> float | None:
+    """Mean number of running processes in the last minute: what times were measured beside; None where not known."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Python's version and those of the distributions that make or can change a result, where they are installed.
+
+    Args:
+        more: names of further distributions, e.g. those a figure is compared with.
+    """
     found = {"python": platform.python_version()}
-    for name in _DISTRIBUTIONS:
+    for name in (*_DISTRIBUTIONS, *more):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
