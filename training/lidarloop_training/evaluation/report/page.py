@@ -12,11 +12,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from lidarloop_core.colors import class_color
 from lidarloop_training.evaluation.latency import DEADLINE_MS, Latency
 from lidarloop_training.evaluation.metrics.matching import FloatArray
 from lidarloop_training.evaluation.report.bev import COLORS
 from lidarloop_training.evaluation.report.charts import (
-    class_color,
     comparison_chart,
     error_chart,
     latency_histogram,
@@ -146,7 +146,7 @@ def _error_charts(errors: Mapping[str, Mapping[str, FloatArray]]) -> list[Markup
 
 def _error_legend(errors: Mapping[str, Mapping[str, FloatArray]]) -> list[tuple[str, str]]:
     classes = next(iter(errors.values()), {})
-    return [(_plain(name), class_color(i)) for i, name in enumerate(classes)]
+    return [(_plain(name), class_color(name)) for name in classes]
 
 
 def _both_charts(run: EvaluationRun) -> list[tuple[str, Markup]]:
