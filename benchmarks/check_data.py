@@ -35,6 +35,7 @@ from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.io import atomic
 from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
+from lidarloop_core.machine import machine
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.commands.convert import convert
 from lidarloop_training.commands.evaluate import evaluate
@@ -46,7 +47,6 @@ from lidarloop_training.data.nuscenes.reader import NuScenesSource
 from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from lidarloop_training.data.writing.cvat import read_cvat_export, write_cvat_task
-from lidarloop_training.evaluation.provenance import machine
 from lidarloop_training.toytown.drive import ToyTownDrive
 
 SEED = 0

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lidarloop_core.io import atomic
-from lidarloop_training.evaluation.provenance import machine, versions
+from lidarloop_core.machine import machine, versions
 
 NO_DATA = "skipped: no real data"
 REAL_DATA = Path(os.environ.get("LIDARLOOP_REAL_DATA", "../shared/data"))

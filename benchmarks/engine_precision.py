@@ -23,6 +23,7 @@ from checks import Context, Row, all_of, as_json, at_most, commit, told
 
 from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.io import atomic
+from lidarloop_core.machine import machine, versions
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_export.box_parity import LIMITS, Deviations
@@ -30,7 +31,6 @@ from lidarloop_export.drive import Drive, read_drive
 from lidarloop_export.parity_command import compare
 from lidarloop_export.rtx_check import TARGETS, check_nvidia_builds, is_installed
 from lidarloop_export.variants import Precision, calibration_inputs, variant
-from lidarloop_training.evaluation.provenance import machine, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models/pillar-toytown.onnx"

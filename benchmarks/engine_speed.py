@@ -25,9 +25,9 @@ from engine_precision import LIVE_CALIBRATION_FRAMES, MODEL, ROOT, make_variants
 
 from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.io import atomic
+from lidarloop_core.machine import machine, versions
 from lidarloop_core.model.model_file import read_model
 from lidarloop_export.clouds import clouds, graph_inputs
-from lidarloop_training.evaluation.provenance import machine, versions
 
 STORED = ROOT / "results/engine_speed.json"
 TARGET = 1.8

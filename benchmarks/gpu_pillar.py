@@ -237,7 +237,7 @@ def main(
     if not torch.cuda.is_available():
         print("gpu_pillar: torch sees no CUDA device; nothing is measured and nothing written", file=sys.stderr)
         return 1
-    from lidarloop_training.evaluation.provenance import machine, versions
+    from lidarloop_core.machine import machine, versions
 
     found = measure(folder, "cuda", repeat)
     document = {"command": sys.argv, "seed": 0, "machine": machine(), "versions": versions(), **found}

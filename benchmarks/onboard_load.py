@@ -31,11 +31,11 @@ from vision_msgs.msg import Detection3DArray
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
 from lidarloop_core.io.messages import cloud_message, odometry_message, transforms_message
+from lidarloop_core.machine import machine
 from lidarloop_ros.detector.outputs import STAGES
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.replay.bag_player import header_stamp_ns
 from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
-from lidarloop_training.evaluation.provenance import machine
 
 MODEL = Path(__file__).parents[1] / "models" / "pillar-toytown.onnx"
 STORED_SOAK = Path(__file__).parents[1] / "results" / "onboard_soak.json"

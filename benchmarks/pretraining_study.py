@@ -31,16 +31,16 @@ from checks import Context, Row, all_of, as_json, at_least, told
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
 from lidarloop_core.io import atomic
+from lidarloop_core.machine import machine
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import LabelShare, Split, split_labels
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource
-from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, evaluate_detections
-from lidarloop_training.evaluation.provenance import machine
+from lidarloop_training.evaluation.samples import SampleRecord
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.pillar_toytown import toytown_spec
 from lidarloop_training.stages.checkpoint import load_detector, provenance
@@ -340,7 +340,7 @@ def score(run: Path, source: SampleSource) -> DetectionMetrics:
     find = SampleDetector(load_detector(run)[0], score_threshold=0.05)
     predictions, truth = {}, {}
     for index, sample in enumerate(_each(source)):
-        frame = Frame.of(sample, index)
+        frame = SampleRecord.of(sample, index)
         predictions[sample.token] = frame.to_level(find(sample), "lidar")
         truth[sample.token] = frame.ground_truth()
     ranges = {name: min(range_m, RANGE_M) for name, range_m in DetectionConfig().class_range_m.items()}

@@ -40,14 +40,13 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_core.machine import machine, versions
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
 from lidarloop_training.evaluation.comparison import compare
-from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.metrics.matching import UNMATCHED, DetectionConfig
-from lidarloop_training.evaluation.provenance import machine, versions
-from lidarloop_training.evaluation.scoring import Resampling, Run, Score, score_run
-from lidarloop_training.evaluation.statistics.bootstrap import resampling_units
+from lidarloop_training.evaluation.samples import SampleRecord
+from lidarloop_training.evaluation.scoring import Detections, Resampling, Score, score_detections
 from lidarloop_training.evaluation.statistics.breakdown import found_by
 from lidarloop_training.pseudolabel.ablations import Trial, fault_rates, trials
 from lidarloop_training.pseudolabel.frames import frame_document, read_frame
@@ -154,7 +153,7 @@ class Study:
             base = self.score(next(t for t in trials() if t.name == trial.base))
             row["against_base"] = {
                 r.name: {**dataclasses.asdict(r.difference), "verdict": r.verdict}
-                for r in compare(base, score, "").rows
+                for r in compare(base, score).rows
                 if r.difference is not None
             }
         return {**row, "seconds": round(time.monotonic() - started, 1)}
@@ -177,16 +176,16 @@ class Study:
             future.result()  # the first that breaks is told at once
         for future in pending:
             detections |= future.result()
-        source, frames = ground_truth(self.drives)
-        units = resampling_units([(frame.token, frame.scene) for frame in frames])
-        return score_run(Run(source, frames, detections, "world"), DetectionConfig(), Resampling(units, 1000))
+        source, samples = ground_truth(self.drives)
+        found = Detections(source, samples, detections, "world")
+        return score_detections(found, DetectionConfig(), Resampling.of(samples, 1000))
 
 
 @lru_cache(maxsize=2)
-def ground_truth(drives: Drives) -> tuple[ConcatSource, list[Frame]]:
+def ground_truth(drives: Drives) -> tuple[ConcatSource, list[SampleRecord]]:
     """The keyframes of all drives."""
     source = ConcatSource([drives.open(seed) for seed in drives.seeds])
-    return source, [Frame.of(source[i], i) for i in range(0, len(source), KEYFRAME_EVERY)]
+    return source, [SampleRecord.of(source[i], i) for i in range(0, len(source), KEYFRAME_EVERY)]
 
 
 def score_document(score: Score) -> dict[str, Any]:

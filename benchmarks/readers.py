@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lidarloop_core.io import atomic
+from lidarloop_core.machine import machine, versions
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from lidarloop_training.data.sources import SourceName, open_source
-from lidarloop_training.evaluation.provenance import machine, versions
 from lidarloop_training.toytown.drive import ToyTownDrive
 
 REAL = {

@@ -16,9 +16,9 @@ from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.sources import SourceName, open_source
-from lidarloop_training.evaluation.frames import Frame, spread
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
+from lidarloop_training.evaluation.samples import SampleRecord, spread
 
 Drive = tuple[SourceName, str]
 """A source's name and its path (a seed for the toy town), as ``lidarloop convert`` takes them."""
@@ -34,7 +34,7 @@ class Cloud:
     """
 
     points: npt.NDArray[np.float32]
-    frame: Frame
+    frame: SampleRecord
 
 
 def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
@@ -53,7 +53,7 @@ def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
     for position in spread(len(source) - skipped, num_frames):
         sample = source[position + skipped]
         points = merge_sweeps(sample.sweeps[: spec.num_sweeps], spec.point_columns)
-        clouds.append(Cloud(points, Frame.of(sample, position + skipped)))
+        clouds.append(Cloud(points, SampleRecord.of(sample, position + skipped)))
     return clouds
 
 

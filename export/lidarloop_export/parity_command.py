@@ -14,10 +14,10 @@ import tyro
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.io import atomic
+from lidarloop_core.machine import machine, versions
 from lidarloop_core.model.model_file import read_model
 from lidarloop_export.box_parity import LIMITS, Deviations, deviations
 from lidarloop_export.drive import Cloud, Drive, detect_all, mean_ap, read_drive
-from lidarloop_training.evaluation.provenance import machine, versions
 
 Runtime = Literal["onnxruntime", "onnxruntime-cuda", "tensorrt", "torch", "torch-cuda"]
 

@@ -18,7 +18,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.messages import detections_message, stamp_ns
 from lidarloop_ros.messages.autoware_objects import label_of
 from lidarloop_ros.messages.conversions import message_type
-from lidarloop_ros.messages.serialised import class_color, detections_bytes, markers_bytes, objects_bytes
+from lidarloop_ros.messages.serialised import detections_bytes, marker_color, markers_bytes, objects_bytes
 
 STAMP = 1_700_000_000_123_456_789
 
@@ -114,7 +114,7 @@ def test_markers(frame_id: str, labels: list[int]) -> None:
         expected = Marker(ns="boxes", id=i, type=Marker.CUBE, action=Marker.ADD, header=detection.header)
         expected.pose, expected.scale = detection.bbox.center, detection.bbox.size
         expected.lifetime.nanosec = 500_000_000
-        color = class_color(labels[i], 3)
+        color = marker_color(boxes.names[i])
         expected.color.r, expected.color.g, expected.color.b, expected.color.a = (float(np.float32(c)) for c in color)
         assert cube == expected
         expected.ns, expected.type = "headings", Marker.ARROW

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
@@ -10,15 +13,29 @@ from lidarloop_core import cli
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.results import write_results
 from lidarloop_training.commands import evaluate as module
+from lidarloop_training.evaluation.report import files
+from tests.training.evaluation.synthetic_drive import MemorySource, detect, make_drive
 
 SHA = "0123456789abcdef" * 4
 
 
+class RunEvaluate(Protocol):
+    def __call__(
+        self, source: MemorySource, results: Mapping[str, Boxes3D], *options: str, meta: Mapping[str, Any] | None = None
+    ) -> tuple[int, Any, str]: ...
+
+
+class WriteLatency(Protocol):
+    def __call__(self, **changes: object) -> str: ...
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunEvaluate:
     """Runs ``lidarloop evaluate`` on a source in memory; gives (exit code, metrics.json, stdout + stderr)."""
 
-    def run(source, results, *options, meta=None):
+    def run(
+        source: MemorySource, results: Mapping[str, Boxes3D], *options: str, meta: Mapping[str, Any] | None = None
+    ) -> tuple[int, Any, str]:
         monkeypatch.setattr(module, "open_ground_truth", lambda path, kind=None, *, cameras=False: source)
         write_results(tmp_path / "detections.json", results, {"frame": "world", **(meta or {})})
         out = tmp_path / "out"
@@ -31,8 +48,8 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def latency_file(tmp_path):
-    def write(**changes):
+def latency_file(tmp_path: Path) -> WriteLatency:
+    def write(**changes: object) -> str:
         record = {
             "latency_ms": {"p50": 20.0, "p99": 41.0, "p99_9": 120.0, "max": 130.0, "samples": [20.0, 21.5, 130.0]},
             "stage_ms": {"group": {"p50": 1.0, "p99": 2.0, "max": 3.0}},
@@ -52,15 +69,15 @@ def latency_file(tmp_path):
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of the time."""
-    monkeypatch.setattr(module, "report_pictures", lambda run, score: {})
-    monkeypatch.setattr(module, "miss_pictures", lambda run, score, with_cameras: [])
+    monkeypatch.setattr(files, "draw_overview", lambda run: {})
+    monkeypatch.setattr(files, "draw_misses", lambda run, open_with_cameras: [])
 
 
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("frame", ["world", "lidar"])
-def test_perfect_detections(run, make_drive, detect, frame):
+def test_perfect_detections(run: RunEvaluate, frame: str) -> None:
     source = make_drive()
     code, metrics, _ = run(source, detect(source, frame, noise_m=0.0), meta={"frame": frame})
     assert code == 0
@@ -70,14 +87,14 @@ def test_perfect_detections(run, make_drive, detect, frame):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_source_without_ego_motion(run, make_drive, detect):
+def test_a_source_without_ego_motion(run: RunEvaluate) -> None:
     results = detect(make_drive(), "lidar", noise_m=0.0)
     code, metrics, _ = run(make_drive(ego_motion=False), results, meta={"frame": "lidar"})
     assert (code, metrics["mAP"]) == (0, pytest.approx(1))
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_what_metrics_json_holds(run, make_drive, detect, latency_file):
+def test_what_metrics_json_holds(run: RunEvaluate, latency_file: WriteLatency) -> None:
     source = make_drive()
     meta = {"model_sha256": SHA, "provenance": {"bag": "drive.mcap", "seed": 7}}
     code, metrics, printed = run(source, detect(source, "world"), "--latency", latency_file(), meta=meta)
@@ -95,7 +112,7 @@ def test_what_metrics_json_holds(run, make_drive, detect, latency_file):
     assert "p99.9 120.0" in printed
 
 
-def test_the_report_holds_all_and_fetches_nothing(run, make_drive, detect, latency_file, tmp_path):
+def test_the_report_holds_all_and_fetches_nothing(run: RunEvaluate, latency_file: WriteLatency, tmp_path: Path) -> None:
     source = make_drive()
     meta = {"model_sha256": SHA, "provenance": {"bag": "<b>drive</b>"}}
     run(source, detect(source, "world"), "--latency", latency_file(), meta=meta)
@@ -118,13 +135,13 @@ def test_the_report_holds_all_and_fetches_nothing(run, make_drive, detect, laten
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_equal_runs_write_equal_metrics(run, make_drive, detect):
+def test_equal_runs_write_equal_metrics(run: RunEvaluate) -> None:
     source = make_drive()
     assert run(source, detect(source, "world"))[1] == run(source, detect(source, "world"))[1]
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_two_results_side_by_side(run, make_drive, detect, tmp_path):
+def test_two_results_side_by_side(run: RunEvaluate, tmp_path: Path) -> None:
     source = make_drive(24)
     write_results(tmp_path / "other.json", detect(source, "lidar", noise_m=0.1, seed=1), {"frame": "lidar"})
     options = ("--compare", str(tmp_path / "other.json"), "--resamples", "200")
@@ -143,7 +160,7 @@ def test_two_results_side_by_side(run, make_drive, detect, tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_intervals(run, make_drive, detect):
+def test_intervals(run: RunEvaluate) -> None:
     source = make_drive(24)
     results = detect(source, "world")
     _, metrics, printed = run(source, results, "--resamples", "100")
@@ -157,7 +174,7 @@ def test_intervals(run, make_drive, detect):
     assert without["mAP"] == metrics["mAP"]
 
 
-def test_class_agnostic(run, make_drive, detect, tmp_path):
+def test_class_agnostic(run: RunEvaluate, tmp_path: Path) -> None:
     source = make_drive()
     results = {
         token: Boxes3D(boxes.values, boxes.scores, boxes.labels * 0, ("object",))
@@ -174,7 +191,7 @@ def test_class_agnostic(run, make_drive, detect, tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_waymos_numbers(run, make_drive, detect, tmp_path):
+def test_waymos_numbers(run: RunEvaluate, tmp_path: Path) -> None:
     source = make_drive()
     _, metrics, printed = run(source, detect(source, "world"), "--metric", "waymo", "--resamples", "0")
     assert [row["type"] for row in metrics["waymo"][::2]] == ["vehicle", "pedestrian", "cyclist", "mean"]
@@ -183,7 +200,7 @@ def test_waymos_numbers(run, make_drive, detect, tmp_path):
     assert "Waymo, AP and APH" in (tmp_path / "out/report.html").read_text()
 
 
-def test_options_that_exclude_one_another(run, make_drive, detect):
+def test_options_that_exclude_one_another(run: RunEvaluate) -> None:
     source = make_drive(2)
     for options, message in (
         (("--metric", "kitti"), "not the KITTI object benchmark"),
@@ -196,7 +213,7 @@ def test_options_that_exclude_one_another(run, make_drive, detect):
         assert message in " ".join(printed.split())
 
 
-def test_without_annotations_nothing_is_scored(run, make_drive, detect, latency_file, tmp_path):
+def test_without_annotations_nothing_is_scored(run: RunEvaluate, latency_file: WriteLatency, tmp_path: Path) -> None:
     results = detect(make_drive(), "world")
     options = ("--latency", latency_file(), "--pictures", "3")
     code, metrics, printed = run(make_drive(labelled=False), results, *options)
@@ -211,7 +228,7 @@ def test_without_annotations_nothing_is_scored(run, make_drive, detect, latency_
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_frames_without_results(run, make_drive, detect):
+def test_frames_without_results(run: RunEvaluate) -> None:
     source = make_drive()
     results = detect(source, "world", noise_m=0.0)
     partial = dict(list(results.items())[:6])
@@ -227,21 +244,21 @@ def test_frames_without_results(run, make_drive, detect):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_frames_unknown_to_the_ground_truth_are_left_out(run, make_drive, detect):
+def test_frames_unknown_to_the_ground_truth_are_left_out(run: RunEvaluate) -> None:
     results = detect(make_drive(), "world", noise_m=0.0)
     code, metrics, _ = run(make_drive(5), results)
     assert (code, metrics["data"]["num_frames"]) == (0, 5)
     assert "7 frames of the results have no counterpart" in metrics["notes"][0]
 
 
-def test_the_results_of_another_drive_are_refused(run, make_drive, detect):
+def test_the_results_of_another_drive_are_refused(run: RunEvaluate) -> None:
     results = {f"other-{token}": boxes for token, boxes in detect(make_drive(), "world").items()}
     code, metrics, printed = run(make_drive(), results, "--allow-missing")
     assert (code, metrics) == (1, None)
     assert "none of the 12 frames of the results is among the 12" in printed
 
 
-def test_a_second_result_of_another_drive_is_refused_by_its_name(run, make_drive, detect, tmp_path):
+def test_a_second_result_of_another_drive_is_refused_by_its_name(run: RunEvaluate, tmp_path: Path) -> None:
     source = make_drive(2)
     others = {f"other-{token}": boxes for token, boxes in detect(source, "world").items()}
     write_results(tmp_path / "second.json", others, {"frame": "world"})
@@ -252,7 +269,7 @@ def test_a_second_result_of_another_drive_is_refused_by_its_name(run, make_drive
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_without_annotations_a_second_result_is_not_compared(run, make_drive, detect, tmp_path):
+def test_without_annotations_a_second_result_is_not_compared(run: RunEvaluate, tmp_path: Path) -> None:
     results = detect(make_drive(2), "world")
     write_results(tmp_path / "second.json", results, {"frame": "world"})
     code, metrics, _ = run(make_drive(2, labelled=False), results, "--compare", str(tmp_path / "second.json"))
@@ -261,7 +278,7 @@ def test_without_annotations_a_second_result_is_not_compared(run, make_drive, de
     assert "was not compared" in metrics["notes"][1]
 
 
-def test_the_latency_of_another_model_is_refused(run, make_drive, detect, latency_file):
+def test_the_latency_of_another_model_is_refused(run: RunEvaluate, latency_file: WriteLatency) -> None:
     source = make_drive(2)
     options = ("--latency", latency_file(model_sha256="f" * 64))
     code, _, printed = run(source, detect(source, "world"), *options, meta={"model_sha256": SHA})
@@ -270,7 +287,7 @@ def test_the_latency_of_another_model_is_refused(run, make_drive, detect, latenc
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"latency_ms": 3}', '{"latency_ms": {}, "frames_sent": null}'])
-def test_what_is_no_latency_record_is_refused(run, make_drive, detect, tmp_path, content):
+def test_what_is_no_latency_record_is_refused(run: RunEvaluate, tmp_path: Path, content: str) -> None:
     source = make_drive(2)
     (tmp_path / "bad.json").write_text(content)
     code, metrics, printed = run(source, detect(source, "world"), "--latency", str(tmp_path / "bad.json"))
@@ -278,7 +295,7 @@ def test_what_is_no_latency_record_is_refused(run, make_drive, detect, tmp_path,
     assert "is no latency record" in printed
 
 
-def test_missing_files_are_one_line(tmp_path, capsys):
+def test_missing_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = cli.main(["evaluate", str(tmp_path / "no.json"), str(tmp_path), "--out", str(tmp_path / "out")])
     assert code == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -286,14 +303,14 @@ def test_missing_files_are_one_line(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_in_place_of_the_folder_to_write_to(tmp_path, make_drive, detect, capsys):
+def test_a_file_in_place_of_the_folder_to_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_results(tmp_path / "d.json", detect(make_drive(1), "world"), {"frame": "world"})
     (tmp_path / "out").write_text("mine")
     assert cli.main(["evaluate", str(tmp_path / "d.json"), "no.mcap", "--out", str(tmp_path / "out")]) == 1
     assert "which is a file; expected a folder" in capsys.readouterr().err
 
 
-def test_ground_truth_that_is_neither_bag_nor_tables(tmp_path, make_drive, detect, capsys):
+def test_ground_truth_that_is_neither_bag_nor_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_results(tmp_path / "d.json", detect(make_drive(1), "world"), {"frame": "world"})
     for path in ("nothing", "."):
         assert cli.main(["evaluate", str(tmp_path / "d.json"), str(tmp_path / path), "--out", str(tmp_path / "o")]) == 1
@@ -301,7 +318,7 @@ def test_ground_truth_that_is_neither_bag_nor_tables(tmp_path, make_drive, detec
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_agrees_with_detection_eval_from_file_to_file(make_drive, detect, tmp_path, capsys):
+def test_agrees_with_detection_eval_from_file_to_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The devkit opens the same tables and the same results file."""
     pytest.importorskip("nuscenes", reason="needs the nuscenes-devkit")
     from nuscenes import NuScenes

@@ -10,8 +10,8 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.sample import Annotations
-from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig, GroundTruth, Matching, match_detections
+from lidarloop_training.evaluation.samples import SampleRecord
 from lidarloop_training.pseudolabel import diagnostics
 
 CAR = NUSCENES_CLASSES.index("car")
@@ -85,14 +85,14 @@ def test_overlap_with_another_class_is_no_fault() -> None:
     assert diagnostics.instance_separation([labels(mixed)]).value == 0.0
 
 
-def frame(token: str, yaw: np.ndarray, xy: np.ndarray, ego_yaw_rad: float = 0.0) -> Frame:
+def frame(token: str, yaw: np.ndarray, xy: np.ndarray, ego_yaw_rad: float = 0.0) -> SampleRecord:
     """Cars of given yaws in the world, seen from an ego that heads anywhere."""
     pose = SE3.from_yaw(ego_yaw_rad)
     n = len(xy)
     names = tuple(f"car {i}" for i in range(n))
     boxes = cars(xy, yaw).transformed(pose.inverse())
     annotations = Annotations(boxes, names, np.full(n, 9), np.full(n, np.nan, np.float32))
-    return Frame(0, token, "scene", SE3.identity(), pose, annotations)
+    return SampleRecord(0, token, "scene", SE3.identity(), pose, annotations)
 
 
 def test_yaw_rates_are_those_in_the_world_whatever_the_ego_does() -> None:

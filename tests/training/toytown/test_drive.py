@@ -121,7 +121,7 @@ def test_velocities_are_the_derivatives_of_positions(drive: ToyTownDrive) -> Non
             speed = np.hypot(vx, vy)
             compared += speed > 1
             if speed > 1:
-                # A body that cuts corners moves a little sideways; nobody drives backwards.
+                # A body that cuts corners moves a little sideways; no actor drives backwards.
                 assert abs(wrap_angle(np.arctan2(vy, vx) - np.array(yaw))) < 0.35, name
         assert compared > 5
 
@@ -136,7 +136,7 @@ def world_boxes(drive: ToyTownDrive, index: int) -> dict[str, tuple[float, ...]]
 
 
 @pytest.mark.parametrize("seed", [1, 5, 9])
-def test_nobody_drives_through_another(seed: int) -> None:
+def test_actors_never_drive_through_one_another(seed: int) -> None:
     drive = ToyTownDrive(seed, cameras=False)
     for time_s in np.arange(0.0, 20.0, 0.5):
         values = np.array([np.r_[a.poses(np.array([time_s]))[0, :3], a.shape.size, 0] for a in drive.town.actors])
@@ -167,7 +167,7 @@ def test_the_ego_keeps_to_its_lanes(drive: ToyTownDrive) -> None:
     assert np.ptp(np.unwrap(headings)) > 0.7, "it turns at least once"
 
 
-def test_boxes_may_be_empty_and_their_visibility_says_why(drive: ToyTownDrive) -> None:
+def test_boxes_may_be_empty_and_their_visibility_shows_why(drive: ToyTownDrive) -> None:
     annotations = drive[30].annotations
     assert annotations is not None
     seen = annotations.num_lidar_pts > 0

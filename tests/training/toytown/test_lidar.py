@@ -54,7 +54,7 @@ def in_world(world: Town, result: Scan, stamp_s: float = 0.0) -> np.ndarray:
     return np.einsum("nij,nj->ni", rotation[k], local) + translation[k]
 
 
-def test_beams_meet_flat_ground_where_trigonometry_says() -> None:
+def test_beams_meet_flat_ground_where_trigonometry_puts_them() -> None:
     result = sweep(town([], [], standing(0, 0)))
     ring = result.points[:, 4].astype(int)
     assert ring.max() < np.searchsorted(lidar.ELEVATIONS_RAD, 0.0), "only beams that look down meet the ground"

@@ -21,7 +21,7 @@ class Row:
 
     Attributes:
         name: mAP, NDS, an error, or a class (its AP).
-        first, second: the values.
+        first, second: values, in the unit of the number.
         difference: second less first; None without draws.
         higher_is_better: False for errors.
     """
@@ -57,9 +57,9 @@ class Comparison:
 
     Attributes:
         rows: mAP, NDS, the errors, then the AP of each class present.
-        found: for each class present.
-        second: the score of the second result.
-        units: what was drawn for the intervals; empty without draws.
+        found: numbers of objects found, one row for each class present.
+        second: score of the second result.
+        units: what was drawn for the intervals, in words; empty without draws.
     """
 
     rows: tuple[Row, ...]
@@ -68,8 +68,9 @@ class Comparison:
     units: str
 
 
-def compare(first: Score, second: Score, units: str) -> Comparison:
-    """Compares two scores of the same frames; with draws, both must have been made with the same units and seed."""
+def compare(first: Score, second: Score) -> Comparison:
+    """Compares two scores of the same samples; with draws, both must have been made with the same units and seed."""
+    units = first.resampling.description if first.resampling else ""
     return Comparison(tuple(_rows(first, second)), tuple(_found(first, second)), second, units)
 
 
@@ -108,9 +109,9 @@ def _found(first: Score, second: Score) -> Iterator[Found]:
 
 
 def _found_objects(score: Score) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-    """(labels, whether found) of the objects, ordered by token and place in the frame: alike for any result."""
+    """(labels, whether found) of the objects, ordered by token and place in the sample: alike for any result."""
     matching, objects = score.matching, score.matching.objects
     rank = np.argsort(np.argsort(np.array(matching.tokens)))
-    order = np.lexsort((objects.index, rank[objects.frame]))
+    order = np.lexsort((objects.index, rank[objects.sample]))
     found = found_by(matching, score.breakdown.operating_score) != UNMATCHED
     return objects.labels[order], found[order]

@@ -11,19 +11,19 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.progress import progress
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.kitti.object import KittiObjectSource
-from lidarloop_training.evaluation.frames import Frame
-from lidarloop_training.evaluation.kitti_ground_truth import USUAL_SIZE_PX, has_picture, kitti_frame
+from lidarloop_training.evaluation.kitti_ground_truth import USUAL_SIZE_PX, has_picture, kitti_sample
 from lidarloop_training.evaluation.metrics.kitti import evaluate_kitti
 from lidarloop_training.evaluation.metrics.matching import IntArray
 from lidarloop_training.evaluation.metrics.waymo import (
     LEVELS,
-    WaymoFrame,
+    WaymoSample,
     as_waymo_types,
     difficulty_levels,
     evaluate_waymo,
     mean_over_types,
 )
-from lidarloop_training.evaluation.scoring import Run
+from lidarloop_training.evaluation.samples import SampleRecord
+from lidarloop_training.evaluation.scoring import Detections
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,11 @@ class FieldTable:
     """A table of another benchmark's numbers.
 
     Attributes:
-        metric: which benchmark; the key of its rows in metrics.json.
-        title, note: for the reader.
-        columns: names; the first is that of the rows.
-        rows: a name and numbers each; counts are whole numbers, NaN what is undefined.
+        metric: key of the rows in metrics.json, e.g. the benchmark's name.
+        title: heading above the table.
+        note: explanation below the heading.
+        columns: names of the columns; the first is that of the rows' names.
+        rows: a name and numbers each; counts are integers, NaN what is undefined.
     """
 
     metric: str
@@ -46,10 +47,10 @@ class FieldTable:
 
 @runtime_checkable
 class WithAnnotatedLevels(Protocol):
-    """A source whose labellers said which objects are hard, as ``data.waymo.WaymoSource``."""
+    """A source whose labellers marked which objects are hard, as ``data.waymo.reader.WaymoSource``."""
 
     def annotated_levels(self, index: int) -> IntArray:
-        """(N,) 1 or 2 for each box of the sample's annotations; 0 where the labellers said nothing."""
+        """(N,) 1 or 2 for each box of the sample's annotations; 0 where the labellers gave no level."""
 
 
 def check_metric(metric: str, source: SampleSource) -> None:
@@ -66,16 +67,16 @@ def check_metric(metric: str, source: SampleSource) -> None:
         )
 
 
-def kitti_table(run: Run) -> FieldTable:
-    """AP R40 at the three difficulties; the ground truth must be as ``check_metric`` wants it."""
-    source = run.source
+def kitti_table(detections: Detections) -> FieldTable:
+    """AP R40 at the three difficulties; the ground truth must have passed ``check_metric``."""
+    source = detections.source
     assert isinstance(source, KittiObjectSource)
-    frames = [
-        kitti_frame(source.root, frame, _detections(run, frame).transformed(frame.level_SE3_lidar.inverse()))
-        for frame in progress(run.frames, "KITTI's metric")
+    samples = [
+        kitti_sample(source.root, sample, sample.to_lidar(_boxes(detections, sample), detections.frame))
+        for sample in progress(detections.samples, "KITTI's metric")
     ]
-    rows = evaluate_kitti(frames)
-    unseen = sum(not has_picture(source.root, frame.token) for frame in run.frames)
+    rows = evaluate_kitti(samples)
+    unseen = sum(not has_picture(source.root, sample.token) for sample in detections.samples)
     width, height = USUAL_SIZE_PX
     assumed = f" {unseen} frames have no picture: its size is taken as {width} × {height}." if unseen else ""
     return FieldTable(
@@ -88,9 +89,11 @@ def kitti_table(run: Run) -> FieldTable:
     )
 
 
-def waymo_table(run: Run) -> FieldTable:
-    """AP and APH at both levels: as the labellers said where the source tells it, else by the number of points."""
-    rows = evaluate_waymo([_waymo_frame(run, frame) for frame in progress(run.frames, "Waymo's metric")])
+def waymo_table(detections: Detections) -> FieldTable:
+    """AP and APH at both levels: the labellers' levels where the source has them, else by the number of points."""
+    rows = evaluate_waymo(
+        [_waymo_sample(detections, sample) for sample in progress(detections.samples, "Waymo's metric")]
+    )
     means = [(level, *mean_over_types(rows, level)) for level in LEVELS]
     return FieldTable(
         "waymo",
@@ -105,14 +108,15 @@ def waymo_table(run: Run) -> FieldTable:
     )
 
 
-def _waymo_frame(run: Run, frame: Frame) -> WaymoFrame:
-    truth = frame.ground_truth()
-    annotated = run.source.annotated_levels(frame.index) if isinstance(run.source, WithAnnotatedLevels) else None
+def _waymo_sample(detections: Detections, sample: SampleRecord) -> WaymoSample:
+    truth, source = sample.ground_truth(), detections.source
+    annotated = source.annotated_levels(sample.index) if isinstance(source, WithAnnotatedLevels) else None
     levels = difficulty_levels(truth.num_lidar_pts, annotated)
     objects, rows = as_waymo_types(truth.boxes)
-    return WaymoFrame(objects, levels[rows], as_waymo_types(_detections(run, frame))[0])
+    boxes = sample.to_level(_boxes(detections, sample), detections.frame)
+    return WaymoSample(objects, levels[rows], as_waymo_types(boxes)[0])
 
 
-def _detections(run: Run, frame: Frame) -> Boxes3D:
-    """The detections of a frame in its level frame; none where it was not answered."""
-    return frame.to_level(run.detections.get(frame.token, Boxes3D.empty(NUSCENES_CLASSES)), run.results_frame)
+def _boxes(detections: Detections, sample: SampleRecord) -> Boxes3D:
+    """The detections of a sample; none where it was not answered."""
+    return detections.boxes.get(sample.token, Boxes3D.empty(NUSCENES_CLASSES))

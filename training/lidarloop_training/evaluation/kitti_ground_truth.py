@@ -1,4 +1,4 @@
-"""What KITTI's metric needs beyond a ``Sample``: height in the picture, occlusion and truncation, from the label files.
+"""What KITTI's metric needs beyond a ``Sample``: height in the image, occlusion and truncation, from the label files.
 
 Overlaps are taken in the rectified reference camera's frame, as the benchmark's program does; its axes are renamed to
 ours (x forward, y left, z up), which keeps boxes upright without turning anything.
@@ -21,45 +21,45 @@ from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.sample import CameraImage, Sweep
 from lidarloop_training.data.kitti.calibration import CAMERA, KittiCalibration, read_object_calibration
 from lidarloop_training.data.kitti.classes import KITTI_CLASSES, KITTI_TO_NUSCENES
-from lidarloop_training.evaluation.frames import Frame
-from lidarloop_training.evaluation.metrics.kitti import KittiFrame
+from lidarloop_training.evaluation.metrics.kitti import KittiSample
+from lidarloop_training.evaluation.samples import SampleRecord
 
 KITTI_NAME: Mapping[str, str] = {"car": "Car", "pedestrian": "Pedestrian", "bicycle": "Cyclist"}
 """The classes of results that KITTI scores; the others are left out, as in a submission."""
 
 USUAL_SIZE_PX = (1242, 375)
-"""Of KITTI's pictures; all lie within 18 pixels of it."""
+"""Width and height of KITTI's images, pixels; all lie within 18 pixels of it."""
 
 _UPRIGHT_SE3_CAMERA = SE3(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))
 
 
-def in_nuscenes_classes(frame: Frame) -> Frame:
-    """The frame with KITTI's classes under nuScenes' names; those without one keep theirs, and so are not scored."""
-    if frame.annotations is None:
-        return frame
-    boxes = frame.annotations.boxes
+def in_nuscenes_classes(sample: SampleRecord) -> SampleRecord:
+    """The sample with KITTI's classes under nuScenes' names; those without one keep theirs, and so are not scored."""
+    if sample.annotations is None:
+        return sample
+    boxes = sample.annotations.boxes
     names = tuple(KITTI_TO_NUSCENES.get(name, name) for name in boxes.class_names)
     renamed = Boxes3D(boxes.values, boxes.scores, boxes.labels, names)
-    return dataclasses.replace(frame, annotations=dataclasses.replace(frame.annotations, boxes=renamed))
+    return dataclasses.replace(sample, annotations=dataclasses.replace(sample.annotations, boxes=renamed))
 
 
-def kitti_frame(root: Path, frame: Frame, detections: Boxes3D) -> KittiFrame:
-    """One frame of the object benchmark as its metric takes it.
+def kitti_sample(root: Path, sample: SampleRecord, detections: Boxes3D) -> KittiSample:
+    """One sample of the object benchmark as its metric takes it.
 
     Args:
-        root: the folder that holds ``label_2``, ``calib`` and, if there, ``image_2``.
-        frame: its token is the files' name.
-        detections: in the LiDAR's frame, in nuScenes' classes. Those outside the picture are left out.
+        root: folder that holds ``label_2``, ``calib`` and, if there, ``image_2``.
+        sample: sample whose token is the files' name.
+        detections: boxes in the LiDAR's frame, in nuScenes' classes. Those outside the image are left out.
 
     Raises:
         DatasetError: the label or calibration file is missing or malformed.
     """
-    objects, heights_px, occlusion, truncation = _read_objects(root / "label_2" / f"{frame.token}.txt")
-    calibration = read_object_calibration(root / "calib" / f"{frame.token}.txt")
+    objects, heights_px, occlusion, truncation = _read_objects(root / "label_2" / f"{sample.token}.txt")
+    calibration = read_object_calibration(root / "calib" / f"{sample.token}.txt")
     names = tuple(KITTI_NAME.get(name, "") for name in detections.class_names)
     scored = Boxes3D(detections.values, detections.scores, detections.labels, names).relabelled(KITTI_CLASSES)
-    rows, detection_heights_px = _visible_heights(_camera(root, frame, calibration), frame, scored)
-    return KittiFrame(
+    rows, detection_heights_px = _visible_heights(_camera(root, sample, calibration), sample, scored)
+    return KittiSample(
         objects,
         heights_px,
         occlusion,
@@ -70,7 +70,7 @@ def kitti_frame(root: Path, frame: Frame, detections: Boxes3D) -> KittiFrame:
 
 
 def has_picture(root: Path, token: str) -> bool:
-    """Whether the size of a frame's picture is known; else it is taken as ``USUAL_SIZE_PX``."""
+    """Whether the size of a sample's image is known; else it is taken as ``USUAL_SIZE_PX``."""
     return _picture(root, token).is_file()
 
 
@@ -78,18 +78,18 @@ def _picture(root: Path, token: str) -> Path:
     return root / "image_2" / f"{token}.png"
 
 
-def _camera(root: Path, frame: Frame, calibration: KittiCalibration) -> CameraImage:
-    picture = ImageFile(_picture(root, frame.token))
-    width, height = picture.size() if has_picture(root, frame.token) else USUAL_SIZE_PX
+def _camera(root: Path, sample: SampleRecord, calibration: KittiCalibration) -> CameraImage:
+    picture = ImageFile(_picture(root, sample.token))
+    width, height = picture.size() if has_picture(root, sample.token) else USUAL_SIZE_PX
     return CameraImage(CAMERA, picture, calibration.intrinsics, width, height, 0, calibration.ego_SE3_camera, None)
 
 
 def _visible_heights(
-    camera: CameraImage, frame: Frame, boxes: Boxes3D
+    camera: CameraImage, sample: SampleRecord, boxes: Boxes3D
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Which boxes the camera sees, and how high the part in the picture is, in pixels."""
     no_points = np.zeros((0, 3), np.float32)
-    keyframe = Sweep(no_points, ("x", "y", "z"), 0, frame.ego_SE3_lidar, None)
+    keyframe = Sweep(no_points, ("x", "y", "z"), 0, sample.ego_SE3_lidar, None)
     seen = sorted(wireframes(camera, keyframe, boxes), key=lambda strokes: strokes.index)
     heights = [float(np.ptp(strokes.edges[..., 1])) for strokes in seen]
     return np.array([strokes.index for strokes in seen], np.int64), np.array(heights, np.float64)

@@ -18,14 +18,17 @@ class Latency:
     """How a node kept up with a replayed bag.
 
     Attributes:
-        latency_ms: stamp → publish: ``p50``, ``p99``, ``p99_9``, ``max``; None where no cloud was answered.
-        samples_ms: of each answered cloud.
-        stage_ms: stage → the same statistics.
-        frames_sent, frames_detected, frames_dropped: clouds.
-        model_sha256: hash of the model file that ran.
-        deadline_misses: answers later than ``DEADLINE_MS``; None where not recorded.
-        rate_hz: clouds per second sent.
-        rss_mb: memory of the node process.
+        latency_ms: stamp → publish, milliseconds: ``p50``, ``p99``, ``p99_9``, ``max``; None where nothing was
+            answered.
+        samples_ms: stamp → publish of each answered cloud, milliseconds.
+        stage_ms: stage → the same statistics, milliseconds.
+        frames_sent: number of clouds sent.
+        frames_detected: number of clouds answered.
+        frames_dropped: number of clouds without an answer.
+        model_sha256: hash of the model file that ran; None where not recorded.
+        deadline_misses: number of answers later than ``DEADLINE_MS``; None where not recorded.
+        rate_hz: clouds per second sent; None where not recorded.
+        rss_mb: memory of the node process, megabytes; None where not recorded.
     """
 
     latency_ms: Mapping[str, float | None]

@@ -1,4 +1,4 @@
-"""From a results file and its ground truth to a score."""
+"""From detections and the samples they belong to, to a score."""
 
 from __future__ import annotations
 
@@ -10,39 +10,55 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.results import ResultsFrame
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.metrics.class_agnostic import as_objects, objects_of
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig, Matching, match_detections
 from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, score
-from lidarloop_training.evaluation.statistics.bootstrap import Replicates, Units, bootstrap, interval
+from lidarloop_training.evaluation.samples import SampleRecord
+from lidarloop_training.evaluation.statistics.bootstrap import Replicates, Units, bootstrap, interval, resampling_units
 from lidarloop_training.evaluation.statistics.breakdown import Breakdown, break_down
 from lidarloop_training.evaluation.statistics.confusion import Confusion, confuse
 
 
 @dataclass(frozen=True)
-class Run:
-    """Detections and the frames they belong to.
+class Detections:
+    """Boxes and the samples they belong to.
 
     Attributes:
-        source: where the clouds are.
-        frames: the frames to score, or to draw where none is labelled.
-        detections: token → boxes; a frame may lack them.
-        results_frame: the frame of reference of the boxes.
+        source: samples with their clouds, for pictures.
+        samples: samples to score, or to draw where none is labelled.
+        boxes: token → boxes in ``frame``; a sample may lack them.
+        frame: frame of reference of the boxes, "world" or "lidar".
     """
 
     source: SampleSource
-    frames: Sequence[Frame]
-    detections: Mapping[str, Boxes3D]
-    results_frame: ResultsFrame
+    samples: Sequence[SampleRecord]
+    boxes: Mapping[str, Boxes3D]
+    frame: ResultsFrame
+
+    @property
+    def answered(self) -> list[SampleRecord]:
+        """The samples that have results, be they empty."""
+        return [sample for sample in self.samples if sample.token in self.boxes]
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals are made: ``num_resamples`` draws of ``units``."""
+    """How intervals are made.
+
+    Attributes:
+        units: groups of samples that are drawn together.
+        num_resamples: number of draws.
+        seed: seed of the draws.
+    """
 
     units: Units
     num_resamples: int
     seed: int = 0
+
+    @staticmethod
+    def of(samples: Sequence[SampleRecord], num_resamples: int) -> Resampling:
+        """Draws of scenes, of blocks or of single samples, by how many there are."""
+        return Resampling(resampling_units([(sample.token, sample.scene) for sample in samples]), num_resamples)
 
     @property
     def description(self) -> str:
@@ -52,19 +68,23 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Score:
-    """The metrics of a run and what they are made of.
+    """The metrics of detections and what they are made of.
 
     Attributes:
         matching: detections against objects.
-        metrics, breakdown, confusion: from it.
-        replicates: the scores of the draws; None where none were wanted.
+        metrics: nuScenes metrics.
+        breakdown: metrics by range, points, visibility and sample.
+        confusion: confusion matrix at the operating score.
+        resampling: how the replicates were drawn; None where no intervals were wanted.
+        replicates: scores of the draws; None without ``resampling`` or without any object.
     """
 
     matching: Matching
     metrics: DetectionMetrics
     breakdown: Breakdown
     confusion: Confusion
-    replicates: Replicates | None
+    resampling: Resampling | None = None
+    replicates: Replicates | None = None
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -77,65 +97,75 @@ class Score:
 
 
 def cover(
-    detections: Mapping[str, Boxes3D], frames: Sequence[Frame], allow_missing: bool
+    boxes: Mapping[str, Boxes3D], samples: Sequence[SampleRecord], allow_missing: bool
 ) -> tuple[dict[str, Boxes3D], list[str]]:
-    """The detections of ``frames``, and notes about what did not fit.
+    """The boxes of ``samples``, and notes about what did not fit.
 
     Raises:
-        DatasetError: a frame has no results (unless ``allow_missing``), or none has.
+        DatasetError: a sample has no results (unless ``allow_missing``), or none has.
     """
-    tokens = {frame.token for frame in frames}
-    if len(tokens) < len(frames):
-        raise DatasetError(f"the ground truth holds {len(frames)} frames with {len(tokens)} tokens; expected each once")
-    missing = [frame.token for frame in frames if frame.token not in detections]
-    unknown = [token for token in detections if token not in tokens]
-    if not frames or len(missing) == len(frames):
+    tokens = {sample.token for sample in samples}
+    if len(tokens) < len(samples):
         raise DatasetError(
-            f"none of the {len(detections)} frames of the results is among the {len(frames)} of the ground truth "
+            f"the ground truth holds {len(samples)} frames with {len(tokens)} tokens; expected each once"
+        )
+    missing = [sample.token for sample in samples if sample.token not in boxes]
+    unknown = [token for token in boxes if token not in tokens]
+    if not samples or len(missing) == len(samples):
+        raise DatasetError(
+            f"none of the {len(boxes)} frames of the results is among the {len(samples)} of the ground truth "
             f"(e.g. {_example(unknown)} against {_example(missing)}); expected the results of this very drive"
         )
     if missing and not allow_missing:
         raise DatasetError(
-            f"{len(missing)} of {len(frames)} frames of the ground truth have no results (e.g. {_example(missing)}); "
+            f"{len(missing)} of {len(samples)} frames of the ground truth have no results (e.g. {_example(missing)}); "
             "expected results for all. Give --allow-missing to take them as frames in which nothing was detected"
         )
     notes = []
     if missing:
-        notes.append(f"{len(missing)} of {len(frames)} frames have no results: taken as frames with nothing detected")
+        notes.append(f"{len(missing)} of {len(samples)} frames have no results: taken as frames with nothing detected")
     if unknown:
         notes.append(f"{len(unknown)} frames of the results have no counterpart in the ground truth and were left out")
-    return {token: boxes for token, boxes in detections.items() if token in tokens}, notes
+    return {token: found for token, found in boxes.items() if token in tokens}, notes
 
 
-def without_classes(run: Run) -> Run:
-    """The same run with every box an ``object``; see ``class_agnostic``."""
+def without_classes(detections: Detections) -> Detections:
+    """The same with every box an ``object``; see ``metrics.class_agnostic``."""
     config = DetectionConfig()
-    frames = [
-        frame
-        if frame.annotations is None
-        else dataclasses.replace(frame, annotations=objects_of(frame.annotations, config))
-        for frame in run.frames
+    samples = [
+        sample
+        if sample.annotations is None
+        else dataclasses.replace(sample, annotations=objects_of(sample.annotations, config))
+        for sample in detections.samples
     ]
-    detections = {token: as_objects(boxes, config) for token, boxes in run.detections.items()}
-    return Run(run.source, frames, detections, run.results_frame)
+    boxes = {token: as_objects(found, config) for token, found in detections.boxes.items()}
+    return dataclasses.replace(detections, samples=samples, boxes=boxes)
 
 
-def score_run(run: Run, config: DetectionConfig, resampling: Resampling | None = None) -> Score:
-    """The metrics and what they are made of; every frame must be labelled."""
-    by_token = {frame.token: frame for frame in run.frames}
+def score_detections(detections: Detections, config: DetectionConfig, resampling: Resampling | None = None) -> Score:
+    """The metrics and what they are made of; every sample must be labelled.
+
+    Raises:
+        DatasetError: a sample holds too many boxes, a box is not usable, or world-frame results meet a sample without
+            an ego pose.
+    """
+    by_token = {sample.token: sample for sample in detections.samples}
     # In the order of the results, which decides among equal scores as in the devkit.
-    predictions = {token: by_token[token].to_level(boxes, run.results_frame) for token, boxes in run.detections.items()}
+    predictions = {
+        token: by_token[token].to_level(boxes, detections.frame) for token, boxes in detections.boxes.items()
+    }
     nothing = Boxes3D.empty(config.class_names)
     matching = match_detections(
         predictions | {token: nothing for token in by_token if token not in predictions},
-        {frame.token: frame.ground_truth() for frame in run.frames},
+        {sample.token: sample.ground_truth() for sample in detections.samples},
         config,
     )
     breakdown = break_down(matching)
     replicates = None
     if resampling is not None and len(matching.objects):
         replicates = bootstrap(matching, resampling.units, num_resamples=resampling.num_resamples, seed=resampling.seed)
-    return Score(matching, score(matching), breakdown, confuse(matching, breakdown.operating_score), replicates)
+    confusion = confuse(matching, breakdown.operating_score)
+    return Score(matching, score(matching), breakdown, confusion, resampling, replicates)
 
 
 def _example(tokens: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The ways in which such labels fail, each as a number with a rule: what the paper says to watch for.
+"""The ways in which such labels fail, each as a number with a rule.
 
 Khurana, Peri, Hays, Ramanan: Shelf-Supervised Cross-Modal Pre-Training for 3D Object Detection, CoRL 2024, names four:
 instances that are not separated, points too sparse to find the middle, headings where lanes do not lead, and classes
@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from lidarloop_core.geometry.iou import bev_iou
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
-from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.metrics.matching import UNMATCHED, FloatArray, Matching
+from lidarloop_training.evaluation.samples import SampleRecord
 
 Verdict = Literal["fine", "suspicious", "cannot be told"]
 
@@ -39,12 +39,12 @@ class Diagnostic:
     """One failure signature.
 
     Attributes:
-        name: what fails where it is suspicious.
-        value: the number; NaN where it cannot be told.
-        unit: of the value.
-        rule: when it is suspicious.
-        verdict: by the rule.
-        note: what it was made of, or why it cannot be told.
+        name: failure that a suspicious value points to.
+        value: measured number, in ``unit``; NaN where there is too little data.
+        unit: unit of ``value``, for the reader.
+        rule: condition under which ``value`` is suspicious.
+        verdict: outcome of ``rule``.
+        note: numbers that ``value`` was made of, or what there is too little of.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Diagnostic:
 
 
 def instance_separation(labels: Sequence[PseudoLabels]) -> Diagnostic:
-    """Boxes of one class that lie in each other: erosion and suppression did not tell neighbours apart."""
+    """Boxes of one class that lie in each other: erosion and suppression did not separate neighbours."""
     num_labels = sum(map(len, labels))
     num_overlapping = sum(int(_overlapping(frame).sum()) for frame in labels)
     share = num_overlapping / num_labels if num_labels else math.nan
@@ -72,8 +72,8 @@ def instance_separation(labels: Sequence[PseudoLabels]) -> Diagnostic:
 
 
 def radial_bias(matching: Matching) -> Diagnostic:
-    """How much too near (negative) or too far the labels lie along the line of sight: what is seen of an object is its
-    near side, and few points do not tell where the far one is."""
+    """How much too near (negative) or too far the labels lie along the line of sight, metres: what is seen of an object
+    is its near side, and few points do not show where the far one is."""
     detected, true = _matches(matching)
     sight = true[:, :2] / np.maximum(np.linalg.norm(true[:, :2], axis=1, keepdims=True), 1e-6)
     off = ((detected[:, :2] - true[:, :2]) * sight).sum(axis=1)
@@ -91,7 +91,7 @@ def radial_bias(matching: Matching) -> Diagnostic:
 
 
 def turning_headings(
-    matching: Matching, frames: Sequence[Frame], stamps_ns: Mapping[str, int], classes: Sequence[str]
+    matching: Matching, frames: Sequence[SampleRecord], stamps_ns: Mapping[str, int], classes: Sequence[str]
 ) -> Diagnostic:
     """How much worse the headings of turning vehicles are than those of all others; front and back count alike."""
     rates = yaw_rates(frames, stamps_ns)
@@ -99,7 +99,7 @@ def turning_headings(
     found, rows = _matched_rows(matching)
     detected, true = matching.detections.values[found], matching.objects.values[rows]
     off = np.abs((detected[:, 6] - true[:, 6] + np.pi / 2) % np.pi - np.pi / 2)
-    rate = np.array([of_token[matching.tokens[matching.objects.frame[r]]][matching.objects.index[r]] for r in rows])
+    rate = np.array([of_token[matching.tokens[matching.objects.sample[r]]][matching.objects.index[r]] for r in rows])
     wanted = [i for i, name in enumerate(matching.config.class_names) if name in classes]
     vehicle = np.isin(matching.objects.labels[rows], wanted) & np.isfinite(rate)
     turning = vehicle & (np.abs(rate) > TURNING_RAD_PER_S)
@@ -123,7 +123,8 @@ def lane_disagreement(track_yaws: FloatArray, lane_yaws: FloatArray) -> Diagnost
     """Vehicles that move another way than the lane they are on: what headings from the map would get wrong.
 
     Args:
-        track_yaws, lane_yaws: (N,) of labels whose heading is that of their motion, world frame; NaN for no lane.
+        track_yaws: (N,) radians, world frame: headings of labels whose heading is that of their motion.
+        lane_yaws: (N,) radians, world frame: headings of the lanes they are on; NaN for no lane.
     """
     known = np.isfinite(lane_yaws) & np.isfinite(track_yaws)
     off = np.abs((track_yaws - lane_yaws)[known])
@@ -141,7 +142,7 @@ def lane_disagreement(track_yaws: FloatArray, lane_yaws: FloatArray) -> Diagnost
 
 
 def unfound_classes(prompts: Sequence[str], num_labels: Mapping[str, int]) -> Diagnostic:
-    """Classes that were asked for and never found: the prompt, or the model, does not know them."""
+    """Classes that were asked for and never found: the prompt does not describe them, or the model never saw them."""
     absent = [name for name in prompts if not num_labels.get(name)]
     return _judged(
         "classes asked for and never found",
@@ -170,7 +171,7 @@ def class_imbalance(num_labels: Mapping[str, int], num_objects: Mapping[str, int
     )
 
 
-def yaw_rates(frames: Sequence[Frame], stamps_ns: Mapping[str, int]) -> dict[str, FloatArray]:
+def yaw_rates(frames: Sequence[SampleRecord], stamps_ns: Mapping[str, int]) -> dict[str, FloatArray]:
     """Token → (N,) rad/s at which each annotated object turns in the world, from its neighbours in time; NaN where it
     is seen once or the frames have no ego-motion."""
     seen: dict[tuple[str, str], list[tuple[int, str, int, float]]] = {}
@@ -219,7 +220,7 @@ def _matched_rows(matching: Matching) -> tuple[npt.NDArray[np.int64], npt.NDArra
 def _judged(
     name: str, value: float, unit: str, rule: str, suspicious: bool, note: str, *, too_few: str = ""
 ) -> Diagnostic:
-    """``too_few`` says of what there is too little to judge."""
+    """``too_few`` names what there is too little of to judge; empty where there is enough."""
     if too_few:
         return Diagnostic(name, math.nan, unit, rule, "cannot be told", f"too few: {too_few}")
     return Diagnostic(name, value, unit, rule, "suspicious" if suspicious else "fine", note)

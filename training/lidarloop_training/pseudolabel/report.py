@@ -1,9 +1,8 @@
-"""What labels are worth: the page and the numbers of ``lidarloop evaluate``, and the failures that are theirs alone."""
+"""How good labels are: the page and the numbers of ``lidarloop evaluate``, and signatures of failures."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,21 +12,18 @@ from typing import Any
 import numpy as np
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io import atomic
 from lidarloop_core.io.results import results_frame
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.progress import progress
-from lidarloop_training.commands.evaluate import miss_pictures, report_pictures
 from lidarloop_training.data.writing.pseudo_labels import LabelledDrive, read_drive
 from lidarloop_training.evaluation.field_metrics import FieldTable
-from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
 from lidarloop_training.evaluation.metrics.matching import UNMATCHED, DetectionConfig, Matching
-from lidarloop_training.evaluation.report import summary
-from lidarloop_training.evaluation.report.page import render
-from lidarloop_training.evaluation.scoring import Resampling, Run, Score, score_run
-from lidarloop_training.evaluation.statistics.bootstrap import resampling_units
+from lidarloop_training.evaluation.report.files import write_report as write_evaluation
+from lidarloop_training.evaluation.run import EvaluationRun, ResultsFile
+from lidarloop_training.evaluation.samples import SampleRecord
+from lidarloop_training.evaluation.scoring import Detections, Resampling, Score, score_detections
 from lidarloop_training.evaluation.statistics.tp_errors import error_samples
 from lidarloop_training.pseudolabel import diagnostics
 from lidarloop_training.pseudolabel.diagnostics import Diagnostic
@@ -39,17 +35,17 @@ _QUARTERS = ("lowest quarter", "second", "third", "highest quarter")
 
 @dataclasses.dataclass(frozen=True)
 class LabelledRun:
-    """All labels of a run with the frames they are of.
+    """All labels of a run with their samples.
 
     Attributes:
-        run: as ``lidarloop evaluate`` takes it.
-        labels: token → labels.
-        stamps_ns: token → stamp.
-        left_out: over all drives.
-        meta: of the first drive.
+        detections: boxes of the labels and their samples, as ``lidarloop evaluate`` scores them.
+        labels: token → labels with their evidence.
+        stamps_ns: token → stamp, nanoseconds.
+        left_out: counts of what was not lifted, summed over the drives.
+        meta: ``meta`` of the first drive's file.
     """
 
-    run: Run
+    detections: Detections
     labels: Mapping[str, PseudoLabels]
     stamps_ns: Mapping[str, int]
     left_out: LeftOut
@@ -57,59 +53,48 @@ class LabelledRun:
 
     @property
     def is_scored(self) -> bool:
-        return bool(self.run.frames) and all(frame.annotations is not None for frame in self.run.frames)
+        samples = self.detections.samples
+        return bool(samples) and all(sample.annotations is not None for sample in samples)
 
 
 def write_report(job: LabelJob, labels: Sequence[Path], out: Path) -> Path:
     """Writes ``metrics.json`` and ``report.html``; without ground truth only what needs none.
 
     Args:
-        job: that made the labels: its source is read once more.
-        labels: the ``labels.json`` of each drive.
+        job: job that made the labels: its source is read once more.
+        labels: ``labels.json`` of each drive.
         out: folder to write to.
 
     Returns:
-        The page.
+        The page's path.
     """
     labelled = read_run(job, labels)
     score = score_labels(labelled)
-    tables = report_tables(job, labelled, score)
-    document = summary.summarise(
-        labelled.run.frames,
-        score,
-        None,
-        labelled.meta,
-        out,
+    run = EvaluationRun(
+        ResultsFile(out, labelled.meta, labelled.detections),
         Path(job.drive.path),
-        [],
-        resampling=_resampling(labelled.run) if score else None,
-        tables=tables,
-    )
-    page = summary.report(
-        document,
         score,
-        None,
-        report_pictures(labelled.run, score),
-        resampling=_resampling(labelled.run) if score else None,
-        tables=tables,
-        misses=miss_pictures(labelled.run, score, lambda: job.drive.open(cameras=True)),
+        report_tables(job, labelled, score),
     )
-    page = dataclasses.replace(page, title=page.title.replace("Detections on", "Pseudo-labels of", 1))
-    atomic.write_bytes(out / "metrics.json", (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
-    atomic.write_bytes(out / "report.html", render(page).encode())
-    return out / "report.html"
+    return write_evaluation(run, out, lambda: job.drive.open(cameras=True), subject="Pseudo-labels of")
 
 
 def read_run(job: LabelJob, labels: Sequence[Path]) -> LabelledRun:
-    """The labels of all drives, with the frames of the source that they are of."""
+    """The labels of all drives, with their samples.
+
+    Raises:
+        DatasetError: a file is missing or malformed, or the drives are in different frames of reference.
+    """
     drives = [read_drive(path) for path in labels]
     source = job.drive.open(cameras=False)
     by_token = {token: found for drive in drives for token, found in drive.labels.items()}
     indices = range(0, len(source), job.every)
-    frames = [in_nuscenes_classes(Frame.of(source[i], i)) for i in progress(indices, "reading the ground truth")]
-    frames = [frame for frame in frames if frame.token in by_token]
+    samples = [
+        in_nuscenes_classes(SampleRecord.of(source[i], i)) for i in progress(indices, "reading the ground truth")
+    ]
+    samples = [sample for sample in samples if sample.token in by_token]
     return LabelledRun(
-        Run(source, frames, {token: found.boxes for token, found in by_token.items()}, _frame_of(drives)),
+        Detections(source, samples, {token: found.boxes for token, found in by_token.items()}, _frame_of(drives)),
         by_token,
         {token: stamp_ns for drive in drives for token, stamp_ns in drive.stamps_ns.items()},
         sum((drive.left_out for drive in drives), LeftOut()),
@@ -121,7 +106,8 @@ def score_labels(labelled: LabelledRun, *, resample: bool = True) -> Score | Non
     """The nuScenes metrics of the labels; None where there is no ground truth."""
     if not labelled.is_scored:
         return None
-    return score_run(labelled.run, DetectionConfig(), _resampling(labelled.run) if resample else None)
+    resampling = Resampling.of(labelled.detections.samples, _NUM_RESAMPLES) if resample else None
+    return score_detections(labelled.detections, DetectionConfig(), resampling)
 
 
 def report_tables(job: LabelJob, labelled: LabelledRun, score: Score | None) -> list[FieldTable]:
@@ -149,7 +135,7 @@ def diagnose(job: LabelJob, labelled: LabelledRun, score: Score | None) -> list[
     return [
         *found,
         diagnostics.radial_bias(score.matching),
-        diagnostics.turning_headings(score.matching, labelled.run.frames, labelled.stamps_ns, vehicles),
+        diagnostics.turning_headings(score.matching, labelled.detections.samples, labelled.stamps_ns, vehicles),
         diagnostics.class_imbalance(in_range, num_objects),
     ]
 
@@ -158,13 +144,13 @@ def _track_and_lane_yaws(labelled: LabelledRun) -> tuple[Any, Any]:
     """Yaws in the world of the labels whose heading is that of their motion, and of the lane they are on."""
     tracks, lanes = [np.zeros(0)], [np.zeros(0)]
     lane_map, lookup = None, None
-    for frame in labelled.run.frames:
-        labels = labelled.labels[frame.token]
+    for record in labelled.detections.samples:
+        labels = labelled.labels[record.token]
         moving = np.array([source == "track" for source in labels.yaw_sources], np.bool_)
         moving &= np.hypot(*labels.boxes.velocities.T) > 1.0
-        if labelled.run.results_frame != "world" or not moving.any():
+        if labelled.detections.frame != "world" or not moving.any():
             continue
-        sample = labelled.run.source[frame.index]
+        sample = labelled.detections.source[record.index]
         if sample.lane_map is not lane_map:
             lane_map = sample.lane_map
             lookup = None if lane_map is None else LaneLookup(lane_map)
@@ -211,8 +197,8 @@ def _quality_table(labelled: LabelledRun, matching: Matching) -> FieldTable:
     """Whether the training weight deserves its name."""
     quality = np.array(
         [
-            labelled.labels[matching.tokens[frame]].quality[index]
-            for frame, index in zip(matching.detections.frame, matching.detections.index, strict=True)
+            labelled.labels[matching.tokens[sample]].quality[index]
+            for sample, index in zip(matching.detections.sample, matching.detections.index, strict=True)
         ]
     ).reshape(-1)
     match = matching.match[matching.config.tp_threshold]
@@ -261,10 +247,6 @@ def _frame_of(drives: Sequence[LabelledDrive]) -> Any:
     if len(frames) > 1:
         raise DatasetError("the labels are partly in the world frame; expected ego-motion in all drives, or in none")
     return frames.pop()
-
-
-def _resampling(run: Run) -> Resampling:
-    return Resampling(resampling_units([(frame.token, frame.scene) for frame in run.frames]), _NUM_RESAMPLES)
 
 
 def _ratio(part: float, whole: float) -> float:

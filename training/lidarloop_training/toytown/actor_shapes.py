@@ -79,7 +79,7 @@ def _wheels(axles: tuple[float, ...], track: float, radius: float, width: float 
 
 
 def _lamps(front: float, rear: float, half_width: float, height: float) -> list[Mesh]:
-    """Head lamps white, tail lamps red and retro-reflecting: they tell front from back."""
+    """Head lamps white, tail lamps red and retro-reflecting: front and back differ so."""
     y = half_width * 0.72
     return [
         box((x, side * y, height), (0.05, 0.3, 0.14), lamp)

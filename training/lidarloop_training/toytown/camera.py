@@ -1,7 +1,8 @@
 """Six pinhole cameras, placed as in nuScenes, rendered by ray casting: colour and which actor each pixel shows.
 
-A pixel covers [column, column + 1) × [row, row + 1) and is sampled at its middle, so that a projected point (u, v)
-falls into the pixel of its integer parts. Exposure is instantaneous, at the LiDAR's stamp.
+Pixel centres are at integers, as everywhere in this project (``geometry.camera``): a pixel covers [column - 0.5,
+column + 0.5) × [row - 0.5, row + 0.5) and is sampled at its centre, and a projected point (u, v) falls into the pixel
+that (u, v) is rounded to. Exposure is instantaneous, at the LiDAR's stamp.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class Camera:
     """A mounted camera.
 
     Attributes:
-        name: as in nuScenes.
-        ego_SE3_camera: pose of its optical frame (x right, y down, z forward).
-        intrinsics: (3, 3) pixels.
+        name: channel name, as in nuScenes.
+        ego_SE3_camera: mounting pose of the optical frame (x right, y down, z forward).
+        intrinsics: (3, 3) pinhole matrix, pixels.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Camera:
 def _camera(name: str, position: tuple[float, float, float], yaw_deg: float, view_deg: float) -> Camera:
     optical = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
     focal = WIDTH / 2 / np.tan(np.radians(view_deg) / 2)
-    # Pixels' middles are at whole numbers.
+    # The image's middle: pixel centres are at integers, so the first pixel begins at -0.5.
     intrinsics = np.array([[focal, 0.0, (WIDTH - 1) / 2], [0.0, focal, (HEIGHT - 1) / 2], [0.0, 0.0, 1.0]])
     turn = SE3.from_yaw(np.radians(yaw_deg), position)
     return Camera(name, turn @ SE3(optical, np.zeros(3)), intrinsics)
@@ -89,7 +90,7 @@ class _Film:
 
 
 def render(town: Town, camera: Camera, time_s: float) -> Picture:
-    """The picture at ``time_s``."""
+    """What a camera sees at ``time_s``, seconds since the drive's first stamp."""
     world_SE3_camera = town.world_SE3_ego(time_s) @ camera.ego_SE3_camera
     rays = _pixel_rays(camera)
     directions = (rays @ world_SE3_camera.rotation.T).astype(np.float32)
@@ -102,7 +103,7 @@ def render(town: Town, camera: Camera, time_s: float) -> Picture:
 
 
 def _pixel_rays(camera: Camera) -> FloatArray:
-    """(H·W, 3) unit vectors through the pixels' middles, optical frame."""
+    """(H·W, 3) unit vectors through the pixels' centres, optical frame."""
     u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     rays = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3) @ np.linalg.inv(camera.intrinsics).T
     unit: FloatArray = rays / np.linalg.norm(rays, axis=1, keepdims=True)
@@ -141,8 +142,8 @@ def _window(intrinsics: FloatArray, cuboid: FloatArray) -> tuple[slice, slice] |
     depth = cuboid[:, 2]
     if (depth <= 0).all():
         return None
-    scaled = cuboid @ intrinsics.T  # pixels times depth: beyond an edge of the picture, also where depth is negative
-    scaled[:, :2] += 0.5 * depth[:, None]  # counted from the corner of the first pixel
+    scaled = cuboid @ intrinsics.T  # pixels times depth: compared without division, right also where depth is negative
+    scaled[:, :2] += 0.5 * depth[:, None]  # counted from the first pixel's corner
     for axis, size in ((0, WIDTH), (1, HEIGHT)):
         if (scaled[:, axis] < 0).all() or (scaled[:, axis] > size * depth).all():
             return None

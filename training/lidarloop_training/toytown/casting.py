@@ -18,7 +18,7 @@ class Hits:
     """First hits of N rays.
 
     Attributes:
-        distance: (N,) float32 in units of the direction's length; inf where nothing was hit.
+        distance: (N,) float32, in units of the direction's length; inf where nothing was hit.
         face: (N,) int32 face of the mesh; -1 where nothing was hit.
         normal: (N, 3) float32 outward normal of the face, unit length; undefined where nothing was hit.
     """
@@ -30,7 +30,7 @@ class Hits:
 
 @cache
 def _device() -> rtcore.EmbreeDevice:
-    """One for the whole process: each takes a thread-local key, of which a process has about a thousand."""
+    """One for the process: each takes a thread-local key, of which a process has about a thousand."""
     return rtcore.EmbreeDevice()
 
 

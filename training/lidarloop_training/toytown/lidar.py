@@ -1,4 +1,4 @@
-"""The spinning LiDAR: 32 beams fired column by column while the ego and everybody else move on.
+"""The spinning LiDAR: 32 beams fired column by column while the ego and the actors move on.
 
 It turns clockwise seen from above, from straight behind over left, front and right, once per sweep; the sweep's stamp
 is the END of the turn, as in nuScenes. Each column is fired at its own time, from the sensor's pose at that time, at

@@ -64,7 +64,7 @@ class DegradedMasks:
     Args:
         drive: whose pictures it looks at.
         rates: how it fails.
-        seed: of its faults; another seed is another model of the same quality.
+        seed: seed of the faults; another seed is another model of the same quality.
     """
 
     def __init__(self, drive: ToyTownDrive, rates: FaultRates | None = None, *, seed: int = 0) -> None:

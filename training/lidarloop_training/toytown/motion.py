@@ -87,9 +87,9 @@ class Motion:
     """Arc length over time, constant acceleration within each step.
 
     Attributes:
-        start_s: time of the first row.
-        s: (T,) arc lengths, ``STEP_S`` apart.
-        speed_mps: (T,) their derivatives.
+        start_s: time of the first row, seconds.
+        s: (T,) arc lengths, metres, ``STEP_S`` apart in time.
+        speed_mps: (T,) derivatives of ``s``.
     """
 
     start_s: float
@@ -138,10 +138,12 @@ class Track:
     A vehicle rolls on two axles, both on the path: its heading is the line between them, so long ones cut corners.
 
     Attributes:
-        path, motion: what it follows.
-        rear_m, front_m: arc length from the reference point back and ahead to the two axles.
+        path: polyline that it follows.
+        motion: arc length along ``path`` over time.
+        rear_m: arc length from the reference point back to the rear axle, metres.
+        front_m: arc length from the reference point ahead to the front axle, metres.
         share: place of the reference point between the axles, 0 rear … 1 front.
-        lag_m: how far it runs behind the motion's own point: a trailer behind its truck.
+        lag_m: distance behind the motion's own point, metres: a trailer's behind its truck.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Simple solids: triangle meshes whose faces know how they look to a camera and to a LiDAR."""
+"""Simple solids: triangle meshes whose faces carry their look to a camera and to a LiDAR."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Surface:
-    """What a face is made of.
+    """Material of a face.
 
     Attributes:
         colour: RGB, 0–255.
@@ -50,8 +50,8 @@ class Mesh:
         vertices: (V, 3) float64 metres.
         faces: (F, 3) int32 vertex indices, counter-clockwise from outside.
         colour: (F, 3) uint8 RGB.
-        reflectivity: (F,) float32.
-        dropout: (F,) float32.
+        reflectivity: (F,) float32, as ``Surface``'s.
+        dropout: (F,) float32, as ``Surface``'s.
     """
 
     vertices: FloatArray
@@ -147,7 +147,17 @@ def cylinder(
     end_radius: float | None = None,
     sections: int = 10,
 ) -> Mesh:
-    """A cylinder, or a cone where ``end_radius`` differs from ``radius``, along an axis, with its caps."""
+    """A cylinder, or a cone where ``end_radius`` differs from ``radius``, with its caps.
+
+    Args:
+        center: (3,) middle, metres.
+        radius: radius at the lower end, metres.
+        length: length along ``axis``, metres.
+        surface: material of all faces.
+        axis: "x", "y" or "z".
+        end_radius: radius at the upper end, metres; ``radius`` when not given.
+        sections: number of side faces.
+    """
     angle = np.arange(sections) * 2 * np.pi / sections
     ring = np.column_stack([np.cos(angle), np.sin(angle)])
     low = np.column_stack([ring * radius, np.full(sections, -length / 2)])

@@ -1,4 +1,4 @@
-"""A whole town for one drive: roads, scenery, the ego's way through it, and everybody it meets."""
+"""The town of one drive: roads, scenery, the ego's way through it, and the actors it meets."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class Town:
     Attributes:
         ground: heights and covers.
         static: ray caster of ground and scenery, world frame.
-        num_ground_faces: its first faces take their look from the cover they carry.
-        actors: everybody, with ray casters in their own frames in ``casters``.
+        num_ground_faces: number of the first faces of ``static``, which take their look from the cover they carry.
+        actors: vehicles, persons and things, parked or moving.
+        casters: ray caster of each actor, in the actor's own frame.
         ego: track of base_link (below the rear axle).
-        lane_map: the lanes around the route.
+        lane_map: lanes around the route, world frame.
         sun: (3,) unit vector towards the sun.
     """
 

@@ -10,7 +10,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.results import ResultsFrame, read_results, results_frame
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.evaluation.frames import Frame
+from lidarloop_training.evaluation.samples import SampleRecord
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def shown_frames(source: SampleSource, indices: Iterable[int], results: Results 
         detections = None
         if results is not None and sample.token in results.boxes:
             num_answered += 1
-            frame = Frame.of(sample, index)
+            frame = SampleRecord.of(sample, index)
             in_ego = frame.to_ego(results.boxes[sample.token], results.frame)
             detections = in_ego.transformed(frame.ego_SE3_lidar.inverse())
         objects = sample.annotations.boxes if sample.annotations is not None else None

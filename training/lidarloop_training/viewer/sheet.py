@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from lidarloop_core.colors import class_color
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.overlay import Layer, draw_overlay
 from lidarloop_core.sample import CameraImage
@@ -18,13 +19,6 @@ _ROW_PX = 2400
 _CAMERA_PX = 800  # smaller pictures are enlarged to this, or the strokes would hide what is in them
 _MARGIN_PX = 4
 _BACKGROUND = "#0d1321"
-_CLASS_COLORS = (
-    (("pedestrian", "person", "child"), "#ff5d8f"),
-    (("cycl", "bike", "rider"), "#d19cff"),
-    (("truck", "bus", "trailer", "tram", "construction", "van", "large"), "#ff7a45"),
-    (("car", "vehicle"), "#ffb020"),
-    (("cone", "barrier", "sign", "bollard"), "#f5f03c"),
-)
 
 
 def draw_sheet(frame: ShownFrame, *, range_m: float) -> Image.Image:
@@ -68,16 +62,10 @@ def layers(frame: ShownFrame) -> list[Layer]:
     """The boxes of a frame by kind: ground truth in the colours of its classes, detections in theirs and on top."""
     found = []
     if frame.objects is not None:
-        found.append(Layer("ground_truth", frame.objects, tuple(map(_class_color, frame.objects.names))))
+        found.append(Layer("ground_truth", frame.objects, tuple(map(class_color, frame.objects.names))))
     if frame.detections is not None:
         found.append(Layer("detections", frame.detections, (COLORS["detection"],) * len(frame.detections)))
     return found
-
-
-def _class_color(name: str) -> str:
-    """By what the name says, for data sets call the same things by many names."""
-    lowered = name.lower()
-    return next((color for words, color in _CLASS_COLORS if any(word in lowered for word in words)), COLORS["object"])
 
 
 def _bev(frame: ShownFrame, range_m: float, size_px: int) -> Image.Image:

@@ -1,15 +1,25 @@
-"""Machine and versions that a figure was made with."""
+"""The machine and the versions that a number was made with."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+_DISTRIBUTIONS = (
+    "lidarloop_core",
+    "lidarloop",
+    "lidarloop_ros",
+    "numpy",
+    "scipy",
+    "numba",
+    "onnxruntime",
+    "ros-jazzy-rclpy",
+)
 
-def describe_machine() -> dict[str, str | int | float]:
+
+def machine() -> dict[str, str | int | float]:
     """Processor, usable cores, memory in GB and operating system."""
     return {
         "cpu": _cpu_name(),
@@ -19,10 +29,19 @@ def describe_machine() -> dict[str, str | int | float]:
     }
 
 
-def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Version of Python and of each distribution; those that are not installed are left out."""
+def load_1min() -> float | None:
+    """Mean number of running processes in the last minute: what times were measured beside; None where not known."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Python's version and those of the distributions that make or can change a result, where they are installed.
+
+    Args:
+        more: names of further distributions, e.g. those a figure is compared with.
+    """
     found = {"python": platform.python_version()}
-    for name in distributions:
+    for name in (*_DISTRIBUTIONS, *more):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from lidarloop_core.classes import NUSCENES_CLASSES
@@ -14,14 +17,16 @@ CONFIG = DetectionConfig()
 AGNOSTIC = class_agnostic_config(CONFIG)
 
 
-def boxes(names, class_names=NUSCENES_CLASSES, scores=None):
+def boxes(
+    names: Sequence[str], class_names: tuple[str, ...] = NUSCENES_CLASSES, scores: npt.ArrayLike | None = None
+) -> Boxes3D:
     values = np.zeros((len(names), 9), np.float32)
     values[:, 0], values[:, 3:6] = 5 + 5 * np.arange(len(names)), 1.0
     labels = [class_names.index(name) for name in names]
     return Boxes3D(values, np.ones(len(names)) if scores is None else scores, labels, class_names)
 
 
-def annotations(objects):
+def annotations(objects: Boxes3D) -> Annotations:
     ids = tuple(f"id{i}" for i in range(len(objects)))
     return Annotations(objects, ids, np.arange(1, len(objects) + 1), np.full(len(objects), np.nan, np.float32))
 
@@ -30,7 +35,7 @@ def truth(annotated):
     return GroundTruth(annotated.boxes, annotated.num_lidar_pts, annotated.visibility)
 
 
-def test_wrong_classes_cost_nothing():
+def test_wrong_classes_cost_nothing() -> None:
     objects = annotations(boxes(["car", "pedestrian", "traffic_cone", "bus"]))
     detections = boxes(["bus", "bus", "barrier", "car"], scores=[0.9, 0.8, 0.7, 0.6])
     with_classes = evaluate_detections({"a": detections}, {"a": truth(objects)}, CONFIG)
@@ -41,7 +46,7 @@ def test_wrong_classes_cost_nothing():
     assert [c.name for c in without.classes] == [OBJECT]
 
 
-def test_every_class_counts_to_the_largest_range():
+def test_every_class_counts_to_the_largest_range() -> None:
     cone = boxes(["traffic_cone"])
     cone.values[0, 0] = 45.0
     found = as_objects(cone, CONFIG)
@@ -51,7 +56,7 @@ def test_every_class_counts_to_the_largest_range():
     assert evaluate_detections({"a": cone}, {"a": truth(annotations(cone))}, CONFIG).classes[8].num_objects == 0
 
 
-def test_foreign_classes_stay_out_and_objects_count():
+def test_foreign_classes_stay_out_and_objects_count() -> None:
     names = ("tram", "car", OBJECT)
     given = boxes(["tram", "object", "car", "tram"], names)
     kept = as_objects(given, CONFIG)

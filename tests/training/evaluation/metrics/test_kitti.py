@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from shapely import affinity
+from shapely.geometry import Polygon
 from shapely.geometry import box as rectangle
 
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_training.evaluation.metrics.kitti import KittiFrame, evaluate_kitti, recall_thresholds
+from lidarloop_training.evaluation.metrics.kitti import KittiSample, evaluate_kitti, recall_thresholds
 from lidarloop_training.evaluation.metrics.overlap import bev_and_3d_iou
+
+Floats = npt.NDArray[np.float64]
 
 NAMES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 SIZES = {"Car": (3.9, 1.6, 1.5), "Van": (5, 1.9, 2.2), "Pedestrian": (0.9, 0.7, 1.8), "Cyclist": (1.8, 0.6, 1.7)}
 
 
-def boxes(rows, names, scores=None):
+def boxes(rows: npt.ArrayLike, names: Sequence[str], scores: npt.ArrayLike | None = None) -> Boxes3D:
     labels = [NAMES.index(name) for name in names]
     return Boxes3D(np.reshape(rows, (-1, 9)), np.ones(len(labels)) if scores is None else scores, labels, NAMES)
 
 
-def random_frame(rng: np.random.Generator) -> KittiFrame:
+def random_frame(rng: np.random.Generator) -> KittiSample:
     n = int(rng.integers(0, 16))
     names = rng.choice(NAMES, n, p=[0.4, 0.1, 0.05, 0.2, 0.05, 0.15, 0.02, 0.03])
     sizes = np.array([SIZES.get(name, (1.0, 0.8, 1.4)) for name in names]).reshape(-1, 3)
@@ -49,7 +55,7 @@ def random_frame(rng: np.random.Generator) -> KittiFrame:
         [rng.uniform(0, 30, (m, 2)), np.full((m, 1), -1), rng.uniform(1, 4, (m, 3)), np.zeros((m, 3))]
     )
     scores = rng.choice([0.2, 0.4, 0.6], len(kept) + m) if rng.random() < 0.2 else rng.random(len(kept) + m)
-    return KittiFrame(
+    return KittiSample(
         objects=boxes(rows, names),
         object_height_px=heights,
         occlusion=rng.choice([0, 0, 1, 2, 3], n),
@@ -64,24 +70,24 @@ def random_frame(rng: np.random.Generator) -> KittiFrame:
 # --- the oracle: the definition in plain Python, overlaps by shapely --------------------------------------------------
 
 
-def footprint(value):
+def footprint(value: Floats) -> Polygon:
     x, y, _, length, width, _, yaw = (float(v) for v in value[:7])
     flat = rectangle(x - length / 2, y - width / 2, x + length / 2, y + width / 2)
     return affinity.rotate(flat, yaw, origin=(x, y), use_radians=True)
 
 
-def oracle_overlap(a, b, space):
+def oracle_overlap(a: Floats, b: Floats, space: Literal["bev", "3d"]) -> float:
     one, other = footprint(a), footprint(b)
     common = one.intersection(other).area
     if space == "bev":
         return common / one.union(other).area
-    a, b = [float(v) for v in a], [float(v) for v in b]
+    a, b = a.astype(np.float64), b.astype(np.float64)
     deep = min(a[2] + a[5] / 2, b[2] + b[5] / 2) - max(a[2] - a[5] / 2, b[2] - b[5] / 2)
     common *= max(deep, 0)
     return common / (a[3] * a[4] * a[5] + b[3] * b[4] * b[5] - common)
 
 
-def oracle_clean(frame, wanted, level):
+def oracle_clean(frame: KittiSample, wanted: str, level: int) -> tuple[list[int], list[int]]:
     """The benchmark's lists: 0 counts, 1 is ignored, -1 is not looked at."""
     min_height, max_occlusion, max_truncation = ((40, 0, 0.15), (25, 1, 0.3), (25, 2, 0.5))[level]
     ignored_gt, ignored_det = [], []
@@ -101,15 +107,25 @@ def oracle_clean(frame, wanted, level):
 NEIGHBORS = {("Car", "Van"), ("Pedestrian", "Person_sitting")}
 
 
-def oracle_statistics(frame, overlap, ignored_gt, ignored_det, min_overlap, threshold):
+def oracle_statistics(
+    frame: KittiSample,
+    overlap: list[list[float]],
+    ignored_gt: list[int],
+    ignored_det: list[int],
+    min_overlap: float,
+    threshold: float | None,
+) -> tuple[list[float], int, int]:
     """True positives with their scores, false positives, false negatives; threshold None collects scores."""
-    assigned, hits, missed = set(), [], 0
+    assigned: set[int] = set()
+    hits: list[float] = []
+    missed = 0
     scores = [float(s) for s in frame.detections.scores]
     low = {j for j, s in enumerate(scores) if threshold is not None and s < threshold}
     for i, role in enumerate(ignored_gt):
         if role == -1:
             continue
-        chosen, valid, max_overlap, took_ignored = -1, None, 0.0, False
+        chosen, max_overlap, took_ignored = -1, 0.0, False
+        valid: float | None = None
         for j in range(len(scores)):
             if ignored_det[j] == -1 or j in assigned or j in low:
                 continue
@@ -134,11 +150,11 @@ def oracle_statistics(frame, overlap, ignored_gt, ignored_det, min_overlap, thre
     return hits, wrong, missed
 
 
-def oracle_overlaps(frames, space):
+def oracle_overlaps(frames: Sequence[KittiSample], space: Literal["bev", "3d"]) -> list[list[list[float]]]:
     return [[[oracle_overlap(d, g, space) for g in f.objects.values] for d in f.detections.values] for f in frames]
 
 
-def oracle_ap(frames, overlaps, wanted, level):
+def oracle_ap(frames: Sequence[KittiSample], overlaps: Sequence[list[list[float]]], wanted: str, level: int) -> float:
     min_overlap = {"Car": 0.7}.get(wanted, 0.5)
     clean = [oracle_clean(f, wanted, level) for f in frames]
     total = sum(gt.count(0) for gt, _ in clean)
@@ -168,7 +184,7 @@ def oracle_ap(frames, overlaps, wanted, level):
     return 100 * sum(precision[1:]) / 40
 
 
-def test_agrees_with_the_oracle():
+def test_agrees_with_the_oracle() -> None:
     compared = 0
     for seed in range(24):
         rng = np.random.default_rng(seed)
@@ -186,16 +202,29 @@ def test_agrees_with_the_oracle():
 # --- closed forms -----------------------------------------------------------------------------------------------------
 
 
-def cars(n, scores=None, offset_m=0.0, step_m=10.0, name="Car"):
+def cars(
+    n: int,
+    scores: npt.ArrayLike | None = None,
+    offset_m: float = 0.0,
+    step_m: float = 10.0,
+    name: str = "Car",
+) -> Boxes3D:
     rows = np.zeros((n, 9))
     rows[:, 0] = np.arange(n) * step_m + offset_m
     rows[:, 3:6] = SIZES["Car"]
     return boxes(rows, [name] * n, scores)
 
 
-def frame(objects, detections, occlusion=0, truncation=0.0, height_px=60.0, detection_height_px=60.0):
+def frame(
+    objects: Boxes3D,
+    detections: Boxes3D,
+    occlusion: int = 0,
+    truncation: float = 0.0,
+    height_px: npt.ArrayLike = 60.0,
+    detection_height_px: npt.ArrayLike = 60.0,
+) -> KittiSample:
     n, m = len(objects), len(detections)
-    return KittiFrame(
+    return KittiSample(
         objects,
         np.full(n, height_px),
         np.full(n, occlusion),
@@ -205,39 +234,39 @@ def frame(objects, detections, occlusion=0, truncation=0.0, height_px=60.0, dete
     )
 
 
-def car_aps(*frames):
+def car_aps(*frames: KittiSample) -> list[tuple[float, float]]:
     return [(row.ap_bev, row.ap_3d) for row in evaluate_kitti(frames) if row.class_name == "Car"]
 
 
-def test_perfect_detections_have_100():
+def test_perfect_detections_have_100() -> None:
     assert car_aps(frame(cars(60), cars(60, np.linspace(0.2, 0.9, 60)))) == [(100.0, 100.0)] * 3
 
 
-def test_few_objects_cannot_have_100():
+def test_few_objects_cannot_have_100() -> None:
     assert car_aps(frame(cars(11), cars(11, np.linspace(0.2, 0.9, 11))))[0] == (25.0, 25.0)
 
 
-def test_nothing_found_has_0_and_nothing_there_has_none():
+def test_nothing_found_has_0_and_nothing_there_has_none() -> None:
     assert car_aps(frame(cars(50), cars(0)))[0] == (0.0, 0.0)
     assert math.isnan(car_aps(frame(cars(0), cars(3)))[0][0])
 
 
-def test_inventions_above_all_else_halve_precision():
+def test_inventions_above_all_else_halve_precision() -> None:
     detections = cars(100, np.concatenate([np.full(50, 0.5), np.full(50, 0.9)]))  # the last 50 stand where nothing is
     assert car_aps(frame(cars(50), detections))[0] == (50.0, 50.0)
 
 
-def test_one_invention_below_all_costs_nothing():
+def test_one_invention_below_all_costs_nothing() -> None:
     assert car_aps(frame(cars(50), cars(51, [*np.linspace(0.5, 0.9, 50), 0.1])))[0] == (100.0, 100.0)
 
 
-def test_height_counts_in_space_alone():
+def test_height_counts_in_space_alone() -> None:
     raised = cars(50, np.linspace(0.2, 0.9, 50))
     raised.values[:, 2] += 0.3  # 1.2 m of 1.5 m in common: IoU 2/3
     assert car_aps(frame(cars(50), raised))[0] == (100.0, 0.0)
 
 
-def test_vans_are_neither_right_nor_wrong():
+def test_vans_are_neither_right_nor_wrong() -> None:
     both = boxes(np.concatenate([cars(50).values, cars(20, offset_m=5, step_m=10).values]), ["Car"] * 50 + ["Van"] * 20)
     found = cars(100, np.linspace(0.9, 0.2, 100), step_m=5.0)[np.r_[0:100:2, 1:40:2]]
     assert car_aps(frame(both, found))[0] == (100.0, 100.0)
@@ -255,25 +284,25 @@ def test_vans_are_neither_right_nor_wrong():
         ({"height_px": 24.9}, [False, False, False]),
     ],
 )
-def test_what_counts_at_which_difficulty(attributes, expected):
+def test_what_counts_at_which_difficulty(attributes: dict[str, Any], expected: list[int]) -> None:
     rows = [row for row in evaluate_kitti([frame(cars(5), cars(0), **attributes)]) if row.class_name == "Car"]
     assert [row.num_objects == 5 for row in rows] == expected
 
 
-def test_detections_too_low_in_the_picture_are_ignored():
+def test_detections_too_low_in_the_picture_are_ignored() -> None:
     low = frame(cars(0), cars(30, np.full(30, 0.99)), detection_height_px=24.0)
     good = frame(cars(50), cars(50, np.linspace(0.2, 0.9, 50)))
     assert car_aps(low, good) == [(100.0, 100.0)] * 3
 
 
-def test_thresholds_are_at_most_41_and_fall():
+def test_thresholds_are_at_most_41_and_fall() -> None:
     thresholds = recall_thresholds(np.random.default_rng(0).random(1000), 1200)
     assert len(thresholds) == 35  # recalls 0, 1/40, … 33/40, and the last one found
     assert (np.diff(thresholds) < 0).all()
     assert len(recall_thresholds(np.linspace(0, 1, 41), 41)) == 41
 
 
-def test_overlap_of_boxes_against_shapely():
+def test_overlap_of_boxes_against_shapely() -> None:
     rng = np.random.default_rng(1)
     a = np.column_stack([rng.normal(0, 1, (20, 3)), rng.uniform(0.5, 4, (20, 3)), rng.uniform(-4, 4, 20)])
     b = np.column_stack([rng.normal(0, 1, (15, 3)), rng.uniform(0.5, 4, (15, 3)), rng.uniform(-4, 4, 15)])

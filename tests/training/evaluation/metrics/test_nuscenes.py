@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +30,7 @@ from lidarloop_training.evaluation.metrics.nuscenes import (
 CONFIG = DetectionConfig()
 
 
-def _load_benchmark():
+def _load_benchmark() -> ModuleType:
     """The devkit's side of the comparison, which the benchmark script shares with these tests."""
     path = Path(__file__).parents[4] / "benchmarks/metrics.py"
     spec = importlib.util.spec_from_file_location("benchmarks_metrics", path)
@@ -40,7 +43,7 @@ BENCHMARK = _load_benchmark()
 random_case = BENCHMARK.random_case
 
 
-def boxes(rows, scores=None, labels=None):
+def boxes(rows: npt.ArrayLike, scores: npt.ArrayLike | None = None, labels: npt.ArrayLike | None = None) -> Boxes3D:
     values = np.array(rows, dtype=np.float32).reshape(-1, 9)
     return Boxes3D(
         values,
@@ -55,14 +58,20 @@ def truth(objects: Boxes3D, num_lidar_pts=None, ego_xy_m=(0.0, 0.0)) -> GroundTr
     return GroundTruth(objects, points, np.full(len(objects), np.nan, np.float32), np.asarray(ego_xy_m, float))
 
 
-def car(x, y=0.0, yaw=0.0, size=(4.0, 2.0, 1.5), velocity=(0.0, 0.0)):
+def car(
+    x: float,
+    y: float = 0.0,
+    yaw: float = 0.0,
+    size: tuple[float, float, float] = (4.0, 2.0, 1.5),
+    velocity: tuple[float, float] = (0.0, 0.0),
+) -> list[float]:
     return [x, y, 0.0, *size, yaw, *velocity]
 
 
 # --- the devkit as oracle ---------------------------------------------------------------------------------------------
 
 
-def test_agrees_with_the_devkit(record_property):
+def test_agrees_with_the_devkit(record_property: Callable[[str, object], None]) -> None:
     pytest.importorskip("nuscenes", reason="needs the nuscenes-devkit")
     worst = BENCHMARK.largest_difference_of(200)
     record_property("largest_difference", worst)
@@ -70,7 +79,7 @@ def test_agrees_with_the_devkit(record_property):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_agrees_with_the_devkit_at_the_edges(seed):
+def test_agrees_with_the_devkit_at_the_edges(seed: int) -> None:
     pytest.importorskip("nuscenes", reason="needs the nuscenes-devkit")
     _, ground_truth = random_case(np.random.default_rng(seed))
     nothing = {token: Boxes3D.empty(NUSCENES_CLASSES) for token in ground_truth}
@@ -84,7 +93,7 @@ def test_agrees_with_the_devkit_at_the_edges(seed):
         assert BENCHMARK.largest_difference(evaluate_detections(predictions, truths), theirs, curves) < 1e-6
 
 
-def test_the_measure_of_agreement_sees_a_difference():
+def test_the_measure_of_agreement_sees_a_difference() -> None:
     """Another detection, and another class without objects, must show."""
     pytest.importorskip("nuscenes", reason="needs the nuscenes-devkit")
     predictions, truths = random_case(np.random.default_rng(1))
@@ -93,7 +102,7 @@ def test_the_measure_of_agreement_sees_a_difference():
     assert BENCHMARK.largest_difference(evaluate_detections(fewer, truths), theirs, curves) > 1e-3
 
 
-def test_the_default_config_is_the_devkits():
+def test_the_default_config_is_the_devkits() -> None:
     factory = pytest.importorskip("nuscenes.eval.common.config", reason="needs the nuscenes-devkit")
     theirs = factory.config_factory("detection_cvpr_2019")
     assert dict(CONFIG.class_range_m) == theirs.class_range
@@ -110,7 +119,7 @@ def test_the_default_config_is_the_devkits():
 # --- closed forms -----------------------------------------------------------------------------------------------------
 
 
-def test_a_perfect_detector():
+def test_a_perfect_detector() -> None:
     objects = boxes([car(10), car(20, 3, 1.0, velocity=(5, 0))])
     metrics = evaluate_detections({"a": objects}, {"a": truth(objects)})
     assert metrics.mean_ap == pytest.approx(1.0)
@@ -119,20 +128,20 @@ def test_a_perfect_detector():
     assert metrics.mean_ap_all_classes == pytest.approx(0.1)  # one class of ten
 
 
-def test_one_of_two_objects_found():
+def test_one_of_two_objects_found() -> None:
     objects = boxes([car(10), car(20)])
     metrics = evaluate_detections({"a": objects[[0]]}, {"a": truth(objects)})
     # Precision 1 up to recall 0.5: 40 of the 90 recalls above 0.1.
     assert metrics.mean_ap == pytest.approx(40 / 90)
 
 
-def test_a_detection_at_the_threshold_is_no_match():
+def test_a_detection_at_the_threshold_is_no_match() -> None:
     predictions, ground_truth = {"a": boxes([car(10)])}, {"a": truth(boxes([car(11)]))}
     matched = match_detections(predictions, ground_truth, CONFIG).match[:, 0]
     assert (matched != UNMATCHED).tolist() == [False, False, True, True]  # 1 m is not below 1 m
 
 
-def test_the_better_score_takes_the_object_and_the_other_takes_the_next():
+def test_the_better_score_takes_the_object_and_the_other_takes_the_next() -> None:
     objects = boxes([car(10), car(11.5)])
     detections = boxes([car(10.1), car(10.0)], scores=[0.4, 0.9])
     matching = match_detections({"a": detections}, {"a": truth(objects)}, CONFIG)
@@ -141,7 +150,7 @@ def test_the_better_score_takes_the_object_and_the_other_takes_the_next():
     assert matching.match[0].tolist() == [0, UNMATCHED]
 
 
-def test_match_errors_in_closed_form():
+def test_match_errors_in_closed_form() -> None:
     detected = np.array([[3, 4, 9, 4, 2, 1, np.pi - 0.1, 3, 0]], float)
     expected = np.array([[0, 0, 0, 2, 2, 2, -np.pi + 0.1, 0, 4]], float)
     errors = {key: value[0] for key, value in match_errors(detected, expected).items()}
@@ -151,7 +160,7 @@ def test_match_errors_in_closed_form():
     assert turned["AOE"][0] == pytest.approx(0)
 
 
-def test_a_barrier_may_face_either_way_and_a_car_may_not():
+def test_a_barrier_may_face_either_way_and_a_car_may_not() -> None:
     for name, expected in (("barrier", 0.0), ("car", np.pi)):
         label = [NUSCENES_CLASSES.index(name)]
         metrics = evaluate_detections(
@@ -160,14 +169,14 @@ def test_a_barrier_may_face_either_way_and_a_car_may_not():
         assert metrics.errors["AOE"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_only_cones_leave_heading_and_velocity_undefined():
+def test_only_cones_leave_heading_and_velocity_undefined() -> None:
     cone = boxes([car(9)], labels=[NUSCENES_CLASSES.index("traffic_cone")])
     metrics = evaluate_detections({"a": cone}, {"a": truth(cone)})
     assert [math.isnan(metrics.errors[key]) for key in TP_ERRORS] == [False, False, True, True, True]
     assert metrics.nds == pytest.approx((5 + 1 + 1) / 10)
 
 
-def test_range_is_measured_from_the_ego_vehicle():
+def test_range_is_measured_from_the_ego_vehicle() -> None:
     objects = boxes([car(60), car(45)])
     there = evaluate_detections({"a": objects}, {"a": truth(objects, ego_xy_m=(30, 0))})
     here = evaluate_detections({"a": objects}, {"a": truth(objects)})
@@ -175,13 +184,13 @@ def test_range_is_measured_from_the_ego_vehicle():
     assert here.classes[0].num_objects == here.classes[0].num_detections == 1
 
 
-def test_objects_without_points_do_not_count_and_unknown_ones_do():
+def test_objects_without_points_do_not_count_and_unknown_ones_do() -> None:
     objects = boxes([car(10), car(20), car(30)])
     metrics = evaluate_detections({"a": objects[[1]]}, {"a": truth(objects, num_lidar_pts=[0, 5, -1])})
     assert metrics.classes[0].num_objects == 2
 
 
-def test_other_vocabularies_are_read_by_name():
+def test_other_vocabularies_are_read_by_name() -> None:
     objects = boxes([car(10), car(20)], labels=[0, NUSCENES_CLASSES.index("pedestrian")])
     predicted = Boxes3D(objects.values, [0.9, 0.8], [1, 2], ("tram", "car", "pedestrian"))
     metrics = evaluate_detections({"a": predicted}, {"a": truth(objects)})
@@ -189,7 +198,7 @@ def test_other_vocabularies_are_read_by_name():
     assert metrics.mean_ap == pytest.approx(1)
 
 
-def test_no_objects_at_all_scores_nothing():
+def test_no_objects_at_all_scores_nothing() -> None:
     metrics = evaluate_detections({"a": boxes([car(10)])}, {"a": truth(Boxes3D.empty(NUSCENES_CLASSES))})
     assert math.isnan(metrics.mean_ap)
     assert math.isnan(metrics.nds)
@@ -197,7 +206,7 @@ def test_no_objects_at_all_scores_nothing():
     assert math.isnan(evaluate_detections({}, {}).mean_ap)
 
 
-def test_average_precision_of_a_constant_precision():
+def test_average_precision_of_a_constant_precision() -> None:
     curve = precision_recall(np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.6]), 2)
     # After each detection: precision 1, 1/2, 2/3, 1/2 at recall 1/2, 1/2, 1, 1. Between the two recalls it is a line.
     assert curve.precision[[0, 49, 75, 100]] == pytest.approx([1, 1, 0.5 + (2 / 3 - 0.5) / 2, 0.5])
@@ -207,18 +216,18 @@ def test_average_precision_of_a_constant_precision():
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
-def test_other_tokens_are_refused():
+def test_other_tokens_are_refused() -> None:
     with pytest.raises(DatasetError, match="lack 1 frames of the ground truth and hold 1"):
         evaluate_detections({"b": boxes([])}, {"a": truth(boxes([]))})
 
 
-def test_too_many_boxes_are_refused():
+def test_too_many_boxes_are_refused() -> None:
     with pytest.raises(DatasetError, match="501 detections; expected at most 500"):
         evaluate_detections({"a": boxes([car(1)] * 501)}, {"a": truth(boxes([]))})
 
 
 @pytest.mark.parametrize("bad", [car(np.nan), car(1, size=(4, 0, 1)), car(1, yaw=np.inf)])
-def test_unusable_boxes_are_refused(bad):
+def test_unusable_boxes_are_refused(bad: list[float]) -> None:
     with pytest.raises(DatasetError, match="frame 'a' holds the prediction box"):
         evaluate_detections({"a": boxes([bad])}, {"a": truth(boxes([]))})
 
@@ -228,7 +237,7 @@ def test_unusable_boxes_are_refused(bad):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), yaw=st.floats(-3, 3), x=st.floats(-20, 20))
-def test_the_frame_of_reference_does_not_matter(seed, yaw, x):
+def test_the_frame_of_reference_does_not_matter(seed: int, yaw: float, x: float) -> None:
     predictions, ground_truth = random_case(np.random.default_rng(seed), num_frames=2)
     new_SE3_old = SE3.from_yaw(yaw, (x, 3.0, 0.0))
     moved = {token: frame.transformed(new_SE3_old) for token, frame in predictions.items()}
@@ -248,7 +257,7 @@ def test_the_frame_of_reference_does_not_matter(seed, yaw, x):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_a_false_positive_never_helps(seed):
+def test_a_false_positive_never_helps(seed: int) -> None:
     predictions, ground_truth = random_case(np.random.default_rng(seed), num_frames=2)
     nothing_there = ground_truth | {"empty": truth(Boxes3D.empty(NUSCENES_CLASSES))}
     before = evaluate_detections(predictions | {"empty": Boxes3D.empty(NUSCENES_CLASSES)}, nothing_there)

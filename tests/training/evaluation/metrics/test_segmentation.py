@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,10 +15,12 @@ from hypothesis import strategies as st
 from lidarloop_core.errors import DatasetError
 from lidarloop_training.evaluation.metrics.segmentation import confusion_matrix, evaluate_segmentation
 
+Ints = npt.NDArray[Any]
+
 NAMES = ("void", "road", "car", "person")
 
 
-def counted(truths, predictions, ignore):
+def counted(truths: Sequence[Ints], predictions: Sequence[Ints], ignore: int | None) -> dict[int, float]:
     """Class → IoU by the definition, one point after another."""
     points = [(int(t), int(p)) for ts, ps in zip(truths, predictions, strict=True) for t, p in zip(ts, ps, strict=True)]
     points = [(t, p) for t, p in points if t != ignore]
@@ -30,7 +35,7 @@ def counted(truths, predictions, ignore):
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), ignore=st.sampled_from([None, 0, 2]), highest=st.integers(1, 4))
-def test_agrees_with_counting(seed, ignore, highest):
+def test_agrees_with_counting(seed: int, ignore: int | None, highest: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = rng.integers(0, 40, 3)
     truths = [rng.integers(0, highest, n).astype(rng.choice([np.uint8, np.int64])) for n in sizes]
@@ -42,13 +47,13 @@ def test_agrees_with_counting(seed, ignore, highest):
     assert metrics.mean_iou == pytest.approx(mean, nan_ok=True)
 
 
-def test_perfect_labels():
+def test_perfect_labels() -> None:
     labels = np.array([0, 1, 2, 3, 1])
     metrics = evaluate_segmentation([labels], [labels], NAMES)
     assert (metrics.mean_iou, metrics.accuracy) == (1.0, 1.0)
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     metrics = evaluate_segmentation([np.array([1, 1, 1, 2, 0])], [np.array([1, 1, 2, 2, 3])], NAMES, ignore_label=0)
     assert metrics.confusion.tolist() == [[0, 0, 0, 0], [0, 2, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     assert metrics.iou[1:3].tolist() == pytest.approx([2 / 3, 1 / 2])
@@ -58,18 +63,18 @@ def test_by_hand():
     assert metrics.accuracy == pytest.approx(3 / 4)
 
 
-def test_the_ignored_label_predicted_elsewhere_is_wrong():
+def test_the_ignored_label_predicted_elsewhere_is_wrong() -> None:
     metrics = evaluate_segmentation([np.array([1, 1])], [np.array([1, 0])], NAMES, ignore_label=0)
     assert metrics.iou[1] == 0.5
 
 
-def test_nothing_at_all():
+def test_nothing_at_all() -> None:
     metrics = evaluate_segmentation([], [], NAMES)
     assert math.isnan(metrics.mean_iou)
     assert math.isnan(metrics.accuracy)
 
 
-def test_refusals():
+def test_refusals() -> None:
     with pytest.raises(DatasetError, match="2 predicted labels for 3 points"):
         confusion_matrix(np.zeros(3, int), np.zeros(2, int), 4)
     with pytest.raises(DatasetError, match="predicted labels 0…4; expected 0…3"):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from shapely import affinity
+from shapely.geometry import Polygon
 from shapely.geometry import box as rectangle
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.data.waymo.classes import WAYMO_CLASSES
 from lidarloop_training.evaluation.metrics.waymo import (
-    WaymoFrame,
+    WaymoAp,
+    WaymoSample,
     area_under_curve,
     as_waymo_types,
     difficulty_levels,
@@ -22,12 +26,14 @@ from lidarloop_training.evaluation.metrics.waymo import (
     mean_over_types,
 )
 
+Floats = npt.NDArray[np.float64]
 
-def boxes(rows, labels, scores=None):
+
+def boxes(rows: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLike | None = None) -> Boxes3D:
     return Boxes3D(np.reshape(rows, (-1, 9)), np.ones(len(labels)) if scores is None else scores, labels, WAYMO_CLASSES)
 
 
-def random_frame(rng: np.random.Generator) -> WaymoFrame:
+def random_frame(rng: np.random.Generator) -> WaymoSample:
     n = int(rng.integers(0, 9))
     labels = rng.integers(0, 3, n)
     rows = np.column_stack(
@@ -44,7 +50,7 @@ def random_frame(rng: np.random.Generator) -> WaymoFrame:
     found[rng.random(len(twice)) < 0.15, 6] += np.pi
     m = int(rng.integers(0, 3))
     invented = np.column_stack([rng.uniform(0, 15, (m, 3)), rng.uniform(1, 4, (m, 3)), np.zeros((m, 3))])
-    return WaymoFrame(
+    return WaymoSample(
         boxes(rows, labels),
         rng.choice([0, 1, 1, 2], n),
         boxes(
@@ -58,13 +64,13 @@ def random_frame(rng: np.random.Generator) -> WaymoFrame:
 # --- the oracle: every matching tried, the curve walked as the definition says ----------------------------------------
 
 
-def footprint(value):
+def footprint(value: Floats) -> Polygon:
     x, y, _, length, width, _, yaw = (float(v) for v in value[:7])
     flat = rectangle(x - length / 2, y - width / 2, x + length / 2, y + width / 2)
     return affinity.rotate(flat, yaw, origin=(x, y), use_radians=True)
 
 
-def oracle_iou(a, b):
+def oracle_iou(a: Floats, b: Floats) -> float:
     common = footprint(a).intersection(footprint(b)).area
     a, b = [float(v) for v in a], [float(v) for v in b]
     deep = min(a[2] + a[5] / 2, b[2] + b[5] / 2) - max(a[2] - a[5] / 2, b[2] - b[5] / 2)
@@ -72,7 +78,9 @@ def oracle_iou(a, b):
     return common / (a[3] * a[4] * a[5] + b[3] * b[4] * b[5] - common)
 
 
-def best_matching(pairs, taken_objects=frozenset(), i=0):
+def best_matching(
+    pairs: Sequence[Mapping[int, float]], taken_objects: frozenset[int] = frozenset(), i: int = 0
+) -> tuple[float, dict[int, int]]:
     """(sum of IoU, pairs) of the best matching, by trying all: pairs[i] = {object: IoU} of detection i."""
     if i == len(pairs):
         return 0.0, []
@@ -85,7 +93,7 @@ def best_matching(pairs, taken_objects=frozenset(), i=0):
     return best
 
 
-def oracle_curve(frames, label, level):
+def oracle_curve(frames: Sequence[WaymoSample], label: int, level: int) -> tuple[list[float], list[float], list[float]]:
     """(precision, heading-weighted precision, recall) for each cutoff."""
     threshold = (0.7, 0.5, 0.5)[label]
     prepared = []
@@ -114,7 +122,7 @@ def oracle_curve(frames, label, level):
     return points
 
 
-def oracle_area(precisions, recalls):
+def oracle_area(precisions: Sequence[float], recalls: Sequence[float]) -> float:
     best_at = {0.0: 1.0}
     for p, r in zip(precisions, recalls, strict=True):
         best_at[r] = max(best_at.get(r, 0.0), p)
@@ -132,7 +140,7 @@ def oracle_area(precisions, recalls):
     return sum(0.5 * (a[1] - b[1]) * (a[0] + b[0]) for a, b in itertools.pairwise(curve))
 
 
-def test_agrees_with_the_oracle():
+def test_agrees_with_the_oracle() -> None:
     compared = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -148,7 +156,7 @@ def test_agrees_with_the_oracle():
     assert compared > 100
 
 
-def test_the_area_against_the_walk():
+def test_the_area_against_the_walk() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         k = int(rng.integers(1, 30))
@@ -160,24 +168,24 @@ def test_the_area_against_the_walk():
 # --- closed forms -----------------------------------------------------------------------------------------------------
 
 
-def vehicles(n, scores=None, yaw=0.0, offset_m=0.0):
+def vehicles(n: int, scores: npt.ArrayLike | None = None, yaw: float = 0.0, offset_m: float = 0.0) -> Boxes3D:
     rows = np.zeros((n, 9))
     rows[:, 0] = np.arange(n) * 10.0 + offset_m
     rows[:, 3:6], rows[:, 6] = (4.5, 2.0, 1.6), yaw
     return boxes(rows, np.zeros(n, int), scores)
 
 
-def score(objects, detections, levels=1):
-    rows = evaluate_waymo([WaymoFrame(objects, np.broadcast_to(levels, len(objects)), detections)])
+def score(objects: Boxes3D, detections: Boxes3D, levels: npt.ArrayLike = 1) -> dict[int, WaymoAp]:
+    rows = evaluate_waymo([WaymoSample(objects, np.broadcast_to(levels, len(objects)), detections)])
     return [(row.ap, row.aph) for row in rows if row.type_name == "vehicle"]
 
 
-def test_perfect_detections():
+def test_perfect_detections() -> None:
     assert score(vehicles(20), vehicles(20, np.linspace(0.1, 0.9, 20))) == [pytest.approx((1, 1))] * 2
 
 
 @pytest.mark.parametrize(("turn", "aph"), [(np.pi, 0.0), (np.pi / 2, 0.5), (2 * np.pi, 1.0)])
-def test_heading_weighs(turn, aph):
+def test_heading_weighs(turn: float, aph: float) -> None:
     # Squares, so that turning changes no overlap.
     objects, detections = vehicles(20), vehicles(20, np.linspace(0.1, 0.9, 20), yaw=turn)
     for each in (objects, detections):
@@ -185,16 +193,16 @@ def test_heading_weighs(turn, aph):
     assert score(objects, detections)[0] == (pytest.approx(1), pytest.approx(aph, abs=1e-6))
 
 
-def test_half_of_them_invented():
+def test_half_of_them_invented() -> None:
     detections = vehicles(40, np.full(40, 0.5))
     assert score(vehicles(20), detections)[0][0] == pytest.approx(0.5)
 
 
-def test_half_of_them_found():
+def test_half_of_them_found() -> None:
     assert score(vehicles(40), vehicles(20, np.full(20, 0.5)))[0][0] == pytest.approx(0.5)
 
 
-def test_missed_objects_of_level_2_do_not_lower_level_1():
+def test_missed_objects_of_level_2_do_not_lower_level_1() -> None:
     levels = np.array([1] * 10 + [2] * 10)
     first_ten = vehicles(10, np.full(10, 0.5))
     assert [ap for ap, _ in score(vehicles(20), first_ten, levels)] == [pytest.approx(1.0), pytest.approx(0.5)]
@@ -203,7 +211,7 @@ def test_missed_objects_of_level_2_do_not_lower_level_1():
     assert [ap for ap, _ in score(vehicles(20), last_ten, levels)] == [pytest.approx(0.5), pytest.approx(0.5)]
 
 
-def test_the_matching_is_the_best_as_a_whole():
+def test_the_matching_is_the_best_as_a_whole() -> None:
     """Greedily by overlap the first detection would take the first object and leave the second unfound."""
     objects = vehicles(2)
     objects.values[:, 0] = 0, 0.5
@@ -212,19 +220,19 @@ def test_the_matching_is_the_best_as_a_whole():
     assert score(objects, detections)[0][0] == pytest.approx(1)
 
 
-def test_nothing_there_and_nothing_found():
+def test_nothing_there_and_nothing_found() -> None:
     assert score(vehicles(5), vehicles(0))[0] == (0.0, 0.0)
     assert math.isnan(score(vehicles(0), vehicles(3))[0][0])
     assert math.isnan(score(vehicles(5), vehicles(5), levels=0)[0][0])
 
 
-def test_levels_by_points():
+def test_levels_by_points() -> None:
     points = np.array([0, 1, 5, 6, 100, -1, 50, 0])
     assert difficulty_levels(points).tolist() == [0, 2, 2, 1, 1, 1, 1, 0]
     assert difficulty_levels(points, np.array([0, 0, 1, 2, 0, 0, 2, 1])).tolist() == [0, 2, 1, 2, 1, 1, 2, 0]
 
 
-def test_types_of_the_nuscenes_classes():
+def test_types_of_the_nuscenes_classes() -> None:
     given = Boxes3D(np.arange(90).reshape(10, 9), np.linspace(0, 1, 10), np.arange(10), NUSCENES_CLASSES)
     found, rows = as_waymo_types(given)
     assert rows.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
@@ -232,7 +240,7 @@ def test_types_of_the_nuscenes_classes():
     np.testing.assert_array_equal(found.values, given.values[:8])
 
 
-def test_mean_over_types_leaves_out_absent_ones():
-    rows = evaluate_waymo([WaymoFrame(vehicles(10), np.ones(10, int), vehicles(10, np.full(10, 0.5)))])
+def test_mean_over_types_leaves_out_absent_ones() -> None:
+    rows = evaluate_waymo([WaymoSample(vehicles(10), np.ones(10, int), vehicles(10, np.full(10, 0.5)))])
     assert mean_over_types(rows, 2) == pytest.approx((1, 1))
     assert math.isnan(mean_over_types(evaluate_waymo([]), 1)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from PIL import Image, ImageColor
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.evaluation.report.bev import COLORS, draw_bev
-from lidarloop_training.evaluation.statistics.breakdown import FrameOutcome
+from lidarloop_training.evaluation.statistics.breakdown import SampleOutcome
 
 NO_POINTS = np.zeros((0, 3), np.float32)
 
 
-def boxes(*rows):
+def boxes(*rows: Sequence[float]) -> Boxes3D:
     return Boxes3D(np.array(rows).reshape(-1, 9), np.ones(len(rows)), np.zeros(len(rows)), NUSCENES_CLASSES)
 
 
@@ -32,7 +33,7 @@ def near(image: np.ndarray, x_m: float, y_m: float, color: str, extent_m: float 
     return bool((np.abs(patch - ImageColor.getrgb(color)).max(axis=2) < 30).any())
 
 
-def test_forward_is_up_and_left_is_left():
+def test_forward_is_up_and_left_is_left() -> None:
     image = pixels(draw_bev(NO_POINTS, boxes([20, 10, 0, 8, 4, 2, 0, 0, 0])))
     assert image.shape == (720, 720, 3)
     for x, y in ((24, 10), (16, 10), (20, 12), (20, 8), (24.6, 10)):  # four edges and the nose in front
@@ -41,13 +42,13 @@ def test_forward_is_up_and_left_is_left():
     assert not near(image, 20, -10, COLORS["detection"])
 
 
-def test_a_box_turned_left_points_left():
+def test_a_box_turned_left_points_left() -> None:
     image = pixels(draw_bev(NO_POINTS, boxes([20, 10, 0, 8, 4, 2, np.pi / 2, 0, 0])))
     assert near(image, 20, 14.6, COLORS["detection"])
     assert not near(image, 20, 5.4, COLORS["detection"])
 
 
-def test_the_cloud_is_drawn():
+def test_the_cloud_is_drawn() -> None:
     wall = np.random.default_rng(0).uniform((29, -21, 4), (31, -19, 6), (500, 3))
     ground = np.array([[-30.0, 20.0, 0.0]] * 500)
     image = pixels(draw_bev(np.concatenate([wall, ground]), boxes()))
@@ -55,10 +56,10 @@ def test_the_cloud_is_drawn():
     assert near(image, -30, 20, "#46577d")  # low
 
 
-def test_boxes_are_coloured_by_verdict():
+def test_boxes_are_coloured_by_verdict() -> None:
     detections = boxes([20, 10, 0, 8, 4, 2, 0, 0, 0], [-20, 10, 0, 8, 4, 2, 0, 0, 0], [0, 30, 0, 8, 4, 2, 0, 0, 0])
     objects = boxes([20, 10, 0, 8, 4, 2, 0, 0, 0], [-20, -10, 0, 8, 4, 2, 0, 0, 0])
-    outcome = FrameOutcome("a", np.array([0]), np.array([1]), np.array([0]), np.array([1]))
+    outcome = SampleOutcome("a", np.array([0]), np.array([1]), np.array([0]), np.array([1]))
     image = pixels(draw_bev(NO_POINTS, detections, objects, outcome))
     assert near(image, 24, 10, COLORS["hit"])
     assert near(image, -16, 10, COLORS["invention"])
@@ -67,5 +68,5 @@ def test_boxes_are_coloured_by_verdict():
 
 
 @pytest.mark.parametrize("size_px", [300, 1000])
-def test_size(size_px):
+def test_size(size_px: int) -> None:
     assert pixels(draw_bev(NO_POINTS, boxes(), size_px=size_px)).shape == (size_px, size_px, 3)

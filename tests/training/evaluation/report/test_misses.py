@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -20,16 +21,16 @@ FORWARD = SE3(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
 BACKWARD = SE3.from_yaw(np.pi) @ FORWARD
 
 
-def boxes(*rows):
+def boxes(*rows: Sequence[float]) -> Boxes3D:
     values = np.array(rows, np.float32).reshape(-1, 9)
     return Boxes3D(values, np.ones(len(values)), np.zeros(len(values)), NUSCENES_CLASSES)
 
 
-def car(x, y=0.0):
+def car(x: float, y: float = 0.0) -> list[float]:
     return [x, y, 0, 4, 2, 1.5, 0, 0, 0]
 
 
-def camera(name, ego_SE3_camera, gray):
+def camera(name: str, ego_SE3_camera: SE3, gray: int) -> CameraImage:
     return CameraImage(
         name,
         lambda: np.full((600, 800, 3), gray, np.uint8),
@@ -42,12 +43,12 @@ def camera(name, ego_SE3_camera, gray):
     )
 
 
-def sample():
+def sample() -> Sample:
     sweep = Sweep(np.zeros((0, 4), np.float32), ("x", "y", "z", "intensity"), 0, SE3.identity(), None)
     return Sample("t", "s", 0, (sweep,), (camera("ahead", FORWARD, 40), camera("behind", BACKWARD, 90)))
 
 
-def test_those_with_most_points_come_first_and_each_object_once():
+def test_those_with_most_points_come_first_and_each_object_once() -> None:
     objects = boxes(car(10), car(20), car(30), car(40))
     points = {"a": [50, 9, 400, 7], "b": [80, 9, 20, 7]}
     truths = {token: GroundTruth(objects, np.array(points[token]), np.full(4, np.nan, np.float32)) for token in points}
@@ -59,14 +60,14 @@ def test_those_with_most_points_come_first_and_each_object_once():
     assert len(worst_misses(matching, 0.95, ids, count=9)) == 4  # above the score of the found one
 
 
-def test_with_unknown_points_the_nearest_come_first():
+def test_with_unknown_points_the_nearest_come_first() -> None:
     objects = boxes(car(30), car(10))
     truths = {"a": GroundTruth(objects, np.full(2, -1), np.full(2, np.nan, np.float32))}
     matching = match_detections({"a": boxes()}, truths, DetectionConfig())
     assert [m.index for m in worst_misses(matching, 0.0, {"a": ("p", "q")}, count=2)] == [1, 0]
 
 
-def test_the_box_is_drawn_in_the_camera_that_sees_it():
+def test_the_box_is_drawn_in_the_camera_that_sees_it() -> None:
     objects = boxes(car(10), car(-12, 3))
     for index, gray in ((0, 40), (1, 90)):
         jpeg = draw_in_camera(sample(), objects, index, boxes(), boxes())
@@ -81,6 +82,6 @@ def test_the_box_is_drawn_in_the_camera_that_sees_it():
         assert abs((columns.min() + columns.max()) / 2 - 320) < 12
 
 
-def test_what_no_camera_sees_has_no_picture():
+def test_what_no_camera_sees_has_no_picture() -> None:
     assert draw_in_camera(sample(), boxes(car(0, 30)), 0, boxes(), boxes()) is None
     assert draw_in_camera(Sample("t", "s", 0, sample().sweeps), boxes(car(10)), 0, boxes(), boxes()) is None

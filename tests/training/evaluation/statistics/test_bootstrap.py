@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig, GroundTruth, match_detections
-from lidarloop_training.evaluation.metrics.nuscenes import TP_ERRORS, evaluate_detections, score
+from lidarloop_training.evaluation.metrics.nuscenes import TP_ERRORS, DetectionMetrics, evaluate_detections, score
 from lidarloop_training.evaluation.statistics.bootstrap import (
+    Replicates,
     bootstrap,
     interval,
     paired_difference,
@@ -19,10 +21,12 @@ from lidarloop_training.evaluation.statistics.bootstrap import (
     reweigh,
 )
 
+Drive = tuple[dict[str, Boxes3D], dict[str, GroundTruth]]
+
 CONFIG = DetectionConfig()
 
 
-def drive(seed: int, num_frames: int, noise_m: float = 0.6, found: float = 0.8, objects_seed: int = 0):
+def drive(seed: int, num_frames: int, noise_m: float = 0.6, found: float = 0.8, objects_seed: int = 0) -> Drive:
     """Detections with untied scores, so that the order of copies cannot matter."""
     world, rng = np.random.default_rng(objects_seed), np.random.default_rng(seed)
     predictions, truths = {}, {}
@@ -53,13 +57,13 @@ def drive(seed: int, num_frames: int, noise_m: float = 0.6, found: float = 0.8, 
     return predictions, truths
 
 
-def repeated(predictions, truths, times):
+def repeated(predictions: Mapping[str, Boxes3D], truths: Mapping[str, GroundTruth], times: Iterable[int]) -> Drive:
     """The data set that holds each frame so many times."""
     copies = [(t, f"{t}-{k}") for t, n in zip(predictions, times, strict=True) for k in range(n)]
     return {new: predictions[t] for t, new in copies}, {new: truths[t] for t, new in copies}
 
 
-def assert_equal_scores(replicates, b, metrics):
+def assert_equal_scores(replicates: Replicates, b: int, metrics: DetectionMetrics) -> None:
     assert replicates.mean_ap[b] == pytest.approx(metrics.mean_ap, abs=1e-12, nan_ok=True)
     assert replicates.nds[b] == pytest.approx(metrics.nds, abs=1e-12, nan_ok=True)
     for key in TP_ERRORS:
@@ -69,12 +73,12 @@ def assert_equal_scores(replicates, b, metrics):
         assert replicates.class_ap[c.name][b] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-def test_once_each_is_the_score_itself():
+def test_once_each_is_the_score_itself() -> None:
     matching = match_detections(*drive(1, 30), CONFIG)
     assert_equal_scores(reweigh(matching, np.ones((1, 30), int)), 0, score(matching))
 
 
-def test_a_draw_has_the_score_of_a_data_set_with_the_drawn_frames():
+def test_a_draw_has_the_score_of_a_data_set_with_the_drawn_frames() -> None:
     rng = np.random.default_rng(0)
     predictions, truths = drive(2, 6)
     times = rng.multinomial(6, np.full(6, 1 / 6), size=25)
@@ -84,7 +88,7 @@ def test_a_draw_has_the_score_of_a_data_set_with_the_drawn_frames():
         assert_equal_scores(replicates, b, evaluate_detections(*repeated(predictions, truths, row)))
 
 
-def test_nothing_found_and_nothing_there():
+def test_nothing_found_and_nothing_there() -> None:
     predictions, truths = drive(1, 4)
     nothing = {token: Boxes3D.empty(NUSCENES_CLASSES) for token in predictions}
     replicates = reweigh(match_detections(nothing, truths, CONFIG), np.ones((2, 4), int))
@@ -94,7 +98,7 @@ def test_nothing_found_and_nothing_there():
     assert all(map(math.isnan, interval(np.full(3, np.nan))))
 
 
-def test_equal_seeds_draw_the_same_frames_for_any_result():
+def test_equal_seeds_draw_the_same_frames_for_any_result() -> None:
     units = resampling_units([(f"t{i}", "a") for i in range(30)])
     one, other = (match_detections(*drive(seed, 30), CONFIG) for seed in (1, 2))
     again = bootstrap(one, units, num_resamples=50, seed=3).mean_ap
@@ -108,7 +112,7 @@ def test_equal_seeds_draw_the_same_frames_for_any_result():
     assert not np.array_equal(bootstrap(other, units, num_resamples=50, seed=3).mean_ap, again)
 
 
-def test_units():
+def test_units() -> None:
     scenes = [(f"{s}-{i}", f"scene{s}") for s in range(12) for i in range(3)]
     units = resampling_units(scenes)
     assert (units.num_units, units.name) == (12, "12 scenes")
@@ -125,7 +129,7 @@ def test_units():
     assert "too narrow" in units.name
 
 
-def test_a_clear_difference_is_significant_and_its_sign_is_right():
+def test_a_clear_difference_is_significant_and_its_sign_is_right() -> None:
     units = resampling_units([(f"t{i}", "a") for i in range(150)])
     poor = match_detections(*drive(1, 150, noise_m=1.2, found=0.6), CONFIG)
     good = match_detections(*drive(2, 150, noise_m=0.3, found=0.9), CONFIG)
@@ -140,7 +144,7 @@ def test_a_clear_difference_is_significant_and_its_sign_is_right():
     assert (worse.value, worse.low, worse.high) == pytest.approx((-better.value, -better.high, -better.low))
 
 
-def test_equally_good_detectors_seldom_differ_significantly():
+def test_equally_good_detectors_seldom_differ_significantly() -> None:
     """The p-values of two equal detectors on new data each time are about uniform."""
     p_values = []
     units = resampling_units([(f"t{i}", "a") for i in range(100)])

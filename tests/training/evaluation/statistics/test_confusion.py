@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_training.evaluation.metrics.matching import DetectionConfig, GroundTruth, match_detections
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig, GroundTruth, Matching, match_detections
 from lidarloop_training.evaluation.statistics.confusion import confuse
 
 
-def boxes(places, names, scores=None):
+def boxes(places: Sequence[float], names: Sequence[str], scores: npt.ArrayLike | None = None) -> Boxes3D:
     values = np.zeros((len(places), 9), np.float32)
     values[:, 0], values[:, 3:6] = places, 1.0
     labels = [NUSCENES_CLASSES.index(name) for name in names]
     return Boxes3D(values, np.ones(len(places)) if scores is None else scores, labels, NUSCENES_CLASSES)
 
 
-def match(detections, objects):
+def match(detections: Mapping[str, Boxes3D], objects: Mapping[str, Boxes3D]) -> Matching:
     truths = {
         token: GroundTruth(b, np.full(len(b), -1), np.full(len(b), np.nan, np.float32)) for token, b in objects.items()
     }
     return match_detections(detections, truths, DetectionConfig())
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     objects = boxes([5, 10, 15, 20], ["car", "car", "truck", "bus"])
     detections = boxes(
         [5, 10.5, 15.5, 14.8, 28, 20], ["car", "truck", "bus", "bus", "car", "bus"], [0.9, 0.8, 0.7, 0.6, 0.5, 0.2]
@@ -41,19 +44,19 @@ def test_by_hand():
     ]
 
 
-def test_boxes_of_other_frames_are_no_neighbours():
+def test_boxes_of_other_frames_are_no_neighbours() -> None:
     objects = {"a": boxes([5], ["car"]), "b": boxes([], [])}
     detections = {"a": boxes([], []), "b": boxes([5], ["truck"])}
     confusion = confuse(match(detections, objects), threshold=0.0)
     assert confusion.counts.tolist() == [[0, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
-def test_beyond_two_metres_it_is_a_miss():
+def test_beyond_two_metres_it_is_a_miss() -> None:
     confusion = confuse(match({"a": boxes([7.0], ["truck"])}, {"a": boxes([5], ["car"])}), threshold=0.0)
     assert confusion.counts.tolist() == [[0, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
-def test_nothing_at_all():
+def test_nothing_at_all() -> None:
     confusion = confuse(match({"a": boxes([], [])}, {"a": boxes([], [])}), threshold=0.0)
     assert confusion.class_names == ()
     assert confusion.counts.tolist() == [[0]]
@@ -61,7 +64,7 @@ def test_nothing_at_all():
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), threshold=st.sampled_from([0.0, 0.3, 0.8]))
-def test_every_box_counts_once(seed, threshold):
+def test_every_box_counts_once(seed: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)
     objects, detections = {}, {}
     for token in "abc":

@@ -1,7 +1,7 @@
 """The nuScenes metrics without classes, for boxes found without labels: a thing counts, whatever it is called.
 
 The rule: every box of a scored class, and every box called ``object``, becomes an ``object``, out to the largest range
-of any class (50 m), so that a detection need not know whether it is a car (50 m) or a cone (30 m). The errors are those
+of any class (50 m), so that a detection's class, car (50 m) or cone (30 m), does not matter. The errors are those
 of an ordinary class: a heading turned by 180° is wrong by 180°, a cone's or a barrier's as annotated.
 """
 
@@ -31,7 +31,7 @@ def as_objects(boxes: Boxes3D, config: DetectionConfig) -> Boxes3D:
 
 
 def objects_of(annotations: Annotations, config: DetectionConfig) -> Annotations:
-    """The annotations of one frame as ``as_objects`` makes them."""
+    """The annotations of one sample as ``as_objects`` makes them."""
     rows = _counting(annotations.boxes, config)
     return Annotations(
         boxes=as_objects(annotations.boxes, config),

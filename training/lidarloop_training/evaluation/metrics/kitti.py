@@ -6,10 +6,10 @@ Rules: https://www.cvlibs.net/datasets/kitti/eval_object.php?obj_benchmark=3d an
 What is easily missed, and done here as there:
 
 - Objects of the neighbouring class (vans for cars, sitting persons for pedestrians) and objects too small in the
-  picture, too hidden or too cut off for the difficulty are *ignored*: finding them is neither right nor wrong.
-- A detection that is too low in the picture is ignored likewise, whatever its class: it may use up an object, which is
+  image, too hidden or too cut off for the difficulty are *ignored*: finding them is neither right nor wrong.
+- A detection that is too low in the image is ignored likewise, whatever its class: it may use up an object, which is
   then neither found nor missed.
-- ``DontCare`` regions have no place in space. They excuse detections in the picture's own metric only, not here.
+- ``DontCare`` regions have no place in space. They excuse detections in the image's own metric only, not here.
 - Precision is read at up to 41 score thresholds, which are the scores of found objects: a class with few objects has
   fewer of them and cannot reach 100 (n objects found perfectly give (n - 1) / 40 of it up to n = 41).
 """
@@ -44,10 +44,10 @@ class Difficulty:
     """Which objects count.
 
     Attributes:
-        name: as the benchmark calls it.
-        min_height_px: of the object in the picture.
-        max_occlusion: 0 fully visible, 1 partly, 2 largely hidden.
-        max_truncation: share outside the picture.
+        name: the benchmark's name of it.
+        min_height_px: smallest height of an object in the image, pixels.
+        max_occlusion: highest level of occlusion: 0 fully visible, 1 partly, 2 largely hidden.
+        max_truncation: largest share of an object outside the image, 0–1.
     """
 
     name: str
@@ -64,16 +64,16 @@ DIFFICULTIES = (
 
 
 @dataclass(frozen=True)
-class KittiFrame:
-    """One picture's objects and detections. Class names are KITTI's; letter case does not matter.
+class KittiSample:
+    """One image's objects and detections. Class names are KITTI's; letter case does not matter.
 
     Attributes:
         objects: N boxes, ``DontCare`` left out.
-        object_height_px: (N,) height of the annotated box in the picture.
+        object_height_px: (N,) height of the annotated box in the image, pixels.
         occlusion: (N,) KITTI's level 0–3.
-        truncation: (N,) share outside the picture, 0–1.
+        truncation: (N,) share outside the image, 0–1.
         detections: M boxes in the same frame of reference.
-        detection_height_px: (M,) height of each in the picture.
+        detection_height_px: (M,) height of each in the image, pixels.
     """
 
     objects: Boxes3D
@@ -89,8 +89,9 @@ class KittiAp:
     """The score of one class at one difficulty.
 
     Attributes:
-        class_name, difficulty: which.
-        num_objects: objects that count.
+        class_name: KITTI class.
+        difficulty: name of the difficulty.
+        num_objects: number of objects that count.
         ap_bev, ap_3d: per cent; NaN where there is no object.
     """
 
@@ -101,18 +102,19 @@ class KittiAp:
     ap_3d: float
 
 
-def evaluate_kitti(frames: Sequence[KittiFrame]) -> tuple[KittiAp, ...]:
+def evaluate_kitti(samples: Sequence[KittiSample]) -> tuple[KittiAp, ...]:
     """AP R40 for each class of ``MIN_OVERLAP`` and each of ``DIFFICULTIES``."""
-    overlaps = [bev_and_3d_iou(frame.detections.values, frame.objects.values) for frame in frames]
+    overlaps = [bev_and_3d_iou(sample.detections.values, sample.objects.values) for sample in samples]
     rows = []
     for name in MIN_OVERLAP:
         for difficulty in DIFFICULTIES:
             roles = [
-                (_detection_roles(frame, name, difficulty), _object_roles(frame, name, difficulty)) for frame in frames
+                (_detection_roles(sample, name, difficulty), _object_roles(sample, name, difficulty))
+                for sample in samples
             ]
             num_objects = sum(int((objects == _SCORED).sum()) for _, objects in roles)
             aps = [
-                _average_precision(frames, [pair[space] for pair in overlaps], roles, MIN_OVERLAP[name], num_objects)
+                _average_precision(samples, [pair[space] for pair in overlaps], roles, MIN_OVERLAP[name], num_objects)
                 for space in (0, 1)
             ]
             rows.append(KittiAp(name, difficulty.name, num_objects, *aps))
@@ -124,7 +126,7 @@ def recall_thresholds(scores: FloatArray, num_objects: int) -> FloatArray:
 
     Args:
         scores: (K,) of the detections that found an object.
-        num_objects: how many there were to find.
+        num_objects: number of objects to find.
 
     Returns:
         At most 41 scores, falling.
@@ -142,12 +144,12 @@ def recall_thresholds(scores: FloatArray, num_objects: int) -> FloatArray:
     return np.array(thresholds[: NUM_RECALLS + 1])
 
 
-def _object_roles(frame: KittiFrame, class_name: str, difficulty: Difficulty) -> IntArray:
-    names = np.array([name.lower() for name in frame.objects.names], dtype=object)
+def _object_roles(sample: KittiSample, class_name: str, difficulty: Difficulty) -> IntArray:
+    names = np.array([name.lower() for name in sample.objects.names], dtype=object)
     too_hard = (
-        (frame.occlusion > difficulty.max_occlusion)
-        | (frame.truncation > difficulty.max_truncation)
-        | (frame.object_height_px < difficulty.min_height_px)
+        (sample.occlusion > difficulty.max_occlusion)
+        | (sample.truncation > difficulty.max_truncation)
+        | (sample.object_height_px < difficulty.min_height_px)
     )
     roles = np.full(len(names), _OTHER, dtype=np.int64)
     roles[names == class_name.lower()] = _SCORED
@@ -156,17 +158,17 @@ def _object_roles(frame: KittiFrame, class_name: str, difficulty: Difficulty) ->
     return roles
 
 
-def _detection_roles(frame: KittiFrame, class_name: str, difficulty: Difficulty) -> IntArray:
-    names = np.array([name.lower() for name in frame.detections.names], dtype=object)
+def _detection_roles(sample: KittiSample, class_name: str, difficulty: Difficulty) -> IntArray:
+    names = np.array([name.lower() for name in sample.detections.names], dtype=object)
     roles = np.full(len(names), _OTHER, dtype=np.int64)
     roles[names == class_name.lower()] = _SCORED
-    # Whole pixels, and whatever the class: so does the benchmark's program.
-    roles[np.floor(frame.detection_height_px) < difficulty.min_height_px] = _IGNORED
+    # Integer pixels, and whatever the class: so does the benchmark's program.
+    roles[np.floor(sample.detection_height_px) < difficulty.min_height_px] = _IGNORED
     return roles
 
 
 def _average_precision(
-    frames: Sequence[KittiFrame],
+    samples: Sequence[KittiSample],
     overlaps: Sequence[FloatArray],
     roles: Sequence[tuple[IntArray, IntArray]],
     min_overlap: float,
@@ -176,8 +178,8 @@ def _average_precision(
     if num_objects == 0:
         return float("nan")
     per_frame = [
-        (overlap, frame.detections.scores.astype(np.float64), detections, objects)
-        for frame, overlap, (detections, objects) in zip(frames, overlaps, roles, strict=True)
+        (overlap, sample.detections.scores.astype(np.float64), detections, objects)
+        for sample, overlap, (detections, objects) in zip(samples, overlaps, roles, strict=True)
     ]
     found = [_found_scores(*arrays, min_overlap) for arrays in per_frame]
     thresholds = recall_thresholds(np.concatenate([np.zeros(0), *found]), num_objects)
@@ -216,6 +218,21 @@ def _found_scores(
 
 
 @numba.njit(cache=True)
+def _best_fit(overlap: FloatArray, detection_role: IntArray, is_out: npt.NDArray[np.bool_], min_overlap: float) -> int:
+    """The scored detection with the most overlap; if there is none, the first ignored one; -1 where none fits."""
+    best = -1
+    for d in range(len(overlap)):
+        if detection_role[d] == _OTHER or is_out[d] or overlap[d] <= min_overlap:
+            continue
+        if detection_role[d] == _IGNORED:
+            if best < 0:
+                best = d
+        elif best < 0 or detection_role[best] == _IGNORED or overlap[d] > overlap[best]:
+            best = d
+    return best
+
+
+@numba.njit(cache=True)
 def _count(
     overlap: FloatArray,
     scores: FloatArray,
@@ -231,18 +248,7 @@ def _count(
         for o in range(len(object_role)):
             if object_role[o] == _OTHER:
                 continue
-            # The scored detection with the most overlap; if there is none, the first ignored one.
-            best = -1
-            for d in range(len(scores)):
-                if detection_role[d] == _OTHER or taken[d] or scores[d] < thresholds[t]:
-                    continue
-                if overlap[d, o] <= min_overlap:
-                    continue
-                if detection_role[d] == _IGNORED:
-                    if best < 0:
-                        best = d
-                elif best < 0 or detection_role[best] == _IGNORED or overlap[d, o] > overlap[best, o]:
-                    best = d
+            best = _best_fit(overlap[:, o], detection_role, taken | (scores < thresholds[t]), min_overlap)
             if best >= 0:
                 taken[best] = True
                 if object_role[o] == _SCORED and detection_role[best] == _SCORED:

@@ -1,6 +1,6 @@
 """Which detection finds which object: the greedy matching of the nuScenes detection metrics.
 
-Detections are taken best score first; each takes the nearest object of its class and frame that is still free, by the
+Detections are taken best score first; each takes the nearest object of its class and sample that is still free, by the
 distance of the centres in the ground plane, if that is below the threshold.
 Rules: https://www.nuscenes.org/object-detection ("Matching criterion" and "Preprocessing").
 """
@@ -48,7 +48,7 @@ class DetectionConfig:
         match_distances_m: thresholds of the centre distance, over which AP is averaged.
         tp_distance_m: the one of them at which the true-positive errors are taken.
         min_recall, min_precision: what lies below is cut from the precision–recall curve.
-        max_boxes_per_sample: a frame with more detections is refused.
+        max_boxes_per_sample: largest number of detections; a sample with more is refused.
         mean_ap_weight: weight of mAP in NDS, against 1 for each of the five true-positive scores.
     """
 
@@ -78,7 +78,7 @@ class DetectionConfig:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The objects of one frame, in the frame of reference that its predictions are given in.
+    """The objects of one sample, in the frame of reference of its predictions.
 
     Attributes:
         boxes: N boxes.
@@ -95,18 +95,18 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class FlatBoxes:
-    """The boxes of all frames that count, one row each.
+    """The boxes of all samples that count, one row each.
 
     Attributes:
-        frame: (N,) index of the frame.
-        index: (N,) which of its frame's boxes it is.
+        sample: (N,) index of the sample in ``Matching.tokens``.
+        index: (N,) index of the box in its sample.
         values: (N, 9) float64, ``BOX_COLUMNS``.
         scores: (N,) float64.
         labels: (N,) indices into the config's class names.
         range_m: (N,) distance from the ego vehicle in the ground plane.
     """
 
-    frame: IntArray
+    sample: IntArray
     index: IntArray
     values: FloatArray
     scores: FloatArray
@@ -114,11 +114,11 @@ class FlatBoxes:
     range_m: FloatArray
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return len(self.sample)
 
     def __getitem__(self, rows: npt.NDArray[Any]) -> FlatBoxes:
         return FlatBoxes(
-            self.frame[rows],
+            self.sample[rows],
             self.index[rows],
             self.values[rows],
             self.scores[rows],
@@ -132,13 +132,13 @@ class Matching:
     """Detections against ground truth, after the filters by class, range and points.
 
     Attributes:
-        tokens: the frames, in the order of the predictions.
+        tokens: sample tokens, in the order of the predictions.
         detections: D detections in the order they were matched in: class by class, best score first.
         objects: G objects of the ground truth.
-        num_lidar_pts: (G,).
-        visibility: (G,) NaN where unknown.
+        num_lidar_pts: (G,) int64 LiDAR points on each object; -1 where unknown.
+        visibility: (G,) float64 visible share in [0, 1]; NaN where unknown.
         match: (T, D) for each of the config's match distances the row in ``objects``, or ``UNMATCHED``.
-        config: the rules used.
+        config: rules of the matching.
     """
 
     tokens: tuple[str, ...]
@@ -161,12 +161,12 @@ def match_detections(
     """Matches every detection at every threshold.
 
     Args:
-        predictions: frame token → detections, in the same frame of reference as the ground truth of that token.
-        ground_truth: frame token → objects.
+        predictions: sample token → detections, in the same frame of reference as the ground truth of that token.
+        ground_truth: sample token → objects, in metres.
         config: classes, ranges and thresholds. Boxes of other classes are left out.
 
     Raises:
-        DatasetError: the two do not hold the same tokens, a frame holds too many boxes, or a box is not usable
+        DatasetError: the two do not hold the same tokens, a sample holds too many boxes, or a box is not usable
             (non-finite, or without extent).
     """
     _check_tokens(predictions, ground_truth, config)
@@ -195,7 +195,7 @@ def _check_tokens(
     if missing or unknown:
         example = sorted(missing or unknown)[0]
         raise DatasetError(
-            f"the results lack {len(missing)} frames of the ground truth and hold {len(unknown)} that it does not know "
+            f"the results lack {len(missing)} frames of the ground truth and hold {len(unknown)} others "
             f"(e.g. '{example}'); expected the same tokens in both: score a run with the ground truth of its own drive"
         )
     for token, boxes in predictions.items():
@@ -207,24 +207,24 @@ def _check_tokens(
 
 
 def _flatten(
-    frames: Sequence[Boxes3D], ego_xy: FloatArray, tokens: Sequence[str], config: DetectionConfig, kind: str
+    samples: Sequence[Boxes3D], ego_xy: FloatArray, tokens: Sequence[str], config: DetectionConfig, kind: str
 ) -> FlatBoxes:
     """One table of the boxes whose class is scored and that lie within its range."""
     position = {name: i for i, name in enumerate(config.class_names)}
-    counts = np.array([len(boxes) for boxes in frames], dtype=np.int64)
-    frame = np.repeat(np.arange(len(frames)), counts)
-    values = np.concatenate([np.zeros((0, 9)), *(boxes.values for boxes in frames)]).astype(np.float64)
-    scores = np.concatenate([np.zeros(0), *(boxes.scores for boxes in frames)]).astype(np.float64)
-    labels = np.concatenate([np.zeros(0, np.int64), *(_relabel(boxes, position) for boxes in frames)])
-    offset = values[:, :2] - ego_xy[frame]
-    index = np.arange(len(frame)) - np.repeat(np.cumsum(counts) - counts, counts)
-    flat = FlatBoxes(frame, index, values, scores, labels, np.sqrt((offset**2).sum(axis=1)))
+    counts = np.array([len(boxes) for boxes in samples], dtype=np.int64)
+    sample = np.repeat(np.arange(len(samples)), counts)
+    values = np.concatenate([np.zeros((0, 9)), *(boxes.values for boxes in samples)]).astype(np.float64)
+    scores = np.concatenate([np.zeros(0), *(boxes.scores for boxes in samples)]).astype(np.float64)
+    labels = np.concatenate([np.zeros(0, np.int64), *(_relabel(boxes, position) for boxes in samples)])
+    offset = values[:, :2] - ego_xy[sample]
+    index = np.arange(len(sample)) - np.repeat(np.cumsum(counts) - counts, counts)
+    flat = FlatBoxes(sample, index, values, scores, labels, np.sqrt((offset**2).sum(axis=1)))
 
     usable = np.isfinite(values[:, :7]).all(axis=1) & (values[:, 3:6] > 0).all(axis=1) & np.isfinite(scores)
     if not usable.all():
         row = int(np.argmin(usable))
         raise DatasetError(
-            f"frame '{tokens[frame[row]]}' holds the {kind} box {np.round(values[row, :7], 3).tolist()} with score "
+            f"frame '{tokens[sample[row]]}' holds the {kind} box {np.round(values[row, :7], 3).tolist()} with score "
             f"{scores[row]}; expected finite numbers and a length, width and height above 0"
         )
     limit = np.array([*config.class_range_m.values(), 0.0])  # the last is for label -1: never within range
@@ -237,22 +237,22 @@ def _relabel(boxes: Boxes3D, position: Mapping[str, int]) -> IntArray:
 
 
 def _gather(columns: Sequence[npt.NDArray[Any]], objects: FlatBoxes, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    """The entries of per-frame columns that belong to the rows of ``objects``."""
+    """The entries of per-sample columns that belong to the rows of ``objects``."""
     starts = np.cumsum([0, *(len(column) for column in columns)])
-    gathered: npt.NDArray[Any] = np.concatenate([np.zeros(0, dtype), *columns])[starts[objects.frame] + objects.index]
+    gathered: npt.NDArray[Any] = np.concatenate([np.zeros(0, dtype), *columns])[starts[objects.sample] + objects.index]
     return gathered
 
 
-def _match(detections: FlatBoxes, objects: FlatBoxes, num_frames: int, config: DetectionConfig) -> IntArray:
+def _match(detections: FlatBoxes, objects: FlatBoxes, num_samples: int, config: DetectionConfig) -> IntArray:
     """(T, D) row of the object each detection takes, or ``UNMATCHED``."""
     num_classes = len(config.class_names)
-    # Objects of one frame and class lie together, in their order in the frame; group = frame × classes + class.
-    group = objects.frame * num_classes + objects.labels
+    # Objects of one sample and class lie together, in their order in the sample; group = sample × classes + class.
+    group = objects.sample * num_classes + objects.labels
     order = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[order], np.arange(num_frames * num_classes + 1))
+    starts = np.searchsorted(group[order], np.arange(num_samples * num_classes + 1))
     found: IntArray = _take_nearest(
         np.ascontiguousarray(detections.values[:, :2]),
-        detections.frame * num_classes + detections.labels,
+        detections.sample * num_classes + detections.labels,
         np.ascontiguousarray(objects.values[order, :2]),
         starts,
         np.array(config.match_distances_m),

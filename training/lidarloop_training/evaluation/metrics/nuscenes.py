@@ -7,7 +7,7 @@ driving", CVPR 2020, section 3.
 Where we differ from the devkit's ``DetectionEval``, and why:
 
 - ``mean_ap`` and ``nds`` average over the classes that have objects in the ground truth. The devkit gives a class
-  without objects AP 0 and errors 1, which says nothing about a detector on a drive that has none of them. The
+  without objects AP 0 and errors 1, which is no measure of a detector on a drive that has none of them. The
   devkit's own figures are ``mean_ap_all_classes`` and ``nds_all_classes``.
 - An object counts as hit when a LiDAR point lies in it; the devkit adds radar points.
 - There is no filter of bicycles by bicycle racks: racks are not annotated by our sources.
@@ -50,7 +50,7 @@ def undefined_errors(class_name: str) -> tuple[str, ...]:
 
 
 def yaw_period_rad(class_name: str) -> float:
-    """Turn after which an object of a class looks the same."""
+    """Turn after which an object of a class looks the same, radians."""
     return _YAW_PERIOD_RAD.get(class_name, 2 * np.pi)
 
 
@@ -60,7 +60,7 @@ class PrecisionRecall:
 
     Attributes:
         precision: (101,) 0 beyond the recall that was reached.
-        confidence: (101,) the score at which that recall is reached; 0 beyond.
+        confidence: (101,) score at which that recall is reached; 0 beyond.
     """
 
     precision: FloatArray
@@ -78,9 +78,9 @@ class ClassMetrics:
     """The score of one class.
 
     Attributes:
-        name: the class.
-        num_objects: objects in the ground truth, after the filters by range and points.
-        num_detections: detections within range.
+        name: class name.
+        num_objects: number of objects in the ground truth, after the filters by range and points.
+        num_detections: number of detections within range.
         average_precision: match distance in metres → AP.
         errors: ``TP_ERRORS`` → mean over the recalls from 10 % up to the highest reached; NaN where the class has none.
         curves: match distance in metres → precision–recall curve.
@@ -101,12 +101,12 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class DetectionMetrics:
-    """The score of a detector on a set of frames.
+    """The score of a detector on a set of samples.
 
     Attributes:
-        classes: one for each class of the config, in its order.
-        config: the rules used.
-        num_frames: frames scored.
+        classes: score of each class of the config, in its order.
+        config: rules of the scoring.
+        num_frames: number of samples scored.
     """
 
     classes: tuple[ClassMetrics, ...]
@@ -155,9 +155,9 @@ def evaluate_detections(
     """Scores detections.
 
     Args:
-        predictions: frame token → detections, in the same frame of reference as the ground truth of that token.
-            Among equal scores the order of frames and boxes decides, as in the devkit.
-        ground_truth: frame token → objects, the same tokens.
+        predictions: sample token → detections, in the same frame of reference as the ground truth of that token.
+            Among equal scores the order of samples and boxes decides, as in the devkit.
+        ground_truth: sample token → objects, the same tokens.
         config: ``detection_cvpr_2019`` when not given.
 
     Raises:
@@ -199,7 +199,7 @@ def precision_recall(is_match: npt.NDArray[np.bool_], scores: FloatArray, num_ob
     Args:
         is_match: (D,) whether each detection found an object; best score first.
         scores: (D,) in the same order.
-        num_objects: how many there were to find.
+        num_objects: number of objects to find.
     """
     if num_objects == 0 or not is_match.any():
         return PrecisionRecall(np.zeros_like(RECALL_GRID), np.zeros_like(RECALL_GRID))
@@ -229,7 +229,7 @@ def _class_errors(matching: Matching, rows: slice, name: str, curve: PrecisionRe
     found = matching.match[config.tp_threshold, rows]
     hit = found != UNMATCHED
     first, last = first_scored_recall(config), curve.last_reached
-    if last < first:  # too little was found to say: the devkit's 1
+    if last < first:  # too little was found: the devkit's 1
         values = dict.fromkeys(TP_ERRORS, 1.0)
     else:
         errors = match_errors(
@@ -270,7 +270,7 @@ def match_errors(detected: FloatArray, truth: FloatArray, yaw_period_rad: float 
 def _over_recall(errors: FloatArray, scores: FloatArray, curve: PrecisionRecall) -> FloatArray:
     """(101,) running mean of the errors of the M matches, read off at the score where each recall is reached."""
     running = _running_mean(errors)
-    # np.interp wants ascending positions; scores fall.
+    # np.interp takes ascending positions; scores fall.
     over_recall: FloatArray = np.interp(curve.confidence[::-1], scores[::-1], running[::-1])[::-1]
     return over_recall
 

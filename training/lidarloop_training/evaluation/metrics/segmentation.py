@@ -27,7 +27,7 @@ def confusion_matrix(
 
     Args:
         truth, predicted: (N,) class indices of the points.
-        num_classes: how many classes there are.
+        num_classes: number of classes.
         ignore_label: points with this truth do not count. A prediction of it elsewhere counts as wrong.
 
     Returns:
@@ -62,7 +62,7 @@ class SegmentationMetrics:
     Attributes:
         confusion: (C, C) points, row = truth, column = prediction.
         class_names: C names.
-        ignore_label: the class that is not scored; None where all are.
+        ignore_label: class index that is not scored; None where all are.
     """
 
     confusion: IntArray
@@ -99,6 +99,12 @@ def evaluate_segmentation(
     ignore_label: int | None = None,
 ) -> SegmentationMetrics:
     """Scores the labels of all clouds together.
+
+    Args:
+        truths: (N,) class indices of the points of each cloud.
+        predictions: (N,) class indices, in the same order.
+        class_names: names of the classes; a class index is a position among them.
+        ignore_label: class index that is not scored.
 
     Raises:
         DatasetError: see ``confusion_matrix``.

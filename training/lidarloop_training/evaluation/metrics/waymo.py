@@ -38,12 +38,12 @@ MAX_LEVEL_2_POINTS = 5
 SCORE_CUTOFFS = np.append(np.arange(100) * 0.01, 1.0).astype(np.float32)
 MAX_RECALL_STEP = 0.05
 
-_IOU_STEPS = 1_000_000  # the matching works on whole numbers, so that equal sums are equal
+_IOU_STEPS = 1_000_000  # the matching works on integers, so that equal sums are equal
 
 
 @dataclass(frozen=True)
-class WaymoFrame:
-    """One frame's objects and detections; class names are ``WAYMO_CLASSES``.
+class WaymoSample:
+    """One sample's objects and detections; class names are ``WAYMO_CLASSES``.
 
     Attributes:
         objects: N boxes.
@@ -61,9 +61,11 @@ class WaymoAp:
     """The score of one type at one level.
 
     Attributes:
-        type_name, level: which.
-        num_objects: objects that count.
-        ap, aph: 0–1; NaN where there is no object.
+        type_name: one of ``WAYMO_CLASSES``.
+        level: 1 or 2.
+        num_objects: number of objects that count.
+        ap: average precision, 0–1; NaN where there is no object.
+        aph: average precision weighted by heading accuracy, 0–1; NaN where there is no object.
     """
 
     type_name: str
@@ -74,7 +76,7 @@ class WaymoAp:
 
 
 def difficulty_levels(num_lidar_pts: IntArray, annotated: IntArray | None = None) -> IntArray:
-    """Waymo's rule.
+    """The level of each object, by Waymo's rule.
 
     Args:
         num_lidar_pts: (N,) points on each object; -1, unknown, gives level 1.
@@ -90,7 +92,7 @@ def difficulty_levels(num_lidar_pts: IntArray, annotated: IntArray | None = None
 
 
 def as_waymo_types(boxes: Boxes3D) -> tuple[Boxes3D, IntArray]:
-    """Boxes of the nuScenes classes as boxes of ``WAYMO_CLASSES``, and which of the given ones they are."""
+    """Boxes of the nuScenes classes as boxes of ``WAYMO_CLASSES``, and their rows among the given ones, (M,)."""
     position = {name: i for i, name in enumerate(WAYMO_CLASSES)}
     types = [NUSCENES_TO_WAYMO.get(name, "") for name in boxes.class_names]
     lookup = np.array([position.get(name, -1) for name in types], dtype=np.int64)
@@ -99,15 +101,15 @@ def as_waymo_types(boxes: Boxes3D) -> tuple[Boxes3D, IntArray]:
     return Boxes3D(boxes.values[rows], boxes.scores[rows], labels[rows], WAYMO_CLASSES), rows
 
 
-def evaluate_waymo(frames: Sequence[WaymoFrame]) -> tuple[WaymoAp, ...]:
+def evaluate_waymo(samples: Sequence[WaymoSample]) -> tuple[WaymoAp, ...]:
     """AP and APH for each of ``WAYMO_CLASSES`` and each of ``LEVELS``."""
     rows = []
     for label, name in enumerate(WAYMO_CLASSES):
-        counts = sum((_count(frame, label, MIN_IOU[name]) for frame in frames), np.zeros((len(SCORE_CUTOFFS), 5)))
+        counts = sum((_count(sample, label, MIN_IOU[name]) for sample in samples), np.zeros((len(SCORE_CUTOFFS), 5)))
         for level in LEVELS:
             num_objects = sum(
-                int(((frame.objects.labels == label) & (frame.level > 0) & (frame.level <= level)).sum())
-                for frame in frames
+                int(((sample.objects.labels == label) & (sample.level > 0) & (sample.level <= level)).sum())
+                for sample in samples
             )
             ap, aph = _average_precisions(counts, level) if num_objects else (float("nan"), float("nan"))
             rows.append(WaymoAp(name, level, num_objects, ap, aph))
@@ -121,11 +123,11 @@ def mean_over_types(rows: Sequence[WaymoAp], level: int) -> tuple[float, float]:
     return float(ap), float(aph)
 
 
-def _count(frame: WaymoFrame, label: int, min_iou: float) -> FloatArray:
+def _count(sample: WaymoSample, label: int, min_iou: float) -> FloatArray:
     """(cutoffs, 5) found, their heading accuracy, wrong, missed of level 1, missed of level 2."""
-    chosen = (frame.objects.labels == label) & (frame.level > 0)
-    objects, level = frame.objects[chosen], frame.level[chosen]
-    detections = frame.detections[frame.detections.labels == label]
+    chosen = (sample.objects.labels == label) & (sample.level > 0)
+    objects, level = sample.objects[chosen], sample.level[chosen]
+    detections = sample.detections[sample.detections.labels == label]
     iou = bev_and_3d_iou(detections.values, objects.values)[1]
     weight = np.where(iou >= min_iou, np.rint(iou * _IOU_STEPS), 0).astype(np.int64)
     accuracy = 1.0 - np.abs(wrap_angle(detections.yaws[:, None].astype(np.float64) - objects.yaws[None])) / np.pi

@@ -1,4 +1,4 @@
-"""A frame from above: cloud, detections and ground truth, as a PNG."""
+"""A sample from above: cloud, detections and ground truth, as a PNG."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lidarloop_core.geometry.boxes import Boxes3D, bev_corners
-from lidarloop_training.evaluation.statistics.breakdown import FrameOutcome
+from lidarloop_training.evaluation.statistics.breakdown import SampleOutcome
 
-# Told apart by colour-blind readers too; the report's legend uses the same.
+# Distinct for colour-blind readers too; the report's legend uses the same.
 COLORS = {
     "detection": "#35c4ff",
     "object": "#e8e8e8",
@@ -34,24 +34,25 @@ def draw_bev(
     points: npt.NDArray[Any],
     boxes: Boxes3D,
     gt: Boxes3D | None = None,
-    outcome: FrameOutcome | None = None,
+    outcome: SampleOutcome | None = None,
     *,
     title: str = "",
     extent_m: float = 51.2,
     center_xy_m: tuple[float, float] = (0.0, 0.0),
     size_px: int = 720,
 ) -> bytes:
-    """Draws one frame; x (forward) points up, y (left) to the left.
+    """Draws one sample; x (forward) points up, y (left) to the left.
 
     Args:
         points: (N, ≥3) metres, in any frame with x forward, y left and the vehicle at the origin.
         boxes: detections in the same frame.
         gt: objects in the same frame, drawn in thin lines under the detections.
-        outcome: which of them were found, invented, missed. With it only these are drawn, coloured by verdict.
-        title: in the upper left corner.
-        extent_m: half the side of the square shown.
-        center_xy_m: its middle.
-        size_px: edge of the picture.
+        outcome: indices of the boxes that were found, invented, missed. With it only these are drawn, coloured by
+            verdict.
+        title: text in the upper left corner.
+        extent_m: half the side of the square shown, metres.
+        center_xy_m: middle of the square, metres.
+        size_px: side of the picture, pixels.
 
     Returns:
         The PNG file.

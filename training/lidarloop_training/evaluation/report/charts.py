@@ -11,6 +11,7 @@ import numpy.typing as npt
 from markupsafe import Markup, escape
 from matplotlib.ticker import MaxNLocator
 
+from lidarloop_core.colors import class_color
 from lidarloop_training.evaluation.metrics.nuscenes import RECALL_GRID, ClassMetrics
 
 
@@ -76,15 +77,15 @@ def error_chart(title: str, values: Mapping[str, npt.NDArray[np.float64]]) -> Ma
     """Which share of the matches of each class has at most a certain error.
 
     Args:
-        title: error and unit.
-        values: class → error of each match; classes keep their colours over all charts.
+        title: name of the error with its unit.
+        values: class → (K,) error of each match; classes keep their colours over all charts.
     """
     everything = np.concatenate([np.zeros(0), *values.values()])
     # The few worst would squeeze all others to the left.
     end = float(np.percentile(everything, 98)) if len(everything) else 1.0
     plane = _Plane((0, end or 1.0), (0, 1), width=340, height=220)
     lines = []
-    for i, (name, errors) in enumerate(values.items()):
+    for name, errors in values.items():
         if not len(errors):
             continue
         share = np.linspace(0, 1, min(len(errors), 80) + 1)
@@ -92,7 +93,7 @@ def error_chart(title: str, values: Mapping[str, npt.NDArray[np.float64]]) -> Ma
         shown = at_most <= end
         points = plane.path(at_most[shown], share[shown])
         lines.append(
-            f'<polyline class="curve" style="stroke:{class_color(i)}" points="{points}">'
+            f'<polyline class="curve" style="stroke:{class_color(name)}" points="{points}">'
             f"<title>{escape(name.replace('_', ' '))}: median {np.median(errors):.3g}, {len(errors)} matches</title>"
             "</polyline>"
         )
@@ -119,25 +120,6 @@ def comparison_chart(first: ClassMetrics, second: ClassMetrics, distance_m: floa
         kind="both",
         data={},
     )
-
-
-def class_color(position: int) -> str:
-    """Ten colours told apart on light and on dark, also by colour-blind readers."""
-    return _CLASS_COLORS[position % len(_CLASS_COLORS)]
-
-
-_CLASS_COLORS = (
-    "#1f77b4",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#8c6d31",
-    "#d55e00",
-    "#56b4e9",
-    "#7f7f7f",
-    "#b5a800",
-    "#9467bd",
-)
 
 
 def latency_histogram(samples_ms: npt.ArrayLike, deadline_ms: float) -> Markup:

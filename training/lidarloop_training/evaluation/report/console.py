@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,29 +12,23 @@ from rich.table import Table
 from lidarloop_training.evaluation.comparison import Comparison
 from lidarloop_training.evaluation.field_metrics import FieldTable
 from lidarloop_training.evaluation.latency import Latency
+from lidarloop_training.evaluation.run import EvaluationRun
 from lidarloop_training.evaluation.scoring import Score
 
 
-def show(
-    score: Score | None,
-    latency: Latency | None,
-    notes: Sequence[str],
-    *,
-    tables: Sequence[FieldTable] = (),
-    comparison: Comparison | None = None,
-) -> None:
+def show(run: EvaluationRun) -> None:
     """Prints the notes, the table by class, those of other benchmarks, the comparison and the latency."""
     console = Console()
-    for note in notes:
+    for note in run.notes:
         console.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True, highlight=False)
-    if score is not None:
-        console.print(_table(score))
-    for table in tables:
+    if run.score is not None:
+        console.print(_table(run.score))
+    for table in run.tables:
         console.print(_field_table(table))
-    if comparison is not None:
-        console.print(_comparison_table(comparison))
-    if latency is not None:
-        console.print(_latency_line(latency), soft_wrap=True, highlight=False)
+    if run.comparison is not None:
+        console.print(_comparison_table(run.comparison))
+    if run.latency is not None:
+        console.print(_latency_line(run.latency), soft_wrap=True, highlight=False)
 
 
 def _table(score: Score) -> Table:

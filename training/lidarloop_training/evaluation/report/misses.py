@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,14 @@ from PIL import Image, ImageDraw
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.sample import CameraImage, Sample, SampleSource
-from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.metrics.matching import UNMATCHED, Matching
 from lidarloop_training.evaluation.report.bev import COLORS, draw_bev
 from lidarloop_training.evaluation.report.pictures import Picture
-from lidarloop_training.evaluation.scoring import Run, Score
-from lidarloop_training.evaluation.statistics.breakdown import FrameOutcome, found_by
+from lidarloop_training.evaluation.run import EvaluationRun
+from lidarloop_training.evaluation.samples import SampleRecord
+from lidarloop_training.evaluation.statistics.breakdown import SampleOutcome, found_by
 
+NUM_MISSES = 6
 _EXTENT_M = 15.0
 _BEV_PX = 480
 _CROP_PX = (640, 480)
@@ -31,10 +32,10 @@ class Miss:
     """An object that was not found.
 
     Attributes:
-        token: its frame.
-        index: which of the frame's objects it is.
-        num_lidar_pts: points on it; -1 where unknown.
-        range_m: from the ego vehicle.
+        token: sample token.
+        index: position among the sample's objects.
+        num_lidar_pts: number of points on it; -1 where unknown.
+        range_m: distance from the ego vehicle in the ground plane, metres.
     """
 
     token: str
@@ -51,15 +52,15 @@ def worst_misses(
     Args:
         matching: detections against objects.
         threshold: detections below this score count for nothing.
-        instance_ids: token → ids of the frame's objects; each physical object is shown once, at its worst.
-        count: at most so many.
+        instance_ids: token → ids of the sample's objects; each physical object is shown once, at its worst.
+        count: largest number of misses.
     """
     objects, tokens = matching.objects, matching.tokens
     missed = np.nonzero(found_by(matching, threshold) == UNMATCHED)[0]
     order = missed[np.lexsort((objects.range_m[missed], -matching.num_lidar_pts[missed]))]
     chosen, shown = [], set()
     for row in order:
-        token, index = tokens[objects.frame[row]], int(objects.index[row])
+        token, index = tokens[objects.sample[row]], int(objects.index[row])
         instance = instance_ids[token][index]
         if instance not in shown:
             shown.add(instance)
@@ -69,32 +70,37 @@ def worst_misses(
     return chosen
 
 
-def draw_misses(run: Run, score: Score, cameras: SampleSource, count: int) -> list[Picture]:
-    """Pictures of the worst misses.
+def draw_misses(
+    run: EvaluationRun, open_with_cameras: Callable[[], SampleSource], count: int = NUM_MISSES
+) -> list[Picture]:
+    """Pictures of the worst misses; none where nothing was scored or missed.
 
     Args:
-        run: what was scored, by class.
-        score: its score.
-        cameras: the same source with pictures, where it has any.
-        count: at most so many.
+        run: detections with their score.
+        open_with_cameras: opens the same source with its images, where it has any; called only if there is a miss.
+        count: largest number of pictures.
     """
-    frames = {frame.token: frame for frame in run.frames}
-    outcomes = {outcome.token: outcome for outcome in score.breakdown.frames}
-    ids = {token: frame.annotations.instance_ids for token, frame in frames.items() if frame.annotations is not None}
+    score, detections = run.score, run.results.detections
+    if score is None or all(len(outcome.missed) == 0 for outcome in score.breakdown.samples):
+        return []
+    source = open_with_cameras()
+    samples = {sample.token: sample for sample in detections.samples}
+    outcomes = {outcome.token: outcome for outcome in score.breakdown.samples}
+    ids = {s.token: s.annotations.instance_ids for s in detections.samples if s.annotations is not None}
     pictures = []
     for miss in worst_misses(score.matching, score.breakdown.operating_score, ids, count):
-        frame = frames[miss.token]
-        sample = cameras[frame.index]
-        detections = run.detections.get(miss.token, Boxes3D.empty(score.matching.config.class_names))
-        in_ego = frame.to_ego(detections, run.results_frame)
-        pictures.append(_draw(miss, frame, sample, in_ego, outcomes[miss.token]))
+        record = samples[miss.token]
+        boxes = detections.boxes.get(miss.token, Boxes3D.empty(score.matching.config.class_names))
+        in_ego = record.to_ego(boxes, detections.frame)
+        pictures.append(_draw(miss, record, source[record.index], in_ego, outcomes[miss.token]))
     return pictures
 
 
-def _draw(miss: Miss, frame: Frame, sample: Sample, detections: Boxes3D, outcome: FrameOutcome) -> Picture:
-    assert frame.annotations is not None
-    ego_SE3_lidar = frame.ego_SE3_lidar
-    objects = frame.annotations.boxes.transformed(ego_SE3_lidar)
+def _draw(miss: Miss, record: SampleRecord, sample: Sample, detections: Boxes3D, outcome: SampleOutcome) -> Picture:
+    """One miss; ``detections`` in the vehicle's frame."""
+    assert record.annotations is not None
+    ego_SE3_lidar = record.ego_SE3_lidar
+    objects = record.annotations.boxes.transformed(ego_SE3_lidar)
     x, y = objects.centers[miss.index, :2].tolist()
     name = objects.names[miss.index].replace("_", " ")
     points = f"{miss.num_lidar_pts} points" if miss.num_lidar_pts >= 0 else "points unknown"
@@ -109,9 +115,9 @@ def _draw(miss: Miss, frame: Frame, sample: Sample, detections: Boxes3D, outcome
     )
     in_lidar = detections.transformed(ego_SE3_lidar.inverse())
     jpeg = draw_in_camera(
-        sample, frame.annotations.boxes, miss.index, in_lidar[outcome.hits], in_lidar[outcome.inventions]
+        sample, record.annotations.boxes, miss.index, in_lidar[outcome.hits], in_lidar[outcome.inventions]
     )
-    caption = f"{name}, {points}, {miss.range_m:.0f} m away: {frame.scene}, frame {frame.index}"
+    caption = f"{name}, {points}, {miss.range_m:.0f} m away: {record.scene}, frame {record.index}"
     return Picture(miss.token, caption, png, jpeg)
 
 

@@ -5,65 +5,28 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from lidarloop_training.evaluation.comparison import Comparison
-from lidarloop_training.evaluation.field_metrics import FieldTable
+from lidarloop_core.colors import class_color
 from lidarloop_training.evaluation.latency import DEADLINE_MS, Latency
 from lidarloop_training.evaluation.metrics.matching import FloatArray
-from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics
 from lidarloop_training.evaluation.report.bev import COLORS
 from lidarloop_training.evaluation.report.charts import (
-    class_color,
     comparison_chart,
     error_chart,
     latency_histogram,
     precision_recall_chart,
 )
-from lidarloop_training.evaluation.report.pictures import Picture
+from lidarloop_training.evaluation.report.pictures import Picture, ReportPictures
+from lidarloop_training.evaluation.run import NOT_SCORED, EvaluationRun
+from lidarloop_training.evaluation.scoring import Score
 from lidarloop_training.evaluation.statistics.breakdown import Breakdown
-from lidarloop_training.evaluation.statistics.confusion import Confusion
-from lidarloop_training.evaluation.statistics.tp_errors import ERROR_TITLES
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a report shows; what is None is left out.
-
-    Attributes:
-        title, subtitle: the heading.
-        metrics, breakdown: the score; None where there is no ground truth.
-        latency: of the replay that made the detections.
-        picture_groups: heading → pictures.
-        provenance: pairs of what and which: data, model, config, machine.
-        notes: what the reader must know first.
-        confusion, errors: what is taken for what, and the errors of the matches: error → class → values.
-        intervals: mAP, NDS, errors and classes → 95 % interval; ``resampling`` says how they were made.
-        comparison: with a second result.
-        tables: numbers of other benchmarks.
-        misses: pictures of objects that were not found.
-    """
-
-    title: str
-    subtitle: str
-    metrics: DetectionMetrics | None
-    breakdown: Breakdown | None
-    latency: Latency | None
-    picture_groups: Mapping[str, Sequence[Picture]]
-    provenance: Sequence[tuple[str, str]]
-    notes: Sequence[str] = field(default_factory=tuple)
-    confusion: Confusion | None = None
-    errors: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
-    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    resampling: str = ""
-    comparison: Comparison | None = None
-    tables: Sequence[FieldTable] = ()
-    misses: Sequence[Picture] = ()
+from lidarloop_training.evaluation.statistics.tp_errors import ERROR_TITLES, error_samples
 
 
 @dataclass(frozen=True)
@@ -76,44 +39,93 @@ class _Card:
     is_bad: bool = False
 
 
-def render(report: Report) -> str:
-    """The HTML file's text."""
+def render(
+    run: EvaluationRun,
+    document: Mapping[str, Any],
+    pictures: ReportPictures,
+    *,
+    subject: str = "Detections on",
+) -> str:
+    """The HTML file's text; what a run does not have is left out.
+
+    Args:
+        run: what to show.
+        document: its ``summary.summarise``: data, machine and versions are shown as stored there.
+        pictures: pictures of samples and of missed objects.
+        subject: beginning of the title, before the names of the drives.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {"number": _number, "cell": _cell, "signed": _signed, "plain": _plain}
-    metrics, breakdown, latency = report.metrics, report.breakdown, report.latency
     return environment.get_template("template.html").render(
-        title=report.title,
-        subtitle=report.subtitle,
-        notes=report.notes,
-        cards=_cards(report),
-        metrics=metrics,
-        breakdown=breakdown,
-        absent=[_plain(c.name) for c in metrics.classes if not c.num_objects] if metrics else [],
-        distances=[f"{d:g}" for d in metrics.config.match_distances_m] if metrics else [],
-        pr_charts=[(c, precision_recall_chart(c)) for c in metrics.present] if metrics else [],
-        tables=_tables(breakdown) if breakdown else [],
-        intervals={name: f"{_number(low)}–{_number(high)}" for name, (low, high) in report.intervals.items()},
-        resampling=report.resampling,
-        confusion=report.confusion,
-        error_charts=_error_charts(report),
-        error_legend=_error_legend(report),
-        comparison=report.comparison,
-        both_charts=_both_charts(report),
-        field_tables=report.tables,
-        misses=[_embedded(picture) for picture in report.misses],
-        picture_groups=[
-            (name, [_embedded(picture) for picture in pictures]) for name, pictures in report.picture_groups.items()
-        ],
-        legend=_legend(scored=metrics is not None),
-        latency=latency,
-        latency_chart=latency_histogram(latency.samples_ms, DEADLINE_MS) if latency and latency.samples_ms else None,
-        stages=_stages(latency) if latency else [],
-        stage_columns=_stage_columns(latency) if latency else [],
-        counts=_counts(latency) if latency else [],
-        provenance=report.provenance,
+        **_heading(run, document, subject),
+        **_score_sections(run.score),
+        **_latency_section(run.latency),
+        notes=document["notes"],
+        cards=_cards(run),
+        comparison=run.comparison,
+        both_charts=_both_charts(run),
+        field_tables=run.tables,
+        misses=[_embedded(picture) for picture in pictures.misses],
+        picture_groups=[(name, [_embedded(picture) for picture in group]) for name, group in pictures.overview.items()],
+        legend=_legend(scored=run.score is not None),
+        provenance=provenance_rows(document),
     )
+
+
+def _heading(run: EvaluationRun, document: Mapping[str, Any], subject: str) -> dict[str, str]:
+    data = document["data"]
+    scenes = data["scenes"]
+    named = ", ".join(scenes[:3]) + (f" and {len(scenes) - 3} more" if len(scenes) > 3 else "")
+    subtitle = f"{data['num_frames']} frames"
+    if run.score is not None:
+        subtitle += f", {sum(c.num_objects for c in run.score.metrics.classes)} objects"
+    return {"title": f"{subject} {named}", "subtitle": subtitle}
+
+
+def _score_sections(score: Score | None) -> dict[str, Any]:
+    """What the template shows of the metrics and their parts; empty values where nothing was scored."""
+    errors = error_samples(score.matching, score.breakdown.operating_score) if score else {}
+    metrics = score.metrics if score else None
+    intervals = score.intervals if score else {}
+    return {
+        "metrics": metrics,
+        "breakdown": score.breakdown if score else None,
+        "absent": [_plain(c.name) for c in metrics.classes if not c.num_objects] if metrics else [],
+        "distances": [f"{d:g}" for d in metrics.config.match_distances_m] if metrics else [],
+        "pr_charts": [(c, precision_recall_chart(c)) for c in metrics.present] if metrics else [],
+        "tables": _tables(score.breakdown) if score else [],
+        "intervals": {name: f"{_number(low)}–{_number(high)}" for name, (low, high) in intervals.items()},
+        "resampling": score.resampling.description if score and score.resampling else "",
+        "confusion": score.confusion if score else None,
+        "error_charts": _error_charts(errors),
+        "error_legend": _error_legend(errors),
+    }
+
+
+def _latency_section(latency: Latency | None) -> dict[str, Any]:
+    return {
+        "latency": latency,
+        "latency_chart": latency_histogram(latency.samples_ms, DEADLINE_MS) if latency and latency.samples_ms else None,
+        "stages": _stages(latency) if latency else [],
+        "stage_columns": _stage_columns(latency) if latency else [],
+        "counts": _counts(latency) if latency else [],
+    }
+
+
+def provenance_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Pairs of what and which: data, model, scoring, machine, versions."""
+    data, machine = document["data"], document["machine"]
+    return [
+        ("ground truth", data["ground_truth"]),
+        ("results", data["results"]),
+        ("model", document["model_sha256"] or "not recorded"),
+        *((_plain(key), _text(value)) for key, value in _flat(document["provenance"])),
+        ("scoring", _text(document["config"]) if document["config"] else NOT_SCORED),
+        ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in document["versions"].items())),
+    ]
 
 
 def _embedded(picture: Picture) -> dict[str, Any]:
@@ -124,35 +136,37 @@ def _embedded(picture: Picture) -> dict[str, Any]:
     return {"caption": picture.caption, "sources": sources}
 
 
-def _error_charts(report: Report) -> list[Markup]:
+def _error_charts(errors: Mapping[str, Mapping[str, FloatArray]]) -> list[Markup]:
     return [
         error_chart(ERROR_TITLES[key], by_class)
-        for key, by_class in report.errors.items()
+        for key, by_class in errors.items()
         if any(len(values) for values in by_class.values())
     ]
 
 
-def _error_legend(report: Report) -> list[tuple[str, str]]:
-    classes = next(iter(report.errors.values()), {})
-    return [(_plain(name), class_color(i)) for i, name in enumerate(classes)]
+def _error_legend(errors: Mapping[str, Mapping[str, FloatArray]]) -> list[tuple[str, str]]:
+    classes = next(iter(errors.values()), {})
+    return [(_plain(name), class_color(name)) for name in classes]
 
 
-def _both_charts(report: Report) -> list[tuple[str, Markup]]:
-    if report.comparison is None or report.metrics is None:
+def _both_charts(run: EvaluationRun) -> list[tuple[str, Markup]]:
+    if run.comparison is None or run.score is None:
         return []
-    pairs = zip(report.metrics.classes, report.comparison.second.metrics.classes, strict=True)
-    distance_m = report.metrics.config.tp_distance_m
+    metrics = run.score.metrics
+    pairs = zip(metrics.classes, run.comparison.second.metrics.classes, strict=True)
+    distance_m = metrics.config.tp_distance_m
     return [(c.name, comparison_chart(c, other, distance_m)) for c, other in pairs if c.num_objects]
 
 
-def _cards(report: Report) -> list[_Card]:
+def _cards(run: EvaluationRun) -> list[_Card]:
     cards = []
-    if report.metrics:
-        for name, value in (("mAP", report.metrics.mean_ap), ("NDS", report.metrics.nds)):
-            low, high = report.intervals.get(name, (math.nan, math.nan))
+    if run.score:
+        intervals = run.score.intervals
+        for name, value in (("mAP", run.score.metrics.mean_ap), ("NDS", run.score.metrics.nds)):
+            low, high = intervals.get(name, (math.nan, math.nan))
             between = f", 95 %: {_number(low)}–{_number(high)}" if math.isfinite(low) else ""
             cards.append(_Card(f"{name}, classes present{between}", _number(value)))
-    if latency := report.latency:
+    if latency := run.latency:
         for key in ("p50", "p99"):
             latency_ms = latency.latency_ms.get(key)
             is_late = latency_ms is not None and latency_ms > DEADLINE_MS
@@ -203,6 +217,23 @@ def _counts(latency: Latency) -> list[tuple[str, str]]:
     if latency.rss_mb is not None:
         counts.append(("node memory (RSS)", f"{latency.rss_mb:.0f} MB"))
     return counts
+
+
+def _flat(value: object, prefix: str = "") -> list[tuple[str, object]]:
+    """Nested mappings as ``a b`` keys; nothing for None."""
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [row for key, entry in value.items() for row in _flat(entry, f"{prefix} {key}".strip())]
+    return [(prefix or "provenance", value)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(key).replace('_', ' ')}: {_text(entry)}" for key, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(_text(entry) for entry in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _plain(name: str) -> str:

@@ -1,33 +1,35 @@
-"""Pictures of frames from above, for the report and for data that has no ground truth to score against."""
+"""Pictures of samples from above, for the report and for data that has no ground truth to score against."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
-from lidarloop_core.io.results import ResultsFrame
 from lidarloop_core.progress import progress
-from lidarloop_core.sample import SampleSource
-from lidarloop_training.evaluation.frames import Frame, spread
 from lidarloop_training.evaluation.report.bev import draw_bev
-from lidarloop_training.evaluation.scoring import Run, Score
-from lidarloop_training.evaluation.statistics.breakdown import FrameOutcome
+from lidarloop_training.evaluation.run import EvaluationRun
+from lidarloop_training.evaluation.samples import SampleRecord, spread
+from lidarloop_training.evaluation.scoring import Detections
+from lidarloop_training.evaluation.statistics.breakdown import SampleOutcome, best_and_worst
 
 # Without ground truth there is no best threshold to find; detectors put out many boxes of low score.
 SHOWN_SCORE = 0.3
+_PICTURES_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame from above.
+    """A sample, or a part of one, from above.
 
     Attributes:
-        token: names the frame.
-        caption: what to see.
-        png: the file.
-        camera_jpeg: the same from a camera; None where there is none.
+        token: sample token.
+        caption: sentence below the picture.
+        png: PNG file's bytes, seen from above.
+        camera_jpeg: JPEG file's bytes, the same from a camera; None where no camera sees it.
     """
 
     token: str
@@ -36,43 +38,71 @@ class Picture:
     camera_jpeg: bytes | None = None
 
 
-def draw_frame(
-    source: SampleSource, frame: Frame, boxes: Boxes3D, boxes_frame: ResultsFrame, outcome: FrameOutcome | None
-) -> Picture:
-    """Draws one frame of a source with the detections on it, judged where there is an outcome."""
-    points = frame.ego_SE3_lidar.transform(source[frame.index].keyframe.points[:, :3])
-    detections = frame.to_ego(boxes, boxes_frame)
-    title = f"{frame.scene}  frame {frame.index}"
+@dataclass(frozen=True)
+class ReportPictures:
+    """All pictures of a report.
+
+    Attributes:
+        overview: heading → pictures of samples.
+        misses: pictures of objects that were not found.
+    """
+
+    overview: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
+    misses: Sequence[Picture] = ()
+
+
+def draw_overview(run: EvaluationRun) -> dict[str, list[Picture]]:
+    """Heading → pictures: the worst and the best samples, or some spread over the drive where nothing is scored."""
+    detections = run.results.detections
+    if run.score is None:
+        answered = detections.answered
+        chosen = [answered[i] for i in spread(len(answered), 2 * _PICTURES_IN_A_ROW)]
+        return {"Frames spread over the drive": [draw_sample(detections, sample, None) for sample in chosen]}
+    by_token = {sample.token: sample for sample in detections.samples}
+    best, worst = best_and_worst(run.score.breakdown.samples, _PICTURES_IN_A_ROW)
+    return {
+        heading: [draw_sample(detections, by_token[outcome.token], outcome) for outcome in outcomes]
+        for heading, outcomes in (("Worst frames, by F1", worst), ("Best frames, by F1", best))
+    }
+
+
+def draw_sample(detections: Detections, sample: SampleRecord, outcome: SampleOutcome | None) -> Picture:
+    """Draws one sample with the detections on it, coloured by what became of them where there is an outcome."""
+    points = sample.ego_SE3_lidar.transform(detections.source[sample.index].keyframe.points[:, :3])
+    boxes = sample.to_ego(detections.boxes.get(sample.token, Boxes3D.empty(NUSCENES_CLASSES)), detections.frame)
+    title = f"{sample.scene}  frame {sample.index}"
     if outcome is None:
-        shown = detections[detections.scores >= SHOWN_SCORE]
-        caption = f"{frame.scene}, frame {frame.index}: {len(shown)} detections with score ≥ {SHOWN_SCORE:g}"
-        return Picture(frame.token, caption, draw_bev(points, shown, title=title))
-    assert frame.annotations is not None
+        shown = boxes[boxes.scores >= SHOWN_SCORE]
+        caption = f"{sample.scene}, frame {sample.index}: {len(shown)} detections with score ≥ {SHOWN_SCORE:g}"
+        return Picture(sample.token, caption, draw_bev(points, shown, title=title))
+    assert sample.annotations is not None
     num_found, num_objects = len(outcome.found), len(outcome.found) + len(outcome.missed)
     caption = (
-        f"{frame.scene}, frame {frame.index}: {num_found} of {num_objects} objects found, "
+        f"{sample.scene}, frame {sample.index}: {num_found} of {num_objects} objects found, "
         f"{len(outcome.inventions)} detections of nothing (F1 {outcome.f1:.2f})"
     )
-    objects = frame.annotations.boxes.transformed(frame.ego_SE3_lidar)
-    return Picture(frame.token, caption, draw_bev(points, detections, objects, outcome, title=title))
+    objects = sample.annotations.boxes.transformed(sample.ego_SE3_lidar)
+    return Picture(sample.token, caption, draw_bev(points, boxes, objects, outcome, title=title))
 
 
-def write_pictures(run: Run, score: Score | None, folder: Path, num_pictures: int) -> list[Path]:
-    """Writes PNGs, spread evenly over the frames that have results and named by their position in the source.
+def write_pictures(run: EvaluationRun, folder: Path, num_pictures: int) -> list[Path]:
+    """Writes PNGs, spread evenly over the samples that have results and named by their position in the source.
 
     Args:
-        run: the frames and their detections.
-        score: with it boxes are coloured by what became of them.
-        folder: where to.
-        num_pictures: at most so many.
+        run: detections. Where they are scored, boxes are coloured by what became of them.
+        folder: folder to write to.
+        num_pictures: largest number of pictures.
+
+    Returns:
+        The files, in the order of the samples.
     """
-    outcomes = {outcome.token: outcome for outcome in score.breakdown.frames} if score else {}
-    answered = [frame for frame in run.frames if frame.token in run.detections]
+    detections = run.results.detections
+    outcomes = {outcome.token: outcome for outcome in run.score.breakdown.samples} if run.score else {}
+    answered = detections.answered
     paths = []
     for i in progress(spread(len(answered), num_pictures), "drawing"):
-        frame = answered[i]
-        boxes = run.detections[frame.token]
-        picture = draw_frame(run.source, frame, boxes, run.results_frame, outcomes.get(frame.token))
-        paths.append(folder / f"{frame.index:06d}.png")
+        sample = answered[i]
+        picture = draw_sample(detections, sample, outcomes.get(sample.token))
+        paths.append(folder / f"{sample.index:06d}.png")
         atomic.write_bytes(paths[-1], picture.png)
     return paths

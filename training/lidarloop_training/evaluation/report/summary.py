@@ -1,126 +1,64 @@
-"""``metrics.json``, and the report made from it."""
+"""The content of ``metrics.json``."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from lidarloop_training.evaluation import provenance
+from lidarloop_core.machine import machine, versions
 from lidarloop_training.evaluation.comparison import Comparison
-from lidarloop_training.evaluation.field_metrics import FieldTable
-from lidarloop_training.evaluation.frames import Frame
 from lidarloop_training.evaluation.latency import Latency
 from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics
-from lidarloop_training.evaluation.report.page import Report
-from lidarloop_training.evaluation.report.pictures import Picture
+from lidarloop_training.evaluation.run import EvaluationRun, ResultsFile
 from lidarloop_training.evaluation.scoring import Resampling, Score
-from lidarloop_training.evaluation.statistics.tp_errors import error_samples
-
-NOT_SCORED = "no ground truth: nothing scored"
 
 
-def summarise(
-    frames: Sequence[Frame],
-    score: Score | None,
-    latency: Latency | None,
-    meta: Mapping[str, Any],
-    results: Path,
-    ground_truth: Path,
-    notes: Sequence[str],
-    *,
-    resampling: Resampling | None = None,
-    tables: Sequence[FieldTable] = (),
-) -> dict[str, Any]:
+def summarise(run: EvaluationRun) -> dict[str, Any]:
     """The content of ``metrics.json``: plain JSON values, None for what is undefined or not known."""
+    score, meta, samples = run.score, run.results.meta, run.results.detections.samples
     document: dict[str, Any] = {
         **_scores(score),
-        **(_intervals(score, resampling) if score and resampling else {}),
-        **{table.metric: [dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in tables},
-        **_timing(latency),
-        "model_sha256": meta.get("model_sha256") or (latency.model_sha256 if latency else None),
+        **(_intervals(score, score.resampling) if score and score.resampling else {}),
+        **{table.metric: [dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in run.tables},
+        **_timing(run.latency),
+        "model_sha256": meta.get("model_sha256") or (run.latency.model_sha256 if run.latency else None),
         "data": {
-            "ground_truth": str(ground_truth),
-            "results": str(results),
-            "scenes": list(dict.fromkeys(frame.scene for frame in frames)),
-            "num_frames": len(frames),
+            "ground_truth": str(run.ground_truth),
+            "results": str(run.results.path),
+            "scenes": list(dict.fromkeys(sample.scene for sample in samples)),
+            "num_frames": len(samples),
         },
         "config": _config(score.metrics) if score else None,
         "provenance": meta.get("provenance"),
-        "machine": provenance.machine(),
-        "versions": provenance.versions(),
-        "notes": [*notes] if score else [NOT_SCORED, *notes],
+        "machine": machine(),
+        "versions": versions(),
+        "notes": run.notes,
     }
+    if run.second is not None and run.comparison is not None:
+        document["comparison"] = _comparison(run.comparison, run.second)
     finite: dict[str, Any] = _finite(document)
     return finite
 
 
-def report(
-    document: Mapping[str, Any],
-    score: Score | None,
-    latency: Latency | None,
-    picture_groups: Mapping[str, Sequence[Picture]],
-    *,
-    resampling: Resampling | None = None,
-    comparison: Comparison | None = None,
-    tables: Sequence[FieldTable] = (),
-    misses: Sequence[Picture] = (),
-) -> Report:
-    """The report of a summarised run."""
-    data, machine = document["data"], document["machine"]
-    scenes = data["scenes"]
-    named = ", ".join(scenes[:3]) + (f" and {len(scenes) - 3} more" if len(scenes) > 3 else "")
-    num_objects = sum(c.num_objects for c in score.metrics.classes) if score else None
-    rows = [
-        ("ground truth", data["ground_truth"]),
-        ("results", data["results"]),
-        ("model", document["model_sha256"] or "not recorded"),
-        *((key.replace("_", " "), _plain(value)) for key, value in _flat(document["provenance"])),
-        ("scoring", _plain(document["config"]) if score else NOT_SCORED),
-        ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in document["versions"].items())),
-    ]
-    return Report(
-        title=f"Detections on {named}",
-        subtitle=f"{data['num_frames']} frames" + (f", {num_objects} objects" if num_objects is not None else ""),
-        metrics=score.metrics if score else None,
-        breakdown=score.breakdown if score else None,
-        latency=latency,
-        picture_groups=picture_groups,
-        provenance=rows,
-        notes=document["notes"],
-        confusion=score.confusion if score else None,
-        errors=error_samples(score.matching, score.breakdown.operating_score) if score else {},
-        intervals=score.intervals if score else {},
-        resampling=resampling.description if score and resampling else "",
-        comparison=comparison,
-        tables=tables,
-        misses=misses,
-    )
-
-
-def comparison_document(comparison: Comparison, results: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of ``metrics.json`` about a second result; differences are second less first."""
-    document: dict[str, Any] = _finite(
-        {
-            "results": str(results),
-            "model_sha256": meta.get("model_sha256"),
-            "units": comparison.units,
-            "rows": {
-                row.name: {
-                    "first": row.first,
-                    "second": row.second,
-                    **(dataclasses.asdict(row.difference) if row.difference else {}),
-                    "verdict": row.verdict or None,
-                }
-                for row in comparison.rows
-            },
-            "found": {row.name: dataclasses.asdict(row) for row in comparison.found},
-        }
-    )
-    return document
+def _comparison(comparison: Comparison, second: ResultsFile) -> dict[str, Any]:
+    """The part about a second result; differences are second less first."""
+    return {
+        "results": str(second.path),
+        "model_sha256": second.meta.get("model_sha256"),
+        "units": comparison.units,
+        "rows": {
+            row.name: {
+                "first": row.first,
+                "second": row.second,
+                **(dataclasses.asdict(row.difference) if row.difference else {}),
+                "verdict": row.verdict or None,
+            }
+            for row in comparison.rows
+        },
+        "found": {row.name: dataclasses.asdict(row) for row in comparison.found},
+    }
 
 
 def _scores(score: Score | None) -> dict[str, Any]:
@@ -188,23 +126,6 @@ def _config(metrics: DetectionMetrics) -> dict[str, Any]:
         "min_recall": config.min_recall,
         "min_precision": config.min_precision,
     }
-
-
-def _flat(value: object, prefix: str = "") -> list[tuple[str, object]]:
-    """Nested mappings as ``a b`` keys; nothing for None."""
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        return [row for key, entry in value.items() for row in _flat(entry, f"{prefix} {key}".strip())]
-    return [(prefix or "provenance", value)]
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{str(key).replace('_', ' ')}: {_plain(entry)}" for key, entry in value.items())
-    if isinstance(value, list):
-        return ", ".join(_plain(entry) for entry in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _finite(value: Any) -> Any:

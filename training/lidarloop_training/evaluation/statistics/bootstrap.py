@@ -1,23 +1,24 @@
 """How sure a score is: bootstrap intervals of the nuScenes metrics, and whether two results really differ.
 
-Drawn with replacement are units of frames; an interval is the percentiles of the scores of many such draws (Efron and
+Drawn with replacement are units of samples; an interval is the percentiles of the scores of many such draws (Efron and
 Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13). A detection competes for an object only with those of
-its own frame, so drawing frames changes no match: each draw weighs the matches that are already there, in the order of
-their scores, and gives exactly the score of a data set in which the frames occur as often as they were drawn.
+its own sample, so drawing samples changes no match: each draw weighs the matches that are already there, in the order
+of their scores, and gives exactly the score of a data set in which the samples occur as often as they were drawn.
 
-Neighbouring frames show the same objects and must not pass for independent ones, so the units are
+Neighbouring samples show the same objects and must not pass for independent ones, so the units are
 
-- whole scenes where there are at least ten of them,
-- else blocks of ten consecutive frames of a scene where there are at least ten of those,
-- else single frames: such an interval is too narrow, and says so.
+- scenes where there are at least ten of them,
+- else blocks of ten consecutive samples of a scene where there are at least ten of those,
+- else single samples: such an interval is too narrow, and its description warns of it.
 
-Two results on the same frames are compared draw by draw (the paired bootstrap): what is hard for both cancels.
+Two results on the same samples are compared draw by draw (the paired bootstrap): what is hard for both cancels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -34,7 +35,7 @@ from lidarloop_training.evaluation.metrics.nuscenes import (
 )
 
 MIN_UNITS = 10
-BLOCK_FRAMES = 10
+BLOCK_SAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Units:
     """What is drawn.
 
     Attributes:
-        of_token: frame token → unit 0 … num_units - 1.
-        num_units: how many.
-        name: for the reader.
+        of_token: sample token → unit 0 … num_units - 1.
+        num_units: number of units.
+        name: description for the reader, e.g. "24 scenes".
     """
 
     of_token: Mapping[str, int]
@@ -73,8 +74,8 @@ class Difference:
     """The score of a second result less that of the first.
 
     Attributes:
-        value: observed.
-        low, high: the middle 95 % of the draws.
+        value: observed difference, in the unit of the score.
+        low, high: ends of the middle 95 % of the draws.
         p_value: twice the share of draws in which the difference vanishes or has the other sign; at most 1.
     """
 
@@ -89,25 +90,25 @@ class Difference:
         return self.p_value < 0.05
 
 
-def resampling_units(frames: Sequence[tuple[str, str]]) -> Units:
+def resampling_units(samples: Sequence[tuple[str, str]]) -> Units:
     """What to draw.
 
     Args:
-        frames: (token, scene) in the order of time within each scene.
+        samples: (token, scene) in the order of time within each scene.
     """
-    scenes = {scene: i for i, scene in enumerate(dict.fromkeys(scene for _, scene in frames))}
+    scenes = {scene: i for i, scene in enumerate(dict.fromkeys(scene for _, scene in samples))}
     if len(scenes) >= MIN_UNITS:
-        return Units({token: scenes[scene] for token, scene in frames}, len(scenes), f"{len(scenes)} scenes")
+        return Units({token: scenes[scene] for token, scene in samples}, len(scenes), f"{len(scenes)} scenes")
     blocks: dict[tuple[str, int], int] = {}
     seen = dict.fromkeys(scenes, 0)
     of_token = {}
-    for token, scene in frames:
-        of_token[token] = blocks.setdefault((scene, seen[scene] // BLOCK_FRAMES), len(blocks))
+    for token, scene in samples:
+        of_token[token] = blocks.setdefault((scene, seen[scene] // BLOCK_SAMPLES), len(blocks))
         seen[scene] += 1
     if len(blocks) >= MIN_UNITS:
-        return Units(of_token, len(blocks), f"{len(blocks)} blocks of {BLOCK_FRAMES} consecutive frames")
-    singles = {token: i for i, (token, _) in enumerate(frames)}
-    return Units(singles, len(frames), f"{len(frames)} single frames (too few for blocks: intervals are too narrow)")
+        return Units(of_token, len(blocks), f"{len(blocks)} blocks of {BLOCK_SAMPLES} consecutive frames")
+    singles = {token: i for i, (token, _) in enumerate(samples)}
+    return Units(singles, len(samples), f"{len(samples)} single frames (too few for blocks: intervals are too narrow)")
 
 
 def bootstrap(matching: Matching, units: Units, *, num_resamples: int = 1000, seed: int = 0) -> Replicates:
@@ -119,33 +120,29 @@ def bootstrap(matching: Matching, units: Units, *, num_resamples: int = 1000, se
 
 
 def reweigh(matching: Matching, times: IntArray) -> Replicates:
-    """The scores when each frame occurs so many times.
+    """The scores when each sample occurs so many times.
 
     Args:
-        matching: F frames in the order of its tokens.
-        times: (B, F) whole numbers from 0.
+        matching: F samples in the order of its tokens.
+        times: (B, F) integers from 0.
     """
     config = matching.config
     names = config.class_names
     aps = np.full((len(times), len(names)), np.nan)
     errors = np.full((len(times), len(names), len(TP_ERRORS)), np.nan)
     times = np.ascontiguousarray(times, dtype=np.int64)
+    rules = _Rules(RECALL_GRID, first_scored_recall(config), config.min_precision, config.tp_threshold)
     for label, name in enumerate(names):
         rows = matching.of_class(label)
-        objects = np.bincount(matching.objects.frame[matching.objects.labels == label], minlength=times.shape[1])
+        objects = np.bincount(matching.objects.sample[matching.objects.labels == label], minlength=times.shape[1])
         num_objects = times @ objects
-        class_aps, class_errors = _score_draws(
-            matching.detections.frame[rows],
+        found = _ClassDetections(
+            matching.detections.sample[rows],
             matching.detections.scores[rows],
             matching.match[:, rows] != UNMATCHED,
             _errors(matching, rows, name),
-            config.tp_threshold,
-            times,
-            num_objects,
-            RECALL_GRID,
-            first_scored_recall(config),
-            config.min_precision,
         )
+        class_aps, class_errors = _score_draws(found, times, num_objects, rules)
         present = num_objects > 0
         aps[present, label] = class_aps[present].mean(axis=1)
         errors[present, label, :4] = class_errors[present]
@@ -200,53 +197,83 @@ def _mean_of_known(values: FloatArray) -> FloatArray:
     return mean
 
 
+class _ClassDetections(NamedTuple):
+    """The D detections of one class, best score first.
+
+    Attributes:
+        sample: (D,) index of the sample.
+        scores: (D,).
+        hit: (T, D) whether each found an object, for each match distance.
+        errors: (4, D) true-positive errors; NaN where unknown.
+    """
+
+    sample: IntArray
+    scores: FloatArray
+    hit: npt.NDArray[np.bool_]
+    errors: FloatArray
+
+
+class _Rules(NamedTuple):
+    """The metrics' settings.
+
+    Attributes:
+        grid: (G,) recalls at which precision is read.
+        first: index of the first recall that counts.
+        min_precision: precision below which nothing counts.
+        tp_threshold: index of the match distance at which errors are taken.
+    """
+
+    grid: FloatArray
+    first: int
+    min_precision: float
+    tp_threshold: int
+
+
 @numba.njit(cache=True, nogil=True)
 def _score_draws(
-    frame: IntArray,
-    scores: FloatArray,
-    hit: npt.NDArray[np.bool_],
-    errors: FloatArray,
-    tp_threshold: int,
-    times: IntArray,
-    num_objects: IntArray,
-    grid: FloatArray,
-    first: int,
-    min_precision: float,
+    found: _ClassDetections, times: IntArray, num_objects: IntArray, rules: _Rules
 ) -> tuple[FloatArray, FloatArray]:
     """AP (B, T) and errors (B, 4) of one class: ``precision_recall``, ``average_precision`` and the errors, weighed."""
-    aps = np.zeros((len(times), len(hit)))
+    grid, first = rules.grid, rules.first
+    aps = np.zeros((len(times), len(found.hit)))
     means = np.ones((len(times), 4))
     precision, confidence = np.empty(len(grid)), np.empty(len(grid))
     for b in range(len(times)):
         if num_objects[b] == 0:
             continue
-        for t in range(len(hit)):
-            num_hits = _weighed_curve(frame, scores, hit[t], times[b], num_objects[b], grid, precision, confidence)
+        for t in range(len(found.hit)):
+            num_hits = _weighed_curve(found, t, times[b], num_objects[b], grid, precision, confidence)
             total = 0.0
             for g in range(first, len(grid)):
-                total += max(precision[g] - min_precision, 0.0)
-            aps[b, t] = total / (len(grid) - first) / (1.0 - min_precision)
-            if t == tp_threshold:
-                last = 0
-                for g in range(len(grid)):
-                    if confidence[g] != 0:
-                        last = g
-                if last >= first:
-                    reached = confidence[first : last + 1]
-                    for e in range(4):
-                        means[b, e] = _weighed_error(frame, scores, hit[t], errors[e], times[b], num_hits, reached)
+                total += max(precision[g] - rules.min_precision, 0.0)
+            aps[b, t] = total / (len(grid) - first) / (1.0 - rules.min_precision)
+            if t == rules.tp_threshold:
+                _fill_errors(found, t, times[b], num_hits, confidence[first:], means[b])
     return aps, means
 
 
 @numba.njit(cache=True, nogil=True)
-def _weighed_curve(frame, scores, hit, times, num_objects, grid, precision, confidence):  # type: ignore[no-untyped-def]
+def _fill_errors(found, t, times, num_hits, confidence, means):  # type: ignore[no-untyped-def]
+    """Writes the four errors over the recalls reached; leaves 1 where none was."""
+    num_reached = 0
+    for g in range(len(confidence)):
+        if confidence[g] != 0:
+            num_reached = g + 1
+    if num_reached:
+        for e in range(4):
+            means[e] = _weighed_error(found, t, found.errors[e], times, num_hits, confidence[:num_reached])
+
+
+@numba.njit(cache=True, nogil=True)
+def _weighed_curve(found, t, times, num_objects, grid, precision, confidence):  # type: ignore[no-untyped-def]
     """Fills precision and confidence on the recall grid; gives the number of hits. Best score first."""
     precision[:] = 0.0
     confidence[:] = 0.0
+    hit, scores = found.hit[t], found.scores
     shown, hits, g = 0, 0, 0
     last_recall, last_precision, last_score = 0.0, 0.0, 0.0
-    for d in range(len(frame)):
-        for _ in range(times[frame[d]]):
+    for d in range(len(scores)):
+        for _ in range(times[found.sample[d]]):
             shown += 1
             hits += hit[d]
             recall, value = hits / num_objects, hits / shown
@@ -265,14 +292,15 @@ def _weighed_curve(frame, scores, hit, times, num_objects, grid, precision, conf
 
 
 @numba.njit(cache=True, nogil=True)
-def _weighed_error(frame, scores, hit, errors, times, num_hits, reached):  # type: ignore[no-untyped-def]
+def _weighed_error(found, t, errors, times, num_hits, reached):  # type: ignore[no-untyped-def]
     """Mean over the recalls reached of the running mean of an error, read off at the score of each recall."""
+    hit, scores = found.hit[t], found.scores
     score, running = np.empty(num_hits), np.empty(num_hits)
     total, known, k = 0.0, 0, 0
-    for d in range(len(frame)):
+    for d in range(len(scores)):
         if not hit[d]:
             continue
-        for _ in range(times[frame[d]]):
+        for _ in range(times[found.sample[d]]):
             if not np.isnan(errors[d]):
                 total += errors[d]
                 known += 1

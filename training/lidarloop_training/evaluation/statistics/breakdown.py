@@ -1,4 +1,4 @@
-"""Where a detector is good and where it is not: per range, per points on the object, per visibility, per frame.
+"""Where a detector is good and where it is not: per range, per points on the object, per visibility, per sample.
 
 All at the true-positive distance. Precision and recall are taken at the *operating score*: the score threshold
 with the best F1 over all classes, so that they mean the same whatever a network's scores look like.
@@ -27,12 +27,12 @@ class Slice:
     """The score on some of the objects.
 
     Attributes:
-        name: which ones.
-        num_objects: how many.
+        name: range of the slice, for the reader.
+        num_objects: number of objects in the slice.
         recall: share found at the operating score; NaN where there are none.
         error_m: mean distance of the detections that found them; NaN where none was found.
         precision: share of the detections there that found an object; NaN where there is none, or where detections
-            cannot be told apart so (an invented object has no number of points).
+            have no such property (an invented object has no number of points).
         mean_ap: AP over the match distances and the classes present; NaN likewise.
     """
 
@@ -45,13 +45,15 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class FrameOutcome:
-    """What became of every box of one frame, for pictures.
+class SampleOutcome:
+    """What became of every box of one sample, for pictures.
 
     Attributes:
-        token: of the frame.
-        hits, inventions: indices of the frame's detections from the operating score up that found an object, or not.
-        found, missed: indices of the frame's objects.
+        token: sample token.
+        hits: (H,) indices of the sample's detections from the operating score up that found an object.
+        inventions: (I,) indices of the sample's detections from the operating score up that found none.
+        found: (F,) indices of the sample's objects that were found.
+        missed: (M,) indices of the sample's objects that were not.
     """
 
     token: str
@@ -69,17 +71,25 @@ class FrameOutcome:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """All tables of a report; a table is empty where the ground truth does not tell."""
+    """All tables of a report.
+
+    Attributes:
+        operating_score: score threshold with the best F1 over all classes.
+        by_range: metrics of the objects within each slice of distance.
+        by_points: metrics of the objects with so many LiDAR points; empty where no count is known.
+        by_visibility: metrics of the objects with such a visible share; empty where none is known.
+        samples: outcome of each sample, in the order of the predictions.
+    """
 
     operating_score: float
     by_range: tuple[Slice, ...]
     by_points: tuple[Slice, ...]
     by_visibility: tuple[Slice, ...]
-    frames: tuple[FrameOutcome, ...]
+    samples: tuple[SampleOutcome, ...]
 
 
 def break_down(matching: Matching) -> Breakdown:
-    """Splits the score of a matching."""
+    """The score of a matching by range, points, visibility and sample."""
     threshold = operating_score(matching)
     found = found_by(matching, threshold)
     distance = _center_distance(matching, found)
@@ -100,7 +110,7 @@ def break_down(matching: Matching) -> Breakdown:
         by_range=tuple(_range_slice(matching, threshold, found, distance, i) for i in range(len(RANGES_M))),
         by_points=by_object(matching.num_lidar_pts, POINT_COUNTS),
         by_visibility=by_object(matching.visibility, VISIBILITIES),
-        frames=_frame_outcomes(matching, threshold, found),
+        samples=_sample_outcomes(matching, threshold, found),
     )
 
 
@@ -175,15 +185,15 @@ def _range_slice(
     )
 
 
-def _frame_outcomes(matching: Matching, threshold: float, finder: npt.NDArray[np.int64]) -> tuple[FrameOutcome, ...]:
+def _sample_outcomes(matching: Matching, threshold: float, finder: npt.NDArray[np.int64]) -> tuple[SampleOutcome, ...]:
     detections, objects = matching.detections, matching.objects
     shown = detections.scores >= threshold
     hit = matching.match[matching.config.tp_threshold] != UNMATCHED
     outcomes = []
-    for frame, token in enumerate(matching.tokens):
-        mine, its = shown & (detections.frame == frame), objects.frame == frame
+    for sample, token in enumerate(matching.tokens):
+        mine, its = shown & (detections.sample == sample), objects.sample == sample
         outcomes.append(
-            FrameOutcome(
+            SampleOutcome(
                 token,
                 hits=detections.index[mine & hit],
                 inventions=detections.index[mine & ~hit],
@@ -194,15 +204,15 @@ def _frame_outcomes(matching: Matching, threshold: float, finder: npt.NDArray[np
     return tuple(outcomes)
 
 
-def best_and_worst(frames: tuple[FrameOutcome, ...], count: int) -> tuple[list[FrameOutcome], list[FrameOutcome]]:
-    """The ``count`` frames with the best and the worst F1 among those with objects; neighbours in time count once."""
-    gap = max(1, len(frames) // 20)
-    rated = [i for i, frame in enumerate(frames) if len(frame.found) + len(frame.missed)]
-    # Of equal frames the fuller one tells more.
-    order = sorted(rated, key=lambda i: (frames[i].f1, len(frames[i].found) + len(frames[i].missed)))
+def best_and_worst(samples: tuple[SampleOutcome, ...], count: int) -> tuple[list[SampleOutcome], list[SampleOutcome]]:
+    """The ``count`` samples with the best and the worst F1 among those with objects; neighbours in time count once."""
+    gap = max(1, len(samples) // 20)
+    rated = [i for i, sample in enumerate(samples) if len(sample.found) + len(sample.missed)]
+    # Of equal samples the fuller one shows more.
+    order = sorted(rated, key=lambda i: (samples[i].f1, len(samples[i].found) + len(samples[i].missed)))
     best = _apart(order[::-1], count, gap, taken=[])
     worst = _apart(order, count, gap, taken=best)
-    return [frames[i] for i in best], [frames[i] for i in worst]
+    return [samples[i] for i in best], [samples[i] for i in worst]
 
 
 def _apart(order: list[int], count: int, gap: int, taken: list[int]) -> list[int]:

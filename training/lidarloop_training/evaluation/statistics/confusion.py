@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 from lidarloop_training.evaluation.metrics.matching import UNMATCHED, FlatBoxes, IntArray, Matching
 from lidarloop_training.evaluation.statistics.breakdown import found_by
 
-# Frames are laid out along a third axis, so far apart that only boxes of one frame are neighbours.
-_FRAME_STEP_M = 1000.0
+# Samples are laid out along a third axis, so far apart that only boxes of one sample are neighbours.
+_SAMPLE_STEP_M = 1000.0
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,11 @@ def _per_class(boxes: FlatBoxes, rows: npt.NDArray[np.int64], num_classes: int) 
 
 
 def _nearest_pairs(objects: FlatBoxes, detections: FlatBoxes, radius_m: float) -> list[tuple[int, int]]:
-    """Pairs (object, detection) of one frame closer than the radius, each box once, the nearest first."""
+    """Pairs (object, detection) of one sample closer than the radius, each box once, the nearest first."""
     if not (len(objects) and len(detections)):
         return []
-    trees = [
-        cKDTree(np.column_stack([boxes.values[:, :2], boxes.frame * _FRAME_STEP_M])) for boxes in (objects, detections)
-    ]
+    places = [np.column_stack([b.values[:, :2], b.sample * _SAMPLE_STEP_M]) for b in (objects, detections)]
+    trees = [cKDTree(xyz) for xyz in places]
     near = trees[0].sparse_distance_matrix(trees[1], radius_m, output_type="ndarray")
     pairs, used_objects, used_detections = [], set(), set()
     for k in np.lexsort((near["j"], near["i"], near["v"])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json as json_module
 import math
 import os
@@ -29,7 +30,7 @@ from lidarloop_core.io.bag import message_type
 from lidarloop_core.io.messages import cloud_message
 from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
-from lidarloop_core.machine import describe_machine, installed_versions
+from lidarloop_core.machine import load_1min, machine, versions
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.pointcloud.grid import PillarGrid
 from lidarloop_core.pointcloud.grouping import group_pillars, group_pillars_reference
@@ -102,7 +103,12 @@ def bench(
         report = (measure | {"labelling": measure_labelling})[what]()
     _print(report)
     if json is not None:
-        document = {"command": sys.argv, "machine": machine(), "versions": versions(), **asdict(report)}
+        document = {
+            "command": sys.argv,
+            "machine": {**machine(), "load_1min": load_1min()},
+            "versions": versions("ros2-numpy", "shapely"),
+            **asdict(report),
+        }
         atomic.write_bytes(json, (json_module.dumps(document, indent=2) + "\n").encode())
 
 
@@ -185,16 +191,6 @@ def measure_labelling() -> Report:
         rates.append(f"{times.frames_per_s:.1f} frames/s with {name} lifting")
     size = f"{times.num_points:,} points of {len(sample.sweeps)} sweeps, {times.num_masks} masks in six images"
     return Report(f"labelling: synthetic scene, {size}; {', '.join(rates)}, in one thread", rows, {})
-
-
-def machine() -> dict[str, Any]:
-    """The machine that the figures were measured on."""
-    return {**describe_machine(), "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that the figures depend on."""
-    return installed_versions(("lidarloop_core", "numpy", "numba", "onnxruntime", "ros2-numpy", "shapely"))
 
 
 def _measure(name: str, action: Callable[[], object], *, num_runs: int = 200) -> Measurement:

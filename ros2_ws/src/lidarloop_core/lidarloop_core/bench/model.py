@@ -21,6 +21,7 @@ from lidarloop_core.errors import BackendError, ConfigError
 from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.io import atomic
+from lidarloop_core.machine import load_1min, machine, versions
 from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grouping import PillarIndex
@@ -136,15 +137,13 @@ def bench_model(
     rows = [measure(opened, model, synthetic_cloud(opened.spec, size), known, runs) for size in sizes]
     _print(rows, f"{model.name} ({precision}) on {opened.device}")
     if json is not None:
-        from lidarloop_core.bench.command import machine, versions
-
         document = {
             "command": sys.argv,
             "model": model.name,
             "model_sha256": opened.model_sha256,
             "precision": precision,
             "device": opened.device,
-            "machine": machine(),
+            "machine": {**machine(), "load_1min": load_1min()},
             "versions": versions(),
             "rows": [asdict(row) for row in rows],
         }

@@ -12,7 +12,6 @@ doubles; what comes after them, which does not.
 
 from __future__ import annotations
 
-import colorsys
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.colors import class_color, rgb
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_ros.messages.autoware_objects import (
     BOUNDING_BOX,
@@ -120,9 +120,7 @@ def markers_bytes(boxes: Boxes3D, time_ns: int, frame_id: str) -> bytes:
     arrows = np.full((len(boxes), 3), 0.1)
     # From the centre to half a metre beyond the front: visible outside the cube.
     arrows[:, 0] = boxes.values[:, 3] / 2 + 0.5
-    ends = [
-        _marker_end(class_color(i, len(boxes.class_names)), _MARKER_LIFETIME_NS) for i in range(len(boxes.class_names))
-    ]
+    ends = [_marker_end(marker_color(name), _MARKER_LIFETIME_NS) for name in boxes.class_names]
     for namespace, shape, scale in (("boxes", _CUBE, boxes.dimensions), ("headings", _ARROW, arrows)):
         starts: dict[int, tuple[bytes, bytes]] = {}
         for i, (row, label) in enumerate(zip(_rows(pose, scale), boxes.labels.tolist(), strict=True)):
@@ -135,9 +133,10 @@ def markers_bytes(boxes: Boxes3D, time_ns: int, frame_id: str) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def class_color(label: int, num_classes: int) -> tuple[float, float, float, float]:
-    """Red, green, blue and opacity of a class's markers, each 0 to 1."""
-    return (*colorsys.hsv_to_rgb(label / num_classes, 0.8, 1.0), 0.5)
+def marker_color(class_name: str) -> tuple[float, float, float, float]:
+    """Red, green, blue and opacity, 0–1, of a class's markers."""
+    red, green, blue = rgb(class_color(class_name))
+    return red / 255, green / 255, blue / 255, 0.5
 
 
 def _marker_start(

@@ -1,6 +1,6 @@
-"""Brings detections and ground truth of one frame into one frame of reference.
+"""Brings detections and ground truth of one sample into one frame of reference.
 
-Results name theirs in ``meta["frame"]``: ``"world"``, or ``"lidar"`` (each frame's own LiDAR) where there is no
+Results name theirs in ``meta["frame"]``: ``"world"``, or ``"lidar"`` (each sample's own LiDAR) where there is no
 ego-motion. Scored is in the *level* frame: its origin at the ego vehicle, its axes those of the world (those of the
 vehicle where there is no ego-motion). So distances lie in the world's ground plane as in the devkit, and float32 keeps
 micrometres.
@@ -22,15 +22,16 @@ from lidarloop_training.evaluation.metrics.matching import GroundTruth
 
 
 @dataclass(frozen=True)
-class Frame:
+class SampleRecord:
     """What scoring keeps of a ``Sample``: everything but the cloud.
 
     Attributes:
         index: position in its source.
-        token, scene: of the sample.
-        ego_SE3_lidar: mounting pose.
-        world_SE3_ego: None where there is no ego-motion.
-        annotations: None where it is not labelled.
+        token: sample token.
+        scene: name of the drive.
+        ego_SE3_lidar: mounting pose of the keyframe's LiDAR.
+        world_SE3_ego: ego pose at the keyframe; None where there is no ego-motion.
+        annotations: ground truth in the keyframe LiDAR's frame; None where it is not labelled.
     """
 
     index: int
@@ -41,9 +42,9 @@ class Frame:
     annotations: Annotations | None
 
     @staticmethod
-    def of(sample: Sample, index: int) -> Frame:
+    def of(sample: Sample, index: int) -> SampleRecord:
         keyframe = sample.keyframe
-        return Frame(
+        return SampleRecord(
             index, sample.token, sample.scene, keyframe.ego_SE3_lidar, keyframe.world_SE3_ego, sample.annotations
         )
 
@@ -56,7 +57,7 @@ class Frame:
         return self.level_SE3_ego @ self.ego_SE3_lidar
 
     def ground_truth(self) -> GroundTruth:
-        """The annotations in the level frame; only for a frame that has some."""
+        """The annotations in the level frame; only for a sample that has some."""
         assert self.annotations is not None
         return GroundTruth(
             boxes=self.annotations.boxes.righted(self.level_SE3_lidar),
@@ -65,7 +66,11 @@ class Frame:
         )
 
     def to_level(self, boxes: Boxes3D, frame: ResultsFrame) -> Boxes3D:
-        """Result boxes in the level frame."""
+        """Result boxes in the level frame.
+
+        Raises:
+            DatasetError: boxes in the world frame, and the sample has no ego pose.
+        """
         if frame == "lidar":
             return boxes.transformed(self.level_SE3_lidar)
         if self.world_SE3_ego is None:
@@ -78,16 +83,28 @@ class Frame:
         values[:, :3] -= self.world_SE3_ego.translation
         return Boxes3D(values.astype(np.float32), boxes.scores, boxes.labels, boxes.class_names)
 
+    def to_lidar(self, boxes: Boxes3D, frame: ResultsFrame) -> Boxes3D:
+        """Result boxes in the keyframe LiDAR's frame.
+
+        Raises:
+            DatasetError: as ``to_level``.
+        """
+        return self.to_level(boxes, frame).transformed(self.level_SE3_lidar.inverse())
+
     def to_ego(self, boxes: Boxes3D, frame: ResultsFrame) -> Boxes3D:
-        """Result boxes in the vehicle's frame, for pictures: forward is forward however the LiDAR is mounted."""
+        """Result boxes in the vehicle's frame, for pictures: forward is forward however the LiDAR is mounted.
+
+        Raises:
+            DatasetError: as ``to_level``.
+        """
         return self.to_level(boxes, frame).transformed(self.level_SE3_ego.inverse())
 
 
-def read_frames(source: SampleSource) -> list[Frame]:
-    """All frames of a source, their clouds read and dropped one by one."""
-    return [Frame.of(source[i], i) for i in progress(range(len(source)), "reading the ground truth")]
+def read_samples(source: SampleSource) -> list[SampleRecord]:
+    """All samples of a source, their clouds read and dropped one by one."""
+    return [SampleRecord.of(source[i], i) for i in progress(range(len(source)), "reading the ground truth")]
 
 
-def spread(num_frames: int, count: int) -> list[int]:
-    """At most ``count`` positions, evenly over ``num_frames``, both ends included."""
-    return sorted({int(i) for i in np.linspace(0, num_frames - 1, min(count, num_frames)).round()})
+def spread(num_samples: int, count: int) -> list[int]:
+    """At most ``count`` positions, evenly over ``num_samples``, both ends included."""
+    return sorted({int(i) for i in np.linspace(0, num_samples - 1, min(count, num_samples)).round()})

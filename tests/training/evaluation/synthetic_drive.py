@@ -1,4 +1,4 @@
-"""A small made-up drive with detections of known quality."""
+"""A small synthetic drive with detections of known quality."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
@@ -34,7 +33,7 @@ def make_drive(
     labelled: bool = True,
     ego_motion: bool = True,
     cameras: bool = False,
-    scene: str = "made-up-0001",
+    scene: str = "synthetic-0001",
 ) -> MemorySource:
     rng = np.random.default_rng(0)
     count = 40
@@ -113,6 +112,7 @@ def detect(source: MemorySource, frame: str, noise_m: float = 0.3, seed: int = 0
     rng = np.random.default_rng(seed)
     results = {}
     for sample in source.samples:
+        assert sample.annotations is not None
         boxes = sample.annotations.boxes
         kept = rng.random(len(boxes)) < (0.9 if noise_m else 1.0)
         values = boxes.values[kept].copy()
@@ -129,16 +129,7 @@ def detect(source: MemorySource, frame: str, noise_m: float = 0.3, seed: int = 0
         )
         keyframe = sample.keyframe
         if frame == "world":
+            assert keyframe.world_SE3_ego is not None
             found = found.transformed(keyframe.world_SE3_ego @ keyframe.ego_SE3_lidar)
         results[sample.token] = found
     return results
-
-
-@pytest.fixture(name="make_drive")
-def _make_drive():
-    return make_drive
-
-
-@pytest.fixture(name="detect")
-def _detect():
-    return detect

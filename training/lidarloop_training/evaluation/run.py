@@ -1,0 +1,158 @@
+"""One evaluation: results files, their ground truth and what came out. The report and the console are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.io.results import read_results, results_frame
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.evaluation.comparison import Comparison, compare
+from lidarloop_training.evaluation.field_metrics import FieldTable, check_metric, kitti_table, waymo_table
+from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
+from lidarloop_training.evaluation.latency import Latency, read_latency
+from lidarloop_training.evaluation.metrics.class_agnostic import OBJECT, class_agnostic_config
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig
+from lidarloop_training.evaluation.options import Metric, ScoringOptions
+from lidarloop_training.evaluation.samples import SampleRecord, read_samples
+from lidarloop_training.evaluation.scoring import (
+    Detections,
+    Resampling,
+    Score,
+    cover,
+    score_detections,
+    without_classes,
+)
+
+NOT_SCORED = "no ground truth: nothing scored"
+
+
+@dataclass(frozen=True)
+class ResultsFile:
+    """A results file with the samples that it is scored on.
+
+    Attributes:
+        path: name of the file, or of the folder of many.
+        meta: content of the file's ``meta``: model, provenance, frame of reference.
+        detections: boxes and their samples.
+        notes: sentences about what did not fit the ground truth.
+    """
+
+    path: Path
+    meta: Mapping[str, Any]
+    detections: Detections
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """Results, scored where there is ground truth.
+
+    Attributes:
+        results: detections that are evaluated.
+        ground_truth: path of the source they are scored on.
+        score: metrics; None where the ground truth holds no annotations.
+        tables: numbers beyond the nuScenes metrics, in the order they are shown.
+        latency: record of the replay that made the detections; None where not given.
+        second: results that are compared with the first; None where not given.
+        comparison: both scores side by side; None without ``second`` or without ``score``.
+    """
+
+    results: ResultsFile
+    ground_truth: Path
+    score: Score | None = None
+    tables: Sequence[FieldTable] = ()
+    latency: Latency | None = None
+    second: ResultsFile | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know before the numbers, one sentence each."""
+        notes = [] if self.score else [NOT_SCORED]
+        notes += self.results.notes
+        if self.second is not None:
+            if self.comparison is None:
+                notes.append(f"{self.second.path} was not compared: that needs ground truth")
+            else:
+                notes += [f"second result: {note}" for note in self.second.notes]
+        return notes
+
+
+def evaluate_results(
+    results: Path,
+    ground_truth: Path,
+    source: SampleSource,
+    options: ScoringOptions,
+    *,
+    compare_with: Path | None = None,
+    latency: Path | None = None,
+) -> EvaluationRun:
+    """Scores a results file, and a second one beside it.
+
+    Args:
+        results: results JSON file.
+        ground_truth: path that ``source`` was opened from.
+        source: samples with their annotations. Without any annotations nothing is scored.
+        options: metric, classes, intervals.
+        compare_with: a second results file of the same samples.
+        latency: ``latency.json`` of the replay that made ``results``.
+
+    Raises:
+        DatasetError: a file is missing or malformed, does not belong to ``source``, or latency and results are of two
+            models.
+    """
+    # All that can be wrong with the input shows before the first number is made.
+    record = read_latency(latency) if latency else None
+    check_metric(options.metric, source)
+    samples = [in_nuscenes_classes(sample) for sample in read_samples(source)]
+    labelled = [sample for sample in samples if sample.annotations is not None]
+    first = _read_results(results, source, labelled or samples, options)
+    second = _read_results(compare_with, source, labelled or samples, options) if compare_with else None
+    _check_same_model(first.meta, record)
+    if not labelled:
+        return EvaluationRun(first, ground_truth, latency=record, second=second)
+
+    resampling = Resampling.of(labelled, options.resamples) if options.resamples else None
+    config = class_agnostic_config(DetectionConfig()) if options.class_agnostic else DetectionConfig()
+    score = score_detections(first.detections, config, resampling)
+    return EvaluationRun(
+        first,
+        ground_truth,
+        score,
+        _tables(first.detections, options.metric),
+        record,
+        second,
+        compare(score, score_detections(second.detections, config, resampling)) if second else None,
+    )
+
+
+def _read_results(
+    path: Path, source: SampleSource, samples: Sequence[SampleRecord], options: ScoringOptions
+) -> ResultsFile:
+    boxes, meta = read_results(path, (*NUSCENES_CLASSES, OBJECT) if options.class_agnostic else NUSCENES_CLASSES)
+    try:
+        covered, notes = cover(boxes, samples, options.allow_missing)
+        detections = Detections(source, samples, covered, results_frame(meta))
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None  # there may be a second file
+    return ResultsFile(path, meta, without_classes(detections) if options.class_agnostic else detections, notes)
+
+
+def _tables(detections: Detections, metric: Metric) -> list[FieldTable]:
+    if metric == "nuscenes":
+        return []
+    return [kitti_table(detections) if metric == "kitti" else waymo_table(detections)]
+
+
+def _check_same_model(meta: Mapping[str, Any], record: Latency | None) -> None:
+    detected_by, timed = meta.get("model_sha256"), record.model_sha256 if record else None
+    if detected_by and timed and detected_by != timed:
+        raise DatasetError(
+            f"the results are of model {detected_by[:12]}… and the latency is of model {timed[:12]}…; "
+            "expected both files of one replay"
+        )
