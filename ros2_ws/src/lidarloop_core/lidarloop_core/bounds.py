@@ -20,7 +20,8 @@ def whole_number(name: str, value: Any, low: int, high: int) -> int:
     Raises:
         ModelFileError: another type (a bool and 2.0 too), or out of bounds.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or not low <= value <= high:
         raise refused(name, value, f"a whole number from {low} to {high}")
     return int(value)
 
@@ -31,8 +32,9 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     Raises:
         ModelFileError: another type (a bool too), NaN, or out of bounds.
     """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
     # Compared before it is converted: an int may be too large for a float. NaN fails every comparison.
-    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
+    if not is_number or not low <= value <= high:
         raise refused(name, value, f"a number from {low:g} to {high:g}")
     return float(value) + 0.0  # equal values become equal text: -0.0 is 0.0
 
