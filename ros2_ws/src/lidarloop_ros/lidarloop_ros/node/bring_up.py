@@ -30,7 +30,7 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 
-from lidarloop_ros.node.fastdds import PROFILE_VARIABLES
+from lidarloop_core.fast_dds import PROFILE_VARIABLES
 
 ASK_AGAIN_AFTER_S = 1.0
 RESPAWN_DELAY_S = 2.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-"""Environment variables that name the profile: the first on Humble and Jazzy, the second on Kilted and later."""
+from lidarloop_core.fast_dds import PROFILE_VARIABLES
 
 
 def profile_path() -> Path:

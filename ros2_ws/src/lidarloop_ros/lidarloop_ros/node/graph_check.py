@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, Reliabilit
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from lidarloop_core.fast_dds import PROFILE_VARIABLES
 from lidarloop_ros.node import fastdds
 
 # What DDS gives for a duration that is not set.
@@ -59,7 +60,7 @@ def silence_hint(node: Node, topic: str) -> str:
         return f"{topic} has no publisher; check the LiDAR driver and the remapping of ~/input/points"
     return (
         f"{topic} has {num_publishers} publishers, but nothing arrives. Fast DDS loses clouds above 0.5 MB unless "
-        f"the publisher too runs with {fastdds.PROFILE_VARIABLES[0]}={fastdds.profile_path()}"
+        f"the publisher too runs with {PROFILE_VARIABLES[0]}={fastdds.profile_path()}"
     )
 
 
