@@ -4,7 +4,7 @@
     python benchmarks/pseudolabel_study.py --only full paper
     python benchmarks/pseudolabel_study.py --drives.num-drives 2 --out out/study/small.json
 
-Held-out drives of the toy town, two keyframes a second, the degraded shelf. Each row changes one thing of one of the
+Held-out drives of the toy town, two keyframes a second, the degraded masks. Each row changes one thing of one of the
 two recipes (``lidarloop_training.pseudolabel.ablations``) and is compared with it: paired bootstrap over blocks of ten
 frames. Scans, pictures and lifted labels are kept under --drives.data, so that rows which differ in refinement alone
 share what was lifted, as long as the code is the same. Results are written after each row.
@@ -40,6 +40,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
+from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
 from lidarloop_training.evaluation.comparison import compare
@@ -51,8 +52,8 @@ from lidarloop_training.evaluation.statistics.bootstrap import resampling_units
 from lidarloop_training.evaluation.statistics.breakdown import found_by
 from lidarloop_training.pseudolabel.ablations import Trial, fault_rates, trials
 from lidarloop_training.pseudolabel.frames import frame_document, read_frame
-from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob, plain, sha256_of
-from lidarloop_training.pseudolabel.mask_model_choice import ToyTownShelfSpec
+from lidarloop_training.pseudolabel.job import LabelJob, plain, sha256_of
+from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
 from lidarloop_training.pseudolabel.refinement import refined
 from lidarloop_training.pseudolabel.variants import open_lifter
 from lidarloop_training.workers import worker_pool
@@ -113,9 +114,9 @@ def lifted(drives: Drives, trial: Trial, seed: int, code: str) -> list[LabelledF
 def _lift(drives: Drives, trial: Trial, seed: int) -> dict[str, Any]:
     lifting, _ = trial.steps()
     drive = drives.open(seed, num_sweeps=lifting.num_sweeps)
-    shelf = ToyTownShelfSpec(fault_rates(trial.fault_factor))
-    spec = DriveSpec("toytown", str(seed), duration_s=drives.duration_s)
-    job = LabelJob(spec, shelf, lifting, sensors=trial.sensors, priors=ShapePriors.paper())
+    mask_model = ToyTownMaskModelSpec(fault_rates(trial.fault_factor))
+    spec = ToyTown(seed, duration_s=drives.duration_s)
+    job = LabelJob(spec, mask_model, lifting, sensors=trial.sensors, priors=ShapePriors.paper())
     lifter = open_lifter(job, drive)
     lanes = LaneLookup(drive.town.lane_map)
     frames = []

@@ -221,15 +221,18 @@ def test_a_writer_killed_sixty_times_leaves_no_broken_and_loses_no_finished_fram
 
 def test_kept_frames_become_a_bag_and_tables(tmp_path: Path) -> None:
     from lidarloop_core.io.bag import BagReader
-    from lidarloop_training.commands.convert import convert
+    from lidarloop_training.data.convert.bag import convert_to_bag
+    from lidarloop_training.data.convert.options import TablesLayout
+    from lidarloop_training.data.convert.tables import convert_to_tables
+    from lidarloop_training.data.drive_spec import KeptFrames
     from lidarloop_training.data.nuscenes.reader import NuScenesSource
 
     store = FrameStore(tmp_path / "kept", Quota(min_free_bytes=0))
     for second in (1, 2):
         store.keep(frame(second * S, 0.5))
-    convert("kept", str(tmp_path / "kept"), tmp_path / "drive.mcap")
+    convert_to_bag(KeptFrames(tmp_path / "kept"), tmp_path / "drive.mcap")
     with BagReader(tmp_path / "drive.mcap") as bag:
         assert bag.message_counts["/lidar/points"] == 4  # the older sweep of each is a cloud too
-    convert("kept", str(tmp_path / "kept"), tmp_path / "tables", keyframe_every=1)
+    convert_to_tables(KeptFrames(tmp_path / "kept"), tmp_path / "tables", TablesLayout(keyframe_every=1))
     tables = NuScenesSource(tmp_path / "tables", num_sweeps=1)
     assert [len(sample.annotations.boxes) for sample in tables] == [3, 3]

@@ -11,9 +11,10 @@ from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
 from lidarloop_core.labelling.points.frustum import view
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import Sample
+from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.pseudolabel.camera_only import MAX_DEPTH_M, STRIDE_PX, DepthLifter, with_points_from
-from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
-from lidarloop_training.pseudolabel.mask_model_choice import OnnxShelfSpec, ToyTownShelfSpec
+from lidarloop_training.pseudolabel.job import LabelJob
+from lidarloop_training.pseudolabel.mask_model_choice import OnnxMaskModelSpec, ToyTownMaskModelSpec
 from lidarloop_training.pseudolabel.mask_models.toytown_depth import DepthFaults, ToyTownDepth, true_depth
 from lidarloop_training.pseudolabel.variants import MaskLifter, open_lifter
 from lidarloop_training.toytown.drive import ToyTownDrive
@@ -90,11 +91,11 @@ def test_depth_faults_have_the_size_they_are_said_to_have(drive: ToyTownDrive, s
 
 def test_depth_lifts_as_a_lidar_does(drive: ToyTownDrive, sample: Sample) -> None:
     """With flawless masks and depth, most of what the LiDAR's points give, the camera's give too."""
-    spec = ToyTownShelfSpec(faults=FaultRates(0, 0, 0, 0, 0))
-    shelf, priors = spec.open(drive), ShapePriors.paper()
+    spec = ToyTownMaskModelSpec(faults=FaultRates(0, 0, 0, 0, 0))
+    mask_model, priors = spec.open(drive), ShapePriors.paper()
 
-    by_lidar, _ = MaskLifter(shelf, priors, paper_lifting())(sample, None)
-    by_depth, _ = DepthLifter(shelf, ToyTownDepth(drive, FLAWLESS), priors, full_lifting())(sample, None)
+    by_lidar, _ = MaskLifter(mask_model, priors, paper_lifting())(sample, None)
+    by_depth, _ = DepthLifter(mask_model, ToyTownDepth(drive, FLAWLESS), priors, full_lifting())(sample, None)
 
     near = np.linalg.norm(by_lidar.boxes.centers, axis=1) < 25
     away = np.linalg.norm(by_lidar.boxes.centers[near, None, :2] - by_depth.boxes.centers[None, :, :2], axis=-1)
@@ -106,26 +107,26 @@ def test_depth_lifts_as_a_lidar_does(drive: ToyTownDrive, sample: Sample) -> Non
 def test_a_camera_without_calibration_is_left_out(drive: ToyTownDrive, sample: Sample) -> None:
     broken = dataclasses.replace(sample.cameras[0], intrinsics=np.zeros((3, 3)))
     cameras = (broken, *sample.cameras[1:])
-    lifter = DepthLifter(ToyTownShelfSpec().open(drive), ToyTownDepth(drive), ShapePriors.paper(), full_lifting())
+    lifter = DepthLifter(ToyTownMaskModelSpec().open(drive), ToyTownDepth(drive), ShapePriors.paper(), full_lifting())
 
     _, left_out = lifter(dataclasses.replace(sample, cameras=cameras), None)
 
     assert left_out.cameras.total() == 1
 
 
-def test_a_shelf_without_depth_is_refused(drive: ToyTownDrive) -> None:
+def test_a_mask_model_without_depth_is_refused(drive: ToyTownDrive) -> None:
     with pytest.raises(ConfigError, match="sees no depth"):
-        OnnxShelfSpec().open_depth(drive)
+        OnnxMaskModelSpec().open_depth(drive)
 
 
 def test_the_job_chooses_the_lifter(drive: ToyTownDrive) -> None:
     names = {}
     for sensors in ("lidar-camera", "lidar", "camera"):
-        job = LabelJob(DriveSpec("toytown", "3000"), ToyTownShelfSpec(), sensors=sensors)
+        job = LabelJob(ToyTown(3000), ToyTownMaskModelSpec(), sensors=sensors)
         names[sensors] = type(open_lifter(job, drive)).__name__
 
     assert names == {"lidar-camera": "MaskLifter", "lidar": "ClusterLifter", "camera": "DepthLifter"}
-    with pytest.raises(ConfigError, match="without a shelf"):
-        open_lifter(LabelJob(DriveSpec("toytown", "3000"), None), drive)
+    with pytest.raises(ConfigError, match="without a mask model"):
+        open_lifter(LabelJob(ToyTown(3000), None), drive)
     with pytest.raises(ConfigError, match="another source"):
-        ToyTownShelfSpec().open(SE3.identity())  # type: ignore[arg-type]
+        ToyTownMaskModelSpec().open(SE3.identity())  # type: ignore[arg-type]

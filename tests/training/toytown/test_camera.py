@@ -13,7 +13,7 @@ from lidarloop_core.geometry.boxes import corners
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
 from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
-from lidarloop_training.toytown.mask_model import FaultRates, ToyShelf, degraded
+from lidarloop_training.toytown.mask_model import DegradedMasks, FaultRates, degraded
 from lidarloop_training.toytown.masks import InstanceMask
 
 INDEX = 60
@@ -118,7 +118,7 @@ def squares(count: int) -> list[InstanceMask]:
 NO_FAULTS = FaultRates(missed=0, merged=0, mislabelled=0, loose=0)
 
 
-def test_a_faultless_shelf_shows_the_truth_without_names() -> None:
+def test_a_faultless_mask_model_shows_the_truth_without_names() -> None:
     truth = squares(5)
     seen = degraded(truth, NO_FAULTS, np.random.default_rng(0))
     assert sorted(m.counts for m in seen) == sorted(m.counts for m in truth)
@@ -141,10 +141,10 @@ def test_faults_come_at_their_rates() -> None:
     assert all(m.box[2] - m.box[0] > 6 for m in loose)
 
 
-def test_a_shelf_fails_the_same_way_again(drive: ToyTownDrive) -> None:
-    first = ToyShelf(drive, seed=1).masks(INDEX, "CAM_BACK")
-    assert first == ToyShelf(ToyTownDrive(1), seed=1).masks(INDEX, "CAM_BACK")
-    assert first != ToyShelf(drive, seed=2).masks(INDEX, "CAM_BACK")
+def test_a_mask_model_fails_the_same_way_again(drive: ToyTownDrive) -> None:
+    first = DegradedMasks(drive, seed=1).masks(INDEX, "CAM_BACK")
+    assert first == DegradedMasks(ToyTownDrive(1), seed=1).masks(INDEX, "CAM_BACK")
+    assert first != DegradedMasks(drive, seed=2).masks(INDEX, "CAM_BACK")
     assert all(m.num_pixels > 0 for m in first)
 
 

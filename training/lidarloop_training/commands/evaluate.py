@@ -12,7 +12,7 @@ import tyro
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError, DatasetError
-from lidarloop_training.data.sources import SourceName, open_source
+from lidarloop_training.data.drive_spec import DriveName, drive_at, drive_named
 
 if TYPE_CHECKING:
     from lidarloop_core.sample import SampleSource
@@ -52,7 +52,7 @@ def evaluate(
     ground_truth: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="GROUND_TRUTH")],
     *,
     out: Path,
-    source: SourceName | None = None,
+    source: DriveName | None = None,
     compare: Path | None = None,
     metric: Metric = "nuscenes",
     class_agnostic: bool = False,
@@ -132,35 +132,14 @@ def evaluate(
     print(out / "report.html")
 
 
-def open_ground_truth(path: Path, source: SourceName | None = None, *, cameras: bool = False) -> SampleSource:
+def open_ground_truth(path: Path, source: DriveName | None = None, *, cameras: bool = False) -> SampleSource:
     """The source at ``path``: what it is said to be, else a bag, nuScenes tables or KITTI's object benchmark.
 
     Raises:
         DatasetError, BagError: there is none of them.
     """
-    if source is not None:
-        return open_source(source, str(path), cameras=cameras)
-    if not path.exists():
-        raise DatasetError(
-            f"the ground truth {path} does not exist; expected a bag, or a folder of nuScenes tables or of KITTI's "
-            "object benchmark"
-        )
-    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file():
-        from lidarloop_training.data.bag.reader import BagSource
-
-        return BagSource(path, num_sweeps=1, cameras=cameras)
-    if (path / "velodyne").is_dir() or (path / "training" / "velodyne").is_dir():
-        from lidarloop_training.data.kitti.object import KittiObjectSource
-
-        return KittiObjectSource(path, cameras=cameras)
-    if path.is_dir():
-        from lidarloop_training.data.nuscenes.reader import open_nuscenes
-
-        return open_nuscenes(path, num_sweeps=1, cameras=cameras, lane_map=False)
-    raise DatasetError(
-        f"received ground truth {path}; expected a bag (.mcap), a folder of nuScenes tables or of KITTI's object "
-        "benchmark; for anything else say what it is with --source"
-    )
+    drive = drive_at(path) if source is None else drive_named(source, str(path))
+    return drive.open(cameras=cameras, lane_map=False)
 
 
 def report_pictures(run: Run, score: Score | None) -> dict[str, list[Picture]]:

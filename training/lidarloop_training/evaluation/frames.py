@@ -84,8 +84,15 @@ class Frame:
 
 
 def read_frames(source: SampleSource) -> list[Frame]:
-    """All frames of a source, their clouds read and dropped one by one."""
-    return [Frame.of(source[i], i) for i in progress(range(len(source)), "reading the ground truth")]
+    """All frames of a source, in order; a cloud is read only where the points on its objects have to be counted."""
+    return [_read_frame(source, i) for i in progress(range(len(source)), "reading the ground truth")]
+
+
+def _read_frame(source: SampleSource, index: int) -> Frame:
+    key, pose, annotations = source.keys[index], source.pose(index), source.annotations(index)
+    if annotations is not None and (annotations.num_lidar_pts < 0).any():
+        annotations = source[index].annotations
+    return Frame(index, key.token, key.drive, pose.ego_SE3_lidar, pose.world_SE3_ego, annotations)
 
 
 def spread(num_frames: int, count: int) -> list[int]:

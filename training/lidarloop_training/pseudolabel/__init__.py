@@ -1,1 +1,1 @@
-"""Pseudo-labels of whole data sets: shelf, lifting, refining, report."""
+"""Pseudo-labels of whole data sets: mask models, lifting, refining, report."""

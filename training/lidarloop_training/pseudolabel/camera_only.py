@@ -47,20 +47,22 @@ class DepthLifter:
     """A lifter that looks at no LiDAR.
 
     Args:
-        shelf, priors, config: as of the lifter that does; there is one sweep, for there is one picture of each camera.
-        model: of the depth.
+        mask_model: finds the objects in the images.
+        model: sees the depth in them.
+        priors: usual sizes of the classes, metres.
+        config: steps of the lifting; there is one sweep, for there is one image of each camera.
     """
 
-    def __init__(self, shelf: ShelfModel, model: DepthModel, priors: ShapePriors, config: LiftingConfig) -> None:
-        self.name = f"{shelf.name}; depth: {model.name}"
-        self.class_names = shelf.class_names
-        self._shelf = shelf
+    def __init__(self, mask_model: ShelfModel, model: DepthModel, priors: ShapePriors, config: LiftingConfig) -> None:
+        self.name = f"{mask_model.name}; depth: {model.name}"
+        self.class_names = mask_model.class_names
+        self._mask_model = mask_model
         self._model = model
         self._priors = priors
         self._config = dataclasses.replace(config, num_sweeps=1, drop_smear=False)
 
     def __call__(self, sample: Sample, lanes: LaneLookup | None) -> tuple[PseudoLabels, LeftOut]:
-        found = self._shelf.find(sample.token, sample.cameras)
+        found = self._mask_model.find(sample.token, sample.cameras)
         by_camera = {camera.name: masks for camera, masks in zip(sample.cameras, found, strict=True)}
         depths = self._model.depth(sample.token, sample.cameras)
         return lift(with_points_from(sample, depths), by_camera, self._priors, self._config, lanes)

@@ -19,6 +19,7 @@ from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.progress import progress
 from lidarloop_training.commands.evaluate import miss_pictures, report_pictures
+from lidarloop_training.data.drive_spec import drive_arguments
 from lidarloop_training.data.writing.pseudo_labels import LabelledDrive, read_drive
 from lidarloop_training.evaluation.field_metrics import FieldTable
 from lidarloop_training.evaluation.frames import Frame
@@ -80,7 +81,7 @@ def write_report(job: LabelJob, labels: Sequence[Path], out: Path) -> Path:
         None,
         labelled.meta,
         out,
-        Path(job.drive.path),
+        Path(drive_arguments(job.drive)[1]),
         [],
         resampling=_resampling(labelled.run) if score else None,
         tables=tables,

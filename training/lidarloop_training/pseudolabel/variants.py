@@ -34,15 +34,15 @@ class Lifter(Protocol):
 class MaskLifter:
     """Pictures tell what and where, the LiDAR how far: the paper's way and ours."""
 
-    def __init__(self, shelf: ShelfModel, priors: ShapePriors, config: LiftingConfig) -> None:
-        self.name = shelf.name
-        self.class_names = shelf.class_names
-        self._shelf = shelf
+    def __init__(self, mask_model: ShelfModel, priors: ShapePriors, config: LiftingConfig) -> None:
+        self.name = mask_model.name
+        self.class_names = mask_model.class_names
+        self._mask_model = mask_model
         self._priors = priors
         self._config = config
 
     def __call__(self, sample: Sample, lanes: LaneLookup | None) -> tuple[PseudoLabels, LeftOut]:
-        found = self._shelf.find(sample.token, sample.cameras)
+        found = self._mask_model.find(sample.token, sample.cameras)
         by_camera = {camera.name: masks for camera, masks in zip(sample.cameras, found, strict=True)}
         return lift(sample, by_camera, self._priors, self._config, lanes)
 
@@ -55,9 +55,9 @@ def open_lifter(job: LabelJob, drive: SampleSource) -> Lifter:
     """
     if job.sensors == "lidar":
         return ClusterLifter(job.priors, job.lifting)
-    if job.shelf is None:
-        raise ConfigError(f"received sensors '{job.sensors}' without a shelf model; expected one: masks, onnx, …")
-    shelf = job.shelf.open(drive)
+    if job.mask_model is None:
+        raise ConfigError(f"received sensors '{job.sensors}' without a mask model; expected one: masks, onnx, …")
+    mask_model = job.mask_model.open(drive)
     if job.sensors == "camera":
-        return DepthLifter(shelf, job.shelf.open_depth(drive), job.priors, job.lifting)
-    return MaskLifter(shelf, job.priors, job.lifting)
+        return DepthLifter(mask_model, job.mask_model.open_depth(drive), job.priors, job.lifting)
+    return MaskLifter(mask_model, job.priors, job.lifting)

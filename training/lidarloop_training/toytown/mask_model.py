@@ -58,7 +58,7 @@ class FaultRates:
                 raise ConfigError(f"FaultRates received {name} = {rate}; expected a probability between 0 and 1")
 
 
-class ToyShelf:
+class DegradedMasks:
     """Degraded instance masks of a toy-town drive.
 
     Args:

@@ -13,9 +13,9 @@ from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import Sample
 from lidarloop_training.evaluation.metrics.matching import GroundTruth
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
-from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownShelf
+from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownMaskModel
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.mask_model import ToyShelf
+from lidarloop_training.toytown.mask_model import DegradedMasks
 
 Frame = tuple[Sample, dict[str, InstanceMasks]]
 
@@ -24,7 +24,7 @@ Frame = tuple[Sample, dict[str, InstanceMasks]]
 def frames() -> list[Frame]:
     """Four frames, two seconds apart, with the masks of a shelf that makes mistakes."""
     drive = ToyTownDrive(2100, duration_s=9.0, num_sweeps=3)
-    shelf = ToyTownShelf(ToyShelf(drive))
+    shelf = ToyTownMaskModel(DegradedMasks(drive))
     samples = [drive[i] for i in range(10, len(drive), 20)]
     return [(s, dict(zip([c.name for c in s.cameras], shelf.find(s.token, s.cameras), strict=True))) for s in samples]
 

@@ -12,9 +12,9 @@ from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting.warm_up import warm_up
 from lidarloop_core.labelling.priors import ShapePriors
-from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownShelf
+from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownMaskModel
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.mask_model import ToyShelf
+from lidarloop_training.toytown.mask_model import DegradedMasks
 
 def compiled():
     modules = [module for name, module in sys.modules.items() if name.startswith("lidarloop_core.labelling")]
@@ -23,7 +23,7 @@ def compiled():
 
 drive = ToyTownDrive(2100, duration_s=1.0, num_sweeps=3)
 sample = drive[5]
-masks = ToyTownShelf(ToyShelf(drive)).find(sample.token, sample.cameras)
+masks = ToyTownMaskModel(DegradedMasks(drive)).find(sample.token, sample.cameras)
 found = dict(zip([camera.name for camera in sample.cameras], masks, strict=True))
 warm_up(full_lifting())
 before = compiled()

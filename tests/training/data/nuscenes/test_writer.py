@@ -13,6 +13,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.data.nuscenes.reader import NuScenesSource, open_nuscenes
 from lidarloop_training.data.nuscenes.writer import plan, write_nuscenes
+from tests.training.sources import MadeSource
 
 VERSION = "v1.0-mini"
 
@@ -105,7 +106,7 @@ def test_attributes_follow_the_motion(street, tmp_path):
 def test_only_the_frames_that_are_needed_are_touched(street, tmp_path):
     touched = []
 
-    class Watched:
+    class Watched(MadeSource):
         def __len__(self):
             return len(street)
 
@@ -200,7 +201,7 @@ def test_unknown_velocity_is_nan(make_street, tmp_path):
 
 
 def test_missing_num_lidar_pts_is_counted(street, tmp_path):
-    class Uncounted:
+    class Uncounted(MadeSource):
         def __len__(self):
             return 1
 

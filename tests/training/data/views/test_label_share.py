@@ -10,28 +10,23 @@ from hypothesis import strategies as st
 from lidarloop_core.errors import ConfigError
 from lidarloop_training.data.views.label_share import LabelShare, split_labels
 from lidarloop_training.data.views.subset import SubsetSource
+from tests.training.sources import MemorySource
 
 
-class Drives:
+def make_drives(sample, lengths=(3, 5, 2, 7, 3)) -> MemorySource:
     """Samples of drives of different lengths, drive after drive; a sample is told by its token."""
-
-    def __init__(self, sample, lengths=(3, 5, 2, 7, 3)) -> None:
-        self._samples = [
+    return MemorySource(
+        [
             dataclasses.replace(sample, scene=f"drive-{d}", token=f"{d}-{i}")
             for d, n in enumerate(lengths)
             for i in range(n)
         ]
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int):
-        return self._samples[index]
+    )
 
 
 @pytest.fixture(scope="module")
 def drives(box_scenes):
-    return Drives(box_scenes()[0])
+    return make_drives(box_scenes()[0])
 
 
 def tokens(source) -> list[str]:

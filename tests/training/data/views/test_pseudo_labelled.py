@@ -16,9 +16,10 @@ from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource, open_labelled  # noqa: E402
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame, write_drive  # noqa: E402
 from lidarloop_training.tasks.detection.dataset import NO_AUGMENTATION, ExampleKey, PillarDataset  # noqa: E402
+from tests.training.sources import MadeSource  # noqa: E402
 
 
-class Somewhere:
+class Somewhere(MadeSource):
     """Unlabelled scenes, each seen from a place of its own in the world."""
 
     def __init__(self, source, *, with_motion: bool = True) -> None:

@@ -21,9 +21,9 @@ from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.mask_models.masks_file import MasksShelf
 from lidarloop_core.labelling.mask_models.vocabulary import Vocabulary
 from lidarloop_core.sample import CameraImage
-from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownShelf, write_masks
+from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownMaskModel, write_masks
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.mask_model import FaultRates, ToyShelf
+from lidarloop_training.toytown.mask_model import DegradedMasks, FaultRates
 
 WIDTH, HEIGHT = 40, 30
 
@@ -115,16 +115,16 @@ def assert_equal(got: InstanceMasks, want: InstanceMasks) -> None:
 
 
 def test_a_data_set_file_answers_by_token_and_camera(tmp_path: Path) -> None:
-    shelf = MasksShelf(written(tmp_path, document()))
-    front, back = shelf.find("s", [camera("CAM_FRONT"), camera("CAM_BACK")])
+    mask_model = MasksShelf(written(tmp_path, document()))
+    front, back = mask_model.find("s", [camera("CAM_FRONT"), camera("CAM_BACK")])
     assert [NUSCENES_CLASSES[k] for k in front.labels] == ["pedestrian", "car"]
     np.testing.assert_array_equal(front.scores, np.array([0.5, 1.0], np.float32))
     np.testing.assert_array_equal(front.boxes, [[10, 5, 18, 11], [1, 11, 13, 20]])
     np.testing.assert_array_equal(whole(front, 0), square())
     np.testing.assert_array_equal(whole(front, 1), square(12, 2))
     assert (len(back), back.width, back.height) == (0, WIDTH, HEIGHT)
-    assert shelf.ignored == {"sofa": 1}
-    assert "masks.json@" in shelf.name
+    assert mask_model.ignored == {"sofa": 1}
+    assert "masks.json@" in mask_model.name
 
 
 def test_polygons_and_category_names(tmp_path: Path) -> None:
@@ -149,26 +149,26 @@ def test_pictures_are_found_by_the_end_of_their_path(tmp_path: Path) -> None:
     content = document()
     for image in content["images"]:
         del image["sample_token"], image["camera"]
-    shelf = MasksShelf(written(tmp_path, content))
+    mask_model = MasksShelf(written(tmp_path, content))
     for name, number in (("CAM_FRONT", 2), ("CAM_BACK", 0)):
         path = tmp_path / "samples" / name / "a.jpg"
         path.parent.mkdir(parents=True)
         Image.new("RGB", (WIDTH, HEIGHT)).save(path)
-        assert len(shelf.find("whatever", [camera("X", ImageFile(path))])[0]) == number
+        assert len(mask_model.find("whatever", [camera("X", ImageFile(path))])[0]) == number
     with pytest.raises(DatasetError, match="no image of sample"):
-        shelf.find("s", [camera("X", ImageFile(tmp_path / "a.jpg"))])
+        mask_model.find("s", [camera("X", ImageFile(tmp_path / "a.jpg"))])
     with pytest.raises(DatasetError, match="no image of sample"):
-        shelf.find("s", [camera("CAM_FRONT")])
+        mask_model.find("s", [camera("CAM_FRONT")])
     content["images"][1]["file_name"] = "a.jpg"
     with pytest.raises(DatasetError, match="2 images"):
         MasksShelf(written(tmp_path, content)).find("s", [camera("X", ImageFile(tmp_path / "CAM_FRONT" / "a.jpg"))])
 
 
 def test_another_vocabulary(tmp_path: Path) -> None:
-    shelf = MasksShelf(written(tmp_path, document()), vocabulary=Vocabulary({"seat": ("sofa", "chair")}))
-    (front,) = shelf.find("s", [camera("CAM_FRONT")])
+    mask_model = MasksShelf(written(tmp_path, document()), vocabulary=Vocabulary({"seat": ("sofa", "chair")}))
+    (front,) = mask_model.find("s", [camera("CAM_FRONT")])
     assert (front.class_names, len(front)) == (("seat",), 1)
-    assert shelf.ignored == {"Person": 1, "car": 1}
+    assert mask_model.ignored == {"Person": 1, "car": 1}
     with pytest.raises(DatasetError, match="none of its categories"):
         MasksShelf(written(tmp_path, document()), vocabulary=Vocabulary({"boat": ("boat",)}))
 
@@ -202,9 +202,9 @@ def test_files_of_another_form_say_so(tmp_path: Path, content: Any) -> None:
 )
 def test_broken_masks_name_the_file(tmp_path: Path, segmentation: Any) -> None:
     content = document(annotations=[{"image_id": 7, "category_id": 3, "segmentation": segmentation}])
-    shelf = MasksShelf(written(tmp_path, content))
+    mask_model = MasksShelf(written(tmp_path, content))
     with pytest.raises(DatasetError, match=r"masks.json: a broken mask of CAM_FRONT/a.jpg"):
-        shelf.find("s", [camera("CAM_FRONT")])
+        mask_model.find("s", [camera("CAM_FRONT")])
 
 
 def test_an_empty_mask_stays_an_empty_mask(tmp_path: Path) -> None:
@@ -215,27 +215,27 @@ def test_an_empty_mask_stays_an_empty_mask(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def toy_shelf() -> ToyShelf:
-    return ToyShelf(ToyTownDrive(7, duration_s=0.1), FaultRates(loose=1.0), seed=3)
+def degraded_masks() -> DegradedMasks:
+    return DegradedMasks(ToyTownDrive(7, duration_s=0.1), FaultRates(loose=1.0), seed=3)
 
 
-def test_toytown_masks_are_those_of_its_stand_in(toy_shelf: ToyShelf) -> None:
-    sample = toy_shelf.drive[0]
-    found = ToyTownShelf(toy_shelf).find(sample.token, sample.cameras)
+def test_toytown_masks_are_those_of_its_stand_in(degraded_masks: DegradedMasks) -> None:
+    sample = degraded_masks.drive[0]
+    found = ToyTownMaskModel(degraded_masks).find(sample.token, sample.cameras)
     assert sum(map(len, found)) > 5
     for image, masks in zip(sample.cameras, found, strict=True):
-        want = toy_shelf.masks(0, image.name)
+        want = degraded_masks.masks(0, image.name)
         assert [whole(masks, i).tolist() for i in range(len(masks))] == [m.mask.tolist() for m in want]
         assert (masks.width, masks.height) == (image.width, image.height)
         np.testing.assert_array_equal(masks.boxes, np.array([m.box for m in want], np.float32).reshape(-1, 4))
 
 
-def test_the_file_of_toytown_masks_says_the_same(toy_shelf: ToyShelf, tmp_path: Path) -> None:
+def test_the_file_of_toytown_masks_says_the_same(degraded_masks: DegradedMasks, tmp_path: Path) -> None:
     path = tmp_path / "masks.json"
-    write_masks(toy_shelf, path)
-    from_file, live = MasksShelf(path), ToyTownShelf(toy_shelf)
-    for index in range(len(toy_shelf.drive)):
-        sample = toy_shelf.drive[index]
+    write_masks(degraded_masks, path)
+    from_file, live = MasksShelf(path), ToyTownMaskModel(degraded_masks)
+    for index in range(len(degraded_masks.drive)):
+        sample = degraded_masks.drive[index]
         for got, want in zip(
             from_file.find(sample.token, sample.cameras), live.find(sample.token, sample.cameras), strict=True
         ):
@@ -243,6 +243,6 @@ def test_the_file_of_toytown_masks_says_the_same(toy_shelf: ToyShelf, tmp_path: 
 
 
 @pytest.mark.parametrize("token", ["toytown-0007-0001", "toytown-0008-0000", "toytown-0007-0", "1700000000"])
-def test_toytown_knows_only_its_own_drive(toy_shelf: ToyShelf, token: str) -> None:
+def test_toytown_knows_only_its_own_drive(degraded_masks: DegradedMasks, token: str) -> None:
     with pytest.raises(DatasetError, match="toytown-0007"):
-        ToyTownShelf(toy_shelf).find(token, [])
+        ToyTownMaskModel(degraded_masks).find(token, [])

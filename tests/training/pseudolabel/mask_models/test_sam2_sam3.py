@@ -22,8 +22,8 @@ except Exception as error:  # one that does not fit torch fails in ways of its o
 from lidarloop_training.pseudolabel.mask_models.box_segmenters import BoxSegmenter  # noqa: E402
 from lidarloop_training.pseudolabel.mask_models.pretrained import as_picture, load  # noqa: E402
 from lidarloop_training.pseudolabel.mask_models.transformers import (  # noqa: E402
-    TransformersShelfConfig,
-    open_transformers_shelf,
+    TransformersMaskModelConfig,
+    open_transformers_mask_model,
 )
 from tests.training.pseudolabel.mask_models import tiny_models  # noqa: E402
 
@@ -63,10 +63,10 @@ def test_sam2_agrees_with_the_library(tmp_path: Path) -> None:
 
 def test_sam3_alone_finds_every_phrase(tmp_path: Path) -> None:
     folder = tiny_models.sam3(tmp_path / "sam3")
-    config = TransformersShelfConfig(min_score=0.0)
-    shelf = open_transformers_shelf(str(folder), vocabulary=VOCABULARY, config=config, device="cpu")
-    assert shelf.name.startswith("sam3@")
-    together = shelf.find("s", cameras(3))
+    config = TransformersMaskModelConfig(min_score=0.0)
+    mask_model = open_transformers_mask_model(str(folder), vocabulary=VOCABULARY, config=config, device="cpu")
+    assert mask_model.name.startswith("sam3@")
+    together = mask_model.find("s", cameras(3))
     for found in together:
         assert (found.width, found.height) == (100, 60)
         assert (np.diff(found.scores) <= 0).all()
@@ -76,8 +76,11 @@ def test_sam3_alone_finds_every_phrase(tmp_path: Path) -> None:
             height, width = mask.pixels.shape
             assert mask.left + width <= 100
             assert mask.top + height <= 60
-    alone = open_transformers_shelf(
-        str(folder), vocabulary=VOCABULARY, config=TransformersShelfConfig(min_score=0.0, batch_size=1), device="cpu"
+    alone = open_transformers_mask_model(
+        str(folder),
+        vocabulary=VOCABULARY,
+        config=TransformersMaskModelConfig(min_score=0.0, batch_size=1),
+        device="cpu",
     ).find("s", cameras(3))
     for got, want in zip(together, alone, strict=True):
         np.testing.assert_allclose(got.scores, want.scores, atol=1e-5)

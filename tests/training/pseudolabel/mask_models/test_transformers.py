@@ -23,15 +23,15 @@ from lidarloop_training.pseudolabel.mask_models.box_segmenters import BoxSegment
 from lidarloop_training.pseudolabel.mask_models.pretrained import Pretrained, as_picture, load  # noqa: E402
 from lidarloop_training.pseudolabel.mask_models.text_detectors import GroundingDino, Owl  # noqa: E402
 from lidarloop_training.pseudolabel.mask_models.transformers import (  # noqa: E402
-    TransformersShelfConfig,
-    open_transformers_shelf,
+    TransformersMaskModelConfig,
+    open_transformers_mask_model,
 )
 from tests.training.pseudolabel.mask_models import tiny_models  # noqa: E402
 
 VOCABULARY = Vocabulary(
     {"car": ("car", "van"), "bicycle": ("bicycle",), "traffic_cone": ("traffic cone",), "pedestrian": ("person",)}
 )
-EVERYTHING = TransformersShelfConfig(min_score=0.0)
+EVERYTHING = TransformersMaskModelConfig(min_score=0.0)
 DETECTORS = ("grounding_dino", "owlv2")
 
 
@@ -68,12 +68,12 @@ def assert_alike(got: InstanceMasks, want: InstanceMasks, atol: float) -> None:
 
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_masks_come_in_each_pictures_own_pixels(models: Path, detector: str) -> None:
-    shelf = open_transformers_shelf(
+    mask_model = open_transformers_mask_model(
         str(models / detector), str(models / "sam"), vocabulary=VOCABULARY, config=EVERYTHING, device="cpu"
     )
     sizes = [(100, 60), (60, 100), (100, 60)]
-    answers = shelf.find("s", [camera(picture(i, *size)) for i, size in enumerate(sizes)])
-    assert shelf.class_names == VOCABULARY.class_names
+    answers = mask_model.find("s", [camera(picture(i, *size)) for i, size in enumerate(sizes)])
+    assert mask_model.class_names == VOCABULARY.class_names
     assert [(a.width, a.height) for a in answers] == sizes
     for answer in answers:
         assert len(answer) > 0
@@ -91,11 +91,11 @@ def test_masks_come_in_each_pictures_own_pixels(models: Path, detector: str) -> 
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_batches_say_what_single_pictures_say_every_time(models: Path, detector: str) -> None:
     def answers(batch_size: int) -> list[InstanceMasks]:
-        config = TransformersShelfConfig(min_score=0.0, batch_size=batch_size)
-        shelf = open_transformers_shelf(
+        config = TransformersMaskModelConfig(min_score=0.0, batch_size=batch_size)
+        mask_model = open_transformers_mask_model(
             str(models / detector), str(models / "sam"), vocabulary=VOCABULARY, config=config, device="cpu"
         )
-        return shelf.find("s", [camera(picture(i)) for i in range(3)])
+        return mask_model.find("s", [camera(picture(i)) for i in range(3)])
 
     singly = answers(1)
     for got, want in zip(answers(3), singly, strict=True):
@@ -106,14 +106,14 @@ def test_batches_say_what_single_pictures_say_every_time(models: Path, detector:
 
 def test_min_score(models: Path) -> None:
     def found(min_score: float) -> InstanceMasks:
-        shelf = open_transformers_shelf(
+        mask_model = open_transformers_mask_model(
             str(models / "grounding_dino"),
             str(models / "sam"),
             vocabulary=VOCABULARY,
-            config=TransformersShelfConfig(min_score=min_score),
+            config=TransformersMaskModelConfig(min_score=min_score),
             device="cpu",
         )
-        return shelf.find("s", [camera(picture(0))])[0]
+        return mask_model.find("s", [camera(picture(0))])[0]
 
     whole = found(0.0)
     threshold = float(np.median(whole.scores))
@@ -190,8 +190,8 @@ def test_sam_agrees_with_the_library(models: Path, size: tuple[int, int]) -> Non
 
 
 def test_names_tell_the_weights(models: Path, tmp_path: Path) -> None:
-    shelf = open_transformers_shelf(str(models / "owlv2"), str(models / "sam"), device="cpu")
-    detector, segmenter = shelf.name.split(" x ")
+    mask_model = open_transformers_mask_model(str(models / "owlv2"), str(models / "sam"), device="cpu")
+    detector, segmenter = mask_model.name.split(" x ")
     assert detector.startswith("owlv2@")
     assert segmenter.startswith("sam@")
     assert len(detector.split("@")[1]) == 12
@@ -210,7 +210,7 @@ def test_models_of_another_task(
     models: Path, detector: str, segmenter: str | None, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        open_transformers_shelf(
+        open_transformers_mask_model(
             str(models / detector), None if segmenter is None else str(models / segmenter), device="cpu"
         )
 
@@ -244,12 +244,12 @@ def test_code_that_comes_with_weights_is_not_run(models: Path, tmp_path: Path) -
 def test_vocabularies_that_do_not_fit(models: Path, tmp_path: Path) -> None:
     short = tiny_models.grounding_dino(tmp_path / "short", max_text_len=8)
     with pytest.raises(ConfigError, match="give a smaller vocabulary"):
-        open_transformers_shelf(str(short), str(models / "sam"), device="cpu")
+        open_transformers_mask_model(str(short), str(models / "sam"), device="cpu")
     long = Vocabulary({"car": ("car " * 20 + "van",)})
     with pytest.raises(ConfigError, match="give a shorter phrase"):
-        open_transformers_shelf(str(models / "owlv2"), str(models / "sam"), vocabulary=long, device="cpu")
+        open_transformers_mask_model(str(models / "owlv2"), str(models / "sam"), vocabulary=long, device="cpu")
     with pytest.raises(ConfigError, match="expected a score"):
-        TransformersShelfConfig(min_score=2)
+        TransformersMaskModelConfig(min_score=2)
 
 
 def test_a_machine_without_the_library(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,10 +265,10 @@ def test_half_precision_on_a_gpu_finds_the_same(models: Path, detector: str) -> 
         pytest.skip("no CUDA device")
 
     def answers(device: str) -> Sequence[InstanceMasks]:
-        shelf = open_transformers_shelf(
+        mask_model = open_transformers_mask_model(
             str(models / detector), str(models / "sam"), vocabulary=VOCABULARY, config=EVERYTHING, device=device
         )
-        return shelf.find("s", [camera(picture(i)) for i in range(3)])
+        return mask_model.find("s", [camera(picture(i)) for i in range(3)])
 
     for got, want in zip(answers("cuda"), answers("cpu"), strict=True):
         assert abs(len(got) - len(want)) <= 1

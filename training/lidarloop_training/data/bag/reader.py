@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from lidarloop_core.io.camera_messages import Calibration, calibration_from_mess
 from lidarloop_core.io.images import RAW_ENCODINGS
 from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
-from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.bag import layout
 from lidarloop_training.data.bag.frame_tree import FrameTree, odometry_trajectory, tf_trajectory
 from lidarloop_training.data.bag.pictures import (
@@ -111,6 +111,10 @@ class BagSource:
     def __len__(self) -> int:
         return len(self._stamps)
 
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(SampleKey(str(stamp_ns), self.scene, stamp_ns) for stamp_ns in self._stamps)
+
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"received index {index}; expected 0…{len(self) - 1}")
@@ -125,6 +129,17 @@ class BagSource:
             annotations=self._annotations(stamp_ns),
             lane_map=self._lane_map,
         )
+
+    def annotations(self, index: int) -> Annotations | None:
+        """From the topics of ground truth; None where the bag has none for the cloud.
+
+        Raises:
+            BagError: the two topics disagree.
+        """
+        return self._annotations(self._stamps[index])
+
+    def pose(self, index: int) -> LidarPose:
+        return LidarPose(self._mountings[0], self._pose(self._stamps[index]))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}  # an open file: every process opens its own

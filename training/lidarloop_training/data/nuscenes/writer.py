@@ -23,6 +23,9 @@ from lidarloop_training.data.nuscenes.scene import Scene
 from lidarloop_training.data.nuscenes.tables import Tables, token, write_synced
 from lidarloop_training.data.writing.render import Need, render
 
+VERSION = "v1.0-mini"
+"""Name of the tables' folder: the devkit's default."""
+
 MARKER = "lidarloop.json"
 """Lies in every folder we wrote: what may be overwritten."""
 
@@ -31,7 +34,6 @@ def write_nuscenes(
     sources: SampleSource | Sequence[SampleSource],
     root: Path,
     *,
-    version: str = "v1.0-mini",
     keyframe_every: int = 5,
     sweeps_per_keyframe: int | None = None,
     cameras: bool = True,
@@ -46,7 +48,6 @@ def write_nuscenes(
     Args:
         sources: one source, or several of one scene each. They need ego-motion and annotations.
         root: the folder to make; it must not exist.
-        version: name of the tables' folder; the devkit's default.
         keyframe_every: every how many frames of a source a sample with annotations and pictures is made, starting
             with frame 0. The frames between are LiDAR sweeps.
         sweeps_per_keyframe: how many frames right before each keyframe are kept as sweeps; None for all.
@@ -76,7 +77,7 @@ def write_nuscenes(
                 scene.add(sample, is_keyframe=need.index % keyframe_every == 0)
                 on_sample(sample)
             scene.finish()
-        tables.write(partial / version)
+        tables.write(partial / VERSION)
         write_synced(partial / MARKER, json.dumps({"writer": "lidarloop", "format": "nuscenes v1.0"}).encode())
         _replace(partial, root)
     finally:

@@ -48,7 +48,16 @@ def balanced_indices(
 
 
 def balanced(source: SampleSource, class_names: tuple[str, ...], seed: int) -> SubsetSource:
-    """A source in which every class of its annotations has the same share; reads each sample once."""
-    annotations = (source[i].annotations for i in range(len(source)))
+    """A source in which every class of its annotations has the same share; reads no cloud.
+
+    Args:
+        source: labelled samples.
+        class_names: classes to balance; boxes of others count for none.
+        seed: decides which samples are left over.
+
+    Raises:
+        DatasetError: no sample holds an object.
+    """
+    annotations = (source.annotations(i) for i in range(len(source)))
     labels = [np.zeros(0, np.int64) if a is None else a.boxes.relabelled(class_names).labels for a in annotations]
     return SubsetSource(source, balanced_indices(labels, len(class_names), np.random.default_rng((seed, 0xCB65))))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.se3 import SE3, interpolate
-from lidarloop_core.sample import Sample, SampleSource, Sweep
+from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, SampleSource, Sweep
 
 
 class LidarOdometry:
@@ -84,6 +84,10 @@ class WithEgoMotion:
     def __len__(self) -> int:
         return len(self._source)
 
+    @property
+    def keys(self) -> Sequence[SampleKey]:
+        return self._source.keys
+
     def __getitem__(self, index: int) -> Sample:
         sample = self._source[index]
         scene = self._scenes[sample.scene]
@@ -92,6 +96,13 @@ class WithEgoMotion:
             sweeps=tuple(dataclasses.replace(s, world_SE3_ego=scene.pose(s.stamp_ns)) for s in sample.sweeps),
             cameras=tuple(dataclasses.replace(c, world_SE3_ego=scene.pose(c.stamp_ns)) for c in sample.cameras),
         )
+
+    def annotations(self, index: int) -> Annotations | None:
+        return self._source.annotations(index)
+
+    def pose(self, index: int) -> LidarPose:
+        key = self._source.keys[index]
+        return LidarPose(self._source.pose(index).ego_SE3_lidar, self._scenes[key.drive].pose(key.stamp_ns))
 
 
 class _Scene:

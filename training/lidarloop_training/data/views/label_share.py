@@ -41,7 +41,7 @@ class Split(NamedTuple):
 
 
 def split_labels(source: SampleSource, share: LabelShare) -> Split:
-    """Takes the share; by drives this reads every sample once, for the name of its drive."""
+    """Takes the share; reads no cloud."""
     num_samples = len(source)
     if share.percent == 100:
         return Split(SubsetSource(source, np.arange(num_samples)), SubsetSource(source, []))
@@ -55,5 +55,5 @@ def split_labels(source: SampleSource, share: LabelShare) -> Split:
 def _drives(source: SampleSource) -> npt.NDArray[np.int64]:
     """(len,) which drive each sample is of, drives counted in the order they appear."""
     numbers: dict[str, int] = {}
-    drives = [numbers.setdefault(source[i].scene, len(numbers)) for i in range(len(source))]
+    drives = [numbers.setdefault(key.drive, len(numbers)) for key in source.keys]
     return np.array(drives, np.int64)

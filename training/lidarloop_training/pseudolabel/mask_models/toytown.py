@@ -1,4 +1,4 @@
-"""The toy town's degraded masks as a shelf model, and as a file for the shelf of ready-made masks."""
+"""The toy town's degraded masks as a mask model, and as a file of ready-made masks."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.mask_models.coco_masks import mask_window
 from lidarloop_core.sample import CameraImage
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
-from lidarloop_training.toytown.mask_model import ToyShelf
+from lidarloop_training.toytown.mask_model import DegradedMasks
 from lidarloop_training.toytown.masks import InstanceMask
 
 
-class ToyTownShelf:
-    """A ``ShelfModel`` that knows the pictures of one toy-town drive, and how a vision model would fail on them."""
+class ToyTownMaskModel:
+    """A ``MaskModel`` that knows the pictures of one toy-town drive, and how a vision model would fail on them."""
 
     class_names: tuple[str, ...] = NUSCENES_CLASSES
 
-    def __init__(self, shelf: ToyShelf) -> None:
-        rates = ", ".join(f"{name} {rate:g}" for name, rate in vars(shelf.rates).items())
-        self.name = f"toytown masks of {shelf.drive.scene} ({rates}, seed {shelf.seed})"
-        self._shelf = shelf
+    def __init__(self, degraded: DegradedMasks) -> None:
+        rates = ", ".join(f"{name} {rate:g}" for name, rate in vars(degraded.rates).items())
+        self.name = f"toytown masks of {degraded.drive.scene} ({rates}, seed {degraded.seed})"
+        self._degraded = degraded
 
     def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
-        """See ``ShelfModel``; the pictures themselves are not looked at.
+        """See ``MaskModel``; the pictures themselves are not looked at.
 
         Raises:
             DatasetError: the sample is none of the drive.
         """
         index = self._index_of(sample_token)
-        return [_as_instance_masks(self._shelf.masks(index, image.name)) for image in images]
+        return [_as_instance_masks(self._degraded.masks(index, image.name)) for image in images]
 
     def _index_of(self, sample_token: str) -> int:
-        drive = self._shelf.drive
+        drive = self._degraded.drive
         digits = sample_token.removeprefix(f"{drive.scene}-")
         index = int(digits) if digits.isdecimal() else -1
         if not 0 <= index < len(drive) or sample_token != drive.token(index):
@@ -63,18 +63,18 @@ def _as_instance_masks(masks: Sequence[InstanceMask]) -> InstanceMasks:
     )
 
 
-def write_masks(shelf: ToyShelf, path: Path, indices: Iterable[int] | None = None) -> None:
-    """Writes a drive's degraded masks as a COCO data set file that ``MasksShelf`` and pycocotools read.
+def write_masks(degraded: DegradedMasks, path: Path, indices: Iterable[int] | None = None) -> None:
+    """Writes a drive's degraded masks as a COCO data set file that ``MasksFile`` and pycocotools read.
 
     Args:
-        shelf: whose masks.
+        degraded: the masks to write.
         path: the JSON file; all of it or nothing.
-        indices: of samples; all by default.
+        indices: positions of samples; all by default.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for index in range(len(shelf.drive)) if indices is None else indices:
-        token = shelf.drive.token(index)
+    for index in range(len(degraded.drive)) if indices is None else indices:
+        token = degraded.drive.token(index)
         for camera in CAMERAS:
             images.append(
                 {
@@ -86,7 +86,7 @@ def write_masks(shelf: ToyShelf, path: Path, indices: Iterable[int] | None = Non
                     "camera": camera.name,
                 }
             )
-            for mask in shelf.masks(index, camera.name):
+            for mask in degraded.masks(index, camera.name):
                 annotations.append(
                     {
                         "id": len(annotations) + 1,

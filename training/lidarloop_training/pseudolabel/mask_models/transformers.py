@@ -1,4 +1,4 @@
-"""Text-prompted vision foundation models on the shelf: a detector with Segment Anything, or SAM 3 alone.
+"""Text-prompted vision foundation models as mask models: a detector with Segment Anything, or SAM 3 alone.
 
 The only modules that need torch and transformers are this one and those it is made of.
 """
@@ -26,7 +26,7 @@ Find = Callable[[Sequence[Picture]], list[InstanceMasks]]
 
 
 @dataclass(frozen=True)
-class TransformersShelfConfig:
+class TransformersMaskModelConfig:
     """How the models are run.
 
     Attributes:
@@ -42,8 +42,8 @@ class TransformersShelfConfig:
             raise ConfigError(f"received {self}; expected a score between 0 and 1 and a batch of at least 1")
 
 
-class TransformersShelf:
-    """A ``ShelfModel``: a text-prompted detector's boxes, cut out by a Segment Anything model.
+class TransformersMaskModel:
+    """A ``MaskModel``: a text-prompted detector's boxes, cut out by a Segment Anything model.
 
     Args:
         name: of both models.
@@ -59,14 +59,14 @@ class TransformersShelf:
         detector: TextDetector,
         segmenter: BoxSegmenter,
         vocabulary: Vocabulary,
-        config: TransformersShelfConfig,
+        config: TransformersMaskModelConfig,
     ) -> None:
         self.name = name
         self.class_names = vocabulary.class_names
         self._detector, self._segmenter, self._config = detector, segmenter, config
 
     def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
-        """See ``ShelfModel``; the sample's token does not matter."""
+        """See ``MaskModel``; the sample's token does not matter."""
         return _in_batches(images, self._config.batch_size, self._find_in)
 
     def _find_in(self, pictures: Sequence[Picture]) -> list[InstanceMasks]:
@@ -78,8 +78,8 @@ class TransformersShelf:
         ]
 
 
-class Sam3Shelf:
-    """A ``ShelfModel`` of SAM 3 (Meta 2025) alone: it finds and cuts out all instances of one phrase at a time.
+class Sam3MaskModel:
+    """A ``MaskModel`` of SAM 3 (Meta 2025) alone: it finds and cuts out all instances of one phrase at a time.
 
     Args:
         pretrained: a ``Sam3Model`` with its processor.
@@ -87,13 +87,13 @@ class Sam3Shelf:
         config: see there.
     """
 
-    def __init__(self, pretrained: Pretrained, vocabulary: Vocabulary, config: TransformersShelfConfig) -> None:
+    def __init__(self, pretrained: Pretrained, vocabulary: Vocabulary, config: TransformersMaskModelConfig) -> None:
         self.name = pretrained.name
         self.class_names = vocabulary.class_names
         self._pretrained, self._vocabulary, self._config = pretrained, vocabulary, config
 
     def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
-        """See ``ShelfModel``; the sample's token does not matter."""
+        """See ``MaskModel``; the sample's token does not matter."""
         return _in_batches(images, self._config.batch_size, self._find_in)
 
     def _find_in(self, pictures: Sequence[Picture]) -> list[InstanceMasks]:
@@ -132,17 +132,17 @@ class Sam3Shelf:
         return _as_instance_masks(detections, masks, self.class_names, picture)
 
 
-def open_transformers_shelf(
+def open_transformers_mask_model(
     detector: str,
     segmenter: str | None = None,
     *,
     vocabulary: Vocabulary | None = None,
-    config: TransformersShelfConfig | None = None,
+    config: TransformersMaskModelConfig | None = None,
     detector_revision: str | None = None,
     segmenter_revision: str | None = None,
     device: str | None = None,
 ) -> ShelfModel:
-    """A shelf of models of the transformers library.
+    """A mask model made of models of the transformers library.
 
     Args:
         detector: folder or hub id of a Grounding DINO, OWL-ViT or OWLv2, e.g. "IDEA-Research/grounding-dino-base";
@@ -158,14 +158,14 @@ def open_transformers_shelf(
         ModelFileError: a model cannot be had.
         ConfigError: a model is of another kind, or the vocabulary does not fit it.
     """
-    vocabulary, config = vocabulary or Vocabulary.nuscenes(), config or TransformersShelfConfig()
+    vocabulary, config = vocabulary or Vocabulary.nuscenes(), config or TransformersMaskModelConfig()
     if segmenter is None:
         alone = load("AutoModel", detector, processor="AutoProcessor", revision=detector_revision, device=device)
         if alone.kind != "sam3":
             raise ConfigError(
                 f"{alone.name} is a {alone.kind}, which gives no masks; expected a segmenter with it, too"
             )
-        return Sam3Shelf(alone, vocabulary, config)
+        return Sam3MaskModel(alone, vocabulary, config)
     boxes = load(
         "AutoModelForZeroShotObjectDetection",
         detector,
@@ -177,7 +177,7 @@ def open_transformers_shelf(
         "AutoModelForMaskGeneration", segmenter, processor="AutoProcessor", revision=segmenter_revision, device=device
     )
     name = f"{boxes.name} x {masks.name}"
-    return TransformersShelf(name, text_detector(boxes, vocabulary), BoxSegmenter(masks), vocabulary, config)
+    return TransformersMaskModel(name, text_detector(boxes, vocabulary), BoxSegmenter(masks), vocabulary, config)
 
 
 def _in_batches(images: Sequence[CameraImage], batch_size: int, find: Find) -> list[InstanceMasks]:
