@@ -33,7 +33,7 @@ class LabelRequest(Generic[D]):
         steps: how labels are made.
         pieces: what is labelled of the drive, and in what pieces.
         executor: what runs the work.
-        report: also writes OUT/report.html and OUT/metrics.json: what the labels are worth.
+        report: also writes OUT/report.html and OUT/metrics.json: the quality of the labels.
         overwrite: begin anew where OUT holds a labelling run.
     """
 
@@ -85,7 +85,7 @@ else:
 def pseudolabel(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     """Labels a drive from its images and clouds: OUT/<drive>/labels.json, and evidence.json beside it.
 
-    A run that was interrupted goes on where it was when the same command is given again.
+    The same command continues a run that was interrupted.
 
     Args:
         request: the kind of drive.

@@ -21,8 +21,8 @@ class Lifter(Protocol):
     """From one sample to its labels.
 
     Attributes:
-        name: of the 2D model behind it.
-        class_names: what the labels mean.
+        name: name of the 2D model behind it, for provenance.
+        class_names: classes that the labels' indices refer to.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Lifter(Protocol):
 
 
 class MaskLifter:
-    """Pictures tell what and where, the LiDAR how far: the paper's way and ours."""
+    """Images give what and where, the LiDAR how far: the paper's way and ours."""
 
     def __init__(self, mask_model: ShelfModel, priors: ShapePriors, config: LiftingConfig) -> None:
         self.name = mask_model.name

@@ -75,7 +75,7 @@ def layers(frame: ShownFrame) -> list[Layer]:
 
 
 def _class_color(name: str) -> str:
-    """By what the name says, for data sets call the same things by many names."""
+    """By words in the name: data sets have many names for the same things."""
     lowered = name.lower()
     return next((color for words, color in _CLASS_COLORS if any(word in lowered for word in words)), COLORS["object"])
 

@@ -15,7 +15,7 @@ from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
 from lidarloop_core.io.images import decode_raw, encode_jpeg, encoded
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
-from tests.training.sources import MadeSource
+from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud
 
 MS = 1_000_000
 
@@ -360,3 +360,9 @@ def test_sqlite3_bags(street, tmp_path):
             np.testing.assert_array_equal(read[i].keyframe.points, whole[i].keyframe.points)
             np.testing.assert_array_equal(read[i].cameras[0].load(), whole[i].cameras[0].load())
             np.testing.assert_array_equal(read[i].annotations.boxes.values, whole[i].annotations.boxes.values)
+
+
+def test_names_labels_and_poses_need_no_cloud(street, tmp_path):
+    source = BagSource(write_bag(street, tmp_path / "street.mcap"), num_sweeps=2)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.bag.reader.read_points")
+    assert source.annotations(0) is not None

@@ -13,7 +13,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.data.nuscenes.reader import NuScenesSource, open_nuscenes
 from lidarloop_training.data.nuscenes.writer import plan, write_nuscenes
-from tests.training.sources import MadeSource
+from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud
 
 VERSION = "v1.0-mini"
 
@@ -273,3 +273,11 @@ def test_official_map_reader_agrees(street, tmp_path, monkeypatch):
         assert distance.min(axis=1).max() < 0.01
     assert nusc_map.layers_on_point(5.0, 0.5)["lane"] == first
     assert nusc_map.layers_on_point(5.0, 12.0)["drivable_area"] != ""
+
+
+def test_names_labels_and_poses_need_no_cloud(make_street, tmp_path):
+    for name in ("first", "second"):
+        write_nuscenes(make_street(name), tmp_path / name, keyframe_every=3)
+    source = open_nuscenes(tmp_path, num_sweeps=2)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.reader.read_cloud")
+    assert [key.drive for key in source.keys] == ["first"] * 5 + ["second"] * 5

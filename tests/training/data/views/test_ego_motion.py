@@ -13,7 +13,7 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.views.ego_motion import LidarOdometry, WithEgoMotion
-from tests.training.sources import MadeSource
+from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud
 
 pytest.importorskip("kiss_icp", reason="kiss-icp is not installed")
 
@@ -145,3 +145,7 @@ def test_drift_on_a_toy_drive(capsys):
     with capsys.disabled():
         print(f"\ntoy town: {_path_length(true):.1f} m, drift {drift:.2%}")
     assert drift < 0.03
+
+
+def test_names_and_poses_need_no_further_cloud():
+    assert_names_labels_and_poses_need_no_cloud(WithEgoMotion(Room()))

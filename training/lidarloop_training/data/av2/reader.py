@@ -7,7 +7,7 @@ holds exactly its ``num_interior_pts``. The sensors sit 1.64 m and 1.53 m above 
 0.33 m below it: mind that when a model of another mounting height reads these clouds.
 
 Intensities are 0–255 as published. The laser number, 0–63 over both LiDARs, is the ring; ``offset_ns`` is not kept, for
-the motion it tells of has been taken out. The world frame of the samples is the city's.
+the motion has been compensated. The world frame of the samples is the city's.
 """
 
 from __future__ import annotations
@@ -199,11 +199,11 @@ def _logs(root: Path) -> list[Path]:
 
 def _stamps(folder: Path, suffix: str) -> list[int]:
     names = [path.stem for path in folder.glob(f"*{suffix}")]
-    strangers = [name for name in names if not name.isdecimal()]
-    if strangers:
+    others = [name for name in names if not name.isdecimal()]
+    if others:
         raise DatasetError(
-            f"{folder / strangers[0]}{suffix}: its name is no time stamp; expected nanoseconds such as "
-            f"315966265259836000{suffix}: take strangers out of the folder"
+            f"{folder / others[0]}{suffix}: its name is no time stamp; expected nanoseconds such as "
+            f"315966265259836000{suffix}: take other files out of the folder"
         )
     return sorted(map(int, names))
 
@@ -301,7 +301,7 @@ def _velocities(
 
 
 def _read_calibration(folder: Path, cameras: Sequence[str]) -> dict[str, tuple[npt.NDArray[np.float64], int, int, SE3]]:
-    """Of the cameras that have pictures. These are published undistorted: k1, k2 and k3 tell what was taken out."""
+    """The cameras that have images. These are published undistorted: k1, k2 and k3 are what was corrected."""
     if not cameras:
         return {}
     lens_columns = ("fx_px", "fy_px", "cx_px", "cy_px", "width_px", "height_px")
@@ -311,7 +311,7 @@ def _read_calibration(folder: Path, cameras: Sequence[str]) -> dict[str, tuple[n
     for name in cameras:
         rows = [np.flatnonzero(table["sensor_name"] == name) for table in (lenses, mountings)]
         if not all(len(row) for row in rows):
-            raise DatasetError(f"{folder}: knows no {name}, of which there are pictures; restore the calibration")
+            raise DatasetError(f"{folder}: has no {name}, of which there are images; restore the calibration")
         lens, mounting = (int(row[0]) for row in rows)
         fx, fy, cx, cy, width, height = (float(lenses[column][lens]) for column in lens_columns)
         intrinsics = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
@@ -349,7 +349,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> _Table:
             f"Argoverse 2's feather files received no usable pyarrow ({error}); expected it installed: "
             "pip install 'pyarrow<25'"
         ) from None
-    read: Any = feather.read_table  # pyarrow tells no types
+    read: Any = feather.read_table  # pyarrow has no types
     try:
         table = read(path, memory_map=False)
     except FileNotFoundError:

@@ -42,7 +42,7 @@ ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 MAX_POSE_GAP_NS = 500_000_000
 MAX_CAMERA_OFFSET_NS = 100_000_000
 MAX_LIDAR_OFFSET_NS = 60_000_000
-"""Of another LiDAR's cloud that is merged: half a turn at 10 Hz, and something for the clocks."""
+"""Largest offset of another LiDAR's cloud that is merged: half a turn at 10 Hz, and a margin for the clocks."""
 
 _OPTIONAL_COLUMNS = ("intensity", "ring", "dt", "label", "instance")
 
@@ -67,13 +67,13 @@ class BagSource:
         Args:
             path: an ``.mcap`` or ``.db3`` file, or a bag folder.
             num_sweeps: clouds per sample, fewer at the start; 1 where the bag has no poses.
-            cameras: whether samples carry pictures.
-            points_topics: of the clouds; none given takes ``/lidar/points`` or the only one there is. Of several, the
+            cameras: whether samples carry images.
+            points_topics: topics of the clouds; empty takes ``/lidar/points`` or the only one there is. Of several, the
                 first gives stamps, frame and mounting: each of its clouds is joined by the nearest of every other
                 LiDAR, brought into its frame by the static transforms and, where there are poses, to its stamp.
-            odometry_topic: None takes ``/odom`` or the only one there is; without any, poses are those that ``/tf``
-                tells of the frame all sensors are fixed to. Clouds before the first pose and after the last are left
-                out, with a warning.
+            odometry_topic: topic of the odometry; None takes ``/odom`` or the only one there is; without any, poses
+                are those of ``/tf`` for the frame that all sensors are fixed to. Clouds before the first pose and
+                after the last are left out, with a warning.
 
         Raises:
             BagError: no bag, no such topic, several to choose from, no cloud, or no transform between ego and LiDAR.
@@ -315,7 +315,7 @@ class BagSource:
         if len(boxes) != num_ids:
             raise BagError(
                 f"{self.path}: received {len(boxes)} boxes and {num_ids} detections at {stamp_ns} ns; expected one "
-                "detection per box: record both topics whole"
+                "detection per box: record both topics completely"
             )
         return boxes, extra
 

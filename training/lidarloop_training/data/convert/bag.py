@@ -25,7 +25,7 @@ def convert_to_bag(
         drive: what is read.
         dst: the bag, a name ending in .mcap.
         options: what is taken along; see there for the defaults.
-        origin: where the bag says that it comes from; by default ``drive``.
+        origin: the drive that the bag names as its source; by default ``drive``.
 
     Raises:
         ConfigError: see ``open_drive``.

@@ -16,8 +16,8 @@ class KeptFramesSource:
     """The samples of a folder of kept frames, oldest first; their annotations are the labels they were kept with.
 
     Args:
-        folder: of the self-labelling node.
-        cameras: whether samples carry their pictures.
+        folder: the node's folder of kept frames.
+        cameras: whether samples carry their images.
 
     Raises:
         DatasetError: the folder is missing or holds no frame; on access, a frame is damaged.

@@ -105,6 +105,6 @@ def _stamps(path: Path, names: list[str]) -> dict[str, int]:
 
 def _parse_time(line: str) -> int:
     """Nanoseconds since 1970, taking the recording's wall clock for UTC; datetime alone would lose the last digits."""
-    whole, _, fraction = line.strip().partition(".")
-    seconds = datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    full_seconds, _, fraction = line.strip().partition(".")
+    seconds = datetime.strptime(full_seconds, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
     return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])

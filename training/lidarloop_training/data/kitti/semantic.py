@@ -1,10 +1,10 @@
 """SemanticKITTI: the sequences of the KITTI odometry benchmark with a label for each point.
 
-Clouds carry two columns more than KITTI's: ``label``, an index into ``classes_semantic_kitti.LABEL_NAMES`` (0 is not
-scored), and ``instance``, the object's number in its sequence (0 where the class has none). Both are whole numbers that
+Clouds carry two columns more than KITTI's: ``label``, an index into ``semantic_classes.LABEL_NAMES`` (0 is not
+scored), and ``instance``, the object's number in its sequence (0 where the class has none). Both are integers that
 float32 holds exactly. Test sequences have neither column. Reflectances of 0–1 are given as intensities of 0–255.
 
-``poses.txt`` tells where the left camera was; the ego frame is the one of the other KITTI readers, on the road below
+``poses.txt`` holds the poses of the left camera; the ego frame is the one of the other KITTI readers, on the road below
 the Velodyne, and the world is the ego frame of the pose that the file calls the identity.
 """
 
@@ -155,8 +155,8 @@ def read_labels(path: Path, num_points: int) -> npt.NDArray[np.float32]:
         )
     labels = _LABELS[raw & 0xFFFF]
     if (labels == _UNKNOWN).any():
-        strangers = np.unique((raw & 0xFFFF)[labels == _UNKNOWN])
-        raise DatasetError(f"{path}: received label ids {strangers[:8].tolist()}; expected those of SemanticKITTI")
+        unknown = np.unique((raw & 0xFFFF)[labels == _UNKNOWN])
+        raise DatasetError(f"{path}: received label ids {unknown[:8].tolist()}; expected those of SemanticKITTI")
     return np.column_stack([labels, raw >> 16]).astype(np.float32)
 
 
@@ -189,13 +189,13 @@ def _even_times(names: list[str]) -> list[int]:
 
 
 def _read_times(path: Path, names: list[str]) -> list[int]:
-    """Nanoseconds of each scan; the file tells seconds from the sequence's start."""
+    """Nanoseconds of each scan; the file holds seconds from the sequence's start."""
     seconds = _rows_of(path, names, num_columns=1)[:, 0]
     return [_FIRST_NS + round(float(second) * 1e9) for second in seconds]
 
 
 def _read_poses(path: Path, names: list[str], calibration: KittiCalibration) -> npt.NDArray[np.float64]:
-    """(N, 4, 4) ``world_SE3_ego``; the file tells where the reference camera was, seen from its first place."""
+    """(N, 4, 4) ``world_SE3_ego``; the file holds the poses of the reference camera, seen from its first."""
     first_SE3_camera = np.tile(np.eye(4), (len(names), 1, 1))
     first_SE3_camera[:, :3] = _rows_of(path, names, num_columns=12).reshape(-1, 3, 4)
     camera_SE3_ego = (calibration.reference_SE3_lidar @ EGO_SE3_LIDAR.inverse()).matrix

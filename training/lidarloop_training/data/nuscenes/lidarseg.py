@@ -1,7 +1,7 @@
 """nuScenes-lidarseg: the keyframes of nuScenes with a label for each point.
 
-Clouds carry the column ``label`` besides those of nuScenes: an index into ``classes_nuscenes_lidarseg.LABEL_NAMES``,
-0 where nothing is scored, as on the sweeps between keyframes, which nobody labelled.
+Clouds carry the column ``label`` besides those of nuScenes: an index into ``lidarseg_classes.LABEL_NAMES``,
+0 where nothing is scored, as on the sweeps between keyframes, which are not labelled.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class NuScenesLidarsegSource:
             )
         labels = self._lookup[raw]
         if (labels == _UNKNOWN).any():
-            strangers = np.unique(raw[labels == _UNKNOWN])
-            raise DatasetError(f"{path}: received indices {strangers[:8].tolist()}; expected those of category.json")
+            unknown = np.unique(raw[labels == _UNKNOWN])
+            raise DatasetError(f"{path}: received indices {unknown[:8].tolist()}; expected those of category.json")
         return labels
 
 

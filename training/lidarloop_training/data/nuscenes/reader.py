@@ -383,7 +383,7 @@ class _Parser:
 
 
 class _ByToken(dict[str, _T]):
-    """What a table says, by token; a token it lacks is an error that names the table."""
+    """Content of a table, by token; a token that it lacks is an error that names the table."""
 
     def __init__(self, path: Path, entries: Iterable[tuple[str, _T]]) -> None:
         super().__init__(entries)

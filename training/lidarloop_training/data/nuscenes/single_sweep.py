@@ -135,7 +135,7 @@ def _layout_checked(path: Path) -> Iterator[None]:
 
 
 def read_nuscenes_cloud(path: Path) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
-    """The points, (N, 5) float32, and their columns. Which of the two formats it is, the numbers tell.
+    """The points, (N, 5) float32, and their columns. The format is the one in which the numbers are plausible.
 
     Raises:
         DatasetError: it is neither.
@@ -159,7 +159,7 @@ def _is_plausible(points: npt.NDArray[np.float32]) -> bool:
 
 
 class _NumpyUnpickler(pickle.Unpickler):
-    """Info files are pickles from strangers: numbers and numpy values may be in them, and nothing else is run."""
+    """Info files are pickles from anywhere: numbers and numpy values may be in them, and nothing else is run."""
 
     _ALLOWED = frozenset(
         {

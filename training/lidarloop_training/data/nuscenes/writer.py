@@ -27,7 +27,7 @@ VERSION = "v1.0-mini"
 """Name of the tables' folder: the devkit's default."""
 
 MARKER = "lidarloop.json"
-"""Lies in every folder we wrote: what may be overwritten."""
+"""Lies in every folder that lidarloop wrote: such a folder may be overwritten."""
 
 
 def write_nuscenes(
@@ -96,7 +96,17 @@ def check_destination(root: Path, overwrite: bool) -> None:
 
 
 def plan(num_frames: int, keyframe_every: int, sweeps_per_keyframe: int | None, cameras: bool) -> list[Need]:
-    """The frames of a source that are written, in order; pictures are needed of the keyframes alone."""
+    """The frames of a source that are written, in order; images are needed of the keyframes alone.
+
+    Args:
+        num_frames: number of frames of the source.
+        keyframe_every: number of frames from one keyframe to the next.
+        sweeps_per_keyframe: number of frames kept right before each keyframe; None for all.
+        cameras: whether images are written.
+
+    Raises:
+        DatasetError: a number is out of range, or there is no frame.
+    """
     if keyframe_every < 1 or (sweeps_per_keyframe is not None and sweeps_per_keyframe < 0):
         raise DatasetError(
             f"received keyframe_every={keyframe_every} and sweeps_per_keyframe={sweeps_per_keyframe}; "

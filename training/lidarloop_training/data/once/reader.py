@@ -82,10 +82,11 @@ class _Frame:
     """A frame as the JSON has it, in our frames.
 
     Attributes:
-        sequence, name: the frame's number is its time in milliseconds.
+        sequence: name of the sequence.
+        name: the frame's number, which is its time in milliseconds.
         place: how many frames of the sequence come before it.
-        world_SE3_ego: None where ONCE knows no pose.
-        boxes: None where the frame is not labelled.
+        world_SE3_ego: ego pose; None where ONCE gives none.
+        boxes: labelled boxes, LiDAR frame; None where the frame is not labelled.
     """
 
     sequence: str

@@ -22,7 +22,8 @@ from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, Sam
 class LidarOdometry:
     """The ego pose of one drive, cloud by cloud.
 
-    A cloud is taken as seen at its stamp, whole: sources tell no time for each point, or have the motion taken out.
+    All points of a cloud are taken as seen at its stamp: sources give no time for each point, or have compensated the
+    motion already.
 
     Raises:
         ConfigError: kiss-icp is not installed.
@@ -55,7 +56,7 @@ class LidarOdometry:
 
 
 class WithEgoMotion:
-    """A source without poses, joined by those that its clouds tell: its sweeps' and, interpolated, its pictures'.
+    """A source without poses, with those estimated from its clouds: its sweeps' and, interpolated, its images'.
 
     The constructor reads every cloud once; ``[i]`` reads the source again. The world of each scene is the ego frame at
     its first sweep.
@@ -124,7 +125,7 @@ class _Scene:
         self._poses.append(self._odometry.register(sample.keyframe))
 
     def pose(self, stamp_ns: int) -> SE3:
-        """Between two sweeps straight line and slerp; before the first and after the last the motion goes on as it was.
+        """Between two sweeps straight line and slerp; before the first and after the last the motion continues.
 
         A picture at either end of a drive lies at most a sweep's time outside.
         """

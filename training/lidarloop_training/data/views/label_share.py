@@ -1,4 +1,4 @@
-"""A share of a source's labels: the part that is taken as labelled, and the rest as if nobody had labelled it."""
+"""A share of a source's labels: the part that is taken as labelled, and the rest, taken as unlabelled."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class LabelShare:
     """How much of the labels is used, and which.
 
     Attributes:
-        percent: of the units, rounded to whole ones, at least one.
-        unit: whole drives, as people label them, or single samples spread over all drives, as the tables of papers on
-            semi-supervised detection often mean it. Five per cent of single samples have seen every street.
+        percent: share of the units that is labelled, in per cent; rounded to at least one unit.
+        unit: complete drives, as people label them, or single samples spread over all drives, as the tables of papers
+            on semi-supervised detection often mean it. Five per cent of single samples have seen every street.
         seed: another seed takes another part; a larger percentage of one seed holds the smaller ones.
     """
 

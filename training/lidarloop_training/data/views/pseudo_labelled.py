@@ -19,7 +19,7 @@ from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LABELS, read
 
 @dataclasses.dataclass(frozen=True)
 class _Labels:
-    """Labels of one sample: what the scores of the boxes are worth as weights, in which frame they are given."""
+    """Labels of one sample; the scores of the boxes are their weights in training."""
 
     boxes: Boxes3D
     num_points: npt.NDArray[np.int64]
@@ -29,14 +29,14 @@ class _Labels:
 class PseudoLabelledSource:
     """A source's samples, annotated with labels from files.
 
-    The score of each box is its weight in training: the quality that ``evidence.json`` beside the labels tells, or the
+    The score of each box is its weight in training: the quality in ``evidence.json`` beside the labels, or the
     label's own score where there is no such file (detections of a model). Samples are found by their tokens or, where
     the labels were made of the same drive in another container, by their stamps.
 
     Args:
-        source: the clouds; annotations of its own are not looked at.
+        source: samples; annotations of their own are not looked at.
         path: a results JSON (``labels.json``), or a folder with some in it, at any depth.
-        class_names: what labels count in; None as in ``read_results``.
+        class_names: classes that the labels' indices refer to; None as in ``read_results``.
 
     Raises:
         DatasetError: there are no labels, or a file is foreign.

@@ -50,8 +50,8 @@ class CvatFrame:
     """One cloud of a CVAT task.
 
     Attributes:
-        name: the cloud's file name without suffix.
-        token: the sample it is of.
+        name: file name of the cloud, without suffix.
+        token: token of its sample.
         origin_m: (3,) where the cloud's origin lies in the results' frame; the axes are the same.
     """
 
@@ -67,7 +67,7 @@ def write_cvat_task(results: Path, source: SampleSource, folder: Path, *, min_sc
         results: results JSON; a ``tracking_id`` makes boxes one track in CVAT.
         source: the drive, for clouds and pictures.
         folder: is created; must not hold a task yet.
-        min_score: boxes below it are left out: what is imported somebody has to look at.
+        min_score: boxes below it are left out: every box that is imported costs time to look at.
 
     Returns:
         How many boxes there are to look at.
@@ -114,7 +114,7 @@ def read_cvat_export(export: Path, task_file: Path, results: Path) -> int:
     Args:
         export: the zip from CVAT, or its ``default.json``.
         task_file: ``task.json`` of the task folder.
-        results: the results JSON to write; ``meta.provenance.labels`` says that they were corrected by hand.
+        results: the results JSON to write; ``meta.provenance.labels`` becomes "corrected by hand".
 
     Returns:
         How many boxes were read.
@@ -267,7 +267,7 @@ def _cuboids(annotations: Sequence[Mapping[str, Any]], class_names: tuple[str, .
 
 
 def _new_track(number: int | None) -> str:
-    """The id of a track drawn in CVAT, which knows its own numbers only."""
+    """The id of a track drawn in CVAT, which gives it a number of its own."""
     return "" if number is None else f"cvat-{number}"
 
 

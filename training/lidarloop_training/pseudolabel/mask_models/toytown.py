@@ -21,7 +21,7 @@ from lidarloop_training.toytown.masks import InstanceMask
 
 
 class ToyTownMaskModel:
-    """A ``MaskModel`` that knows the pictures of one toy-town drive, and how a vision model would fail on them."""
+    """A ``MaskModel`` for the images of one toy-town drive, which fails as a vision model would."""
 
     class_names: tuple[str, ...] = NUSCENES_CLASSES
 
