@@ -36,11 +36,13 @@ from lidarloop_core.io import atomic
 from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
 from lidarloop_core.machine import machine
-from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.commands.convert import convert
+from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, SampleSource
 from lidarloop_training.commands.evaluate import evaluate
-from lidarloop_training.commands.view import view
+from lidarloop_training.commands.view import ViewRequest, view
 from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.data.convert.bag import convert_to_bag
+from lidarloop_training.data.convert.options import ConvertOptions
+from lidarloop_training.data.drive_spec import KittiObject, KittiRaw, NuScenesSweep, ToyTown
 from lidarloop_training.data.kitti.object import KittiObjectSource
 from lidarloop_training.data.kitti.raw import KittiRawSource
 from lidarloop_training.data.nuscenes.reader import NuScenesSource
@@ -110,8 +112,8 @@ def overlays(context: Context) -> Iterator[Row]:
     """Pictures of the boxes, and how well KITTI's projected boxes match the rectangles that people drew."""
     folder = context.out / "overlays"
     shutil.rmtree(folder, ignore_errors=True)
-    view("nuscenes-sweep", str(context.data / "nuscenes_keyframe"), png=folder / "nuscenes")
-    view("kitti-object", str(context.data / "kitti_object_with_images"), png=folder / "kitti")
+    view(ViewRequest(NuScenesSweep(context.data / "nuscenes_keyframe"), png=folder / "nuscenes"))
+    view(ViewRequest(KittiObject(context.data / "kitti_object_with_images"), png=folder / "kitti"))
     yield all_of("overlays of nuScenes and KITTI written as PNG", len(list(folder.glob("*/*.png"))), 4)
     overlaps = _overlaps_with_labels(KittiObjectSource(context.data / "kitti_object_with_images", own_classes=True))
     yield at_least("KITTI: median overlap of projected boxes and labelled rectangles", float(np.median(overlaps)), 0.75)
@@ -120,7 +122,7 @@ def overlays(context: Context) -> Iterator[Row]:
 def kitti_through_a_bag(context: Context) -> Iterator[Row]:
     """KITTI raw → bag with KISS-ICP's poses → samples: equal points, and the library's own poses."""
     folder, bag = context.data / "kitti_raw_sequence", context.scratch / "kitti.mcap"
-    convert("kitti-raw", str(folder), bag, ego_motion="kiss-icp")
+    convert_to_bag(KittiRaw(folder), bag, ConvertOptions(ego_motion=True))
     want, got = KittiRawSource(folder), BagSource(bag)
     equal = [np.array_equal(got[i].keyframe.points, want[i].keyframe.points) for i in range(len(want))]
     yield all_of("KITTI raw → bag → samples: clouds with equal points", sum(equal), len(want))
@@ -205,7 +207,7 @@ def broken_tables(context: Context) -> Iterator[Row]:
 def truncated_recording(context: Context) -> Iterator[Row]:
     """A recording that breaks off: what is whole is read, the rest is counted, and the exit code says so."""
     whole, broken, saved = (context.scratch / name for name in ("whole.mcap", "broken.mcap", "saved.mcap"))
-    convert("toytown", "3", whole, duration_s=1.0, cameras=False, num_workers=0)
+    convert_to_bag(ToyTown(3, duration_s=1.0), whole, ConvertOptions(cameras=False))
     broken.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
@@ -302,6 +304,16 @@ class OfMiniVal:
 
     def __getitem__(self, index: int) -> Sample:
         return replace(_drive(self.num_frames)[index], scene="scene-0103")
+
+    @property
+    def keys(self) -> list[SampleKey]:
+        return [key._replace(drive="scene-0103") for key in _drive(self.num_frames).keys]
+
+    def annotations(self, index: int) -> Annotations:
+        return _drive(self.num_frames).annotations(index)
+
+    def pose(self, index: int) -> LidarPose:
+        return _drive(self.num_frames).pose(index)
 
 
 @lru_cache(maxsize=1)

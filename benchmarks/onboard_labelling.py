@@ -31,8 +31,10 @@ from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics
 from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
-from lidarloop_training.commands.convert import convert
 from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.data.convert.bag import convert_to_bag
+from lidarloop_training.data.convert.options import ConvertOptions
+from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.evaluation.metrics.matching import GroundTruth
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
 
@@ -63,7 +65,8 @@ class Heard:
 def check_live_labels(context: Context) -> Iterator[Row]:
     """A toy-town drive with six cameras through both nodes, at its own pace."""
     bag = context.scratch / "drive.mcap"
-    convert("toytown", str(SEED), bag, duration_s=DURATION_S, masks=True)
+    options = ConvertOptions(masks=True, num_workers=os.cpu_count() or 1)
+    convert_to_bag(ToyTown(SEED, duration_s=DURATION_S), bag, options)
     masks = bag.with_suffix(".masks.json")
     heard = drive(bag, masks, num_threads=1)
     live, offline = scores(heard.labels, bag, masks)

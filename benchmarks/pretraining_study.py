@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from functools import cache, partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
 from lidarloop_core.io import atomic
 from lidarloop_core.machine import machine
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.sample import Sample, SampleSource
+from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, SampleSource
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import LabelShare, Split, split_labels
@@ -160,16 +160,17 @@ def make_data(study: Study) -> None:
 
 
 def _label(study: Study, seed: int) -> None:
+    from lidarloop_training.data.drive_spec import ToyTown
     from lidarloop_training.data.writing.pseudo_labels import EVIDENCE
     from lidarloop_training.pseudolabel.executors.local import work_locally
-    from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
+    from lidarloop_training.pseudolabel.job import LabelJob
     from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
     from lidarloop_training.pseudolabel.pipeline import label_drives
 
     out = study.labels / str(seed)
     if any(out.rglob(EVIDENCE)):
         return
-    drive = DriveSpec("toytown", str(seed), study.pool.duration_s)
+    drive = ToyTown(seed, duration_s=study.pool.duration_s)
     label_drives(LabelJob(drive, ToyTownMaskModelSpec(), every=study.pool.keyframe_every), out, work_locally)
 
 
@@ -198,10 +199,20 @@ class Relabelled:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.source[index]
-        assert sample.annotations is not None
-        boxes = self.change(sample.annotations.boxes, np.random.default_rng((index, 0x9015E)))
-        return dataclasses.replace(sample, annotations=dataclasses.replace(sample.annotations, boxes=boxes))
+        return dataclasses.replace(self.source[index], annotations=self.annotations(index))
+
+    @property
+    def keys(self) -> Sequence[SampleKey]:
+        return self.source.keys
+
+    def annotations(self, index: int) -> Annotations:
+        annotations = self.source.annotations(index)
+        assert annotations is not None
+        boxes = self.change(annotations.boxes, np.random.default_rng((index, 0x9015E)))
+        return dataclasses.replace(annotations, boxes=boxes)
+
+    def pose(self, index: int) -> LidarPose:
+        return self.source.pose(index)
 
 
 def all_alike(boxes: Boxes3D, rng: np.random.Generator) -> Boxes3D:

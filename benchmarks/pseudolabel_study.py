@@ -41,6 +41,7 @@ from lidarloop_core.io import atomic
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.machine import machine, versions
+from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
 from lidarloop_training.evaluation.comparison import compare
@@ -50,7 +51,7 @@ from lidarloop_training.evaluation.scoring import Detections, Resampling, Score,
 from lidarloop_training.evaluation.statistics.breakdown import found_by
 from lidarloop_training.pseudolabel.ablations import Trial, fault_rates, trials
 from lidarloop_training.pseudolabel.frames import frame_document, read_frame
-from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob, plain, sha256_of
+from lidarloop_training.pseudolabel.job import LabelJob, plain, sha256_of
 from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
 from lidarloop_training.pseudolabel.refinement import refined
 from lidarloop_training.pseudolabel.variants import open_lifter
@@ -113,7 +114,7 @@ def _lift(drives: Drives, trial: Trial, seed: int) -> dict[str, Any]:
     lifting, _ = trial.steps()
     drive = drives.open(seed, num_sweeps=lifting.num_sweeps)
     mask_model = ToyTownMaskModelSpec(fault_rates(trial.fault_factor))
-    spec = DriveSpec("toytown", str(seed), duration_s=drives.duration_s)
+    spec = ToyTown(seed, duration_s=drives.duration_s)
     job = LabelJob(spec, mask_model, lifting, sensors=trial.sensors, priors=ShapePriors.paper())
     lifter = open_lifter(job, drive)
     lanes = LaneLookup(drive.town.lane_map)

@@ -18,7 +18,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -28,8 +28,8 @@ from lidarloop_core.io import atomic
 from lidarloop_core.machine import machine, versions
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.bag.writer import write_bag
+from lidarloop_training.data.drive_spec import drive_named
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
-from lidarloop_training.data.sources import SourceName, open_source
 from lidarloop_training.toytown.drive import ToyTownDrive
 
 REAL = {
@@ -72,12 +72,8 @@ def measure(drives: dict[str, tuple[str, str]], seconds: float) -> list[Row]:
 
 
 def real_drives(data: Path) -> dict[str, tuple[str, str]]:
-    """The real samples that are there, of the sources that there are."""
-    return {
-        name: (source, str(data / folder))
-        for name, (source, folder) in REAL.items()
-        if source in get_args(SourceName) and (data / folder).exists()
-    }
+    """The real samples that are there."""
+    return {name: (source, str(data / folder)) for name, (source, folder) in REAL.items() if (data / folder).exists()}
 
 
 def made_drives(folder: Path, num_frames: int) -> dict[str, tuple[str, str]]:
@@ -109,8 +105,9 @@ def _measure(name: str, source: str, path: str, seconds: float) -> Row:
 
 
 def open_named(source: str, path: str, *, cameras: bool) -> SampleSource:
-    """The source of a name that is not known to be one of ``SourceName``."""
-    return open_source(source, path, cameras=cameras)  # type: ignore[arg-type]  # a name from the command line
+    """The source of a name that is not known to be one of ``DriveName``."""
+    drive = drive_named(source, path)  # type: ignore[arg-type]  # a name from the command line
+    return drive.open_all_sweeps(cameras=cameras)
 
 
 def _rate(source: SampleSource, seconds: float) -> float:

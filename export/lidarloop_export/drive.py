@@ -14,14 +14,13 @@ from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
-from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.sources import SourceName, open_source
+from lidarloop_training.data.drive_spec import DriveName, drive_named
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
 from lidarloop_training.evaluation.samples import SampleRecord, spread
 
-Drive = tuple[SourceName, str]
-"""A source's name and its path (a seed for the toy town), as ``lidarloop convert`` takes them."""
+Drive = tuple[DriveName, str]
+"""A drive's kind and its path (a seed for the toy town), as ``lidarloop convert`` takes them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
     Raises:
         DatasetError: the drive has no frame.
     """
-    source = _open(drive, spec)
+    source = drive_named(*drive).open(num_sweeps=spec.num_sweeps, cameras=False, lane_map=False)
     if len(source) == 0:
         raise DatasetError(f"{drive[0]} {drive[1]} holds no frame; expected at least one")
     skipped = min(spec.num_sweeps - 1, len(source) - 1)
@@ -55,23 +54,6 @@ def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
         points = merge_sweeps(sample.sweeps[: spec.num_sweeps], spec.point_columns)
         clouds.append(Cloud(points, SampleRecord.of(sample, position + skipped)))
     return clouds
-
-
-def _open(drive: Drive, spec: ModelSpec) -> SampleSource:
-    """With the sweeps that the model merges, where the source leaves them to us."""
-    name, path = drive
-    if name == "toytown":
-        from lidarloop_training.toytown.drive import ToyTownDrive
-
-        open_source(name, path)  # says what is wrong with a seed
-        return ToyTownDrive(int(path), num_sweeps=spec.num_sweeps, cameras=False)
-    if name == "bag":
-        from pathlib import Path
-
-        from lidarloop_training.data.bag.reader import BagSource
-
-        return BagSource(Path(path), num_sweeps=spec.num_sweeps, cameras=False)
-    return open_source(name, path, cameras=False)
 
 
 def detect_all(backend: Backend, clouds: Sequence[Cloud]) -> list[Boxes3D]:

@@ -100,14 +100,11 @@ def test_drives_without_ground_truth_get_the_diagnostics_that_need_none(real_dat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("bag", "drive.mcap"), "no --shelf"),
-        (("toytown", "seven"), "a seed"),
-        (("toytown", "7", "--sensors", "lidar", "--shelf", "toytown"), "no picture"),
-        (("toytown", "7", "--masks.file", "masks.json"), "options of --shelf masks"),
+        (("bag", "drive.mcap"), "no --mask-model"),
+        (("toytown", "7", "--sensors", "lidar", "--mask-model", "toytown"), "no image"),
+        (("toytown", "7", "--masks.file", "masks.json"), "options of --mask-model masks"),
         (("toytown", "7", "--recipe", "paper", "--refine.min-hits", "3"), "--recipe full"),
-        (("toytown", "7", "--ray-address", "here:1"), "--engine ray"),
-        (("kitti-raw", "drive", "--shelf", "toytown"), "expected toytown"),
-        (("kitti-raw", "drive", "--shelf", "masks", "--duration-s", "3"), "duration-s"),
+        (("toytown", "7", "--ray-address", "here:1"), "--executor ray"),
         (("nuscenes-sweep", "missing", "--sensors", "lidar"), "does not exist"),
         (("toytown", "7", "--every", "0"), "at least 1"),
         (("toytown", "7", "--priors", "missing.json"), "shape priors"),
@@ -123,8 +120,20 @@ def test_mistakes_are_one_line(arguments: tuple[str, ...], words: str, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
-    done = pseudolabel("toytown", "7")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("toytown", "7"), "--out"),
+        (("toytown", "seven", "--out", "labels"), "seven"),
+        (("kitti-raw", "drive", "--out", "labels", "--mask-model", "toytown"), "toytown"),
+        (("kitti-raw", "drive", "--out", "labels", "--duration-s", "3"), "--duration-s"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_one_line(arguments: tuple[str, ...], words: str) -> None:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as exit_:
+        cli.main(["pseudolabel", *arguments])
 
-    assert done.returncode == 2
-    assert "--out" in done.stderr
+    assert exit_.value.code == 2
+    assert words in said.getvalue()
+    assert said.getvalue().count("\n") == 1

@@ -15,6 +15,8 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.sample import Annotations, Sample, Sweep
 from tests.builders import make_spec
+from tests.training.sources import MadeSource
+from tests.training.street import StreetSource
 
 SIZES = {
     "car": (4.5, 1.9, 1.6),
@@ -40,7 +42,7 @@ def spec() -> ModelSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class BoxScenes:
+class BoxScenes(MadeSource):
     """Scenes of a few objects, each a box full of points, in two sweeps; scene i depends on (seed, i) alone."""
 
     num_samples: int = 8
@@ -135,3 +137,13 @@ def train_config(spec, network_config, tmp_path: Path):
             out=tmp_path / "run", num_workers=0, num_threads=2, log_every=4, validate_every=8, checkpoint_every=4
         ),
     )
+
+
+@pytest.fixture
+def street() -> StreetSource:
+    return StreetSource()
+
+
+@pytest.fixture
+def make_street() -> type[StreetSource]:
+    return StreetSource

@@ -22,6 +22,7 @@ from lidarloop_core.labelling.selection.frame_file import KeptFrame, read_frame,
 from lidarloop_core.labelling.selection.frame_store import FrameStore, Quota, stored_frames
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.data.kept_frames.reader import KeptFramesSource
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 CLASS_NAMES = ("car", "bicycle")
 S = 1_000_000_000
@@ -179,6 +180,7 @@ import dataclasses, os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.ros.self_labeller.test_frame_store import FrameStore, Quota, S, frame
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 folder, rounds = Path(sys.argv[1]), int(sys.argv[3])
 kept = frame(S, 0.5, num_points=20_000)
@@ -221,15 +223,26 @@ def test_a_writer_killed_sixty_times_leaves_no_broken_and_loses_no_finished_fram
 
 def test_kept_frames_become_a_bag_and_tables(tmp_path: Path) -> None:
     from lidarloop_core.io.bag import BagReader
-    from lidarloop_training.commands.convert import convert
+    from lidarloop_training.data.convert.bag import convert_to_bag
+    from lidarloop_training.data.convert.options import TablesLayout
+    from lidarloop_training.data.convert.tables import convert_to_tables
+    from lidarloop_training.data.drive_spec import KeptFrames
     from lidarloop_training.data.nuscenes.reader import NuScenesSource
 
     store = FrameStore(tmp_path / "kept", Quota(min_free_bytes=0))
     for second in (1, 2):
         store.keep(frame(second * S, 0.5))
-    convert("kept", str(tmp_path / "kept"), tmp_path / "drive.mcap")
+    convert_to_bag(KeptFrames(tmp_path / "kept"), tmp_path / "drive.mcap")
     with BagReader(tmp_path / "drive.mcap") as bag:
         assert bag.message_counts["/lidar/points"] == 4  # the older sweep of each is a cloud too
-    convert("kept", str(tmp_path / "kept"), tmp_path / "tables", keyframe_every=1)
+    convert_to_tables(KeptFrames(tmp_path / "kept"), tmp_path / "tables", TablesLayout(keyframe_every=1))
     tables = NuScenesSource(tmp_path / "tables", num_sweeps=1)
     assert [len(sample.annotations.boxes) for sample in tables] == [3, 3]
+
+
+def test_names_labels_and_poses_need_no_cloud(tmp_path: Path) -> None:
+    for number in range(3):
+        FrameStore(tmp_path, Quota(min_free_bytes=0)).keep(frame((number + 1) * S, 0.5))
+    source = KeptFramesSource(tmp_path)
+    assert len(source) == 3
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_core.labelling.selection.frame_file._sweep")

@@ -31,8 +31,10 @@ from lidarloop_core.sample import LaneMap, Sample
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.replay.bag_player import header_stamp_ns
 from lidarloop_ros.replay.node_process import ManagedNode, NodeError, NodeProcess, isolated_node
-from lidarloop_training.commands.convert import convert
 from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.data.convert.bag import convert_to_bag
+from lidarloop_training.data.convert.options import ConvertOptions
+from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.data.kept_frames.reader import KeptFramesSource
 
 NAME = "/self_labeller"
@@ -48,7 +50,7 @@ REMAPPINGS = (
 def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A bag of half a second, and the masks of its pictures."""
     folder = tmp_path_factory.mktemp("drive")
-    convert("toytown", "3100", folder / "drive.mcap", duration_s=0.5, masks=True)
+    convert_to_bag(ToyTown(3100, duration_s=0.5), folder / "drive.mcap", ConvertOptions(masks=True, num_workers=2))
     (masks,) = folder.glob("*.json")
     return folder / "drive.mcap", masks
 

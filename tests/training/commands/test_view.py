@@ -14,10 +14,12 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.results import write_results
 from lidarloop_core.sample import Sweep
-from lidarloop_training.commands.view import view
+from lidarloop_training.commands.view import ViewRequest, view
 from lidarloop_training.data.bag.writer import write_bag
+from lidarloop_training.data.drive_spec import Bag
 from lidarloop_training.viewer.frames import Results, shown_frames
 from lidarloop_training.viewer.rerun_log import point_colors
+from tests.training.sources import MadeSource
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def town(tmp_path_factory):
 
 def test_pictures_and_recording(town, tmp_path, capsys):
     rerun = pytest.importorskip("rerun")
-    view("bag", str(town), png=tmp_path / "png", save=tmp_path / "drive.rrd")
+    view(ViewRequest(Bag(town), png=tmp_path / "png", save=tmp_path / "drive.rrd"))
     assert capsys.readouterr().out.split() == [str(tmp_path / "drive.rrd"), str(tmp_path / "png")]
     sheets = sorted((tmp_path / "png").iterdir())
     assert [path.name for path in sheets] == ["000000.png", "000001.png", "000002.png"]
@@ -63,7 +65,7 @@ def test_results_in_the_world_frame_come_to_the_lidar(box_scenes, tmp_path):
     write_results(tmp_path / "results.json", {sample.token: moved}, {"frame": "world"})
     results = Results.read(tmp_path / "results.json", 0.0)
 
-    class Moved:
+    class Moved(MadeSource):
         def __len__(self):
             return 1
 
@@ -101,7 +103,7 @@ def test_points_are_coloured():
 def test_without_rerun_the_error_says_what_to_do(monkeypatch, town):
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(ConfigError, match=r"lidarloop\[view\].*--png"):
-        view("bag", str(town))
+        view(ViewRequest(Bag(town)))
 
 
 def test_without_a_screen_the_error_says_what_to_do(monkeypatch, town):
@@ -110,13 +112,13 @@ def test_without_a_screen_the_error_says_what_to_do(monkeypatch, town):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(ConfigError, match=r"needs a screen.*--save.*--png"):
-        view("bag", str(town))
+        view(ViewRequest(Bag(town)))
 
 
 def test_wrong_numbers(town):
     with pytest.raises(ConfigError, match="--every 0"):
-        view("bag", str(town), every=0)
+        ViewRequest(Bag(town), every=0)
     with pytest.raises(ConfigError, match="--range-m 0"):
-        view("bag", str(town), range_m=0.0)
+        ViewRequest(Bag(town), range_m=0.0)
     with pytest.raises(ConfigError, match="which is a file; expected a folder"):
-        view("bag", str(town), png=town)
+        ViewRequest(Bag(town), png=town)

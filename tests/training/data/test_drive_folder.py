@@ -9,9 +9,10 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.results import write_results
 from lidarloop_training.data.drive_folder import DriveFolder
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
+from tests.training.sources import MadeSource
 
 
-class Drive:
+class Drive(MadeSource):
     """Two samples, half a second apart."""
 
     def __init__(self, source, scene: str) -> None:

@@ -6,11 +6,12 @@ import pytest
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import Sample, Sweep
 from lidarloop_training.data.intensity import intensity_deciles
+from tests.training.sources import MadeSource
 
 COLUMNS = ("x", "y", "z", "intensity")
 
 
-class Ramps:
+class Ramps(MadeSource):
     """Sample i's intensities are i, i + 1, …, i + 10, and one that is not finite."""
 
     def __init__(self, num_samples: int, columns: tuple[str, ...] = COLUMNS) -> None:

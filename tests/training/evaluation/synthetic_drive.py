@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,20 +10,10 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from tests.training.sources import MemorySource
 
 EGO_SE3_LIDAR = SE3.from_yaw(0.3, (0.9, 0.1, 1.84))
 SIZES = np.array([[4.5, 1.9, 1.6], [8, 2.5, 3.2], [11, 2.9, 3.4], [10, 2.8, 3.5], [6, 2.7, 3], [0.7, 0.7, 1.75]])
-
-
-@dataclass(frozen=True)
-class MemorySource:
-    samples: tuple[Sample, ...]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
 
 
 def make_drive(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
+from lidarloop_training.data.drive_spec import ToyTown
+from lidarloop_training.pseudolabel.job import LabelJob
 
 
 @pytest.fixture(scope="session")
 def job() -> LabelJob:
     """Four samples in four segments."""
-    return LabelJob(DriveSpec("toytown", "3000", duration_s=0.4), shelf=None, sensors="lidar", segment_frames=1)
+    return LabelJob(ToyTown(3000, duration_s=0.4), mask_model=None, sensors="lidar", segment_frames=1)

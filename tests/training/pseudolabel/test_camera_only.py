@@ -11,8 +11,9 @@ from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
 from lidarloop_core.labelling.points.frustum import view
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.sample import Sample
+from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.pseudolabel.camera_only import MAX_DEPTH_M, STRIDE_PX, DepthLifter, with_points_from
-from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
+from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.mask_model_choice import OnnxMaskModelSpec, ToyTownMaskModelSpec
 from lidarloop_training.pseudolabel.mask_models.toytown_depth import DepthFaults, ToyTownDepth, true_depth
 from lidarloop_training.pseudolabel.variants import MaskLifter, open_lifter
@@ -121,11 +122,11 @@ def test_a_mask_model_without_depth_is_refused(drive: ToyTownDrive) -> None:
 def test_the_job_chooses_the_lifter(drive: ToyTownDrive) -> None:
     names = {}
     for sensors in ("lidar-camera", "lidar", "camera"):
-        job = LabelJob(DriveSpec("toytown", "3000"), ToyTownMaskModelSpec(), sensors=sensors)
+        job = LabelJob(ToyTown(3000), ToyTownMaskModelSpec(), sensors=sensors)
         names[sensors] = type(open_lifter(job, drive)).__name__
 
     assert names == {"lidar-camera": "MaskLifter", "lidar": "ClusterLifter", "camera": "DepthLifter"}
     with pytest.raises(ConfigError, match="without a mask model"):
-        open_lifter(LabelJob(DriveSpec("toytown", "3000"), None), drive)
+        open_lifter(LabelJob(ToyTown(3000), None), drive)
     with pytest.raises(ConfigError, match="another source"):
         ToyTownMaskModelSpec().open(SE3.identity())  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ class _Interrupted(Exception):
 
 
 class Counting:
-    """The local engine, which notes what it does and may be stopped after a number of pieces."""
+    """The local executor, which notes what it does and may be stopped after a number of pieces."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.done: list[str] = []
@@ -98,14 +98,14 @@ def test_a_changed_configuration_is_refused_with_the_remedy(whole: Path, job: La
 def test_a_run_that_has_finished_nothing_may_be_changed(whole: Path, job: LabelJob, tmp_path: Path) -> None:
     other = dataclasses.replace(job, lifting=dataclasses.replace(job.lifting, num_sweeps=1))
     with pytest.raises(_Interrupted):
-        label_drives(other, tmp_path / "run", _broken_engine)
+        label_drives(other, tmp_path / "run", _broken_executor)
 
     label_drives(job, tmp_path / "run", work_locally)
 
     assert files_of(tmp_path / "run") == files_of(whole)
 
 
-def _broken_engine(job: LabelJob, pieces: Sequence[Work]) -> Iterator[tuple[Work, bytes]]:
+def _broken_executor(job: LabelJob, pieces: Sequence[Work]) -> Iterator[tuple[Work, bytes]]:
     raise _Interrupted
     yield
 

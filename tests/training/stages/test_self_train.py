@@ -20,11 +20,12 @@ from lidarloop_training.stages.checkpoint import latest_checkpoint, load_detecto
 from lidarloop_training.stages.config import SelfTrainConfig  # noqa: E402
 from lidarloop_training.stages.self_train import learn, relabel  # noqa: E402
 from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste  # noqa: E402
+from tests.training.sources import MadeSource  # noqa: E402
 
 STAGES = ("pretrain", "fine-tune", "round-1/train", "round-1/fine-tune")
 
 
-class Named:
+class Named(MadeSource):
     """A source as a drive of its own."""
 
     def __init__(self, source, scene: str) -> None:

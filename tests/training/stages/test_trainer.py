@@ -23,6 +23,7 @@ from lidarloop_training.stages.schedule import OneCycleConfig  # noqa: E402
 from lidarloop_training.stages.trainer import fit  # noqa: E402
 from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste  # noqa: E402
 from lidarloop_training.tasks.detection.dataset import NO_AUGMENTATION  # noqa: E402
+from tests.training.sources import MadeSource  # noqa: E402
 
 
 def with_run(config, **changes):
@@ -213,7 +214,7 @@ def test_a_run_may_do_without_validation(train_config, sources):
 def test_labels_of_little_weight_teach_little(train_config, box_scenes, tmp_path):
     """Without weight the heatmap is pushed down everywhere but at the objects' own cells, and no box is learnt."""
 
-    class Doubted:
+    class Doubted(MadeSource):
         def __len__(self):
             return 6
 

@@ -16,6 +16,7 @@ from lidarloop_core.geometry.boxes import bev_corners, wrap_angle
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 SEED = 1
 
@@ -190,3 +191,10 @@ def test_things_stand_on_the_ground(drive: ToyTownDrive) -> None:
 def test_wrong_arguments_are_named(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="expected"):
         ToyTownDrive(**wrong)  # type: ignore[arg-type]
+
+
+def test_names_labels_and_poses_need_no_scan():
+    drive = ToyTownDrive(11, duration_s=0.3, num_sweeps=2, cameras=False)
+    assert_names_labels_and_poses_need_no_cloud(drive, "lidarloop_training.toytown.drive.ToyTownDrive.scan")
+    assert (drive.annotations(2).num_lidar_pts == -1).all()
+    assert (drive[2].annotations.num_lidar_pts >= 0).all()

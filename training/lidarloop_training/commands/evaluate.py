@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
-from lidarloop_training.data.sources import SourceName, open_source
+from lidarloop_training.data.drive_spec import DriveName, drive_at, drive_named
 from lidarloop_training.evaluation.options import ScoringOptions
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def evaluate(
     ground_truth: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="GROUND_TRUTH")],
     *,
     out: Path,
-    source: SourceName | None = None,
+    source: DriveName | None = None,
     compare: Path | None = None,
     scoring: Annotated[ScoringOptions, tyro.conf.arg(name="")] = ScoringOptions(),
     latency: Path | None = None,
@@ -63,36 +63,15 @@ def evaluate(
     print(page)
 
 
-def open_ground_truth(path: Path, source: SourceName | None = None, *, cameras: bool = False) -> SampleSource:
-    """The source at ``path``: the one named by ``source``, else a bag, nuScenes tables or KITTI's object benchmark.
+def open_ground_truth(path: Path, source: DriveName | None = None, *, cameras: bool = False) -> SampleSource:
+    """The source at ``path``: what it is said to be, else a bag, nuScenes tables or KITTI's object benchmark.
 
     Raises:
         DatasetError: the path does not exist or holds none of them.
         BagError: the bag cannot be read.
     """
-    if source is not None:
-        return open_source(source, str(path), cameras=cameras)
-    if not path.exists():
-        raise DatasetError(
-            f"the ground truth {path} does not exist; expected a bag, or a folder of nuScenes tables or of KITTI's "
-            "object benchmark"
-        )
-    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file():
-        from lidarloop_training.data.bag.reader import BagSource
-
-        return BagSource(path, num_sweeps=1, cameras=cameras)
-    if (path / "velodyne").is_dir() or (path / "training" / "velodyne").is_dir():
-        from lidarloop_training.data.kitti.object import KittiObjectSource
-
-        return KittiObjectSource(path, cameras=cameras)
-    if path.is_dir():
-        from lidarloop_training.data.nuscenes.reader import open_nuscenes
-
-        return open_nuscenes(path, num_sweeps=1, cameras=cameras, lane_map=False)
-    raise DatasetError(
-        f"received ground truth {path}; expected a bag (.mcap), a folder of nuScenes tables or of KITTI's object "
-        "benchmark; for anything else name it with --source"
-    )
+    drive = drive_at(path) if source is None else drive_named(source, str(path))
+    return drive.open(cameras=cameras, lane_map=False)
 
 
 def _check_paths(results: Path, compare: Path | None, out: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from lidarloop_training.data.sources import open_source
+from lidarloop_training.data.drive_spec import drive_named
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import split_labels
 from lidarloop_training.recipes.pillar_drives import pillar_self_train
@@ -41,7 +41,9 @@ def self_train(config: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.a
         drives, validation = open_data(run.data, run.spec.num_sweeps, console)
     labelled, rest = split_labels(drives, run.labels)
     more = [
-        open_source(config.unlabelled_source, str(path), num_sweeps=run.spec.num_sweeps, cameras=False)
+        drive_named(config.unlabelled_source, str(path)).open(
+            num_sweeps=run.spec.num_sweeps, cameras=False, lane_map=False
+        )
         for path in config.unlabelled
     ]
     console.print(f"{len(labelled)} samples with labels, {len(rest) + sum(map(len, more))} without")

@@ -1,17 +1,19 @@
-"""``lidarloop view``: looks at any source, with or without a screen."""
+"""``lidarloop view``: looks at any drive, with or without a screen."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Generic
 
 import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
-from lidarloop_training.data.sources import SourceName, open_source
+from lidarloop_training.commands.over_drives import D, one_of
+from lidarloop_training.data.drive_spec import KINDS, drive_arguments
 from lidarloop_training.viewer.point_color import PointColor
 
 if TYPE_CHECKING:
@@ -19,67 +21,87 @@ if TYPE_CHECKING:
     from lidarloop_training.viewer.rerun_log import RerunLog
 
 
-def view(
-    source: tyro.conf.Positional[SourceName],
-    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH_OR_SEED")],
-    *,
-    results: Path | None = None,
-    png: Path | None = None,
-    save: Path | None = None,
-    frames: int | None = None,
-    every: int = 1,
-    min_score: float = 0.3,
-    color: PointColor = "intensity",
-    range_m: float = 51.2,
-) -> None:
+@dataclass(frozen=True)
+class ViewRequest(Generic[D]):
+    """What to show of a drive.
+
+    Attributes:
+        drive: what to read.
+        results: detections or pseudo-labels to show too: a results JSON.
+        png: folder for one sheet per sample, from above and from every camera; needs no screen.
+        save: .rrd file to write the recording to instead of opening the viewer.
+        frames: show at most so many samples; all by default.
+        every: show every so many-th sample.
+        min_score: boxes of the results below this score are left out.
+        color: what Rerun's points are coloured by; label is for data with point-wise classes.
+        range_m: half the side of the square seen from above, metres; for --png.
+
+    Raises:
+        ConfigError: a number is out of range, or --png names a file.
+    """
+
+    drive: Annotated[D, tyro.conf.arg(name="")]
+    results: Path | None = None
+    png: Path | None = None
+    save: Path | None = None
+    frames: int | None = None
+    every: int = 1
+    min_score: float = 0.3
+    color: PointColor = "intensity"
+    range_m: float = 51.2
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.frames is not None and self.frames < 1):
+            raise ConfigError(f"received --every {self.every} --frames {self.frames}; expected 1 or more of each")
+        if not self.range_m > 0:
+            raise ConfigError(f"received --range-m {self.range_m:g}; expected metres above 0, e.g. 51.2")
+        if self.png is not None and self.png.exists() and not self.png.is_dir():
+            raise ConfigError(f"received --png {self.png}, which is a file; expected a folder, new or there already")
+
+
+if TYPE_CHECKING:
+    Request = ViewRequest[Any]
+else:
+    Request = one_of({kind: ViewRequest[kind] for kind in KINDS})
+
+
+def view(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     """Shows samples with their boxes in the Rerun viewer, or writes them to files.
 
     Without --png and --save the viewer opens, which needs a screen and `pip install lidarloop[view]`.
 
     Args:
-        source: what to read.
-        path: the drive's file or folder; for toytown the seed.
-        results: detections or pseudo-labels to show too: a results JSON.
-        png: folder for a picture of each frame, from above and from every camera; needs no screen.
-        save: .rrd file to write the recording to instead of opening the viewer.
-        frames: show at most so many frames; all if not given.
-        every: show every so many-th frame.
-        min_score: boxes of the results below this score are left out.
-        color: what Rerun's points are coloured by; label is for data with point-wise classes.
-        range_m: half the side of the square seen from above, in metres; for --png.
+        request: the kind of drive.
+
+    Raises:
+        DatasetError: the drive has no sample.
     """
-    if every < 1 or (frames is not None and frames < 1):
-        raise ConfigError(f"received --every {every} --frames {frames}; expected 1 or more of each")
-    if not range_m > 0:
-        raise ConfigError(f"received --range-m {range_m:g}; expected metres above 0, e.g. 51.2")
-    if png is not None and png.exists() and not png.is_dir():
-        raise ConfigError(f"received --png {png}, which is a file; expected a folder, new or there already")
     # Heavy imports only now, so that `--help` and wrong usage answer at once.
     from lidarloop_core.io import atomic
     from lidarloop_core.progress import progress
     from lidarloop_training.viewer.frames import Results, shown_frames
 
-    boxes = Results.read(results, min_score) if results else None
-    drive = open_source(source, path)
+    boxes = Results.read(request.results, request.min_score) if request.results else None
+    drive = request.drive.open()
     if not len(drive):
-        raise DatasetError(f"{path} holds no frames to show; expected at least one")
-    indices = list(range(0, len(drive), every))[:frames]
+        raise DatasetError(f"{' '.join(drive_arguments(request.drive))} holds no sample to show; expected at least one")
+    indices = list(range(0, len(drive), request.every))[: request.frames]
     with ExitStack() as stack:
         log = None
-        if save is not None or png is None:
-            log = stack.enter_context(_recording(drive[indices[0]].scene, save, color))
+        if request.save is not None or request.png is None:
+            log = stack.enter_context(_recording(drive.keys[indices[0]].drive, request.save, request.color))
         for frame in shown_frames(drive, progress(indices, "showing"), boxes):
             if log is not None:
                 log.add(frame)
-            if png is not None:
-                atomic.write_bytes(png / f"{frame.index:06d}.png", _png(frame, range_m))
-    for written in filter(None, (save, png)):
+            if request.png is not None:
+                atomic.write_bytes(request.png / f"{frame.index:06d}.png", _png(frame, request.range_m))
+    for written in filter(None, (request.save, request.png)):
         print(written)
 
 
 @contextmanager
 def _recording(scene: str, save: Path | None, color: PointColor) -> Iterator[RerunLog]:
-    """A recording that is closed at the end; its file is whole or absent."""
+    """A recording that is closed at the end; its file is complete or absent."""
     from lidarloop_core.io import atomic
     from lidarloop_training.viewer.rerun_log import RerunLog
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.nuscenes.reader import open_nuscenes
-from lidarloop_training.data.sources import SourceName, open_source
+from lidarloop_training.data.drive_spec import DriveName, drive_named
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.pseudo_labelled import open_labelled
 
@@ -17,30 +16,28 @@ class DriveFolder:
     """Where the drives lie.
 
     Attributes:
-        path: what ``lidarloop convert`` reads as ``source``; of nuScenes tables also a folder of such folders, one per
-            drive.
-        source: what kind it is.
+        path: file or folder as ``lidarloop convert`` reads it; of nuScenes tables also a folder of such folders, one
+            per drive.
+        source: kind of drive, by the name that ``lidarloop convert`` gives it.
         labels: pseudo-labels to learn from instead of annotations: the folder that ``lidarloop pseudolabel`` made, or a
             results JSON. Samples that it does not know are left out.
         validation: annotated drives of the same kind for the validation loss; without them none is computed.
     """
 
     path: Path
-    source: SourceName = "nuscenes"
+    source: DriveName = "nuscenes"
     labels: Path | None = None
     validation: Path | None = None
 
     def open_training(self, num_sweeps: int) -> SampleSource:
         """The drives to learn from."""
-        drives = _open(self.source, self.path, num_sweeps)
+        drives = self._open(self.path, num_sweeps)
         return drives if self.labels is None else open_labelled(drives, self.labels)
 
     def open_validation(self, num_sweeps: int) -> SampleSource:
         """The drives to validate on; empty where there are none."""
-        return ConcatSource([]) if self.validation is None else _open(self.source, self.validation, num_sweeps)
+        return ConcatSource([]) if self.validation is None else self._open(self.validation, num_sweeps)
 
-
-def _open(source: SourceName, path: Path, num_sweeps: int) -> SampleSource:
-    if source == "nuscenes" and path.is_dir():
-        return open_nuscenes(path, num_sweeps=num_sweeps, cameras=False, lane_map=False)
-    return open_source(source, str(path), cameras=False, num_sweeps=num_sweeps)
+    def _open(self, path: Path, num_sweeps: int) -> SampleSource:
+        drive = drive_named(self.source, str(path))
+        return drive.open(num_sweeps=num_sweeps, cameras=False, lane_map=False)

@@ -101,8 +101,15 @@ class SampleRecord:
 
 
 def read_samples(source: SampleSource) -> list[SampleRecord]:
-    """All samples of a source, their clouds read and dropped one by one."""
-    return [SampleRecord.of(source[i], i) for i in progress(range(len(source)), "reading the ground truth")]
+    """All samples of a source, in order; a cloud is read only where the points on its objects have to be counted."""
+    return [_read_sample(source, i) for i in progress(range(len(source)), "reading the ground truth")]
+
+
+def _read_sample(source: SampleSource, index: int) -> SampleRecord:
+    key, pose, annotations = source.keys[index], source.pose(index), source.annotations(index)
+    if annotations is not None and (annotations.num_lidar_pts < 0).any():
+        annotations = source[index].annotations
+    return SampleRecord(index, key.token, key.drive, pose.ego_SE3_lidar, pose.world_SE3_ego, annotations)
 
 
 def spread(num_samples: int, count: int) -> list[int]:

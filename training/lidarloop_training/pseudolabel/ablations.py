@@ -1,7 +1,7 @@
-"""The zero-shot study's rows: each changes one thing, and says what the paper leads one to expect of it.
+"""The zero-shot study's rows: each changes one thing, and states what the paper leads one to expect of it.
 
 Expectations are the paper's (Khurana et al., CoRL 2024): its choices against their alternatives, the failure signatures
-it names, and its table of modalities. Of the steps of ours it does not speak: what each is worth here is told.
+it names, and its table of modalities. It does not speak of our own steps: their rows report what each contributes.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ class Trial:
     """One row of the study.
 
     Attributes:
-        name: of the row.
+        name: name of the row.
         base: the recipe that it changes; its own row is what it is compared with.
-        lifting, refinement: fields that differ from the recipe's; ``refinement`` None leaves it out.
-        fault_factor: on all rates of the degraded masks.
-        sensors: what it looks at.
-        expect: how it should compare with its base, by ``figure``; "either" where nobody says.
-        figure: by which number.
-        because: who says so.
+        lifting: fields of the lifting that differ from the recipe's.
+        refinement: fields of the refinement that differ from the recipe's; None leaves it out.
+        fault_factor: factor on all rates of the degraded masks.
+        sensors: sensors that it looks at.
+        expect: how it should compare with its base, by ``figure``; "either" where nothing is claimed.
+        figure: number by which they are compared.
+        because: source of the expectation.
         reason: why ours differs, where it does.
     """
 
@@ -80,7 +81,7 @@ _REASONS = {
     "paper, no erosion": "pictures and LiDAR share stamp and calibration to the bit: only the stand-in's loose masks "
     "bleed, by a pixel or two",
     "paper, erosion twice": "small masks keep their pixels where erosion would leave no point",
-    "full, flawless shelf": "refinement has already repaired most of what the shelf got wrong",
+    "full, flawless shelf": "refinement has already repaired most of what the mask model got wrong",
 }
 """Why rows differ from what was expected, where they do."""
 
@@ -137,7 +138,7 @@ def _centers() -> list[Trial]:
 
 
 def _headings() -> list[Trial]:
-    turning = "the paper: lanes do not tell the heading of turning vehicles (open question 2)"
+    turning = "the paper: lanes do not give the heading of turning vehicles (open question 2)"
     return [
         Trial("paper, yaw 0", "paper", {"yaw": ()}, figure="AOE", because="the paper takes the lane's direction"),
         Trial("paper, yaw by box fit", "paper", {"yaw": ("box_fit",)}, expect="either", figure="AOE", because=turning),
@@ -160,7 +161,7 @@ def _erosion() -> list[Trial]:
 
 
 def _noise() -> list[Trial]:
-    better = "the paper: a better shelf model (Detic, GroundingDINO) gives better labels"
+    better = "the paper: a better mask model (Detic, GroundingDINO) gives better labels"
     rows: list[Trial] = []
     recipes: tuple[RecipeName, ...] = ("paper", "full")
     for base in recipes:
@@ -185,27 +186,29 @@ def _own_steps() -> list[Trial]:
     paper, full = paper_lifting(), full_lifting()
     lifting = {f.name: getattr(paper, f.name) for f in dataclasses.fields(LiftingConfig)}
     lifting = {name: value for name, value in lifting.items() if value != getattr(full, name)}
-    earns, not_told = "ours: must earn its place", "not in the paper"
+    earns, not_in_paper = "ours: must earn its place", "not in the paper"
     return [
         Trial("full, not refined", "full", refinement=None, because=earns),
         Trial("paper, refined", "paper", refinement=RefineConfig(), expect="better", because=earns),
         *(
-            Trial(f"full, lifting.{_told(name, value)}", "full", {name: value}, expect="either", because=not_told)
+            Trial(
+                f"full, lifting.{_as_option(name, value)}", "full", {name: value}, expect="either", because=not_in_paper
+            )
             for name, value in lifting.items()
         ),
         *(
             Trial(
-                f"full, refine.{_told(name, value)}",
+                f"full, refine.{_as_option(name, value)}",
                 "full",
                 refinement={name: value},
                 expect="either",
-                because=not_told,
+                because=not_in_paper,
             )
             for name, value in _REFINEMENT_OFF.items()
         ),
     ]
 
 
-def _told(name: str, value: Any) -> str:
+def _as_option(name: str, value: Any) -> str:
     """The option as the command line has it, by which each row can be had."""
     return f"{name.replace('_', '-')} {' '.join(value) if isinstance(value, tuple) else value}"

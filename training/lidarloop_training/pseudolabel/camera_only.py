@@ -25,14 +25,14 @@ STRIDE_PX = 2
 """Of the pixels that become points: as many as two turns of a LiDAR give."""
 
 MAX_DEPTH_M = 60.0
-"""Farther, no model tells depth from a single picture."""
+"""Farther, no model estimates depth from a single image."""
 
 
 class DepthModel(Protocol):
     """Sees in a picture how far things are.
 
     Attributes:
-        name: says what it is, for provenance.
+        name: name of the model, for provenance.
     """
 
     name: str
@@ -46,9 +46,10 @@ class DepthLifter:
     """A lifter that looks at no LiDAR.
 
     Args:
-        mask_model, priors, config: as of the lifter that does; there is one sweep, for there is one picture of each
-            camera.
-        model: of the depth.
+        mask_model: finds the objects in the images.
+        model: sees the depth in them.
+        priors: usual sizes of the classes, metres.
+        config: steps of the lifting; there is one sweep, for there is one image of each camera.
     """
 
     def __init__(self, mask_model: MaskModel, model: DepthModel, priors: ShapePriors, config: LiftingConfig) -> None:
@@ -67,7 +68,12 @@ class DepthLifter:
 
 
 def with_points_from(sample: Sample, depths: Sequence[npt.NDArray[np.float32]]) -> Sample:
-    """The sample with the points of depth pictures, one for each camera, in the place of its sweeps."""
+    """The sample with the points of depth images in the place of its sweeps.
+
+    Args:
+        sample: cameras and keyframe.
+        depths: (H, W) metres along the optical axis, one for each camera.
+    """
     clouds = [np.zeros((0, 3), np.float32)]
     for camera, depth in zip(sample.cameras, depths, strict=True):
         if np.isfinite(camera.intrinsics).all() and np.linalg.det(camera.intrinsics) != 0:  # lifting counts those

@@ -29,7 +29,7 @@ def read_segment(document: bytes) -> list[LabelledFrame]:
 
 
 def frame_document(frame: LabelledFrame) -> dict[str, Any]:
-    """Plain JSON values; class names are those of the whole segment."""
+    """Plain JSON values; class names are those of the segment."""
     labels, pose = frame.labels, frame.world_SE3_lidar
     return {
         "index": frame.index,

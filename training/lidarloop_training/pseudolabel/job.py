@@ -16,28 +16,11 @@ from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.sources import SourceName, open_source
+from lidarloop_training.data.drive_spec import Drive
 from lidarloop_training.pseudolabel.camera_only import DepthModel
 
 Sensors = Literal["lidar-camera", "lidar", "camera"]
 RecipeName = Literal["paper", "full"]
-
-
-@dataclass(frozen=True)
-class DriveSpec:
-    """A source by name and path, opened anew in each worker; see ``convert`` for the options."""
-
-    source: SourceName
-    path: str
-    duration_s: float = 20.0
-    rate_hz: float = 10.0
-    scene: str | None = None
-    points_topics: tuple[str, ...] = ()
-    odometry_topic: str | None = None
-
-    def open(self, *, num_sweeps: int = 1, cameras: bool = True) -> SampleSource:
-        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:]}
-        return open_source(self.source, self.path, num_sweeps=num_sweeps, cameras=cameras, **options)
 
 
 class MaskModelSpec(Protocol):
@@ -58,21 +41,24 @@ class MaskModelSpec(Protocol):
 
 @dataclass(frozen=True)
 class LabelJob:
-    """A whole labelling run.
+    """A labelling run.
 
     Attributes:
         drive: what is labelled.
-        shelf: the 2D model; None for ``sensors`` "lidar", which needs none.
-        lifting: from masks to boxes.
-        refinement: over each drive afterwards; None leaves it out.
-        priors: class name → usual size.
-        sensors: "lidar" clusters the cloud without pictures, "camera" lifts with depth seen in the picture.
+        mask_model: the 2D model; None for ``sensors`` "lidar", which needs none.
+        lifting: steps from masks to boxes.
+        refinement: steps over each drive afterwards; None leaves it out.
+        priors: class name → usual size, metres.
+        sensors: "lidar" clusters the cloud without images, "camera" lifts with depth seen in the image.
         every: labels each n-th sample of the source.
         segment_frames: samples in one piece of work: what a killed run has to do again at most, per worker.
+
+    Raises:
+        ConfigError: ``every`` or ``segment_frames`` is below 1.
     """
 
-    drive: DriveSpec
-    shelf: MaskModelSpec | None
+    drive: Drive
+    mask_model: MaskModelSpec | None
     lifting: LiftingConfig = field(default_factory=full_lifting)
     refinement: RefineConfig | None = field(default_factory=RefineConfig)
     priors: ShapePriors = field(default_factory=ShapePriors.paper)
@@ -87,13 +73,14 @@ class LabelJob:
             )
 
     def open_drive(self) -> SampleSource:
-        """The source with the sweeps and pictures that labelling needs."""
+        """The source with the sweeps and images that labelling needs."""
         return self.drive.open(num_sweeps=self.lifting.num_sweeps, cameras=self.sensors != "lidar")
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values of everything the labels depend on, the same in every process."""
         described: dict[str, Any] = plain(self)
-        kind = {} if self.shelf is None else {"shelf_type": type(self.shelf).__name__}
+        described["drive"] = {"source": self.drive.name, **described["drive"]}
+        kind = {} if self.mask_model is None else {"mask_model_type": type(self.mask_model).__name__}
         return {"lidarloop": __version__, **described, **kind}
 
 

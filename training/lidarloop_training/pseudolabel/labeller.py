@@ -20,8 +20,8 @@ class WholeDrive:
     """A piece of work: a drive whose segments are all lifted.
 
     Attributes:
-        name: of the drive.
-        document: its frames; see ``segment_document``.
+        name: name of the drive.
+        document: its labelled frames; see ``segment_document``.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Labeller:
 
     def refined(self, drive: WholeDrive) -> bytes:
         """The labels of a drive, better."""
-        clouds = None if self._job.sensors == "camera" else self._job.drive.open(cameras=False)
+        clouds = None if self._job.sensors == "camera" else self._job.drive.open(cameras=False, lane_map=False)
         frames = refined(read_segment(drive.document), self._job.refinement, clouds)
         return segment_document(frames[0].labels.boxes.class_names, [frame_document(frame) for frame in frames])
 

@@ -1,6 +1,6 @@
 """Labels from the cloud alone: what stands up from the ground, in clusters, named by its size.
 
-The LiDAR-only rival of the paper's table. Without pictures nobody says what a thing is: walls, bushes and poles of the
+The LiDAR-only rival of the paper's table. Without images there is no class: walls, bushes and poles of the
 right size become labels too, and what touches is one thing.
 """
 
@@ -38,10 +38,10 @@ class ClusterConfig:
         clearance_m: points lower than this over the ground are ground.
         ceiling_m: points higher than this over the ground are out of the way.
         cell_m: side of the ground-plane cells; points in touching cells are one cluster.
-        min_points: in a cluster.
+        min_points: lowest number of points in a cluster.
         max_underside_m: a cluster that begins higher than this hangs: a branch, a sign.
         max_range_m: farther clusters are left out.
-        max_misfit: of the sizes; see ``misfits``.
+        max_misfit: largest misfit of the sizes; see ``misfits``.
     """
 
     clearance_m: float = 0.25

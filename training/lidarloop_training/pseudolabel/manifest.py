@@ -1,7 +1,7 @@
-"""Which parts of a run are done: a killed run goes on where it was, and two configurations never mix.
+"""Which parts of a run are done: a killed run continues where it was, and two configurations never mix.
 
-``OUT/manifest.json`` is written once, before any work; each finished segment is a file of its own, which appears whole
-or not at all and carries the configuration's hash in its name. So there is nothing to lock and nothing to repair.
+``OUT/manifest.json`` is written once, before any work. Each finished segment is a file of its own, which appears
+complete or not at all and carries the configuration's hash in its name: there is nothing to lock and nothing to repair.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Manifest:
         return tuple(segment for segment in self.segments if not self.is_done(segment))
 
     def record(self, segment: Segment, document: bytes) -> None:
-        """A segment is finished; recorded once and for all."""
+        """Writes the document of a finished segment; one that is there stays."""
         if not self.is_done(segment):
             atomic.write_bytes(self._path(segment), document)
 

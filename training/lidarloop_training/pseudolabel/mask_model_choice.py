@@ -20,9 +20,9 @@ class ToyTownMaskModelSpec:
     """The toy town's own masks, degraded: a stand-in where no weights can be had.
 
     Attributes:
-        faults: how often it fails.
-        depth: how far the depth is off that it sees in pictures.
-        seed: of its faults.
+        faults: probability of each kind of failure.
+        depth: relative errors of the depth that it sees in images.
+        seed: seed of its faults; another one draws others.
     """
 
     faults: FaultRates = field(default_factory=FaultRates)
@@ -45,7 +45,7 @@ class MasksFileSpec:
 
     Attributes:
         file: COCO JSON: a data set with images, annotations and categories, or a results list.
-        images: for a results list, the data set file with its images and categories.
+        images: the data set file with the images and categories of a results list.
         vocabulary: JSON file of what the categories' names mean; see ``Vocabulary``.
     """
 
@@ -54,10 +54,16 @@ class MasksFileSpec:
     vocabulary: Path | None = None
 
     def open(self, drive: SampleSource) -> MaskModel:
+        """Reads the file.
+
+        Raises:
+            ConfigError: no file was named.
+            DatasetError: it is no COCO JSON.
+        """
         from lidarloop_core.labelling.mask_models.masks_file import MasksFile
 
         if self.file is None:
-            raise ConfigError("received --shelf masks without a file; expected COCO JSON: --masks.file FILE")
+            raise ConfigError("received --mask-model masks without a file; expected COCO JSON: --masks.file FILE")
         return MasksFile(self.file, images=self.images, vocabulary=_vocabulary(self.vocabulary))
 
     def open_depth(self, drive: SampleSource) -> DepthModel:
@@ -71,7 +77,7 @@ class OnnxMaskModelSpec:
     Attributes:
         detector: ONNX file of a YOLOX or FastestDet.
         segmenter: ONNX file of an ESPNetv2 or the like.
-        providers: of ONNX Runtime, in order of preference; every one must be there.
+        providers: execution providers of ONNX Runtime, in order of preference; every one must be there.
     """
 
     detector: Path | None = None
@@ -79,11 +85,16 @@ class OnnxMaskModelSpec:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
 
     def open(self, drive: SampleSource) -> MaskModel:
+        """Loads both networks.
+
+        Raises:
+            ConfigError: one was not named.
+        """
         from lidarloop_core.labelling.mask_models.onnx_mask_model import open_onnx_mask_model
 
         if self.detector is None or self.segmenter is None:
             raise ConfigError(
-                "received --shelf onnx without both networks; expected two files: --onnx.detector FILE "
+                "received --mask-model onnx without both networks; expected two files: --onnx.detector FILE "
                 "--onnx.segmenter FILE"
             )
         return open_onnx_mask_model(self.detector, self.segmenter, providers=self.providers)
@@ -97,15 +108,18 @@ class TransformersMaskModelSpec:
     """Models of the transformers library, asked for classes by their names.
 
     Attributes:
-        detector: of boxes by text, from a folder or the hub; e.g. IDEA-Research/grounding-dino-base, or facebook/sam3,
-            which needs no segmenter.
-        segmenter: that cuts boxes out; e.g. facebook/sam-vit-base.
-        depth_model: for --sensors camera; e.g. depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf.
-        detector_revision, segmenter_revision, depth_revision: a commit of the hub, for runs that can be repeated.
+        detector: folder or hub name of the model that finds boxes by text, e.g. IDEA-Research/grounding-dino-base, or
+            facebook/sam3, which needs no segmenter.
+        segmenter: folder or hub name of the model that cuts boxes out, e.g. facebook/sam-vit-base.
+        depth_model: folder or hub name of the depth model of --sensors camera, e.g.
+            depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf.
+        detector_revision: the detector's commit on the hub, for runs that can be repeated.
+        segmenter_revision: the segmenter's commit on the hub.
+        depth_revision: the depth model's commit on the hub.
         scale_by_road: rescale metric depth by the road, for cameras unlike those the model was trained on.
         vocabulary: JSON file of the phrases to ask for; by default the usual ones of the nuScenes classes.
-        min_score: of a detection.
-        batch_size: pictures at once.
+        min_score: lowest score of a detection that is kept.
+        batch_size: images at once.
         device: e.g. cuda:0; by default a GPU where there is one.
     """
 
@@ -122,9 +136,14 @@ class TransformersMaskModelSpec:
     device: str | None = None
 
     def open(self, drive: SampleSource) -> MaskModel:
+        """Loads the models.
+
+        Raises:
+            ConfigError: none was named, or one cannot be loaded.
+        """
         if self.detector is None:
             raise ConfigError(
-                "received --shelf transformers without a model; expected a folder or a name on the hub: "
+                "received --mask-model transformers without a model; expected a folder or a name on the hub: "
                 "--transformers.detector MODEL"
             )
         from lidarloop_training.pseudolabel.mask_models.transformers import (
@@ -143,6 +162,11 @@ class TransformersMaskModelSpec:
         )
 
     def open_depth(self, drive: SampleSource) -> DepthModel:
+        """Loads the depth model.
+
+        Raises:
+            ConfigError: none was named, or it cannot be loaded.
+        """
         if self.depth_model is None:
             raise ConfigError(
                 "received --sensors camera without a depth model; expected a folder or a name on the hub: "
@@ -161,12 +185,12 @@ def _vocabulary(file: Path | None) -> Vocabulary | None:
 
 def _toytown(drive: SampleSource) -> ToyTownDrive:
     if not isinstance(drive, ToyTownDrive):
-        raise ConfigError("received --shelf toytown for another source; expected toytown: name another mask model")
+        raise ConfigError("received --mask-model toytown for another drive; expected toytown: name another mask model")
     return drive
 
 
 def _no_depth(name: str) -> ConfigError:
     return ConfigError(
-        f"received --sensors camera with --shelf {name}, which sees no depth; expected one that does: transformers "
-        "or toytown"
+        f"received --sensors camera with --mask-model {name}, which sees no depth; expected one that does: "
+        "transformers or toytown"
     )

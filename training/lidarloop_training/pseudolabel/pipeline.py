@@ -9,26 +9,27 @@ from typing import Any
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import DatasetError
+from lidarloop_training.data.drive_spec import drive_arguments
 from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LABELS, drive_folder, write_drive
 from lidarloop_training.pseudolabel.frames import read_segment, segment_document
 from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.labeller import WholeDrive, Work
 from lidarloop_training.pseudolabel.manifest import Manifest, Segment, segments_of
 
-Engine = Callable[[LabelJob, Sequence[Work]], Iterator[tuple[Work, bytes]]]
+Executor = Callable[[LabelJob, Sequence[Work]], Iterator[tuple[Work, bytes]]]
 """Works off pieces in any order, anywhere; yields each with its document when it is finished."""
 
 
 def label_drives(
-    job: LabelJob, out: Path, engine: Engine, on_frames: Callable[[int, int], None] = lambda done, total: None
+    job: LabelJob, out: Path, executor: Executor, on_frames: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Path]:
     """Labels all drives of a source; what an earlier run has finished is not done again.
 
     Args:
-        job: what to do.
+        job: what is labelled, and how.
         out: folder of the run; each drive gets a folder in it.
-        engine: where to.
-        on_frames: told after each segment how many samples are labelled, and of how many.
+        executor: what runs the pieces of work, and where.
+        on_frames: called after each segment with the number of labelled samples, and the number of all.
 
     Returns:
         The ``labels.json`` of each drive, in the order of the source.
@@ -42,24 +43,29 @@ def label_drives(
     pending = manifest.pending()
     done = total - sum(len(segment.frames) for segment in pending)
     on_frames(done, total)
-    for segment, document in engine(job, pending):
+    for segment, document in executor(job, pending):
         assert isinstance(segment, Segment)
         manifest.record(segment, document)
         done += len(segment.frames)
         on_frames(done, total)
-    return _finish_drives(job, manifest, engine)
+    return _finish_drives(job, manifest, executor)
 
 
 def open_manifest(job: LabelJob, out: Path) -> Manifest:
-    """The record of a run, found or begun."""
-    num_frames = len(job.drive.open(cameras=False))
+    """The record of a run, found or begun.
+
+    Raises:
+        ConfigError: ``out`` holds a run of another configuration.
+        DatasetError: the source is empty, or ``out`` holds something else.
+    """
+    num_frames = len(job.drive.open(cameras=False, lane_map=False))
     if num_frames == 0:
-        raise DatasetError(f"{job.drive.path} holds no samples; expected a drive to label")
+        raise DatasetError(f"{' '.join(drive_arguments(job.drive))} holds no samples; expected a drive to label")
     return Manifest(out, job.config(), segments_of(num_frames, job.every, job.segment_frames))
 
 
-def _finish_drives(job: LabelJob, manifest: Manifest, engine: Engine) -> list[Path]:
-    """Refinement looks at a whole drive, so it comes after the last segment."""
+def _finish_drives(job: LabelJob, manifest: Manifest, executor: Executor) -> list[Path]:
+    """Refinement looks at all of a drive, so it comes after the last segment."""
     drives: dict[str, list[dict[str, Any]]] = {}
     models: set[str] = set()
     class_names: list[str] = []
@@ -81,16 +87,16 @@ def _finish_drives(job: LabelJob, manifest: Manifest, engine: Engine) -> list[Pa
         for scene, frames in drives.items()
         if not _is_finished(folders[scene], manifest.sha256)
     ]
-    for drive, refined in engine(job, pending):
+    for drive, refined in executor(job, pending):
         write_drive(folders[drive.name], read_segment(refined), meta)
     return [folder / LABELS for folder in folders.values()]
 
 
 def _about(job: LabelJob) -> dict[str, Any]:
-    """What the labels tell of how they were made; the whole configuration is in the manifest."""
+    """What the labels' provenance says of how they were made; the complete configuration is in the manifest."""
     config = job.config()
-    told = ("drive", "sensors", "every", "shelf_type", "shelf", "lifting", "refinement", "priors")
-    about = {name: config[name] for name in told if config.get(name) is not None}
+    named = ("drive", "sensors", "every", "mask_model_type", "mask_model", "lifting", "refinement", "priors")
+    about = {name: config[name] for name in named if config.get(name) is not None}
     about.get("refinement", {}).pop("motion", None)  # a table, and seldom anything but the default
     return about
 

@@ -21,9 +21,9 @@ def refined(
     one frame.
 
     Args:
-        frames: of one drive, in order.
-        config: the steps; None leaves refinement out.
-        clouds: the source the frames are of: its LiDAR confirms and corrects; None where there is none to look at.
+        frames: labelled samples of one drive, in order.
+        config: steps of the refinement; None leaves it out.
+        clouds: source of the samples: its clouds confirm and correct; None for labels without a LiDAR.
     """
     poses = [frame.world_SE3_lidar for frame in frames if frame.world_SE3_lidar is not None]
     if config is None or len(poses) < len(frames) or len(frames) < 2:

@@ -21,8 +21,8 @@ class Lifter(Protocol):
     """From one sample to its labels.
 
     Attributes:
-        name: of the 2D model behind it.
-        class_names: what the labels mean.
+        name: name of the 2D model behind it, for provenance.
+        class_names: classes that the labels' indices refer to.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Lifter(Protocol):
 
 
 class MaskLifter:
-    """Pictures tell what and where, the LiDAR how far: the paper's way and ours."""
+    """Images give what and where, the LiDAR how far: the paper's way and ours."""
 
     def __init__(self, mask_model: MaskModel, priors: ShapePriors, config: LiftingConfig) -> None:
         self.name = mask_model.name
@@ -55,9 +55,9 @@ def open_lifter(job: LabelJob, drive: SampleSource) -> Lifter:
     """
     if job.sensors == "lidar":
         return ClusterLifter(job.priors, job.lifting)
-    if job.shelf is None:
+    if job.mask_model is None:
         raise ConfigError(f"received sensors '{job.sensors}' without a mask model; expected one: masks, onnx, …")
-    mask_model = job.shelf.open(drive)
+    mask_model = job.mask_model.open(drive)
     if job.sensors == "camera":
-        return DepthLifter(mask_model, job.shelf.open_depth(drive), job.priors, job.lifting)
+        return DepthLifter(mask_model, job.mask_model.open_depth(drive), job.priors, job.lifting)
     return MaskLifter(mask_model, job.priors, job.lifting)

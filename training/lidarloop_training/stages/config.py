@@ -8,7 +8,7 @@ from typing import Literal
 
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.data.drive_folder import DriveFolder
-from lidarloop_training.data.sources import SourceName
+from lidarloop_training.data.drive_spec import DriveName
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives
 from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.losses.center import CenterLossConfig
@@ -116,4 +116,4 @@ class SelfTrainConfig:
     num_rounds: int = 1
     min_score: tuple[float, ...] = (0.2,)
     unlabelled: tuple[Path, ...] = ()
-    unlabelled_source: SourceName = "bag"
+    unlabelled_source: DriveName = "bag"

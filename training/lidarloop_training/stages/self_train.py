@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
 
-from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.views.concat import ConcatSource
@@ -107,11 +106,11 @@ def relabel(checkpoint: Path, source: SampleSource, out: Path, min_score: tuple[
     detector, folder = load_detector(checkpoint)
     find = SampleDetector(detector, score_threshold=min_score)
     meta = {"weights_sha256": weights_sha256(folder), "min_score": list(min_score)}
-    for scene, drive in groupby(_numbered(source), key=lambda numbered: numbered[1].scene):
+    for scene, indices in groupby(range(len(source)), key=lambda index: source.keys[index].drive):
         place = drive_folder(out, scene)
         if _is_labelled(place, meta):
             continue
-        frames = [_as_labelled(index, sample, find(sample)) for index, sample in drive]
+        frames = [_labelled(index, source[index], find) for index in indices]
         path = write_drive(place, frames, {"provenance": meta})
         console.print(f"{sum(len(frame.labels) for frame in frames)} labels in {path}", soft_wrap=True)
 
@@ -122,12 +121,9 @@ def _is_labelled(place: Path, meta: Mapping[str, Any]) -> bool:
     return evidence.is_file() and json.loads(evidence.read_bytes())["meta"]["provenance"] == meta
 
 
-def _numbered(source: SampleSource) -> Iterator[tuple[int, Sample]]:
-    return ((index, source[index]) for index in range(len(source)))
-
-
-def _as_labelled(index: int, sample: Sample, boxes: Boxes3D) -> LabelledFrame:
+def _labelled(index: int, sample: Sample, find: SampleDetector) -> LabelledFrame:
     """Detections as labels that can be trusted as far as their scores say."""
+    boxes = find(sample)
     number = len(boxes)
     labels = PseudoLabels(boxes, boxes.scores, np.zeros(number, np.int64), ((),) * number, ("none",) * number)
     return LabelledFrame.of(index, sample, labels, LeftOut())

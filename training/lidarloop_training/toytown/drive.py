@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
 from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, scan
 from lidarloop_training.toytown.masks import InstanceMask, instance_masks
@@ -69,6 +69,10 @@ class ToyTownDrive:
     def __len__(self) -> int:
         return round(self.duration_s * self.rate_hz)
 
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(SampleKey(self.token(i), self.scene, self.stamp_ns(i)) for i in range(len(self)))
+
     def stamp_ns(self, index: int) -> int:
         return self._start_ns + round(index * 1e9 / self.rate_hz)
 
@@ -123,9 +127,20 @@ class ToyTownDrive:
             stamp_ns=self.stamp_ns(index),
             sweeps=sweeps,
             cameras=self._cameras(index) if self.cameras else (),
-            annotations=self._annotations(index),
+            annotations=self._seen_annotations(index),
             lane_map=self.town.lane_map,
         )
+
+    def annotations(self, index: int) -> Annotations:
+        """Everything within range of the ego, seen or not: as in nuScenes a box may hold no point.
+
+        What follows from a scan, ``num_lidar_pts`` and ``visibility``, is unknown; ``[i]`` gives both.
+        """
+        actors = self._actors_in_range(index)
+        return self._boxed(index, actors, np.full(len(actors), -1), np.full(len(actors), np.nan, np.float32))
+
+    def pose(self, index: int) -> LidarPose:
+        return LidarPose(EGO_SE3_LIDAR, self.town.world_SE3_ego(self.time_s(index)))
 
     def _sweep(self, index: int) -> Sweep:
         return Sweep(
@@ -155,30 +170,40 @@ class ToyTownDrive:
     def _rgb(self, index: int, camera_name: str) -> npt.NDArray[np.uint8]:
         return self.picture(index, camera_name).rgb
 
-    def _annotations(self, index: int) -> Annotations:
-        """Everything within range of the ego, seen or not: as in nuScenes a box may hold no point.
+    def _seen_annotations(self, index: int) -> Annotations:
+        """With what the LiDAR's scan tells of each object.
 
-        ``num_lidar_pts`` counts the beams that came back from the object itself. The share of ``visibility`` is that of
-        the LiDAR's beams on the object that nothing else stopped; NaN where it falls between all beams.
+        ``num_lidar_pts`` counts the beams that came back from the object itself. ``visibility`` is the share of the
+        LiDAR's beams on the object that nothing else stopped; NaN where it falls between all beams.
         """
+        actors, result = self._actors_in_range(index), self.scan(index)
+        return self._boxed(index, actors, result.num_points[actors], result.visible_share[actors])
+
+    def _actors_in_range(self, index: int) -> npt.NDArray[np.int64]:
+        """(M,) positions in ``town.actors``."""
         time_s = self.time_s(index)
-        town, result = self.town, self.scan(index)
-        world_SE3_lidar = town.world_SE3_ego(time_s) @ EGO_SE3_LIDAR
-        poses = np.array([actor.poses(np.array([time_s]))[0] for actor in town.actors])
-        within = np.linalg.norm(poses[:, :2] - world_SE3_lidar.translation[:2], axis=1) < ANNOTATION_RANGE_M
-        chosen = np.flatnonzero(within)
-        actors = [town.actors[i] for i in chosen]
+        places = np.array([actor.poses(np.array([time_s]))[0, :2] for actor in self.town.actors])
+        lidar = (self.town.world_SE3_ego(time_s) @ EGO_SE3_LIDAR).translation[:2]
+        return np.flatnonzero(np.linalg.norm(places - lidar, axis=1) < ANNOTATION_RANGE_M)
+
+    def _boxed(
+        self,
+        index: int,
+        chosen: npt.NDArray[np.int64],
+        num_lidar_pts: npt.NDArray[np.int64],
+        visibility: npt.NDArray[np.float32],
+    ) -> Annotations:
+        time_s = self.time_s(index)
+        actors = [self.town.actors[i] for i in chosen]
+        poses = np.array([actor.poses(np.array([time_s]))[0] for actor in actors])
         sizes = np.array([actor.shape.size for actor in actors])
         velocities = np.array([actor.track.velocity(time_s) for actor in actors])
-        values = np.column_stack([poses[chosen, :3], sizes, poses[chosen, 3], velocities]).astype(np.float32)
+        values = np.column_stack([poses[:, :3], sizes, poses[:, 3], velocities]).astype(np.float32)
         labels = np.array([actor.label for actor in actors])
         boxes = Boxes3D(values, np.ones(len(actors), np.float32), labels, NUSCENES_CLASSES)
-        return Annotations(
-            boxes.transformed(world_SE3_lidar.inverse()),
-            tuple(actor.instance_id for actor in actors),
-            result.num_points[chosen],
-            result.visible_share[chosen],
-        )
+        world_SE3_lidar = self.town.world_SE3_ego(time_s) @ EGO_SE3_LIDAR
+        instance_ids = tuple(actor.instance_id for actor in actors)
+        return Annotations(boxes.transformed(world_SE3_lidar.inverse()), instance_ids, num_lidar_pts, visibility)
 
 
 def _camera_named(name: str) -> Camera:

@@ -27,7 +27,7 @@ from lidarloop_core.errors import LidarloopError
 
 # Order of the pipeline; commands not named here come last, by name.
 PIPELINE = (
-    "convert", "pseudolabel", "pretrain", "train", "distill", "self-train", "evaluate",
+    "convert", "pseudolabel", "corrections", "pretrain", "train", "distill", "self-train", "evaluate",
     "export", "optimise", "parity", "build-engine", "replay", "bench", "view", "doctor",
 )  # fmt: skip
 
@@ -130,10 +130,14 @@ def _parsed(name: str, command: Callable[..., int | None], args: Sequence[str]) 
 
 
 def _unboxed(box: str) -> str:
-    """The text in one of tyro's boxes, without its title, and with semicolons between its sections."""
-    words = [line.strip(" │") for line in box.splitlines() if line.startswith("│")]
-    sections = " ".join(line if line.strip("─") else "─" for line in words).split("─")
-    return "; ".join(section.strip(" :") for section in sections)
+    """The words in one of tyro's boxes: its title left out, its sections set apart by semicolons.
+
+    Where the terminal's encoding is not UTF-8, the box is a title, dashes and indented lines.
+    """
+    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    words = lines if "╭" in box else lines[1:]
+    sections = " ".join(line if line.strip("─-") else "─" for line in words).split("─")
+    return "; ".join(section.strip(" :") for section in sections if section.strip(" :"))
 
 
 def _usage(available: dict[str, EntryPoint]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -41,3 +42,15 @@ def progress(items: Sequence[T], description: str) -> Generator[T, None, None]:
     """
     with progress_bars() as bars:
         yield from bars.track(items, description=description)
+
+
+@contextmanager
+def counted(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that counts itself; gives what to call with the number of items done and the number of all.
+
+    Args:
+        description: what is done, e.g. ``"salvaging"``.
+    """
+    with progress_bars() as bars:
+        task = bars.add_task(description, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

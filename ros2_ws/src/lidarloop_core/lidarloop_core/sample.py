@@ -1,14 +1,14 @@
 """Sample: what every data source yields and every consumer takes.
 
-A source is a class with ``__len__`` and ``__getitem__`` that reads lazily, like a torch Dataset; a new source is one
-file.
+A source is a class with ``len`` and ``[i]`` that reads lazily, like a torch Dataset, and that names its samples, gives
+their labels and their poses without reading a cloud or an image; a new source is one file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -135,10 +135,72 @@ class Sample:
         return self.sweeps[0]
 
 
+class SampleKey(NamedTuple):
+    """What a sample is called.
+
+    Attributes:
+        token: sample token, unique within the source; ``Sample.token``.
+        drive: name of the drive; ``Sample.scene``.
+        stamp_ns: stamp of the keyframe sweep, nanoseconds.
+    """
+
+    token: str
+    drive: str
+    stamp_ns: int
+
+
+@dataclass(frozen=True)
+class LidarPose:
+    """Where the keyframe LiDAR of a sample is.
+
+    Attributes:
+        ego_SE3_lidar: mounting pose, metres.
+        world_SE3_ego: ego pose at the stamp of the keyframe, metres; None where the source has no ego-motion.
+    """
+
+    ego_SE3_lidar: SE3
+    world_SE3_ego: SE3 | None
+
+    @staticmethod
+    def of(sweep: Sweep) -> LidarPose:
+        return LidarPose(sweep.ego_SE3_lidar, sweep.world_SE3_ego)
+
+    @property
+    def world_SE3_lidar(self) -> SE3 | None:
+        """The LiDAR in the world frame; None where the source has no ego-motion."""
+        return None if self.world_SE3_ego is None else self.world_SE3_ego @ self.ego_SE3_lidar
+
+
 @runtime_checkable
 class SampleSource(Protocol):
-    """A data source: ``len`` and index. Reading happens in ``__getitem__``."""
+    """A data source. Clouds and images are read by ``[i]`` alone.
+
+    ``keys[i]``, ``annotations(i)`` and ``pose(i)`` give the same as ``[i]``, with one exception: where a data set
+    publishes no point counts, ``[i]`` counts the points of its cloud, and ``annotations(i)`` gives -1 (unknown) for
+    each object. A visibility that follows from the cloud is NaN (unknown) there.
+    """
+
+    @property
+    def keys(self) -> Sequence[SampleKey]:
+        """The names of all samples, in order."""
+        ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+    def annotations(self, index: int) -> Annotations | None:
+        """The ground truth of one sample, in the keyframe LiDAR's frame; None where it is not labelled.
+
+        Raises:
+            DatasetError: the labels are missing or damaged.
+        """
+        ...
+
+    def pose(self, index: int) -> LidarPose:
+        """Where the keyframe LiDAR of one sample is.
+
+        Raises:
+            DatasetError: a pose is missing or damaged.
+        """
+        ...

@@ -20,6 +20,7 @@ from lidarloop_training.data.av2.lane_map import STEP_M, midline
 from lidarloop_training.data.av2.reader import Av2Source
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: Argoverse 2's files are feather")
 from pyarrow import feather  # noqa: E402
@@ -268,3 +269,9 @@ def test_missing_poses(log):
     (log / "city_SE3_egovehicle.feather").unlink()
     with pytest.raises(DatasetError, match=r"city_SE3_egovehicle\.feather: does not exist"):
         Av2Source(log)[0]
+
+
+def test_names_labels_and_poses_need_no_cloud(log):
+    source = Av2Source(log.parent, num_sweeps=2, cameras=False)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.av2.reader._read_sweep")
+    assert source.annotations(0) is not None

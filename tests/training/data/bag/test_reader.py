@@ -15,6 +15,7 @@ from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
 from lidarloop_core.io.images import decode_raw, encode_jpeg, encoded
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
+from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud
 
 MS = 1_000_000
 
@@ -80,7 +81,7 @@ def test_same_bytes_with_any_number_of_workers(street, tmp_path):
 
 
 def test_nothing_half_written_stays(street, tmp_path):
-    class Broken:
+    class Broken(MadeSource):
         def __len__(self):
             return 5
 
@@ -117,7 +118,7 @@ def test_unlabelled_source_without_motion(make_street, tmp_path):
 def test_older_sweeps_of_samples_are_written_once(street, tmp_path):
     dense = BagSource(write_bag(street, tmp_path / "street.mcap"), num_sweeps=4)
 
-    class EveryFifth:
+    class EveryFifth(MadeSource):
         def __len__(self):
             return 3
 
@@ -359,3 +360,9 @@ def test_sqlite3_bags(street, tmp_path):
             np.testing.assert_array_equal(read[i].keyframe.points, whole[i].keyframe.points)
             np.testing.assert_array_equal(read[i].cameras[0].load(), whole[i].cameras[0].load())
             np.testing.assert_array_equal(read[i].annotations.boxes.values, whole[i].annotations.boxes.values)
+
+
+def test_names_labels_and_poses_need_no_cloud(street, tmp_path):
+    source = BagSource(write_bag(street, tmp_path / "street.mcap"), num_sweeps=2)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.bag.reader.read_points")
+    assert source.annotations(0) is not None

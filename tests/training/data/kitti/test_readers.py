@@ -14,6 +14,7 @@ from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.kitti.classes import KITTI_CLASSES
 from lidarloop_training.data.kitti.object import KittiObjectSource
 from lidarloop_training.data.kitti.raw import KittiRawSource
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 # Velodyne x forward, y left, z up → camera x right, y down, z forward, 0.1 m below and 0.2 m ahead of it.
 TR_VELO_TO_CAM = "0 -1 0 0 0 0 -1 -0.1 1 0 0 -0.2"
@@ -157,3 +158,18 @@ def test_real_recording_goes_through_a_bag(real_data, tmp_path):
         assert got.annotations is None
     # The PNG itself is in the bag.
     np.testing.assert_array_equal(read[5].cameras[0].load(), source[5].cameras[0].load())
+
+
+def test_names_labels_and_poses_of_the_benchmark_need_no_cloud(object_root):
+    source = KittiObjectSource(object_root)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.object.read_cloud")
+    counts = source.annotations(0).num_lidar_pts
+    assert len(counts) > 0
+    assert (counts == -1).all()  # KITTI publishes none: the cloud would have to be read
+    assert (source[0].annotations.num_lidar_pts >= 0).all()
+
+
+@pytest.mark.real
+def test_names_and_poses_of_a_recording_need_no_cloud(real_data):
+    source = KittiRawSource(real_data / "kitti_raw_sequence", cameras=False)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.raw.read_cloud")

@@ -24,6 +24,7 @@ from lidarloop_training.data.kitti.semantic_classes import (
     SEMANTIC_KITTI_TO_WAYMO,
 )
 from lidarloop_training.data.waymo.classes import WAYMO_CLASSES
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 # Velodyne x forward, y left, z up → camera x right, y down, z forward, 0.08 m below and 0.27 m ahead of it.
 TR = "0 -1 0 0 0 0 -1 -0.08 1 0 0 -0.27"
@@ -172,3 +173,8 @@ def test_class_maps():
     ):
         assert set(mapping) <= set(names)
         assert set(mapping.values()) <= set(classes)
+
+
+def test_names_and_poses_need_no_cloud(root):
+    source = SemanticKittiSource(root, cameras=False)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.semantic.read_cloud")

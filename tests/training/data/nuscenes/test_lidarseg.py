@@ -14,6 +14,7 @@ from lidarloop_training.data.nuscenes.lidarseg import NuScenesLidarsegSource
 from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
 from lidarloop_training.data.nuscenes.reader import NuScenesSource
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 CATEGORIES = sorted(CATEGORY_TO_LABEL_NAME)  # indices of the test's own; the published table tells others
 
@@ -104,3 +105,8 @@ def test_a_missing_package_is_named(street, root, tmp_path):
     (root / plain.version / "lidarseg.json").write_text("[]")
     with pytest.raises(DatasetError, match=r"no entry in lidarseg\.json"):
         NuScenesLidarsegSource(NuScenesSource(root))[0]
+
+
+def test_names_labels_and_poses_need_no_cloud(root):
+    source = NuScenesLidarsegSource(NuScenesSource(root))
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.reader.read_cloud")

@@ -11,6 +11,7 @@ from lidarloop_core.geometry.camera import in_image, project
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource, read_infos
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 
 def test_the_numbers_tell_the_format(tmp_path):
@@ -91,3 +92,10 @@ def test_real_clouds_go_through_a_bag(real_data, tmp_path, folder):
     if want.annotations is not None:
         np.testing.assert_array_equal(got.annotations.boxes.values, want.annotations.boxes.values)
         assert got.annotations.boxes.names == want.annotations.boxes.names
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("folder", ["nuscenes_keyframe", "nuscenes_10sweep"])
+def test_names_labels_and_poses_need_no_cloud(real_data, folder):
+    source = NuScenesSweepSource(real_data / folder)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.single_sweep.read_cloud")

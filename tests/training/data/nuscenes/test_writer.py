@@ -13,6 +13,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.data.nuscenes.reader import NuScenesSource, open_nuscenes
 from lidarloop_training.data.nuscenes.writer import plan, write_nuscenes
+from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud
 
 VERSION = "v1.0-mini"
 
@@ -105,7 +106,7 @@ def test_attributes_follow_the_motion(street, tmp_path):
 def test_only_the_frames_that_are_needed_are_touched(street, tmp_path):
     touched = []
 
-    class Watched:
+    class Watched(MadeSource):
         def __len__(self):
             return len(street)
 
@@ -200,7 +201,7 @@ def test_unknown_velocity_is_nan(make_street, tmp_path):
 
 
 def test_missing_num_lidar_pts_is_counted(street, tmp_path):
-    class Uncounted:
+    class Uncounted(MadeSource):
         def __len__(self):
             return 1
 
@@ -272,3 +273,11 @@ def test_official_map_reader_agrees(street, tmp_path, monkeypatch):
         assert distance.min(axis=1).max() < 0.01
     assert nusc_map.layers_on_point(5.0, 0.5)["lane"] == first
     assert nusc_map.layers_on_point(5.0, 12.0)["drivable_area"] != ""
+
+
+def test_names_labels_and_poses_need_no_cloud(make_street, tmp_path):
+    for name in ("first", "second"):
+        write_nuscenes(make_street(name), tmp_path / name, keyframe_every=3)
+    source = open_nuscenes(tmp_path, num_sweeps=2)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.reader.read_cloud")
+    assert [key.drive for key in source.keys] == ["first"] * 5 + ["second"] * 5

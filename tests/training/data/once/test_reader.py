@@ -19,6 +19,7 @@ from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.once.reader import LIDAR_COLUMNS, LIDAR_HEIGHT_M, OnceSource
 from tests.training.data.once import fixture as written
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 
 @pytest.fixture
@@ -181,3 +182,11 @@ def test_converted_by_the_command(folder, tmp_path, capsys):
     assert len(OnceSource(folder.parent.parent)) == 6
     assert main(["convert", "once", str(folder.parent.parent), str(tmp_path / "two.mcap")]) == 1
     assert "2 drives" in capsys.readouterr().err
+
+
+def test_names_labels_and_poses_need_no_cloud(folder):
+    source = OnceSource(folder, cameras=False)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.once.reader.read_cloud")
+    labelled = [source.annotations(i) for i in range(len(source)) if source.annotations(i) is not None]
+    assert labelled
+    assert all((annotations.num_lidar_pts == -1).all() for annotations in labelled)

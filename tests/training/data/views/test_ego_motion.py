@@ -13,6 +13,7 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.views.ego_motion import LidarOdometry, WithEgoMotion
+from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud
 
 pytest.importorskip("kiss_icp", reason="kiss-icp is not installed")
 
@@ -25,7 +26,7 @@ def _path_length(positions: np.ndarray) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
+class Room(MadeSource):
     """A drive with poses known in closed form through a hall of random pillars, and a picture between the sweeps."""
 
     num_frames: int = 8
@@ -72,7 +73,7 @@ def test_poses_of_a_known_drive():
         np.testing.assert_allclose(sample.cameras[0].world_SE3_ego.translation, between.translation, atol=0.08)
 
 
-class TwoScenes:
+class TwoScenes(MadeSource):
     def __len__(self) -> int:
         return 6
 
@@ -146,8 +147,5 @@ def test_drift_on_a_toy_drive(capsys):
     assert drift < 0.03
 
 
-def test_only_for_drives_that_may_lack_poses(tmp_path, capsys):
-    (tmp_path / "in").mkdir()
-    arguments = ["kitti-object", str(tmp_path / "in"), str(tmp_path / "out.mcap"), "--ego-motion", "kiss-icp"]
-    assert main(["convert", *arguments]) == 1
-    assert "--ego-motion with kitti-object; expected kitti-raw or bag" in capsys.readouterr().err
+def test_names_and_poses_need_no_further_cloud():
+    assert_names_labels_and_poses_need_no_cloud(WithEgoMotion(Room()))

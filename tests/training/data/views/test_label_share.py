@@ -10,28 +10,23 @@ from hypothesis import strategies as st
 from lidarloop_core.errors import ConfigError
 from lidarloop_training.data.views.label_share import LabelShare, split_labels
 from lidarloop_training.data.views.subset import SubsetSource
+from tests.training.sources import MemorySource, assert_names_labels_and_poses_need_no_cloud
 
 
-class Drives:
+def make_drives(sample, lengths=(3, 5, 2, 7, 3)) -> MemorySource:
     """Samples of drives of different lengths, drive after drive; a sample is told by its token."""
-
-    def __init__(self, sample, lengths=(3, 5, 2, 7, 3)) -> None:
-        self._samples = [
+    return MemorySource(
+        [
             dataclasses.replace(sample, scene=f"drive-{d}", token=f"{d}-{i}")
             for d, n in enumerate(lengths)
             for i in range(n)
         ]
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int):
-        return self._samples[index]
+    )
 
 
 @pytest.fixture(scope="module")
 def drives(box_scenes):
-    return Drives(box_scenes()[0])
+    return make_drives(box_scenes()[0])
 
 
 def tokens(source) -> list[str]:
@@ -89,3 +84,22 @@ def test_a_subset_repeats_and_reorders(drives):
     assert tokens(subset) == [drives[4].token, drives[0].token, drives[4].token]
     with pytest.raises(IndexError, match="expected 0…2"):
         subset[3]
+
+
+def test_drives_are_told_apart_without_a_cloud(drives):
+    class Unread(MemorySource):
+        def __getitem__(self, index):
+            raise AssertionError("a sample was read")
+
+    class Named(Unread):
+        @property
+        def keys(self):
+            return MemorySource(self.samples).keys
+
+    labelled, rest = split_labels(Named(drives.samples), LabelShare(40.0))
+    assert len({key.drive for key in labelled.keys}) == 2
+    assert len(labelled) + len(rest) == len(drives)
+
+
+def test_a_subset_of_a_subset_keeps_names_labels_and_poses(drives):
+    assert_names_labels_and_poses_need_no_cloud(SubsetSource(SubsetSource(drives, [4, 1, 1, 7]), [3, 0, 2]))

@@ -13,12 +13,14 @@ from lidarloop_core.geometry.boxes import Boxes3D  # noqa: E402
 from lidarloop_core.geometry.se3 import SE3  # noqa: E402
 from lidarloop_core.io.results import write_results  # noqa: E402
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa: E402
+from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource, open_labelled  # noqa: E402
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame, write_drive  # noqa: E402
 from lidarloop_training.tasks.detection.dataset import NO_AUGMENTATION, ExampleKey, PillarDataset  # noqa: E402
+from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud  # noqa: E402
 
 
-class Somewhere:
+class Somewhere(MadeSource):
     """Unlabelled scenes, each seen from a place of its own in the world."""
 
     def __init__(self, source, *, with_motion: bool = True) -> None:
@@ -146,3 +148,10 @@ def test_labels_of_another_drive_are_refused(box_scenes, tmp_path):
     write_results(tmp_path / "labels.json", {"elsewhere": truth[0].annotations.boxes}, {"frame": "lidar"})
     with pytest.raises(DatasetError, match="none of the 3 samples is among the 1 of"):
         open_labelled(Somewhere(truth), tmp_path)
+
+
+def test_names_labels_and_poses_need_no_cloud(box_scenes, tmp_path):
+    truth = box_scenes(num_samples=3)
+    source = Somewhere(truth)
+    write_labels(tmp_path, source, truth)
+    assert_names_labels_and_poses_need_no_cloud(ConcatSource([PseudoLabelledSource(source, tmp_path)] * 2))

@@ -21,6 +21,7 @@ from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from lidarloop_training.data.waymo.classes import NUSCENES_TO_WAYMO, WAYMO_CLASSES, WAYMO_TO_NUSCENES
 from lidarloop_training.data.waymo.reader import LIDAR_COLUMNS, WaymoSource
 from tests.training.data.waymo import fixture as written
+from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 TOP = written.mounting_matrix(1)[:3, 3]
 
@@ -324,3 +325,8 @@ def test_converted_by_the_command(split, tmp_path, capsys):
     pq.write_table(_foreign_segment(pq.read_table(file)), place / "vehicle_pose" / "another.parquet")
     assert main(["convert", "waymo", str(place), str(tmp_path / "two.mcap")]) == 1
     assert "2 drives" in capsys.readouterr().err
+
+
+def test_names_labels_and_poses_need_no_cloud(split):
+    source = WaymoSource(split[0], cameras=False)
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.waymo.component.RowReader.row")

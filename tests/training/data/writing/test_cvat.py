@@ -153,18 +153,18 @@ def test_by_command(tmp_path, street, capsys):
         NUSCENES_CLASSES,
     )
     write_results(tmp_path / "results.json", by_stamp, {"frame": "world"})
-    command = ["convert", "results", str(tmp_path / "results.json"), str(tmp_path / "task")]
-    assert main(command) == 1
-    assert "--of bag drive.mcap" in capsys.readouterr().err
-    assert main([*command, "--of", "bag", str(bag), "--min-score", "0.5"]) == 0
+    send = ["corrections", "send", "bag", str(bag), "--results", str(tmp_path / "results.json")]
+    send += ["--out", str(tmp_path / "task")]
+    assert main([*send, "--min-score", "0.5"]) == 0
     num_strong = int((by_stamp[str(street[0].stamp_ns)].scores >= 0.5).sum())
     num_others = sum(len(b) for b in list(by_stamp.values())[1:])
     assert f"({num_strong + num_others} boxes to look at)" in capsys.readouterr().out
-    assert main(["convert", "cvat", str(export(tmp_path / "task")), str(tmp_path / "back.json")]) == 0
+    receive = ["corrections", "receive", str(export(tmp_path / "task")), "--out", str(tmp_path / "back.json")]
+    assert main(receive) == 0
     assert CORRECTED in capsys.readouterr().out
-    assert main(["convert", "cvat", str(export(tmp_path / "task")), str(tmp_path / "back.json")]) == 1
+    assert main(receive) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert main([*command, "--of", "bag", str(bag)]) == 1
+    assert main(send) == 1
     assert "CVAT task already" in capsys.readouterr().err
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.data.writing.pseudo_labels import EVIDENCE
-from lidarloop_training.pseudolabel.executors import ray as ray_engine
+from lidarloop_training.pseudolabel.executors import ray as ray_executor
 from lidarloop_training.pseudolabel.executors.local import work_locally
-from lidarloop_training.pseudolabel.job import DriveSpec, LabelJob
+from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.labeller import Work
 from lidarloop_training.pseudolabel.manifest import Segment
 from lidarloop_training.pseudolabel.pipeline import label_drives, open_manifest
@@ -38,13 +39,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_machine_that_dies_changes_nothing(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    job = LabelJob(DriveSpec("toytown", "3000", duration_s=1.0), shelf=None, sensors="lidar", segment_frames=1)
+    job = LabelJob(ToyTown(3000, duration_s=1.0), mask_model=None, sensors="lidar", segment_frames=1)
     enlisted, finished = [], []
-    enlist = ray_engine._Crew._enlist
-    monkeypatch.setattr(ray_engine._Crew, "_enlist", lambda crew: (enlisted.append(crew), enlist(crew)))
+    enlist = ray_executor._Crew._enlist
+    monkeypatch.setattr(ray_executor._Crew, "_enlist", lambda crew: (enlisted.append(crew), enlist(crew)))
 
-    def engine(job: LabelJob, pieces: Sequence[Work]) -> Iterator[tuple[Work, bytes]]:
-        for piece, document in ray_engine.work_on_ray(job, pieces, num_workers=2, address=cluster.address):
+    def executor(job: LabelJob, pieces: Sequence[Work]) -> Iterator[tuple[Work, bytes]]:
+        for piece, document in ray_executor.work_on_ray(job, pieces, num_workers=2, address=cluster.address):
             finished.append(piece.name)
             yield piece, document
             if len(finished) == 1:
@@ -54,7 +55,7 @@ def test_a_machine_that_dies_changes_nothing(cluster: Any, tmp_path: Path, monke
                 cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
                 _wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
 
-    together = label_drives(job, tmp_path / "together", engine)
+    together = label_drives(job, tmp_path / "together", executor)
 
     segments = [segment.name for segment in open_manifest(job, tmp_path / "together").segments]
     assert sorted(finished) == [*segments, "toytown-3000"]  # each once
@@ -67,11 +68,11 @@ def test_a_machine_that_dies_changes_nothing(cluster: Any, tmp_path: Path, monke
 
 def test_no_workers_are_refused(job: LabelJob) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
-        next(ray_engine.work_on_ray(job, [Segment(0, 1)], num_workers=0))
+        next(ray_executor.work_on_ray(job, [Segment(0, 1)], num_workers=0))
 
 
 def test_nothing_to_do_needs_no_cluster(job: LabelJob) -> None:
-    assert list(ray_engine.work_on_ray(job, [], address="nowhere:1")) == []
+    assert list(ray_executor.work_on_ray(job, [], address="nowhere:1")) == []
 
 
 def _wait_until(holds: Callable[[], bool]) -> None:

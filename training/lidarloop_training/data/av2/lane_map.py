@@ -21,7 +21,7 @@ _LANE_TYPES = ("VEHICLE", "BUS")
 def read_lane_map(path: Path) -> LaneMap:
     """Centre lines of the lanes for motor vehicles, and the drivable areas' outlines, in city coordinates.
 
-    Bicycle lanes are left out: the lanes tell which way a vehicle heads.
+    Bicycle lanes are left out: the lanes give the heading of vehicles.
 
     Args:
         path: ``log_map_archive_<log>____<city>_city_<number>.json``.

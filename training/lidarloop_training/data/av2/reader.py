@@ -7,26 +7,29 @@ holds exactly its ``num_interior_pts``. The sensors sit 1.64 m and 1.53 m above 
 0.33 m below it: mind that when a model of another mounting height reads these clouds.
 
 Intensities are 0–255 as published. The laser number, 0–63 over both LiDARs, is the ring; ``offset_ns`` is not kept, for
-the motion it tells of has been taken out. The world frame of the samples is the city's.
+the motion has been compensated. The world frame of the samples is the city's.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.geometry.se3 import SE3, interpolate
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.geometry.trajectory import Trajectory
 from lidarloop_core.io.images import ImageFile
-from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.av2.classes import AV2_CATEGORIES, AV2_TO_NUSCENES
 from lidarloop_training.data.av2.lane_map import read_lane_map
 
@@ -92,10 +95,9 @@ class Av2Source:
     def __len__(self) -> int:
         return len(self._frames)
 
-    @property
-    def scenes(self) -> tuple[str, ...]:
-        """The logs' names."""
-        return tuple(log.name for log in self._stamps)
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(SampleKey(f"{log.name}-{stamp_ns}", log.name, stamp_ns) for log, _, stamp_ns in self._frames)
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one sweep and those before it.
@@ -107,7 +109,7 @@ class Av2Source:
         log = _read_log(folder)
         newest_first = self._stamps[folder][max(0, position + 1 - self._num_sweeps) : position + 1][::-1]
         return Sample(
-            token=f"{folder.name}-{stamp_ns}",
+            token=self.keys[index].token,
             scene=folder.name,
             stamp_ns=stamp_ns,
             sweeps=tuple(_read_sweep(log, stamp) for stamp in newest_first),
@@ -115,6 +117,14 @@ class Av2Source:
             annotations=self._annotations(log, stamp_ns),
             lane_map=_read_map(folder) if self._with_map else None,
         )
+
+    def annotations(self, index: int) -> Annotations | None:
+        folder, _, stamp_ns = self._frames[index]
+        return self._annotations(_read_log(folder), stamp_ns)
+
+    def pose(self, index: int) -> LidarPose:
+        folder, _, stamp_ns = self._frames[index]
+        return LidarPose(SE3.identity(), _read_log(folder).pose(stamp_ns))
 
     def labelled_stamps(self) -> Iterator[tuple[int, SE3, Annotations]]:
         """What is labelled, whether the sweep is there or not: for looks at tracks and maps alone.
@@ -161,28 +171,20 @@ class _Cuboids:
 @dataclass(frozen=True)
 class _Log:
     folder: Path
-    pose_stamps_ns: npt.NDArray[np.int64]
-    poses: npt.NDArray[np.float64]  # (P, 7) quaternion wxyz, x y z
+    city_SE3_egos: Trajectory
     cuboids: _Cuboids | None
     pictures: dict[str, list[int]]  # camera → stamps
     calibration: dict[str, tuple[npt.NDArray[np.float64], int, int, SE3]]  # K, width, height, ego_SE3_camera
 
     def pose(self, stamp_ns: int) -> SE3:
         """``city_SE3_ego``."""
-        after = int(np.searchsorted(self.pose_stamps_ns, stamp_ns))
-        stamps = self.pose_stamps_ns
-        if after < len(stamps) and stamps[after] == stamp_ns:
-            return self._pose_at(after)
-        if after in (0, len(stamps)) or stamps[after] - stamps[after - 1] > MAX_POSE_GAP_NS:
+        try:
+            return self.city_SE3_egos.at(stamp_ns, max_gap_ns=MAX_POSE_GAP_NS)
+        except LookupError:
             raise DatasetError(
                 f"{self.folder / _POSES}: no pose at {stamp_ns} ns; expected one at every sweep and picture, or two "
                 f"around it within {MAX_POSE_GAP_NS} ns: restore the file"
-            )
-        fraction = (stamp_ns - stamps[after - 1]) / (stamps[after] - stamps[after - 1])
-        return interpolate(self._pose_at(after - 1), self._pose_at(after), float(fraction))
-
-    def _pose_at(self, row: int) -> SE3:
-        return SE3.from_wxyz(self.poses[row, :4], self.poses[row, 4:])
+            ) from None
 
 
 _POSES = "city_SE3_egovehicle.feather"
@@ -197,29 +199,33 @@ def _logs(root: Path) -> list[Path]:
 
 def _stamps(folder: Path, suffix: str) -> list[int]:
     names = [path.stem for path in folder.glob(f"*{suffix}")]
-    strangers = [name for name in names if not name.isdecimal()]
-    if strangers:
+    others = [name for name in names if not name.isdecimal()]
+    if others:
         raise DatasetError(
-            f"{folder / strangers[0]}{suffix}: its name is no time stamp; expected nanoseconds such as "
-            f"315966265259836000{suffix}: take strangers out of the folder"
+            f"{folder / others[0]}{suffix}: its name is no time stamp; expected nanoseconds such as "
+            f"315966265259836000{suffix}: take other files out of the folder"
         )
     return sorted(map(int, names))
 
 
 @lru_cache(maxsize=16)  # a loader that shuffles comes back to a log; 2 MB each
 def _read_log(folder: Path) -> _Log:
-    table = _read_table(folder / _POSES, ("timestamp_ns", *_POSE_COLUMNS))
-    order = np.argsort(table["timestamp_ns"], kind="stable")
-    poses = np.column_stack([table[name] for name in _POSE_COLUMNS])[order]
     stamps = {
         path.name: _stamps(path, ".jpg") for path in sorted((folder / "sensors" / "cameras").glob("*")) if path.is_dir()
     }
     pictures = {name: found for name, found in stamps.items() if found}
     calibration = _read_calibration(folder / "calibration", list(pictures))
-    log = _Log(folder, table["timestamp_ns"][order].astype(np.int64), poses, None, pictures, calibration)
-    if not (folder / _ANNOTATIONS).is_file():
-        return log
-    return _Log(folder, log.pose_stamps_ns, poses, _read_cuboids(log), pictures, calibration)
+    log = _Log(folder, _read_poses(folder / _POSES), None, pictures, calibration)
+    return dataclasses.replace(log, cuboids=_read_cuboids(log)) if (folder / _ANNOTATIONS).is_file() else log
+
+
+def _read_poses(path: Path) -> Trajectory:
+    table = _read_table(path, ("timestamp_ns", *_POSE_COLUMNS))
+    quaternions_wxyz = np.column_stack([table[name] for name in _POSE_COLUMNS[:4]]).astype(np.float64)
+    # All at once: SE3.from_wxyz would take four times as long for the thousands of poses of a log.
+    rotations = Rotation.from_quat(quaternions_wxyz[:, [1, 2, 3, 0]]).as_matrix()
+    translations = np.column_stack([table[name] for name in _POSE_COLUMNS[4:]]).astype(np.float64)
+    return Trajectory.from_poses(table["timestamp_ns"].tolist(), map(SE3, rotations, translations))
 
 
 @lru_cache(maxsize=16)
@@ -295,7 +301,7 @@ def _velocities(
 
 
 def _read_calibration(folder: Path, cameras: Sequence[str]) -> dict[str, tuple[npt.NDArray[np.float64], int, int, SE3]]:
-    """Of the cameras that have pictures. These are published undistorted: k1, k2 and k3 tell what was taken out."""
+    """The cameras that have images. These are published undistorted: k1, k2 and k3 are what was corrected."""
     if not cameras:
         return {}
     lens_columns = ("fx_px", "fy_px", "cx_px", "cy_px", "width_px", "height_px")
@@ -305,7 +311,7 @@ def _read_calibration(folder: Path, cameras: Sequence[str]) -> dict[str, tuple[n
     for name in cameras:
         rows = [np.flatnonzero(table["sensor_name"] == name) for table in (lenses, mountings)]
         if not all(len(row) for row in rows):
-            raise DatasetError(f"{folder}: knows no {name}, of which there are pictures; restore the calibration")
+            raise DatasetError(f"{folder}: has no {name}, of which there are images; restore the calibration")
         lens, mounting = (int(row[0]) for row in rows)
         fx, fy, cx, cy, width, height = (float(lenses[column][lens]) for column in lens_columns)
         intrinsics = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
@@ -343,7 +349,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> _Table:
             f"Argoverse 2's feather files received no usable pyarrow ({error}); expected it installed: "
             "pip install 'pyarrow<25'"
         ) from None
-    read: Any = feather.read_table  # pyarrow tells no types
+    read: Any = feather.read_table  # pyarrow has no types
     try:
         table = read(path, memory_map=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where a bag's sensors and ego are: static transforms, and the ego's way by odometry or TF."""
+"""Where a bag's sensors and ego are: static transforms, and the ego's poses by odometry or TF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FrameTree:
     """The static transforms of a bag."""
 
     def __init__(self, transform_messages: Iterable[Any]) -> None:
-        """Takes ``tf2_msgs/TFMessage``; a frame told twice is where it was told last."""
+        """Takes ``tf2_msgs/TFMessage``; of a frame that is given twice the last transform counts."""
         self._parents: dict[str, tuple[str, SE3]] = {}
         for message in transform_messages:
             for stamped in message.transforms:
@@ -65,7 +65,7 @@ def odometry_trajectory(odometry: Iterable[Any]) -> tuple[Trajectory, str | None
 
 
 def tf_trajectory(transform_messages: Iterable[Any], ego_frame: str) -> Trajectory | None:
-    """The poses of the ego that ``/tf`` tells, in the frame right above it; None where it tells none.
+    """The ego's poses on ``/tf``, in the frame right above it; None where there are none.
 
     The frame right above, usually odom, moves without jumps, which is what merging sweeps needs; a localisation's map
     frame, further up, is corrected in leaps.

@@ -1,4 +1,4 @@
-"""Topics, frames and JSON of the bags we write: what ``bag_writer`` and ``bag`` agree on."""
+"""Topics, frames and JSON of the bags we write: what reader and writer agree on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GROUND_TRUTH_DETECTIONS = "/ground_truth/detections"
 GROUND_TRUTH_BOXES = "/ground_truth/boxes"
 GROUND_TRUTH_CLASS_NAMES = "/ground_truth/class_names"
 PROVENANCE = "/lidarloop/provenance"
-"""Latched JSON: what the bag was made from. Only we write it, so it also says that a bag is ours."""
+"""Latched JSON: what the bag was made from. Only lidarloop writes it, so it marks the bags of lidarloop."""
 
 WORLD_FRAME = "odom"
 EGO_FRAME = "base_link"

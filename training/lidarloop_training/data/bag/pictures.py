@@ -1,4 +1,4 @@
-"""Pictures in bags, read when somebody looks at them."""
+"""Images in bags, read when they are loaded."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ RAW_TYPE = "sensor_msgs/msg/Image"
 
 @dataclass(frozen=True)
 class BagPicture:
-    """A picture in a bag.
+    """An image in a bag; calling it reads, decodes and rectifies it.
 
     Attributes:
-        read: gives the message.
+        read: gives the image message.
+        calibration: pinhole matrix and distortion of its camera.
     """
 
     read: Callable[[], Any]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from lidarloop_core.io.camera_messages import Calibration, calibration_from_mess
 from lidarloop_core.io.images import RAW_ENCODINGS
 from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
-from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.bag import layout
 from lidarloop_training.data.bag.frame_tree import FrameTree, odometry_trajectory, tf_trajectory
 from lidarloop_training.data.bag.pictures import (
@@ -42,7 +42,7 @@ ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 MAX_POSE_GAP_NS = 500_000_000
 MAX_CAMERA_OFFSET_NS = 100_000_000
 MAX_LIDAR_OFFSET_NS = 60_000_000
-"""Of another LiDAR's cloud that is merged: half a turn at 10 Hz, and something for the clocks."""
+"""Largest offset of another LiDAR's cloud that is merged: half a turn at 10 Hz, and a margin for the clocks."""
 
 _OPTIONAL_COLUMNS = ("intensity", "ring", "dt", "label", "instance")
 
@@ -67,13 +67,13 @@ class BagSource:
         Args:
             path: an ``.mcap`` or ``.db3`` file, or a bag folder.
             num_sweeps: clouds per sample, fewer at the start; 1 where the bag has no poses.
-            cameras: whether samples carry pictures.
-            points_topics: of the clouds; none given takes ``/lidar/points`` or the only one there is. Of several, the
+            cameras: whether samples carry images.
+            points_topics: topics of the clouds; empty takes ``/lidar/points`` or the only one there is. Of several, the
                 first gives stamps, frame and mounting: each of its clouds is joined by the nearest of every other
                 LiDAR, brought into its frame by the static transforms and, where there are poses, to its stamp.
-            odometry_topic: None takes ``/odom`` or the only one there is; without any, poses are those that ``/tf``
-                tells of the frame all sensors are fixed to. Clouds before the first pose and after the last are left
-                out, with a warning.
+            odometry_topic: topic of the odometry; None takes ``/odom`` or the only one there is; without any, poses
+                are those of ``/tf`` for the frame that all sensors are fixed to. Clouds before the first pose and
+                after the last are left out, with a warning.
 
         Raises:
             BagError: no bag, no such topic, several to choose from, no cloud, or no transform between ego and LiDAR.
@@ -111,6 +111,10 @@ class BagSource:
     def __len__(self) -> int:
         return len(self._stamps)
 
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(SampleKey(str(stamp_ns), self.scene, stamp_ns) for stamp_ns in self._stamps)
+
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"received index {index}; expected 0…{len(self) - 1}")
@@ -125,6 +129,17 @@ class BagSource:
             annotations=self._annotations(stamp_ns),
             lane_map=self._lane_map,
         )
+
+    def annotations(self, index: int) -> Annotations | None:
+        """From the topics of ground truth; None where the bag has none for the cloud.
+
+        Raises:
+            BagError: the two topics disagree.
+        """
+        return self._annotations(self._stamps[index])
+
+    def pose(self, index: int) -> LidarPose:
+        return LidarPose(self._mountings[0], self._pose(self._stamps[index]))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}  # an open file: every process opens its own
@@ -300,7 +315,7 @@ class BagSource:
         if len(boxes) != num_ids:
             raise BagError(
                 f"{self.path}: received {len(boxes)} boxes and {num_ids} detections at {stamp_ns} ns; expected one "
-                "detection per box: record both topics whole"
+                "detection per box: record both topics completely"
             )
         return boxes, extra
 

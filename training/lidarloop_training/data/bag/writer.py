@@ -87,8 +87,8 @@ class _Frame:
 
     Attributes:
         sample: the sample the sweep came with.
-        is_keyframe: whether it is that sample's newest, to which pictures and annotations belong.
-        twist: None where there is no ego-motion.
+        is_keyframe: whether it is that sample's newest, to which images and annotations belong.
+        twist: velocity in the ego frame, m/s and rad/s; None where there is no ego-motion.
     """
 
     sweep: Sweep
@@ -141,7 +141,7 @@ def _twist(first: Sweep, now: Sweep, last: Sweep) -> _Twist | None:
 
 
 def _latched(frame: _Frame, provenance: Mapping[str, Any], written: set[str]) -> Iterator[_Message]:
-    """What is said once, when it is first known."""
+    """Messages that are written once, when their content is first known."""
     sample, time_ns = frame.sample, frame.sweep.stamp_ns
     if layout.PROVENANCE not in written:
         yield layout.PROVENANCE, time_ns, _string({"scene": sample.scene, **provenance})
@@ -165,7 +165,7 @@ def _sweep_messages(frame: _Frame) -> Iterator[_Message]:
     columns: dict[str, npt.NDArray[Any]] = {name: sweep.points[:, i] for i, name in enumerate(sweep.columns)}
     if "ring" in columns:
         ring = columns.pop("ring")
-        if (ring >= 0).all():  # nuScenes tables say -1 where the sensor told none
+        if (ring >= 0).all():  # nuScenes tables hold -1 where the sensor gives no ring
             columns["ring"] = ring.astype(np.uint16)
     cloud = messages.cloud_message(columns, sweep.stamp_ns, layout.LIDAR_FRAME, message_type)
     yield layout.POINTS, sweep.stamp_ns, cloud

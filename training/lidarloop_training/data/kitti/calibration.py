@@ -108,7 +108,7 @@ def read_raw_calibration(folder: Path) -> KittiCalibration:
 
     Looks in ``folder`` and above it for KITTI's calib_cam_to_cam.txt and calib_velo_to_cam.txt; else in ``folder`` for
     a text with the matrices P_rect_00, R_rect_00 and RT as OpenCV assignments ``P_rect_00.at<double>(0,0) = …``, a
-    habit of teaching material. The latter knows the reference camera alone: image_02 is then taken for it (6 cm off).
+    habit of teaching material. The latter has the reference camera alone: image_02 is then taken for it (6 cm off).
 
     Raises:
         DatasetError: there is neither, or a matrix is missing.

@@ -6,6 +6,8 @@ Reflectances of 0–1 are given as intensities of 0–255.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import BOX_COLUMNS, Boxes3D, points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.cloud_file import read_cloud
-from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import (
     EGO_SE3_LIDAR,
     INTENSITY_SCALE,
@@ -60,23 +62,52 @@ class KittiObjectSource:
     def __len__(self) -> int:
         return len(self._names)
 
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(
+            SampleKey(name, "kitti-object", _FIRST_NS + index * _PERIOD_NS) for index, name in enumerate(self._names)
+        )
+
     def __getitem__(self, index: int) -> Sample:
+        """Reads one frame, and counts the points of its cloud in each box.
+
+        Raises:
+            DatasetError: a file is missing or damaged.
+        """
         name = self._names[index]
         calibration = read_object_calibration(self.root / "calib" / f"{name}.txt")
         points = read_cloud(self.root / "velodyne" / f"{name}.bin", num_columns=4)
         points[:, 3] *= INTENSITY_SCALE
-        stamp_ns = _FIRST_NS + index * _PERIOD_NS
-        labels = self.root / "label_2" / f"{name}.txt"
+        _, drive, stamp_ns = self.keys[index]
+        annotations = self._annotations(name, calibration)
+        if annotations is not None:
+            counts = points_in_boxes(points, annotations.boxes.values).sum(axis=1)
+            annotations = replace(annotations, num_lidar_pts=counts)
         return Sample(
             token=name,
-            scene="kitti-object",
+            scene=drive,
             stamp_ns=stamp_ns,
             sweeps=(Sweep(points, LIDAR_COLUMNS, stamp_ns, EGO_SE3_LIDAR, None),),
             cameras=self._cameras(name, calibration, stamp_ns),
-            annotations=self._annotations(labels, calibration, points) if labels.is_file() else None,
+            annotations=annotations,
         )
 
-    def _annotations(self, path: Path, calibration: KittiCalibration, points: npt.NDArray[np.float32]) -> Annotations:
+    def annotations(self, index: int) -> Annotations | None:
+        """The boxes without their numbers of points, which KITTI does not publish; None where it is not labelled.
+
+        Raises:
+            DatasetError: the labels or the calibration are damaged.
+        """
+        name = self._names[index]
+        return self._annotations(name, read_object_calibration(self.root / "calib" / f"{name}.txt"))
+
+    def pose(self, index: int) -> LidarPose:
+        return LidarPose(EGO_SE3_LIDAR, None)
+
+    def _annotations(self, name: str, calibration: KittiCalibration) -> Annotations | None:
+        path = self.root / "label_2" / f"{name}.txt"
+        if not path.is_file():
+            return None
         values, names = _read_labels(path, calibration)
         wanted = {name: name for name in KITTI_CLASSES} if self._own_classes else KITTI_TO_NUSCENES
         class_names = KITTI_CLASSES if self._own_classes else NUSCENES_CLASSES
@@ -86,7 +117,7 @@ class KittiObjectSource:
         return Annotations(
             boxes=boxes,
             instance_ids=tuple(f"{path.stem}-{i}" for i in rows),
-            num_lidar_pts=points_in_boxes(points, boxes.values).sum(axis=1),
+            num_lidar_pts=np.full(len(rows), -1),
             visibility=np.full(len(rows), np.nan, dtype=np.float32),
         )
 

@@ -6,11 +6,12 @@ Reflectances of 0–1 are given as intensities of 0–255.
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.cloud_file import read_cloud
-from lidarloop_core.sample import CameraImage, Sample, Sweep
+from lidarloop_core.sample import CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import EGO_SE3_LIDAR, INTENSITY_SCALE, read_raw_calibration
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
@@ -52,18 +53,28 @@ class KittiRawSource:
     def __len__(self) -> int:
         return len(self._names)
 
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(SampleKey(f"{self.scene}-{name}", self.scene, self._stamps[name]) for name in self._names)
+
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
         points = read_cloud(self._clouds[name], num_columns=4)
         points[:, 3] *= INTENSITY_SCALE
         stamp_ns = self._stamps[name]
         return Sample(
-            token=f"{self.scene}-{name}",
+            token=self.keys[index].token,
             scene=self.scene,
             stamp_ns=stamp_ns,
             sweeps=(Sweep(points, LIDAR_COLUMNS, stamp_ns, EGO_SE3_LIDAR, None),),
             cameras=self._cameras(name),
         )
+
+    def annotations(self, index: int) -> None:
+        """KITTI raw has no labels."""
+
+    def pose(self, index: int) -> LidarPose:
+        return LidarPose(EGO_SE3_LIDAR, None)
 
     def _cameras(self, name: str) -> tuple[CameraImage, ...]:
         if name not in self._pictures or self._calibration is None:
@@ -94,6 +105,6 @@ def _stamps(path: Path, names: list[str]) -> dict[str, int]:
 
 def _parse_time(line: str) -> int:
     """Nanoseconds since 1970, taking the recording's wall clock for UTC; datetime alone would lose the last digits."""
-    whole, _, fraction = line.strip().partition(".")
-    seconds = datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    full_seconds, _, fraction = line.strip().partition(".")
+    seconds = datetime.strptime(full_seconds, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
     return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])

@@ -1,10 +1,10 @@
 """SemanticKITTI: the sequences of the KITTI odometry benchmark with a label for each point.
 
-Clouds carry two columns more than KITTI's: ``label``, an index into ``classes_semantic_kitti.LABEL_NAMES`` (0 is not
-scored), and ``instance``, the object's number in its sequence (0 where the class has none). Both are whole numbers that
+Clouds carry two columns more than KITTI's: ``label``, an index into ``semantic_classes.LABEL_NAMES`` (0 is not
+scored), and ``instance``, the object's number in its sequence (0 where the class has none). Both are integers that
 float32 holds exactly. Test sequences have neither column. Reflectances of 0–1 are given as intensities of 0–255.
 
-``poses.txt`` tells where the left camera was; the ego frame is the one of the other KITTI readers, on the road below
+``poses.txt`` holds the poses of the left camera; the ego frame is the one of the other KITTI readers, on the road below
 the Velodyne, and the world is the ego frame of the pose that the file calls the identity.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.cloud_file import read_cloud
-from lidarloop_core.sample import CameraImage, Sample, Sweep
+from lidarloop_core.sample import CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import (
     EGO_SE3_LIDAR,
     INTENSITY_SCALE,
@@ -74,9 +74,9 @@ class SemanticKittiSource:
     def __len__(self) -> int:
         return len(self._scans)
 
-    @property
-    def scenes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(_scene(folder) for folder, _ in self._scans))
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(_read_sequence(folder).key(position) for folder, position in self._scans)
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one scan and those before it.
@@ -88,13 +88,21 @@ class SemanticKittiSource:
         sequence = _read_sequence(folder)
         num_sweeps = self._num_sweeps if sequence.poses is not None else 1
         newest_first = range(position, max(-1, position - num_sweeps), -1)
+        token, drive, stamp_ns = sequence.key(position)
         return Sample(
-            token=f"{folder.name}-{sequence.names[position]}",
-            scene=_scene(folder),
-            stamp_ns=sequence.stamps_ns[position],
+            token=token,
+            scene=drive,
+            stamp_ns=stamp_ns,
             sweeps=tuple(sequence.sweep(i) for i in newest_first),
             cameras=sequence.cameras(position) if self._with_cameras else (),
         )
+
+    def annotations(self, index: int) -> None:
+        """SemanticKITTI labels points, not objects."""
+
+    def pose(self, index: int) -> LidarPose:
+        folder, position = self._scans[index]
+        return LidarPose(EGO_SE3_LIDAR, _read_sequence(folder).pose(position))
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,10 @@ class _Sequence:
     poses: npt.NDArray[np.float64] | None  # (N, 4, 4) world_SE3_ego
     calibration: KittiCalibration | None
     is_labelled: bool
+
+    def key(self, position: int) -> SampleKey:
+        token = f"{self.folder.name}-{self.names[position]}"
+        return SampleKey(token, f"semantic-kitti-{self.folder.name}", self.stamps_ns[position])
 
     def pose(self, position: int) -> SE3 | None:
         return None if self.poses is None else SE3.from_matrix(self.poses[position])
@@ -143,13 +155,9 @@ def read_labels(path: Path, num_points: int) -> npt.NDArray[np.float32]:
         )
     labels = _LABELS[raw & 0xFFFF]
     if (labels == _UNKNOWN).any():
-        strangers = np.unique((raw & 0xFFFF)[labels == _UNKNOWN])
-        raise DatasetError(f"{path}: received label ids {strangers[:8].tolist()}; expected those of SemanticKITTI")
+        unknown = np.unique((raw & 0xFFFF)[labels == _UNKNOWN])
+        raise DatasetError(f"{path}: received label ids {unknown[:8].tolist()}; expected those of SemanticKITTI")
     return np.column_stack([labels, raw >> 16]).astype(np.float32)
-
-
-def _scene(folder: Path) -> str:
-    return f"semantic-kitti-{folder.name}"
 
 
 def _sequences(root: Path) -> dict[str, Path]:
@@ -181,13 +189,13 @@ def _even_times(names: list[str]) -> list[int]:
 
 
 def _read_times(path: Path, names: list[str]) -> list[int]:
-    """Nanoseconds of each scan; the file tells seconds from the sequence's start."""
+    """Nanoseconds of each scan; the file holds seconds from the sequence's start."""
     seconds = _rows_of(path, names, num_columns=1)[:, 0]
     return [_FIRST_NS + round(float(second) * 1e9) for second in seconds]
 
 
 def _read_poses(path: Path, names: list[str], calibration: KittiCalibration) -> npt.NDArray[np.float64]:
-    """(N, 4, 4) ``world_SE3_ego``; the file tells where the reference camera was, seen from its first place."""
+    """(N, 4, 4) ``world_SE3_ego``; the file holds the poses of the reference camera, seen from its first."""
     first_SE3_camera = np.tile(np.eye(4), (len(names), 1, 1))
     first_SE3_camera[:, :3] = _rows_of(path, names, num_columns=12).reshape(-1, 3, 4)
     camera_SE3_ego = (calibration.reference_SE3_lidar @ EGO_SE3_LIDAR.inverse()).matrix

@@ -203,7 +203,7 @@ def _straight_paths(line: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
 
 
 def _connectivity(tokens: list[str], lines: tuple[npt.NDArray[np.float64], ...]) -> dict[str, dict[str, list[str]]]:
-    """Which lane goes on as which: where one's end is another's start."""
+    """Which lane follows which: where the end of one is the start of the other."""
     links: dict[str, dict[str, list[str]]] = {t: {"incoming": [], "outgoing": []} for t in tokens}
     starts = np.array([line[0, :2] for line in lines]).reshape(-1, 2)
     for lane, line in zip(tokens, lines, strict=True):

@@ -1,7 +1,7 @@
 """nuScenes-lidarseg: the keyframes of nuScenes with a label for each point.
 
-Clouds carry the column ``label`` besides those of nuScenes: an index into ``classes_nuscenes_lidarseg.LABEL_NAMES``,
-0 where nothing is scored, as on the sweeps between keyframes, which nobody labelled.
+Clouds carry the column ``label`` besides those of nuScenes: an index into ``lidarseg_classes.LABEL_NAMES``,
+0 where nothing is scored, as on the sweeps between keyframes, which are not labelled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.sample import Sample, Sweep
+from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
 from lidarloop_training.data.nuscenes.reader import NuScenesSource, read_table
 
@@ -46,9 +46,8 @@ class NuScenesLidarsegSource:
         return len(self._source)
 
     @property
-    def scenes(self) -> tuple[str, ...]:
-        """The names of the scenes read."""
-        return self._source.scenes
+    def keys(self) -> tuple[SampleKey, ...]:
+        return self._source.keys
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one keyframe and its labels.
@@ -61,6 +60,12 @@ class NuScenesLidarsegSource:
         labels = self._labels(sample.token, len(newest.points))
         unlabelled = [_with_labels(sweep, np.zeros(len(sweep.points))) for sweep in older]
         return dataclasses.replace(sample, sweeps=(_with_labels(newest, labels), *unlabelled))
+
+    def annotations(self, index: int) -> Annotations:
+        return self._source.annotations(index)
+
+    def pose(self, index: int) -> LidarPose:
+        return self._source.pose(index)
 
     def _labels(self, sample_token: str, num_points: int) -> npt.NDArray[np.int64]:
         path = self._files.get(sample_token)
@@ -80,8 +85,8 @@ class NuScenesLidarsegSource:
             )
         labels = self._lookup[raw]
         if (labels == _UNKNOWN).any():
-            strangers = np.unique(raw[labels == _UNKNOWN])
-            raise DatasetError(f"{path}: received indices {strangers[:8].tolist()}; expected those of category.json")
+            unknown = np.unique(raw[labels == _UNKNOWN])
+            raise DatasetError(f"{path}: received indices {unknown[:8].tolist()}; expected those of category.json")
         return labels
 
 

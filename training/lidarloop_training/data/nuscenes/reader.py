@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.cloud_file import read_cloud
 from lidarloop_core.io.images import ImageFile
-from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.classes import CATEGORY_TO_CLASS, visible_share
 from lidarloop_training.data.nuscenes.lane_map import read_lane_map
 from lidarloop_training.data.views.concat import ConcatSource
@@ -120,10 +121,9 @@ class NuScenesSource:
     def __len__(self) -> int:
         return len(self._keyframes)
 
-    @property
-    def scenes(self) -> tuple[str, ...]:
-        """The names of the scenes read."""
-        return tuple(dict.fromkeys(key.scene for key in self._keyframes))
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(SampleKey(key.token, key.scene, key.lidar[0].stamp_ns) for key in self._keyframes)
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one keyframe.
@@ -139,13 +139,16 @@ class NuScenesSource:
             stamp_ns=sweeps[0].stamp_ns,
             sweeps=sweeps,
             cameras=tuple(_camera_image(camera) for camera in key.cameras),
-            annotations=_annotations(key.objects, sweeps[0]),
+            annotations=_annotations(key.objects, LidarPose.of(sweeps[0])),
             lane_map=self._lane_map(key.location),
         )
 
-    def tokens(self) -> list[str]:
-        """The samples' tokens in order, without reading a cloud."""
-        return [key.token for key in self._keyframes]
+    def annotations(self, index: int) -> Annotations:
+        return _annotations(self._keyframes[index].objects, self.pose(index))
+
+    def pose(self, index: int) -> LidarPose:
+        newest = self._keyframes[index].lidar[0]
+        return LidarPose(newest.mounting, newest.world_SE3_ego)
 
     def _lane_map(self, location: str) -> LaneMap | None:
         if not self._with_map:
@@ -156,14 +159,30 @@ class NuScenesSource:
         return self._maps[location]
 
 
-def open_nuscenes(path: Path, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> ConcatSource:
+def open_nuscenes(
+    path: Path,
+    *,
+    num_sweeps: int = 1,
+    cameras: bool = True,
+    lane_map: bool = True,
+    scenes: Sequence[str] | None = None,
+) -> NuScenesSource | ConcatSource:
     """One nuScenes folder, or a folder of such folders (one per drive, in order of their names), as one source.
 
+    Args:
+        path: the folder.
+        num_sweeps: LiDAR sweeps per sample, fewer at the start of a scene.
+        cameras: whether samples carry images.
+        lane_map: whether samples carry the lane map, where there is one.
+        scenes: names of the scenes to read, all of them in one folder; None for all.
+
     Raises:
-        DatasetError: there is neither.
+        DatasetError: there is neither, or a scene is unknown.
     """
     path = Path(path)
-    roots = [path] if _versions(path) else sorted(folder for folder in path.glob("*/") if _versions(folder))
+    if _versions(path) or scenes is not None:
+        return NuScenesSource(path, num_sweeps=num_sweeps, cameras=cameras, lane_map=lane_map, scenes=scenes)
+    roots = sorted(folder for folder in path.glob("*/") if _versions(folder))
     if not roots:
         raise DatasetError(f"{path}: holds no nuScenes tables; expected a folder v1.0-* in it or in its sub-folders")
     return ConcatSource([NuScenesSource(r, num_sweeps=num_sweeps, cameras=cameras, lane_map=lane_map) for r in roots])
@@ -206,10 +225,10 @@ def _camera_image(camera: _Camera) -> CameraImage:
     )
 
 
-def _annotations(objects: _Objects, keyframe: Sweep) -> Annotations:
+def _annotations(objects: _Objects, pose: LidarPose) -> Annotations:
     """The objects in the LiDAR's frame."""
-    assert keyframe.world_SE3_ego is not None
-    lidar_SE3_world = (keyframe.world_SE3_ego @ keyframe.ego_SE3_lidar).inverse()
+    assert pose.world_SE3_lidar is not None
+    lidar_SE3_world = pose.world_SE3_lidar.inverse()
     headings = lidar_SE3_world.rotate(objects.headings)
     values = np.column_stack(
         [
@@ -364,7 +383,7 @@ class _Parser:
 
 
 class _ByToken(dict[str, _T]):
-    """What a table says, by token; a token it lacks is an error that names the table."""
+    """Content of a table, by token; a token that it lacks is an error that names the table."""
 
     def __init__(self, path: Path, entries: Iterable[tuple[str, _T]]) -> None:
         super().__init__(entries)

@@ -52,6 +52,11 @@ class Scene:
         self._objects: dict[str, list[tuple[Record, str, float]]] = {}  # annotation, class, speed of each instance
 
     def add(self, sample: Sample, *, is_keyframe: bool) -> None:
+        """Adds the next frame: its cloud and, of a keyframe, its images and annotations.
+
+        Raises:
+            DatasetError: it is of another scene, has no pose or, as a keyframe, no annotations.
+        """
         self._first = self._first or sample
         if sample.scene != self._first.scene:
             raise DatasetError(
@@ -75,7 +80,7 @@ class Scene:
         self._add_annotations(sample, record)
 
     def finish(self) -> None:
-        """Links what follows each other and adds the records that need the whole drive."""
+        """Links what follows each other and adds the records that need the complete drive."""
         assert self._first is not None
         self._assign_waiting()
         link(self._samples)
@@ -270,7 +275,7 @@ class Scene:
 
 
 def _lidar_file(sweep: Sweep) -> npt.NDArray[np.float32]:
-    """(N, 5) x y z intensity ring; ring -1 where the sensor does not tell it (the devkit skips that column)."""
+    """(N, 5) x y z intensity ring; ring -1 where the sensor does not give it (the devkit skips that column)."""
     if "intensity" not in sweep.columns:
         raise DatasetError(
             f"received a cloud with columns {', '.join(sweep.columns)}; nuScenes files need an intensity: "

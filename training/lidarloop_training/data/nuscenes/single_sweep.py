@@ -8,6 +8,9 @@ sweeps as some packages ship it (float16 x y z intensity dt, dt the age in secon
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.cloud_file import read_cloud
 from lidarloop_core.io.images import ImageFile
-from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 
 SWEEP_COLUMNS = ("x", "y", "z", "intensity", "ring")
 MERGED_COLUMNS = ("x", "y", "z", "intensity", "dt")
@@ -28,6 +31,7 @@ MERGED_COLUMNS = ("x", "y", "z", "intensity", "dt")
 EGO_SE3_LIDAR = SE3.from_yaw(-np.pi / 2, (0.94, 0.0, 1.84))
 """Roughly nuScenes' mounting (x to the right), for clouds without an info file."""
 
+_DRIVE = "nuscenes-sweep"
 _FIRST_NS = 1_532_402_927_000_000_000
 _PERIOD_NS = 500_000_000
 _MAX_RANGE_M = 300.0
@@ -59,41 +63,79 @@ class NuScenesSweepSource:
     def __len__(self) -> int:
         return len(self._clouds)
 
-    def __getitem__(self, index: int) -> Sample:
-        path = self._clouds[index]
-        points, columns = read_nuscenes_cloud(path)
-        info = self._infos.get(path.name)
-        if info is None:
-            stamp_ns = _FIRST_NS + index * _PERIOD_NS
-            sweep = Sweep(points, columns, stamp_ns, EGO_SE3_LIDAR, None)
-            return Sample(path.name.split(".")[0], "nuscenes-sweep", stamp_ns, (sweep,))
-        try:
-            return self._with_info(path, points, columns, info)
-        except (KeyError, TypeError, IndexError) as error:
-            raise DatasetError(
-                f"{path}: its info file lacks {error}; expected the layout of mmdetection3d 1.1: remove or restore it"
-            ) from None
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(self._key(index) for index in range(len(self)))
 
-    def _with_info(
-        self, path: Path, points: npt.NDArray[np.float32], columns: tuple[str, ...], info: dict[str, Any]
-    ) -> Sample:
-        stamp_ns = _nanoseconds(info["timestamp"])
-        world_SE3_ego = SE3.from_matrix(info["ego2global"])
-        ego_SE3_lidar = SE3.from_matrix(info["lidar_points"]["lidar2ego"])
-        sweep = Sweep(points, columns, stamp_ns, ego_SE3_lidar, world_SE3_ego)
-        cameras = [_camera(path.parent, name, image, sweep) for name, image in info["images"].items()]
+    def __getitem__(self, index: int) -> Sample:
+        """Reads one cloud.
+
+        Raises:
+            DatasetError: the cloud is of neither format, or its info file lacks something.
+        """
+        path, key, pose = self._clouds[index], self.keys[index], self.pose(index)
+        points, columns = read_nuscenes_cloud(path)
+        sweep = Sweep(points, columns, key.stamp_ns, pose.ego_SE3_lidar, pose.world_SE3_ego)
+        with _layout_checked(path):
+            images = self._infos[path.name]["images"].items() if path.name in self._infos else ()
+            cameras = [_camera(path.parent, name, image, sweep) for name, image in images]
         return Sample(
-            token=info["token"],
-            scene="nuscenes-sweep",
-            stamp_ns=stamp_ns,
+            token=key.token,
+            scene=key.drive,
+            stamp_ns=key.stamp_ns,
             sweeps=(sweep,),
             cameras=tuple(cameras) if self._with_cameras else (),
-            annotations=_annotations(info["instances"], info["class_names"], info["token"]),
+            annotations=self.annotations(index),
         )
+
+    def annotations(self, index: int) -> Annotations | None:
+        """The boxes of the info file; None without one.
+
+        Raises:
+            DatasetError: the info file lacks something.
+        """
+        path = self._clouds[index]
+        info = self._infos.get(path.name)
+        if info is None:
+            return None
+        with _layout_checked(path):
+            return _annotations(info["instances"], info["class_names"], info["token"])
+
+    def pose(self, index: int) -> LidarPose:
+        """From the info file; nuScenes' usual mounting without one.
+
+        Raises:
+            DatasetError: the info file lacks something.
+        """
+        path = self._clouds[index]
+        info = self._infos.get(path.name)
+        if info is None:
+            return LidarPose(EGO_SE3_LIDAR, None)
+        with _layout_checked(path):
+            return LidarPose(SE3.from_matrix(info["lidar_points"]["lidar2ego"]), SE3.from_matrix(info["ego2global"]))
+
+    def _key(self, index: int) -> SampleKey:
+        path = self._clouds[index]
+        info = self._infos.get(path.name)
+        if info is None:
+            return SampleKey(path.name.split(".")[0], _DRIVE, _FIRST_NS + index * _PERIOD_NS)
+        with _layout_checked(path):
+            return SampleKey(info["token"], _DRIVE, _nanoseconds(info["timestamp"]))
+
+
+@contextmanager
+def _layout_checked(path: Path) -> Iterator[None]:
+    """Names the cloud whose info file lacks something."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError) as error:
+        raise DatasetError(
+            f"{path}: its info file lacks {error}; expected the layout of mmdetection3d 1.1: remove or restore it"
+        ) from None
 
 
 def read_nuscenes_cloud(path: Path) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
-    """The points, (N, 5) float32, and their columns. Which of the two formats it is, the numbers tell.
+    """The points, (N, 5) float32, and their columns. The format is the one in which the numbers are plausible.
 
     Raises:
         DatasetError: it is neither.
@@ -117,7 +159,7 @@ def _is_plausible(points: npt.NDArray[np.float32]) -> bool:
 
 
 class _NumpyUnpickler(pickle.Unpickler):
-    """Info files are pickles from strangers: numbers and numpy values may be in them, and nothing else is run."""
+    """Info files are pickles from anywhere: numbers and numpy values may be in them, and nothing else is run."""
 
     _ALLOWED = frozenset(
         {

@@ -23,15 +23,17 @@ from lidarloop_training.data.nuscenes.scene import Scene
 from lidarloop_training.data.nuscenes.tables import Tables, token, write_synced
 from lidarloop_training.data.writing.render import Need, render
 
+VERSION = "v1.0-mini"
+"""Name of the tables' folder: the devkit's default."""
+
 MARKER = "lidarloop.json"
-"""Lies in every folder we wrote: what may be overwritten."""
+"""Lies in every folder that lidarloop wrote: such a folder may be overwritten."""
 
 
 def write_nuscenes(
     sources: SampleSource | Sequence[SampleSource],
     root: Path,
     *,
-    version: str = "v1.0-mini",
     keyframe_every: int = 5,
     sweeps_per_keyframe: int | None = None,
     cameras: bool = True,
@@ -46,7 +48,6 @@ def write_nuscenes(
     Args:
         sources: one source, or several of one scene each. They need ego-motion and annotations.
         root: the folder to make; it must not exist.
-        version: name of the tables' folder; the devkit's default.
         keyframe_every: every how many frames of a source a sample with annotations and pictures is made, starting
             with frame 0. The frames between are LiDAR sweeps.
         sweeps_per_keyframe: how many frames right before each keyframe are kept as sweeps; None for all.
@@ -76,7 +77,7 @@ def write_nuscenes(
                 scene.add(sample, is_keyframe=need.index % keyframe_every == 0)
                 on_sample(sample)
             scene.finish()
-        tables.write(partial / version)
+        tables.write(partial / VERSION)
         write_synced(partial / MARKER, json.dumps({"writer": "lidarloop", "format": "nuscenes v1.0"}).encode())
         _replace(partial, root)
     finally:
@@ -95,7 +96,17 @@ def check_destination(root: Path, overwrite: bool) -> None:
 
 
 def plan(num_frames: int, keyframe_every: int, sweeps_per_keyframe: int | None, cameras: bool) -> list[Need]:
-    """The frames of a source that are written, in order; pictures are needed of the keyframes alone."""
+    """The frames of a source that are written, in order; images are needed of the keyframes alone.
+
+    Args:
+        num_frames: number of frames of the source.
+        keyframe_every: number of frames from one keyframe to the next.
+        sweeps_per_keyframe: number of frames kept right before each keyframe; None for all.
+        cameras: whether images are written.
+
+    Raises:
+        DatasetError: a number is out of range, or there is no frame.
+    """
     if keyframe_every < 1 or (sweeps_per_keyframe is not None and sweeps_per_keyframe < 0):
         raise DatasetError(
             f"received keyframe_every={keyframe_every} and sweeps_per_keyframe={sweeps_per_keyframe}; "

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from lidarloop_core.geometry.rectify import distortion_coefficients, rectify
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.cloud_file import read_cloud
 from lidarloop_core.io.images import ImageFile
-from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.once.classes import ONCE_CLASSES, ONCE_TO_NUSCENES
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
@@ -81,10 +82,11 @@ class _Frame:
     """A frame as the JSON has it, in our frames.
 
     Attributes:
-        sequence, name: the frame's number is its time in milliseconds.
+        sequence: name of the sequence.
+        name: the frame's number, which is its time in milliseconds.
         place: how many frames of the sequence come before it.
-        world_SE3_ego: None where ONCE knows no pose.
-        boxes: None where the frame is not labelled.
+        world_SE3_ego: ego pose; None where ONCE gives none.
+        boxes: labelled boxes, LiDAR frame; None where the frame is not labelled.
     """
 
     sequence: str
@@ -132,20 +134,25 @@ class OnceSource:
                 f"{self.root}: received sequences {', '.join(sorted(unknown))}; expected some of the {len(folders)} "
                 f"there are, such as {next(iter(folders))}"
             )
-        self.scenes = tuple(name for name in folders if sequences is None or name in sequences)
         self._num_sweeps = num_sweeps
         self._sequences: dict[str, _Sequence] = {}
         self._frames: list[_Frame] = []
-        for name in self.scenes:
-            parser = _Parser(folders[name])
-            self._sequences[name] = _Sequence(folders[name], parser.cameras() if cameras else ())
+        for name, folder in folders.items():
+            if sequences is not None and name not in sequences:
+                continue
+            parser = _Parser(folder)
+            self._sequences[name] = _Sequence(folder, parser.cameras() if cameras else ())
             self._frames += parser.frames()
 
     def __len__(self) -> int:
         return len(self._frames)
 
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(SampleKey(f"{f.sequence}-{f.name}", f.sequence, f.stamp_ns) for f in self._frames)
+
     def __getitem__(self, index: int) -> Sample:
-        """Reads one frame.
+        """Reads one frame, and counts the points of its cloud in each box.
 
         Raises:
             DatasetError: a cloud or a picture is missing, or a cloud has no whole number of points.
@@ -155,14 +162,26 @@ class OnceSource:
         frame = self._frames[index]
         oldest = index - min(frame.place, self._num_sweeps - 1)
         sweeps = tuple(self._sweep(self._frames[i]) for i in range(index, oldest - 1, -1))
+        annotations = self.annotations(index)
+        if annotations is not None:
+            counts = points_in_boxes(sweeps[0].points, annotations.boxes.values).sum(axis=1)
+            annotations = replace(annotations, num_lidar_pts=counts)
         return Sample(
-            token=f"{frame.sequence}-{frame.name}",
+            token=self.keys[index].token,
             scene=frame.sequence,
             stamp_ns=frame.stamp_ns,
             sweeps=sweeps,
             cameras=self._camera_images(frame),
-            annotations=None if frame.boxes is None else _annotations(frame.boxes, frame, sweeps[0]),
+            annotations=annotations,
         )
+
+    def annotations(self, index: int) -> Annotations | None:
+        """The boxes without their numbers of points, which ONCE does not publish; None where it is not labelled."""
+        frame = self._frames[index]
+        return None if frame.boxes is None else _annotations(frame.boxes, frame)
+
+    def pose(self, index: int) -> LidarPose:
+        return LidarPose(EGO_SE3_LIDAR, self._frames[index].world_SE3_ego)
 
     def _sweep(self, frame: _Frame) -> Sweep:
         stored = read_cloud(self._sequences[frame.sequence].folder / "lidar_roof" / f"{frame.name}.bin", num_columns=4)
@@ -205,11 +224,11 @@ class _Rectified:
         return rectify(self.picture(), self.camera.intrinsics, self.camera.distortion)
 
 
-def _annotations(boxes: Boxes3D, frame: _Frame, sweep: Sweep) -> Annotations:
+def _annotations(boxes: Boxes3D, frame: _Frame) -> Annotations:
     return Annotations(
         boxes=boxes,
         instance_ids=tuple(f"{frame.sequence}-{frame.name}-{i}" for i in range(len(boxes))),
-        num_lidar_pts=points_in_boxes(sweep.points, boxes.values).sum(axis=1),
+        num_lidar_pts=np.full(len(boxes), -1),
         visibility=np.full(len(boxes), np.nan, dtype=np.float32),
     )
 

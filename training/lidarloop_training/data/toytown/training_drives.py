@@ -22,11 +22,13 @@ class ToyTownDrives:
 
     Attributes:
         root: a folder per drive is made in it, unless it is there already.
-        first_train_seed, num_train_drives: one drive per seed, counted upwards.
-        first_validation_seed, num_validation_drives: the same for validation.
-        duration_s: of each drive.
+        first_train_seed: seed of the first drive to learn from; the others count upwards.
+        num_train_drives: number of drives to learn from.
+        first_validation_seed: seed of the first drive to validate on; the others count upwards.
+        num_validation_drives: number of drives to validate on.
+        duration_s: length of each drive, seconds.
         keyframe_every: frames at 10 Hz from one sample to the next.
-        num_processes: that make drives.
+        num_processes: number of processes that make drives.
     """
 
     root: Path = Path("data/toytown")
@@ -47,7 +49,7 @@ class ToyTownDrives:
         return range(self.first_validation_seed, self.first_validation_seed + self.num_validation_drives)
 
     def drive_folder(self, seed: int) -> Path:
-        """The folder of one drive; its name says what may not be mixed up."""
+        """The folder of one drive; its name holds what may not be mixed up."""
         return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}"
 
 
@@ -55,7 +57,7 @@ def prepare(drives: ToyTownDrives, num_sweeps: int, on_drive: Callable[[int, int
     """Makes the drives that are missing; one that was interrupted is made again from its start.
 
     Args:
-        drives: which.
+        drives: which drives, and where they lie.
         num_sweeps: sweeps of a sample, the keyframe among them: only these are made.
         on_drive: called after each drive with the number made and the number to make.
     """

@@ -22,15 +22,18 @@ def balanced_indices(
     """Which samples an epoch shows, some of them several times.
 
     A sample counts once for every class it holds. Every class that occurs is given the same number of samples: the mean
-    over these classes of how many hold each. A class's samples are gone through whole before one comes again.
+    over these classes of how many hold each. All samples of a class come once before one of them comes again.
 
     Args:
         labels: the classes of each sample's objects.
-        num_classes: of all.
+        num_classes: number of classes.
         rng: decides which samples are left over.
 
     Returns:
         (N,) positions in ``labels``, ascending.
+
+    Raises:
+        DatasetError: no sample holds an object.
     """
     holders = [np.flatnonzero([(found == label).any() for found in labels]) for label in range(num_classes)]
     holders = [samples for samples in holders if len(samples)]
@@ -48,7 +51,16 @@ def balanced_indices(
 
 
 def balanced(source: SampleSource, class_names: tuple[str, ...], seed: int) -> SubsetSource:
-    """A source in which every class of its annotations has the same share; reads each sample once."""
-    annotations = (source[i].annotations for i in range(len(source)))
+    """A source in which every class of its annotations has the same share; reads no cloud.
+
+    Args:
+        source: labelled samples.
+        class_names: classes to balance; boxes of others count for none.
+        seed: decides which samples are left over.
+
+    Raises:
+        DatasetError: no sample holds an object.
+    """
+    annotations = (source.annotations(i) for i in range(len(source)))
     labels = [np.zeros(0, np.int64) if a is None else a.boxes.relabelled(class_names).labels for a in annotations]
     return SubsetSource(source, balanced_indices(labels, len(class_names), np.random.default_rng((seed, 0xCB65))))

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.se3 import SE3, interpolate
-from lidarloop_core.sample import Sample, SampleSource, Sweep
+from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, SampleSource, Sweep
 
 
 class LidarOdometry:
     """The ego pose of one drive, cloud by cloud.
 
-    A cloud is taken as seen at its stamp, whole: sources tell no time for each point, or have the motion taken out.
+    All points of a cloud are taken as seen at its stamp: sources give no time for each point, or have compensated the
+    motion already.
 
     Raises:
         ConfigError: kiss-icp is not installed.
@@ -55,7 +56,7 @@ class LidarOdometry:
 
 
 class WithEgoMotion:
-    """A source without poses, joined by those that its clouds tell: its sweeps' and, interpolated, its pictures'.
+    """A source without poses, with those estimated from its clouds: its sweeps' and, interpolated, its images'.
 
     The constructor reads every cloud once; ``[i]`` reads the source again. The world of each scene is the ego frame at
     its first sweep.
@@ -84,6 +85,10 @@ class WithEgoMotion:
     def __len__(self) -> int:
         return len(self._source)
 
+    @property
+    def keys(self) -> Sequence[SampleKey]:
+        return self._source.keys
+
     def __getitem__(self, index: int) -> Sample:
         sample = self._source[index]
         scene = self._scenes[sample.scene]
@@ -92,6 +97,13 @@ class WithEgoMotion:
             sweeps=tuple(dataclasses.replace(s, world_SE3_ego=scene.pose(s.stamp_ns)) for s in sample.sweeps),
             cameras=tuple(dataclasses.replace(c, world_SE3_ego=scene.pose(c.stamp_ns)) for c in sample.cameras),
         )
+
+    def annotations(self, index: int) -> Annotations | None:
+        return self._source.annotations(index)
+
+    def pose(self, index: int) -> LidarPose:
+        key = self._source.keys[index]
+        return LidarPose(self._source.pose(index).ego_SE3_lidar, self._scenes[key.drive].pose(key.stamp_ns))
 
 
 class _Scene:
@@ -113,7 +125,7 @@ class _Scene:
         self._poses.append(self._odometry.register(sample.keyframe))
 
     def pose(self, stamp_ns: int) -> SE3:
-        """Between two sweeps straight line and slerp; before the first and after the last the motion goes on as it was.
+        """Between two sweeps straight line and slerp; before the first and after the last the motion continues.
 
         A picture at either end of a drive lies at most a sweep's time outside.
         """

@@ -1,4 +1,4 @@
-"""A share of a source's labels: the part that is taken as labelled, and the rest as if nobody had labelled it."""
+"""A share of a source's labels: the part that is taken as labelled, and the rest, taken as unlabelled."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class LabelShare:
     """How much of the labels is used, and which.
 
     Attributes:
-        percent: of the units, rounded to whole ones, at least one.
-        unit: whole drives, as people label them, or single samples spread over all drives, as the tables of papers on
-            semi-supervised detection often mean it. Five per cent of single samples have seen every street.
+        percent: share of the units that is labelled, in per cent; rounded to at least one unit.
+        unit: complete drives, as people label them, or single samples spread over all drives, as the tables of papers
+            on semi-supervised detection often mean it. Five per cent of single samples have seen every street.
         seed: another seed takes another part; a larger percentage of one seed holds the smaller ones.
     """
 
@@ -41,7 +41,7 @@ class Split(NamedTuple):
 
 
 def split_labels(source: SampleSource, share: LabelShare) -> Split:
-    """Takes the share; by drives this reads every sample once, for the name of its drive."""
+    """Takes the share; reads no cloud."""
     num_samples = len(source)
     if share.percent == 100:
         return Split(SubsetSource(source, np.arange(num_samples)), SubsetSource(source, []))
@@ -55,5 +55,5 @@ def split_labels(source: SampleSource, share: LabelShare) -> Split:
 def _drives(source: SampleSource) -> npt.NDArray[np.int64]:
     """(len,) which drive each sample is of, drives counted in the order they appear."""
     numbers: dict[str, int] = {}
-    drives = [numbers.setdefault(source[i].scene, len(numbers)) for i in range(len(source))]
+    drives = [numbers.setdefault(key.drive, len(numbers)) for key in source.keys]
     return np.array(drives, np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,14 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.results import ResultsFrame, read_results, results_frame
-from lidarloop_core.sample import Annotations, Sample, SampleSource, Sweep
+from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, SampleSource
 from lidarloop_training.data.views.subset import SubsetSource
 from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LABELS, read_drive
 
 
 @dataclasses.dataclass(frozen=True)
 class _Labels:
-    """Labels of one sample: what the scores of the boxes are worth as weights, in which frame they are given."""
+    """Labels of one sample; the scores of the boxes are their weights in training."""
 
     boxes: Boxes3D
     num_points: npt.NDArray[np.int64]
@@ -28,14 +29,14 @@ class _Labels:
 class PseudoLabelledSource:
     """A source's samples, annotated with labels from files.
 
-    The score of each box is its weight in training: the quality that ``evidence.json`` beside the labels tells, or the
+    The score of each box is its weight in training: the quality in ``evidence.json`` beside the labels, or the
     label's own score where there is no such file (detections of a model). Samples are found by their tokens or, where
     the labels were made of the same drive in another container, by their stamps.
 
     Args:
-        source: the clouds; annotations of its own are not looked at.
+        source: samples; annotations of their own are not looked at.
         path: a results JSON (``labels.json``), or a folder with some in it, at any depth.
-        class_names: what labels count in; None as in ``read_results``.
+        class_names: classes that the labels' indices refer to; None as in ``read_results``.
 
     Raises:
         DatasetError: there are no labels, or a file is foreign.
@@ -52,22 +53,36 @@ class PseudoLabelledSource:
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def keys(self) -> Sequence[SampleKey]:
+        return self.source.keys
+
     def __getitem__(self, index: int) -> Sample:
         """A sample with its labels.
 
         Raises:
-            DatasetError: nobody has looked at this sample, which is not the same as having found nothing in it.
+            DatasetError: the files have no entry for this sample, which is not the same as an empty one.
         """
-        sample = self.source[index]
-        labels = self._of(sample)
+        return dataclasses.replace(self.source[index], annotations=self.annotations(index))
+
+    def annotations(self, index: int) -> Annotations:
+        """The labels of one sample, in the keyframe LiDAR's frame.
+
+        Raises:
+            DatasetError: the files have no entry for this sample, which is not the same as an empty one.
+        """
+        key = self.keys[index]
+        labels = self._of(key)
         if labels is None:
             raise DatasetError(
-                f"sample {sample.token} of {sample.scene} has no entry in {self.path}; expected one for every sample, "
+                f"sample {key.token} of {key.drive} has no entry in {self.path}; expected one for every sample, "
                 "an empty one where nothing was found: `lidarloop pseudolabel` labels what is missing"
             )
-        boxes = labels.boxes if labels.frame == "lidar" else _from_world(labels.boxes, sample.keyframe)
-        annotations = Annotations(boxes, ("",) * len(boxes), labels.num_points, np.full(len(boxes), np.nan, np.float32))
-        return dataclasses.replace(sample, annotations=annotations)
+        boxes = labels.boxes if labels.frame == "lidar" else _from_world(labels.boxes, self.pose(index))
+        return Annotations(boxes, ("",) * len(boxes), labels.num_points, np.full(len(boxes), np.nan, np.float32))
+
+    def pose(self, index: int) -> LidarPose:
+        return self.source.pose(index)
 
     @property
     def num_labelled(self) -> int:
@@ -75,11 +90,11 @@ class PseudoLabelledSource:
         return len(self._labels)
 
     def has_labels(self, index: int) -> bool:
-        """Whether somebody has looked at a sample; reads it."""
-        return self._of(self.source[index]) is not None
+        """Whether the files have an entry for a sample, be it an empty one."""
+        return self._of(self.keys[index]) is not None
 
-    def _of(self, sample: Sample) -> _Labels | None:
-        return self._labels.get(sample.token) or self._labels.get(self._token_at.get(sample.stamp_ns, ""))
+    def _of(self, key: SampleKey) -> _Labels | None:
+        return self._labels.get(key.token) or self._labels.get(self._token_at.get(key.stamp_ns, ""))
 
     def _read(self, file: Path, class_names: tuple[str, ...] | None) -> None:
         if not file.with_name(EVIDENCE).is_file():
@@ -98,8 +113,6 @@ class PseudoLabelledSource:
 
 def open_labelled(source: SampleSource, path: Path) -> SampleSource:
     """The samples of a source that have pseudo-labels, e.g. each fifth of a drive.
-
-    Where the files hold fewer samples than the source, this reads each of them once to find out which.
 
     Raises:
         DatasetError: none has.
@@ -130,10 +143,10 @@ def label_files(path: Path) -> list[Path]:
     return files
 
 
-def _from_world(boxes: Boxes3D, keyframe: Sweep) -> Boxes3D:
-    if keyframe.world_SE3_ego is None:
+def _from_world(boxes: Boxes3D, pose: LidarPose) -> Boxes3D:
+    if pose.world_SE3_lidar is None:
         raise DatasetError(
             "labels in the world frame were given for a source without ego-motion; expected labels with meta.frame "
             "'lidar', or the source that they were made of"
         )
-    return boxes.transformed((keyframe.world_SE3_ego @ keyframe.ego_SE3_lidar).inverse())
+    return boxes.transformed(pose.world_SE3_lidar.inverse())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.sample import Sample, SampleSource
+from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, SampleSource
 
 
 class SubsetSource:
@@ -20,7 +21,21 @@ class SubsetSource:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        keys = self.source.keys
+        return tuple(keys[index] for index in self.indices)
+
     def __getitem__(self, index: int) -> Sample:
+        return self.source[self._within(index)]
+
+    def annotations(self, index: int) -> Annotations | None:
+        return self.source.annotations(self._within(index))
+
+    def pose(self, index: int) -> LidarPose:
+        return self.source.pose(self._within(index))
+
+    def _within(self, index: int) -> int:
         if not 0 <= index < len(self):
             raise IndexError(f"received index {index}; expected 0…{len(self) - 1}")
-        return self.source[int(self.indices[index])]
+        return int(self.indices[index])

@@ -3,7 +3,7 @@
 Source: ``BoxType`` of Waymo Open Dataset v2 and Waymo's labelling specifications. What is ambiguous:
 
 - Waymo's *vehicle* is every road vehicle: cars, trucks, buses, trailers (a box of their own), construction vehicles,
-  motorcycles with or without rider. It becomes ``car``, the commonest of them; nothing in the labels tells more.
+  motorcycles with or without rider. It becomes ``car``, the commonest of them; the labels hold nothing more.
 - Waymo's *cyclist* is a ridden bicycle with its rider, and becomes ``bicycle``. Parked bicycles are not labelled, so
   nuScenes' ``bicycle``, which includes them, becomes *cyclist* too: a detector that finds them pays with precision.
 - *Signs* have no class among the ten and are not scored by the detection challenges: they are left out.

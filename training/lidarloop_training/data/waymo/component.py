@@ -47,9 +47,9 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
 
 
 class RowReader:
-    """Single rows of a component whose rows are too large to hold a whole file of them.
+    """Single rows of a component whose rows are too large to hold all of a file in memory.
 
-    Released files have few row groups of many rows, and Parquet knows no way into the midst of one. So rows are
+    Released files have few row groups of many rows, and Parquet has no way into the middle of one. So rows are
     streamed, a few at a time: frames read in order cost what they hold, a jump costs decoding what it jumps over, and
     memory holds a few rows whatever the file's size. Not for several threads at once.
     """

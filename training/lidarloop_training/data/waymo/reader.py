@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.rectify import rectify
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import decode as decode_image
-from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.waymo.classes import BOX_TYPES, WAYMO_TO_NUSCENES
 from lidarloop_training.data.waymo.component import RowReader
 from lidarloop_training.data.waymo.range_image import RangeImagePoints, decode, row_inclinations
@@ -97,7 +98,6 @@ class WaymoSource:
                 "vehicle_pose, lidar, lidar_calibration and, if wanted, lidar_pose, lidar_box, camera_image, "
                 "camera_calibration"
             )
-        self.scenes = tuple(names)
         self._numbers = tuple(LASERS[name] for name in LASERS if name in lidars)
         self._returns = tuple(sorted(set(returns)))
         self._num_sweeps = num_sweeps
@@ -115,6 +115,10 @@ class WaymoSource:
     def __getstate__(self) -> dict[str, Any]:
         """Without open files: another process opens its own."""
         return {**self.__dict__, "_open": None, "_recent": {}}
+
+    @cached_property
+    def keys(self) -> tuple[SampleKey, ...]:
+        return tuple(SampleKey(f"{name}-{stamp_us}", name, stamp_us * 1000) for name, _, stamp_us in self._frames)
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one frame.
@@ -136,13 +140,23 @@ class WaymoSource:
             self._recent = {}  # each call then gives points of its own
         labels = segment.labels(stamp_us)
         return Sample(
-            token=f"{name}-{stamp_us}",
+            token=self.keys[index].token,
             scene=name,
             stamp_ns=sweeps[0].stamp_ns,
             sweeps=sweeps,
             cameras=tuple(_camera_image(row, segment.pictures) for row in segment.camera_rows(stamp_us)),
-            annotations=None if labels is None else _annotations(labels, sweeps[0]),
+            annotations=None if labels is None else _annotations(labels, LidarPose.of(sweeps[0])),
         )
+
+    def annotations(self, index: int) -> Annotations | None:
+        name, _, stamp_us = self._frames[index]
+        labels = self._segment(name).labels(stamp_us)
+        return None if labels is None else _annotations(labels, self.pose(index))
+
+    def pose(self, index: int) -> LidarPose:
+        name, _, stamp_us = self._frames[index]
+        segment = self._segment(name)
+        return LidarPose(_ego_SE3_lidar(segment), segment.pose(stamp_us))
 
     def annotated_levels(self, index: int) -> npt.NDArray[np.int64]:
         """(N,) the level, 1 or 2, that labellers gave each of the sample's boxes; 0 where they gave none.
@@ -160,13 +174,13 @@ class WaymoSource:
         return self._open[1]
 
     def _sweep(self, segment: Segment, stamp_us: int) -> Sweep:
-        origin = segment.laser(LASERS["TOP"]).vehicle_SE3_lidar.translation
-        clouds = [self._cloud(segment, stamp_us, number, origin) for number in self._numbers]
+        ego_SE3_lidar = _ego_SE3_lidar(segment)
+        clouds = [self._cloud(segment, stamp_us, number, ego_SE3_lidar.translation) for number in self._numbers]
         return Sweep(
             points=np.concatenate(clouds),
             columns=LIDAR_COLUMNS,
             stamp_ns=stamp_us * 1000,
-            ego_SE3_lidar=SE3(np.eye(3), origin),
+            ego_SE3_lidar=ego_SE3_lidar,
             world_SE3_ego=segment.pose(stamp_us),
         )
 
@@ -184,6 +198,11 @@ class WaymoSource:
                 points = _decode(image, calibration, poses, segment.pose(stamp_us), segment.lidar_path)
                 parts.append(_columns(points, number, origin))
         return np.concatenate(parts) if parts else np.empty((0, len(LIDAR_COLUMNS)), np.float32)
+
+
+def _ego_SE3_lidar(segment: Segment) -> SE3:
+    """The origin of the top LiDAR with the vehicle's axes."""
+    return SE3(np.eye(3), segment.laser(LASERS["TOP"]).vehicle_SE3_lidar.translation)
 
 
 def _check(lidars: Sequence[str], returns: Sequence[int]) -> None:
@@ -236,14 +255,14 @@ def _known(labels: Labels) -> npt.NDArray[np.int64]:
     return np.flatnonzero(np.isin(labels.types, list(_CLASS_OF_TYPE)))
 
 
-def _annotations(labels: Labels, sweep: Sweep) -> Annotations:
+def _annotations(labels: Labels, pose: LidarPose) -> Annotations:
     """The boxes in the sweep's frame, whose axes are the vehicle's."""
-    assert sweep.world_SE3_ego is not None
+    assert pose.world_SE3_ego is not None
     known = labels[_known(labels)]
     values = np.empty((len(known.boxes), 9))
     values[:, :7] = known.boxes
-    values[:, :3] -= sweep.ego_SE3_lidar.translation
-    values[:, 7:] = sweep.world_SE3_ego.inverse().rotate(known.speeds)[:, :2]
+    values[:, :3] -= pose.ego_SE3_lidar.translation
+    values[:, 7:] = pose.world_SE3_ego.inverse().rotate(known.speeds)[:, :2]
     boxes = Boxes3D(
         values.astype(np.float32),
         np.ones(len(values), np.float32),

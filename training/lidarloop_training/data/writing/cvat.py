@@ -21,15 +21,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.errors import ConfigError, DatasetError
+from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
@@ -50,8 +50,8 @@ class CvatFrame:
     """One cloud of a CVAT task.
 
     Attributes:
-        name: the cloud's file name without suffix.
-        token: the sample it is of.
+        name: file name of the cloud, without suffix.
+        token: token of its sample.
         origin_m: (3,) where the cloud's origin lies in the results' frame; the axes are the same.
     """
 
@@ -67,7 +67,7 @@ def write_cvat_task(results: Path, source: SampleSource, folder: Path, *, min_sc
         results: results JSON; a ``tracking_id`` makes boxes one track in CVAT.
         source: the drive, for clouds and pictures.
         folder: is created; must not hold a task yet.
-        min_score: boxes below it are left out: what is imported somebody has to look at.
+        min_score: boxes below it are left out: every box that is imported costs time to look at.
 
     Returns:
         How many boxes there are to look at.
@@ -83,9 +83,9 @@ def write_cvat_task(results: Path, source: SampleSource, folder: Path, *, min_sc
     in_world = meta.get("frame", "world") == "world"
     frames, shown = [], []
     for index in range(len(source)):
-        sample = source[index]
-        if sample.token not in boxes:
+        if source.keys[index].token not in boxes:
             continue
+        sample = source[index]
         turned, origin_m = _placement(sample, in_world)
         frame = CvatFrame(f"{index:06d}", sample.token, origin_m)
         _write_upload(folder / "upload", frame, sample, turned)
@@ -96,7 +96,7 @@ def write_cvat_task(results: Path, source: SampleSource, folder: Path, *, min_sc
     if not frames:
         raise DatasetError(
             f"{results}: none of its {len(boxes)} frames is among the {len(source)} of the drive "
-            f"(e.g. '{next(iter(boxes), '')}' against '{source[0].token}'); expected the results of this very drive"
+            f"(e.g. '{next(iter(boxes), '')}' against '{source.keys[0].token}'); expected the results of this drive"
         )
     class_names = next(iter(boxes.values())).class_names
     _write_json(folder / ANNOTATIONS_FILE, _document(frames, shown, class_names))
@@ -114,7 +114,7 @@ def read_cvat_export(export: Path, task_file: Path, results: Path) -> int:
     Args:
         export: the zip from CVAT, or its ``default.json``.
         task_file: ``task.json`` of the task folder.
-        results: the results JSON to write; ``meta.provenance.labels`` says that they were corrected by hand.
+        results: the results JSON to write; ``meta.provenance.labels`` becomes "corrected by hand".
 
     Returns:
         How many boxes were read.
@@ -141,52 +141,11 @@ def read_cvat_export(export: Path, task_file: Path, results: Path) -> int:
             raise
         raise DatasetError(
             f"{export} and {task_file}: not the 3D boxes of a task ({type(error).__name__}: {error}); "
-            "export it from CVAT as 'Datumaro 3D 1.0', and keep the task.json that `lidarloop convert results` wrote"
+            "export it from CVAT as 'Datumaro 3D 1.0', and keep the task.json that `lidarloop corrections send` wrote"
         ) from None
     provenance = {"labels": CORRECTED, "tool": "CVAT", "corrected": sent.get("provenance")}
     write_results(results, boxes, {**sent, "provenance": provenance}, track_ids=track_ids)
     return sum(len(found) for found in boxes.values())
-
-
-def convert_corrections(
-    direction: Literal["results", "cvat"],
-    path: Path,
-    dst: Path,
-    drive: Callable[[], SampleSource] | None,
-    *,
-    min_score: float,
-    overwrite: bool,
-) -> None:
-    """``lidarloop convert results …`` and ``lidarloop convert cvat …``.
-
-    Args:
-        direction: to CVAT, or from it.
-        path: the results, or CVAT's export beside the task's ``task.json``.
-        dst: the task folder, or the results.
-        drive: opens the drive that the results are of; needed on the way to CVAT.
-        min_score: see ``write_cvat_task``.
-        overwrite: whether results may be replaced. A task folder never is: somebody may work with it.
-
-    Raises:
-        ConfigError: no drive was named.
-        DatasetError: ``dst`` is taken, or see ``write_cvat_task`` and ``read_cvat_export``.
-    """
-    if direction == "results":
-        if drive is None:
-            raise ConfigError(
-                "convert results received no drive; expected --of SOURCE PATH, e.g. --of bag drive.mcap, "
-                "for the clouds that are shown in CVAT"
-            )
-        num_boxes = write_cvat_task(path, drive(), dst, min_score=min_score)
-        print(f"{dst}  ({num_boxes} boxes to look at)")
-        print(f"next: create a 3D task of {dst}/upload in CVAT with the labels of {dst}/labels.json; zip")
-        print(f"      {dst}/annotations and import it as 'Datumaro 3D 1.0'; export the same into {dst} when done, then")
-        print(f"      lidarloop convert cvat {dst}/EXPORT.zip corrected.json")
-    else:
-        if dst.exists() and not overwrite:
-            raise DatasetError(f"{dst} exists: choose another file, or pass --overwrite to replace it")
-        num_boxes = read_cvat_export(path, path.parent / TASK_FILE, dst)
-        print(f"{dst}  ({num_boxes} boxes, {CORRECTED})")
 
 
 def _placement(sample: Sample, in_world: bool) -> tuple[SE3, tuple[float, float, float]]:
@@ -308,7 +267,7 @@ def _cuboids(annotations: Sequence[Mapping[str, Any]], class_names: tuple[str, .
 
 
 def _new_track(number: int | None) -> str:
-    """The id of a track drawn in CVAT, which knows its own numbers only."""
+    """The id of a track drawn in CVAT, which gives it a number of its own."""
     return "" if number is None else f"cvat-{number}"
 
 
@@ -332,7 +291,7 @@ def _read_json(path: Path) -> Any:
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be read ({error.strerror}); expected CVAT's export beside the {TASK_FILE} that "
-            "`lidarloop convert results` wrote"
+            "`lidarloop corrections send` wrote"
         ) from None
     except ValueError as error:
         raise DatasetError(f"{path} is no JSON ({error}); expected CVAT's export as 'Datumaro 3D 1.0'") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.io import atomic
 from lidarloop_core.io.images import EncodedImage, encode_jpeg
-from lidarloop_core.sample import CameraImage, Sample
+from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey
 from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.toytown.masks import InstanceMask
 
@@ -29,10 +29,20 @@ class MaskedDrive:
     def __len__(self) -> int:
         return len(self._drive)
 
+    @property
+    def keys(self) -> Sequence[SampleKey]:
+        return self._drive.keys
+
     def __getitem__(self, index: int) -> Sample:
         sample = self._drive[index]
         cameras = [dataclasses.replace(c, load=_MaskedPicture(self._drive, index, c)) for c in sample.cameras]
         return dataclasses.replace(sample, cameras=tuple(cameras))
+
+    def annotations(self, index: int) -> Annotations:
+        return self._drive.annotations(index)
+
+    def pose(self, index: int) -> LidarPose:
+        return self._drive.pose(index)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Pseudo-labels on disk: a folder per drive with ``labels.json`` and ``evidence.json``.
 
 ``labels.json`` is a nuScenes results JSON, which every nuScenes tool reads: boxes in the world frame, or in the LiDAR
-frame of each sample where the drive has no ego-motion (``meta["frame"]``). ``evidence.json`` beside it tells what
+frame of each sample where the drive has no ego-motion (``meta["frame"]``). ``evidence.json`` beside it holds what
 each label rests on, sample by sample in the order of the boxes::
 
     {"meta": {…}, "left_out": {"cameras": {reason: n}, "masks": {…}, "sweeps": {…}},
@@ -25,7 +25,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
 from lidarloop_core.io.results import read_results, write_results
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
-from lidarloop_core.sample import Sample
+from lidarloop_core.sample import LidarPose, Sample
 
 LABELS, EVIDENCE = "labels.json", "evidence.json"
 
@@ -35,11 +35,13 @@ class LabelledFrame:
     """One labelled sample.
 
     Attributes:
-        index: of the sample in its source.
-        token, scene, stamp_ns: of the sample.
-        world_SE3_lidar: None where there is no ego-motion.
-        labels: in the frame of the keyframe LiDAR.
-        left_out: what was not lifted.
+        index: position of the sample in its source.
+        token: sample token.
+        scene: name of its drive.
+        stamp_ns: stamp of its keyframe, nanoseconds.
+        world_SE3_lidar: pose of its keyframe LiDAR; None where there is no ego-motion.
+        labels: boxes and their evidence, keyframe LiDAR's frame.
+        left_out: counts of what was not lifted.
     """
 
     index: int
@@ -52,8 +54,7 @@ class LabelledFrame:
 
     @staticmethod
     def of(index: int, sample: Sample, labels: PseudoLabels, left_out: LeftOut) -> LabelledFrame:
-        keyframe = sample.keyframe
-        pose = None if keyframe.world_SE3_ego is None else keyframe.world_SE3_ego @ keyframe.ego_SE3_lidar
+        pose = LidarPose.of(sample.keyframe).world_SE3_lidar
         return LabelledFrame(index, sample.token, sample.scene, sample.stamp_ns, pose, labels, left_out)
 
 
@@ -63,9 +64,9 @@ class LabelledDrive:
 
     Attributes:
         labels: token → labels in the frame of reference ``meta["frame"]``.
-        stamps_ns: token → stamp.
-        left_out: over the whole drive.
-        meta: of ``labels.json``.
+        stamps_ns: token → stamp, nanoseconds.
+        left_out: counts of what was not lifted, summed over the drive.
+        meta: ``meta`` of ``labels.json``.
     """
 
     labels: Mapping[str, PseudoLabels]
@@ -80,7 +81,7 @@ def drive_folder(out: Path, scene: str) -> Path:
 
 
 def write_drive(folder: Path, frames: Sequence[LabelledFrame], meta: Mapping[str, Any]) -> Path:
-    """Writes both files, ``evidence.json`` last: where it is, the labels are whole. Gives the path of the labels."""
+    """Writes both files, ``evidence.json`` last: where it is, the labels are complete. Gives the path of the labels."""
     has_motion = all(frame.world_SE3_lidar is not None for frame in frames)
     boxes = {
         frame.token: frame.labels.boxes.righted(frame.world_SE3_lidar)
@@ -127,7 +128,7 @@ def read_drive(labels: Path, class_names: tuple[str, ...] | None = None) -> Labe
         raise DatasetError(f"{path} cannot be read ({error.strerror}); expected it beside {labels.name}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DatasetError(
-            f"{path} does not tell the evidence of {labels.name} ({type(error).__name__}: {error}); expected both as "
+            f"{path} does not hold the evidence of {labels.name} ({type(error).__name__}: {error}); expected both as "
             "`lidarloop pseudolabel` writes them"
         ) from None
     return LabelledDrive(read, stamps, left_out, meta)

@@ -16,8 +16,8 @@ def work_locally(job: LabelJob, pieces: Sequence[Work], *, num_workers: int = 1)
     """Yields pieces of work as they are finished, each with its document, which does not depend on ``num_workers``.
 
     Args:
-        job: what to do.
-        pieces: what of it.
+        job: what is labelled, and how.
+        pieces: the work to do.
         num_workers: processes, each with a model of its own; 1 works in this one.
 
     Raises:
@@ -46,7 +46,7 @@ def work_locally(job: LabelJob, pieces: Sequence[Work], *, num_workers: int = 1)
 
 
 _labeller: Labeller | None = None
-"""Of this worker process; a model takes long to load."""
+"""The labeller of this worker process; a model takes long to load."""
 
 
 def _start_worker(job: LabelJob) -> None:

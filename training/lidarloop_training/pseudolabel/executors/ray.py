@@ -31,10 +31,10 @@ def work_on_ray(
     """Yields pieces of work as they are finished, each with its document.
 
     Args:
-        job: what to do; its paths must lead to the same files on every machine.
-        pieces: what of it.
+        job: what is labelled, and how; its paths must lead to the same files on every machine.
+        pieces: the work to do.
         num_workers: actors, of one CPU each; None takes as many as the cluster has CPUs.
-        address: of the cluster; None takes the one that RAY_ADDRESS names, or starts one on this machine.
+        address: the cluster's address; None takes the one that RAY_ADDRESS names, or starts one on this machine.
         gpus_per_worker: share of a GPU that an actor's model needs.
 
     Raises:
@@ -143,7 +143,7 @@ def _ray() -> Any:
         import ray.exceptions
     except ImportError as error:
         raise ConfigError(
-            f"the Ray engine received no usable ray ({error}); expected it installed: pip install 'lidarloop[ray]', or "
-            "work on this machine with --engine local"
+            f"the Ray executor received no usable ray ({error}); expected it installed: pip install 'lidarloop[ray]', "
+            "or work on this machine with --executor local"
         ) from None
     return ray

@@ -75,7 +75,7 @@ class _Encoded:
         one = slice(place, place + 1)
         sizes = {"original_sizes": inputs["original_sizes"][one].tolist()}
         height, width = sizes["original_sizes"][0]
-        # SAM keeps the aspect and pads; SAM 2 stretches, and says nothing of a size within its input.
+        # SAM keeps the aspect and pads; SAM 2 stretches, and its processor gives no size within its input.
         inner_height, inner_width = inputs["pixel_values"].shape[-2:]
         if "reshaped_input_sizes" in inputs:
             sizes["reshaped_input_sizes"] = inputs["reshaped_input_sizes"][one].tolist()

@@ -20,7 +20,7 @@ class TransformersDepth:
     """A ``DepthModel``: ZoeDepth, Depth Anything or DPT.
 
     A model of relative depth is brought to metres by the road, see ``ground_scale.metres``; a picture that shows too
-    little of one has no depth, NaN everywhere. A metric model is taken at its word unless told otherwise.
+    little of one has no depth, NaN everywhere. Metric depth is taken as it is unless ``scale_by_road`` asks for more.
 
     Args:
         pretrained: model and image processor.
@@ -34,8 +34,8 @@ class TransformersDepth:
         if pretrained.kind not in _KINDS:
             raise ConfigError(f"{pretrained.name} is a {pretrained.kind}; expected one of {', '.join(_KINDS)}")
         # Depth Anything is trained for either; DPT's published weights are for inverse depth.
-        told = getattr(pretrained.model.config, "depth_estimation_type", "metric")
-        self._is_inverse = pretrained.kind == "dpt" or told == "relative"
+        kind_of_depth = getattr(pretrained.model.config, "depth_estimation_type", "metric")
+        self._is_inverse = pretrained.kind == "dpt" or kind_of_depth == "relative"
         self._scale_by_road = scale_by_road or self._is_inverse
         self._pretrained = pretrained
         self.name = f"{pretrained.name}{' scaled by the road' if self._scale_by_road else ''}"

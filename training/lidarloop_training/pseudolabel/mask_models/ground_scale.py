@@ -26,7 +26,7 @@ def metres(inverse: npt.NDArray[np.float32], image: CameraImage, *, offset: bool
 
     Args:
         inverse: (H, W) the larger the nearer.
-        image: whose intrinsics and mounting tell where the road would be; its picture is not loaded.
+        image: its intrinsics and mounting give where the road would be; its pixels are not loaded.
         offset: whether zero may mean another depth than infinity, as with networks trained on disparities.
 
     Returns:

@@ -43,7 +43,7 @@ class Pretrained:
     def running(self) -> contextlib.ExitStack:
         """Without gradients, and in half precision where there is a GPU.
 
-        Weights stay as they are: the library's detectors mix types that a network cast as a whole stumbles over.
+        Weights stay as they are: the library's detectors mix types, and fail where the complete network is cast.
         """
         stack = contextlib.ExitStack()
         stack.enter_context(torch.inference_mode())
@@ -56,7 +56,7 @@ def load(task: str, source: str, *, processor: str, revision: str | None, device
     """Loads a model and its processor. Weights are safetensors, and no code that comes with them is run.
 
     Args:
-        task: the library's class that knows which network a configuration means, e.g. ``"AutoModelForMaskGeneration"``.
+        task: the library's class that maps a configuration to its network, e.g. ``"AutoModelForMaskGeneration"``.
         source: a folder, of which alone is read then, or an id on the hub.
         processor: the same for the processor, e.g. ``"AutoProcessor"``.
         revision: on the hub: branch, tag or commit.

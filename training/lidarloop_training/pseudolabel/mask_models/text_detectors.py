@@ -33,7 +33,7 @@ class TextDetections:
 
 
 class TextDetector(Protocol):
-    """A detector that has been told what to look for."""
+    """A detector of the things that its phrases name."""
 
     def detect(self, pictures: Sequence[Picture], min_score: float) -> list[TextDetections]:
         """Finds things in (H, W, 3) uint8 RGB pictures of one size."""
@@ -104,7 +104,7 @@ class Owl:
         inputs = self._pretrained.inputs(images=images, text=[self._queries] * len(images))
         with self._pretrained.running():
             outputs = self._pretrained.model(**inputs)
-        # OWLv2 pads pictures to squares at the right and below, OWL-ViT stretches them: its processor knows.
+        # OWLv2 pads pictures to squares at the right and below, OWL-ViT stretches them: its processor undoes it.
         outputs.logits, outputs.pred_boxes = outputs.logits.float(), outputs.pred_boxes.float()
         scaled = self._pretrained.processor.post_process_grounded_object_detection(
             outputs, threshold=-1.0, target_sizes=[picture.shape[:2] for picture in pictures]

@@ -21,7 +21,7 @@ from lidarloop_training.toytown.masks import InstanceMask
 
 
 class ToyTownMaskModel:
-    """A ``MaskModel`` that knows the pictures of one toy-town drive, and how a vision model would fail on them."""
+    """A ``MaskModel`` for the images of one toy-town drive, which fails as a vision model would."""
 
     class_names: tuple[str, ...] = NUSCENES_CLASSES
 
@@ -69,7 +69,7 @@ def write_masks(degraded: DegradedMasks, path: Path, indices: Iterable[int] | No
     Args:
         degraded: the masks to write.
         path: the JSON file; all of it or nothing.
-        indices: of samples; all by default.
+        indices: positions of samples; all by default.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
 """A stand-in for a monocular depth model: true depth, degraded in the ways such models fail, at given rates.
 
-They misjudge the scale of a whole picture, bend it smoothly, and smear the edges of things over what lies behind.
+They misjudge the scale of an image, bend it smoothly, and smear the edges of things over what lies behind.
 Seeded: the same picture always gets the same faults.
 """
 
@@ -26,9 +26,9 @@ class DepthFaults:
     """How far the depth is off; all but ``edge_px`` are shares of the depth, one standard deviation.
 
     Attributes:
-        scale: of a whole picture.
-        smooth: of a field that bends slowly over it.
-        pixel: of each pixel by itself.
+        scale: deviation of the factor of an image.
+        smooth: deviation of a factor that varies slowly over the image.
+        pixel: deviation of the factor of each pixel.
         edge_px: width over which edges are smeared.
     """
 
@@ -39,7 +39,7 @@ class DepthFaults:
 
 
 class ToyTownDepth:
-    """A ``DepthModel`` that knows the pictures of one toy-town drive."""
+    """A ``DepthModel`` for the images of one toy-town drive."""
 
     def __init__(self, drive: ToyTownDrive, faults: DepthFaults | None = None, *, seed: int = 0) -> None:
         self._drive = drive
@@ -49,7 +49,7 @@ class ToyTownDepth:
         self.name = f"toytown depth of {drive.scene} ({rates}, seed {seed})"
 
     def depth(self, sample_token: str, images: Sequence[CameraImage]) -> list[npt.NDArray[np.float32]]:
-        """See ``DepthModel``."""
+        """(H, W) metres along the optical axis for each image; see ``DepthModel``."""
         index = int(sample_token.rsplit("-", 1)[1])
         return [self._degraded(index, image) for image in images]
 

@@ -30,7 +30,8 @@ class TransformersMaskModelConfig:
     """How the models are run.
 
     Attributes:
-        min_score: of a detection. The paper takes Detic's of 0.1 and more; Grounding DINO's authors start at 0.25.
+        min_score: lowest score of a detection that is kept. The paper takes Detic's of 0.1 and more; Grounding DINO's
+            authors start at 0.25.
         batch_size: pictures at once; only those of one size go together, so that none is padded.
     """
 
@@ -46,11 +47,11 @@ class TransformersMaskModel:
     """A ``MaskModel``: a text-prompted detector's boxes, cut out by a Segment Anything model.
 
     Args:
-        name: of both models.
-        detector: told what to look for.
-        segmenter: of boxes.
-        vocabulary: what the detector's labels mean.
-        config: see there.
+        name: names of both models, for provenance.
+        detector: finds boxes by the vocabulary's phrases.
+        segmenter: cuts boxes out.
+        vocabulary: classes behind the detector's labels.
+        config: how the models are run.
     """
 
     def __init__(

@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,12 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
 from lidarloop_core.io.images import EncodedImage, encoded
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
-from lidarloop_core.sample import Annotations, CameraImage, Sample, Sweep
+from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 
 SUFFIX = ".frame.zip"
 _VERSION = 1
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,20 @@ class KeptFrame:
     reasons: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class FrameHeader(NamedTuple):
+    """What a frame's file tells without its clouds and images.
+
+    Attributes:
+        key: name of the sample.
+        annotations: the labels, in the keyframe LiDAR's frame.
+        pose: where the keyframe LiDAR is.
+    """
+
+    key: SampleKey
+    annotations: Annotations
+    pose: LidarPose
 
 
 def write_frame(path: Path, frame: KeptFrame) -> None:
@@ -75,12 +91,25 @@ def read_frame(path: Path) -> KeptFrame:
     Raises:
         DatasetError: the file is missing, damaged, or no frame.
     """
+    return _read(path, _frame)
+
+
+def read_header(path: Path) -> FrameHeader:
+    """Reads the name, the labels and the pose of a frame; no cloud and no image.
+
+    Raises:
+        DatasetError: the file is missing, damaged, or no frame.
+    """
+    return _read(path, _header)
+
+
+def _read(path: Path, parse: Callable[[dict[str, Any], zipfile.ZipFile], _T]) -> _T:
     try:
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read("frame.json"))
             if document["version"] != _VERSION:
                 raise ValueError(f"version {document['version']}, this program reads {_VERSION}")
-            return _frame(document, archive)
+            return parse(document, archive)
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f"{path} is no readable frame ({error}); expected an intact *{SUFFIX} of the self-labelling node: "
@@ -135,30 +164,14 @@ def _as_json(frame: KeptFrame, pictures: list[EncodedImage]) -> dict[str, Any]:
 
 
 def _frame(document: dict[str, Any], archive: zipfile.ZipFile) -> KeptFrame:
-    rows = document["labels"]
-    boxes = Boxes3D(
-        np.array(rows["values"], np.float32).reshape(-1, 9),
-        np.array(rows["scores"], np.float32),
-        np.array(rows["labels"], np.int64),
-        tuple(rows["class_names"]),
-    )
-    labels = PseudoLabels(
-        boxes,
-        np.array(rows["quality"], np.float32),
-        np.array(rows["num_points"], np.int64),
-        tuple(tuple(names) for names in rows["cameras"]),
-        tuple(rows["yaw_sources"]),
-    )
-    unknown = np.full(len(boxes), np.nan, np.float32)
-    # Frames are kept one by one: what is the same object in another one is not known.
-    instance_ids = tuple(f"{document['token']}-{i}" for i in range(len(boxes)))
+    labels = _labels(document)
     sample = Sample(
         token=document["token"],
         scene=document["scene"],
         stamp_ns=document["stamp_ns"],
         sweeps=tuple(_sweep(row, archive.read(_sweep_name(i))) for i, row in enumerate(document["sweeps"])),
         cameras=tuple(_camera(row, archive) for row in document["cameras"]),
-        annotations=Annotations(boxes, instance_ids, labels.num_points, unknown),
+        annotations=_annotations(document, labels),
     )
     return KeptFrame(
         sample,
@@ -170,13 +183,46 @@ def _frame(document: dict[str, Any], archive: zipfile.ZipFile) -> KeptFrame:
     )
 
 
+def _header(document: dict[str, Any], _: zipfile.ZipFile) -> FrameHeader:
+    key = SampleKey(document["token"], document["scene"], document["stamp_ns"])
+    return FrameHeader(key, _annotations(document, _labels(document)), _lidar_pose(document["sweeps"][0]))
+
+
+def _labels(document: dict[str, Any]) -> PseudoLabels:
+    rows = document["labels"]
+    boxes = Boxes3D(
+        np.array(rows["values"], np.float32).reshape(-1, 9),
+        np.array(rows["scores"], np.float32),
+        np.array(rows["labels"], np.int64),
+        tuple(rows["class_names"]),
+    )
+    return PseudoLabels(
+        boxes,
+        np.array(rows["quality"], np.float32),
+        np.array(rows["num_points"], np.int64),
+        tuple(tuple(names) for names in rows["cameras"]),
+        tuple(rows["yaw_sources"]),
+    )
+
+
+def _annotations(document: dict[str, Any], labels: PseudoLabels) -> Annotations:
+    # Frames are kept one by one: what is the same object in another one is not known.
+    instance_ids = tuple(f"{document['token']}-{i}" for i in range(len(labels)))
+    return Annotations(labels.boxes, instance_ids, labels.num_points, np.full(len(labels), np.nan, np.float32))
+
+
+def _lidar_pose(row: dict[str, Any]) -> LidarPose:
+    mounting = _pose(row["ego_SE3_lidar"])
+    assert mounting is not None
+    return LidarPose(mounting, _pose(row["world_SE3_ego"]))
+
+
 def _sweep(row: dict[str, Any], data: bytes) -> Sweep:
     points: npt.NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
     if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != len(row["columns"]):
         raise ValueError(f"a sweep of {points.dtype} {points.shape} with columns {', '.join(row['columns'])}")
-    mounting = _pose(row["ego_SE3_lidar"])
-    assert mounting is not None
-    return Sweep(points, tuple(row["columns"]), row["stamp_ns"], mounting, _pose(row["world_SE3_ego"]))
+    pose = _lidar_pose(row)
+    return Sweep(points, tuple(row["columns"]), row["stamp_ns"], pose.ego_SE3_lidar, pose.world_SE3_ego)
 
 
 def _camera(row: dict[str, Any], archive: zipfile.ZipFile) -> CameraImage:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 from scipy.spatial.transform import Rotation
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, Sample, Sweep
+from tests.training.sources import MadeSource
 
 EPOCH_NS = 1_700_000_000_000_000_000
 EGO_SE3_LIDAR = SE3.from_yaw(-1.5, (0.9, 0.1, 1.84))
@@ -29,7 +29,7 @@ OBJECTS = {
 
 
 @dataclass(frozen=True)
-class StreetSource:
+class StreetSource(MadeSource):
     """A car on a slope and in a curve among five objects, at 10 Hz; frame by frame from its index alone."""
 
     scene: str = "street-0001"
@@ -49,7 +49,7 @@ class StreetSource:
             raise IndexError(index)
         stamp_ns, seconds = EPOCH_NS + index * 100_000_000, index * 0.1
         pose = self.world_SE3_ego(seconds)
-        annotations = self._annotations(seconds, pose @ EGO_SE3_LIDAR) if self.labelled else None
+        annotations = self._annotations_at(seconds, pose @ EGO_SE3_LIDAR) if self.labelled else None
         points = self._points(index, annotations)
         seen = pose if self.has_motion else None
         return Sample(
@@ -88,7 +88,7 @@ class StreetSource:
             points[: len(annotations.boxes), :3] = annotations.boxes.centers
         return points
 
-    def _annotations(self, seconds: float, world_SE3_lidar: SE3) -> Annotations:
+    def _annotations_at(self, seconds: float, world_SE3_lidar: SE3) -> Annotations:
         values, labels = [], []
         for name, size, start, velocity, yaw in OBJECTS.values():
             center = np.add(start, (100 + velocity[0] * seconds, -50 + velocity[1] * seconds, 0.0))
@@ -98,13 +98,3 @@ class StreetSource:
         counts = np.arange(1, len(values) + 1, dtype=np.int64)
         visibility = np.linspace(0.1, 1.0, len(values)).astype(np.float32)
         return Annotations(world.transformed(world_SE3_lidar.inverse()), tuple(OBJECTS), counts, visibility)
-
-
-@pytest.fixture
-def street() -> StreetSource:
-    return StreetSource()
-
-
-@pytest.fixture
-def make_street() -> type[StreetSource]:
-    return StreetSource

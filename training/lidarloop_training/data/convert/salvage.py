@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.salvage import Salvage, salvage
 from lidarloop_training.data.bag.layout import PROVENANCE
+from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.data.drive_spec import Bag
+
+
+@dataclass(frozen=True)
+class SalvagedDrive:
+    """What could be read of a broken recording.
+
+    Attributes:
+        drive: a bag of the complete messages.
+        is_whole: whether nothing was lost.
+        report: one line on what was recovered and what was lost.
+    """
+
+    drive: Bag
+    is_whole: bool
+    report: str
 
 
 @contextmanager
-def salvaged_bag(path: Path, folder: Path) -> Iterator[tuple[Path, Salvage]]:
-    """Gives a bag of the same name with every whole message of ``path``, and what was salvaged; it lasts for the block.
+def salvaged(broken: Bag, folder: Path) -> Iterator[SalvagedDrive]:
+    """Gives a bag of the same name with every complete message of a recording; it lasts for the block.
 
     Args:
-        path: an MCAP file, whole or not.
-        folder: where there is room for a copy.
+        broken: an MCAP file, damaged or not.
+        folder: where there is room for a copy; it is made if need be.
 
     Raises:
-        BagError: nothing can be salvaged.
+        BagError: nothing can be salvaged, or a topic that was asked for is missing.
+        DatasetError: it is no file.
     """
+    path = broken.path
+    if not path.is_file():
+        raise DatasetError(f"{path} is no file; expected an MCAP file to salvage")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=folder) as temporary:
         saved = Path(temporary) / f"{path.stem}.mcap"
-        yield saved, salvage(path, saved)
+        found = salvage(path, saved)
+        drive = dataclasses.replace(broken, path=saved)
+        topics = drive.points_topics or BagSource(saved, cameras=False).points_topics
+        yield SalvagedDrive(drive, found.is_whole, loss_report(path, saved, found, topics[0]))
 
 
 def loss_report(path: Path, saved: Path, found: Salvage, points_topic: str) -> str:
     """One line on what was recovered and what was lost.
 
-    How many frames there were is told by the recording's own end or, in our bags, by its beginning. Where neither does,
-    the lost bytes are counted in frames of the mean size; what was never written to the file, nobody knows.
+    How many frames there were stands at the recording's own end or, in our bags, at its beginning. Where both are
+    missing, the lost bytes are counted in frames of the mean size; what never reached the file is unknown.
 
     Args:
         path: the broken recording.
-        saved: what ``salvaged_bag`` gave.
-        found: what was salvaged.
-        points_topic: of the clouds: one is one frame.
+        saved: bag of the complete messages.
+        found: counts of what was salvaged.
+        points_topic: topic of the clouds; one cloud is one frame.
     """
     num_frames = found.message_counts.get(points_topic, 0)
     recovered = f"{path}: recovered {sum(found.message_counts.values())} messages"
@@ -62,7 +89,7 @@ def loss_report(path: Path, saved: Path, found: Salvage, points_topic: str) -> s
 
 
 def _frames_announced(saved: Path) -> int | None:
-    """The number of frames that our bags say they have."""
+    """The number of frames that a bag of ours was made with; None for other bags."""
     with BagReader(saved) as bag:
         if PROVENANCE not in bag.topics:
             return None

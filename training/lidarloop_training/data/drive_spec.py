@@ -1,0 +1,357 @@
+"""What a drive is called: a typed description for each kind of drive, which opens as a source of samples.
+
+A description is plain data. It travels to other processes, lies in configurations, and is what the command line reads:
+the fields of a kind are its options, so what a kind does not have cannot be asked of it. A new data set adds one class
+here and its name to ``DriveName`` and ``Drive``. Readers are imported when a drive is opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
+
+import tyro
+
+from lidarloop_core.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from lidarloop_core.sample import SampleSource
+
+DriveName = Literal[
+    "toytown",
+    "kitti-raw",
+    "kitti-object",
+    "nuscenes-sweep",
+    "nuscenes",
+    "av2",
+    "semantic-kitti",
+    "nuscenes-lidarseg",
+    "waymo",
+    "once",
+    "kept",
+    "bag",
+]
+
+# Reaches back from one nuScenes keyframe to the one before, at 20 sweeps and 2 keyframes per second.
+_SWEEPS_PER_NUSCENES_KEYFRAME = 11
+
+
+class DriveSpec(ABC):
+    """A drive, or the drives of one folder.
+
+    Attributes:
+        name: what this kind of drive is called on the command line.
+    """
+
+    name: ClassVar[DriveName]
+
+    @abstractmethod
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        """The samples.
+
+        Args:
+            num_sweeps: sweeps per sample, as far as the drive has poses.
+            cameras: whether samples carry images.
+            lane_map: False leaves out a lane map that takes time to read.
+
+        Raises:
+            DatasetError, BagError: nothing readable is there.
+        """
+
+    def open_all_sweeps(self, *, cameras: bool = True) -> SampleSource:
+        """Samples among which every sweep of the drive occurs, which is what a conversion writes.
+
+        Raises:
+            DatasetError, BagError: nothing readable is there.
+        """
+        return self.open(cameras=cameras)
+
+    def one_of(self, scenes: tuple[str, ...]) -> str:
+        """How to ask for one of the drives in the same folder: words for an error message."""
+        return f"the folder or file of {scenes[0]}"
+
+
+@dataclass(frozen=True)
+class ToyTown(DriveSpec):
+    """A drive of the toy town, generated from its seed.
+
+    Attributes:
+        seed: which drive; 0 or more.
+        duration_s: length, seconds.
+        rate_hz: clouds per second, hertz.
+    """
+
+    name: ClassVar[DriveName] = "toytown"
+
+    seed: Annotated[tyro.conf.Positional[int], tyro.conf.arg(metavar="SEED")]
+    duration_s: float = 20.0
+    rate_hz: float = 10.0
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.toytown.drive import ToyTownDrive
+
+        return ToyTownDrive(
+            self.seed, duration_s=self.duration_s, rate_hz=self.rate_hz, num_sweeps=num_sweeps, cameras=cameras
+        )
+
+
+@dataclass(frozen=True)
+class StoredDrive(DriveSpec):
+    """A drive on disk.
+
+    Attributes:
+        path: its file or folder.
+    """
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
+
+    def existing(self) -> Path:
+        """The path.
+
+        Raises:
+            DatasetError: nothing is there.
+        """
+        if not self.path.exists():
+            raise DatasetError(f"{self.path} does not exist; expected the file or folder of a {self.name} drive")
+        return self.path
+
+
+@dataclass(frozen=True)
+class KittiRaw(StoredDrive):
+    """A KITTI raw recording: its folder, e.g. 2011_09_26_drive_0001_sync."""
+
+    name: ClassVar[DriveName] = "kitti-raw"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.kitti.raw import KittiRawSource
+
+        return KittiRawSource(self.existing(), cameras=cameras)
+
+
+@dataclass(frozen=True)
+class KittiObject(StoredDrive):
+    """The KITTI object benchmark: single clouds with labels."""
+
+    name: ClassVar[DriveName] = "kitti-object"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.kitti.object import KittiObjectSource
+
+        return KittiObjectSource(self.existing(), cameras=cameras)
+
+
+@dataclass(frozen=True)
+class SemanticKitti(StoredDrive):
+    """SemanticKITTI: odometry sequences with a label for each point."""
+
+    name: ClassVar[DriveName] = "semantic-kitti"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.kitti.semantic import SemanticKittiSource
+
+        return SemanticKittiSource(self.existing(), num_sweeps=num_sweeps, cameras=cameras)
+
+
+@dataclass(frozen=True)
+class NuScenesSweep(StoredDrive):
+    """Single nuScenes clouds with mmdetection3d's info file."""
+
+    name: ClassVar[DriveName] = "nuscenes-sweep"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
+
+        return NuScenesSweepSource(self.existing(), cameras=cameras)
+
+
+@dataclass(frozen=True)
+class NuScenes(StoredDrive):
+    """A folder of nuScenes tables, or a folder of such folders.
+
+    Attributes:
+        path: the folder.
+        scene: name of the one scene to read; all by default.
+    """
+
+    name: ClassVar[DriveName] = "nuscenes"
+
+    scene: str | None = None
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.nuscenes.reader import open_nuscenes
+
+        scenes = None if self.scene is None else [self.scene]
+        return open_nuscenes(self.existing(), num_sweeps=num_sweeps, cameras=cameras, lane_map=lane_map, scenes=scenes)
+
+    def open_all_sweeps(self, *, cameras: bool = True) -> SampleSource:
+        return self.open(num_sweeps=_SWEEPS_PER_NUSCENES_KEYFRAME, cameras=cameras)
+
+    def one_of(self, scenes: tuple[str, ...]) -> str:
+        return f"--scene {scenes[0]}"
+
+
+@dataclass(frozen=True)
+class NuScenesLidarseg(NuScenes):
+    """A folder of nuScenes tables with the lidarseg package: keyframes with a label for each point."""
+
+    name: ClassVar[DriveName] = "nuscenes-lidarseg"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.nuscenes.lidarseg import NuScenesLidarsegSource
+        from lidarloop_training.data.nuscenes.reader import NuScenesSource
+
+        scenes = None if self.scene is None else [self.scene]
+        return NuScenesLidarsegSource(
+            NuScenesSource(self.existing(), num_sweeps=num_sweeps, cameras=cameras, lane_map=lane_map, scenes=scenes)
+        )
+
+
+@dataclass(frozen=True)
+class Av2(StoredDrive):
+    """Logs of the Argoverse 2 Sensor Dataset."""
+
+    name: ClassVar[DriveName] = "av2"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.av2.reader import Av2Source
+
+        return Av2Source(self.existing(), num_sweeps=num_sweeps, cameras=cameras, lane_map=lane_map)
+
+
+@dataclass(frozen=True)
+class Waymo(StoredDrive):
+    """Segments of Waymo Open Dataset v2."""
+
+    name: ClassVar[DriveName] = "waymo"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.waymo.reader import WaymoSource
+
+        return WaymoSource(self.existing(), num_sweeps=num_sweeps, cameras=cameras)
+
+
+@dataclass(frozen=True)
+class Once(StoredDrive):
+    """Sequences of the ONCE data set."""
+
+    name: ClassVar[DriveName] = "once"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.once.reader import OnceSource
+
+        return OnceSource(self.existing(), num_sweeps=num_sweeps, cameras=cameras)
+
+
+@dataclass(frozen=True)
+class KeptFrames(StoredDrive):
+    """Frames that the self-labelling node kept."""
+
+    name: ClassVar[DriveName] = "kept"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.kept_frames.reader import KeptFramesSource
+
+        return KeptFramesSource(self.existing(), cameras=cameras)
+
+
+@dataclass(frozen=True)
+class Bag(StoredDrive):
+    """A ROS 2 bag: MCAP or sqlite3.
+
+    Attributes:
+        path: the .mcap or .db3 file, or the bag's folder.
+        points_topics: topics of the clouds; several LiDARs are merged into the first one's clouds. By default
+            /lidar/points or the only one there is.
+        odometry_topic: topic of the odometry; by default /odom or the only one there is, else poses are taken from
+            /tf.
+    """
+
+    name: ClassVar[DriveName] = "bag"
+
+    points_topics: tuple[str, ...] = ()
+    odometry_topic: str | None = None
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.bag.reader import BagSource
+
+        return BagSource(
+            self.existing(),
+            num_sweeps=num_sweeps,
+            cameras=cameras,
+            points_topics=self.points_topics,
+            odometry_topic=self.odometry_topic,
+        )
+
+
+Drive = (
+    ToyTown
+    | KittiRaw
+    | KittiObject
+    | NuScenesSweep
+    | NuScenes
+    | Av2
+    | SemanticKitti
+    | NuScenesLidarseg
+    | Waymo
+    | Once
+    | KeptFrames
+    | Bag
+)
+"""All kinds of drives."""
+
+KINDS: tuple[type[Drive], ...] = get_args(Drive)
+
+
+def drive_named(name: DriveName, place: str) -> Drive:
+    """A drive with its options at their defaults.
+
+    Args:
+        name: its kind.
+        place: its file or folder; of the toy town the seed.
+
+    Raises:
+        ConfigError: a seed that is no number.
+    """
+    (kind,) = (kind for kind in KINDS if kind.name == name)
+    if not issubclass(kind, ToyTown):
+        return kind(Path(place))
+    if not place.isdecimal():
+        raise ConfigError(f"toytown received {place!r}; expected a seed: a whole number such as 7")
+    return ToyTown(int(place))
+
+
+def drive_at(path: Path) -> Drive:
+    """The drive at a path, by what lies there: a bag, the KITTI object benchmark, or nuScenes tables.
+
+    Raises:
+        DatasetError: it is none of them.
+    """
+    if not path.exists():
+        raise DatasetError(
+            f"{path} does not exist; expected a bag, or a folder of nuScenes tables or of KITTI's object benchmark"
+        )
+    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file():
+        return Bag(path)
+    if (path / "velodyne").is_dir() or (path / "training" / "velodyne").is_dir():
+        return KittiObject(path)
+    if path.is_dir():
+        return NuScenes(path)
+    raise DatasetError(
+        f"received {path}; expected a bag (.mcap), a folder of nuScenes tables or of KITTI's object benchmark; for "
+        "anything else say what it is with --source"
+    )
+
+
+def drive_arguments(drive: Drive) -> list[str]:
+    """The words that name a drive on the command line, e.g. ``["bag", "drive.mcap", "--odometry-topic", "/odom"]``."""
+    first, *options = dataclasses.fields(drive)
+    words = [drive.name, str(getattr(drive, first.name))]
+    for option in options:
+        value = getattr(drive, option.name)
+        if value != option.default:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{option.name.replace('_', '-')}", *map(str, values)]
+    return words
