@@ -89,7 +89,7 @@ def graphs(of: ModelSpec) -> dict[str, bytes]:
     from lidarloop_export.optimise import optimised
     from lidarloop_export.precision_fp16 import in_float16
 
-    full = optimised(without_raw_maps(with_raw_maps(network(of))))
+    full = optimised(without_raw_maps(with_raw_maps(network(of)), of))
     return {"fp32": full, "fp16": in_float16(full)}
 
 

@@ -1,4 +1,4 @@
-"""Labelled clouds of a drive, as a model takes them: what precisions are calibrated and judged on."""
+"""Labelled clouds of a drive, as a model takes them: precisions are calibrated and compared on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
-from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.sources import SourceName, open_source
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
@@ -30,7 +29,7 @@ class Cloud:
 
     Attributes:
         points: (N, C) float32 in ``spec.point_columns``, sweeps merged.
-        frame: its labels and poses.
+        frame: labels and poses of its sample.
     """
 
     points: npt.NDArray[np.float32]
@@ -40,12 +39,17 @@ class Cloud:
 def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
     """At most ``num_frames`` clouds of a drive, evenly spread over it.
 
-    The first sample of a drive has no sweeps before it, and so is not asked for where there are others.
+    The first samples of a drive have too few sweeps before them: they are left out if there are others.
+
+    Args:
+        drive: source and path.
+        spec: contract of the model, which decides the columns and how many sweeps are merged.
+        num_frames: largest number of clouds.
 
     Raises:
-        DatasetError: the drive has no frame.
+        ConfigError, DatasetError, BagError: nothing readable is there, or the drive has no frame.
     """
-    source = _open(drive, spec)
+    source = open_source(*drive, num_sweeps=spec.num_sweeps, cameras=False)
     if len(source) == 0:
         raise DatasetError(f"{drive[0]} {drive[1]} holds no frame; expected at least one")
     skipped = min(spec.num_sweeps - 1, len(source) - 1)
@@ -57,25 +61,8 @@ def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
     return clouds
 
 
-def _open(drive: Drive, spec: ModelSpec) -> SampleSource:
-    """With the sweeps that the model merges, where the source leaves them to us."""
-    name, path = drive
-    if name == "toytown":
-        from lidarloop_training.toytown.drive import ToyTownDrive
-
-        open_source(name, path)  # says what is wrong with a seed
-        return ToyTownDrive(int(path), num_sweeps=spec.num_sweeps, cameras=False)
-    if name == "bag":
-        from pathlib import Path
-
-        from lidarloop_training.data.bag.reader import BagSource
-
-        return BagSource(Path(path), num_sweeps=spec.num_sweeps, cameras=False)
-    return open_source(name, path, cameras=False)
-
-
 def detect_all(backend: Backend, clouds: Sequence[Cloud]) -> list[Boxes3D]:
-    """What a model finds, one set of boxes per cloud, in the LiDAR's frame."""
+    """The boxes that a model finds in each cloud, in the LiDAR's frame; metres and radians."""
     detector = Detector(backend)
     return [detector.detect(cloud.points).boxes for cloud in clouds]
 

@@ -26,11 +26,14 @@ from onnx import helper
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_export.edit import Editor
-from lidarloop_export.graph import RAW_NAMES
 from lidarloop_export.optimise import deconvolutions_as_convolutions
+from lidarloop_training.models.heads.center import HeadOutput
 
 Form = Literal["cpu", "gpu"]
 Inputs = Mapping[str, npt.NDArray[Any]]
+
+RAW_NAMES = HeadOutput._fields
+"""The head's maps, by their names in the graph."""
 
 ERROR_BUDGET = 0.12
 """Of the head's maps, as ``layer_errors`` measures it; tried on the toy town: costs less than 0.5 points of mAP."""

@@ -119,7 +119,7 @@ def test_a_variant_of_another_model_is_refused(model, tmp_path, graph, spec):
     pytest.importorskip("embreex")
     from lidarloop_export.graph import without_raw_maps
 
-    write_model(tmp_path / "other.onnx", without_raw_maps(graph), spec)
+    write_model(tmp_path / "other.onnx", without_raw_maps(graph, spec), spec)
     with pytest.raises(ConfigError, match="whose spec is not that of"):
         parity(model, drive=DRIVE, variants=(tmp_path / "other.onnx",), frames=1)
 
@@ -131,7 +131,7 @@ def test_torch_as_a_backend_agrees(monkeypatch, detector, graph, spec, tmp_path)
     from lidarloop_export.graph import without_raw_maps
 
     monkeypatch.setattr(torch_backend, "load_detector", lambda path: (detector, path))
-    write_model(tmp_path / "model.onnx", without_raw_maps(graph), spec)
+    write_model(tmp_path / "model.onnx", without_raw_maps(graph, spec), spec)
     inputs = graph_inputs(random_cloud(spec, 3000, seed=5), spec)
     expected = open_backend(tmp_path / "model.onnx").infer(inputs)
     backend = torch_backend.TorchBackend(tmp_path)
