@@ -27,7 +27,6 @@ def detector(spec: ModelSpec):
     torch = pytest.importorskip("torch")
     from lidarloop_training.models.detector import NetworkConfig
     from lidarloop_training.recipes.pillar_toytown import CENTERPOINT_GROUPS
-
     from lidarloop_training.tasks.detection.task import DetectionConfig
 
     torch.manual_seed(0)
