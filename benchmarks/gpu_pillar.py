@@ -74,13 +74,14 @@ def widths() -> Any:
 
 
 def network(of: ModelSpec) -> Any:
-    """The network, with random weights."""
+    """The network as it is deployed, with random weights."""
     import torch
 
-    from lidarloop_training.models.detector import PillarDetector
+    from lidarloop_training.tasks.detection.task import DetectionConfig
 
     torch.manual_seed(0)
-    return PillarDetector(of, widths()).eval()
+    task = DetectionConfig(spec=of, network=widths()).task()
+    return task.export_view(task.build().eval())
 
 
 def graphs(of: ModelSpec) -> dict[str, bytes]:
@@ -89,7 +90,7 @@ def graphs(of: ModelSpec) -> dict[str, bytes]:
     from lidarloop_export.optimise import optimised
     from lidarloop_export.precision_fp16 import in_float16
 
-    full = optimised(without_raw_maps(with_raw_maps(network(of))))
+    full = optimised(without_raw_maps(with_raw_maps(network(of)), of))
     return {"fp32": full, "fp16": in_float16(full)}
 
 
@@ -116,9 +117,9 @@ def torch_runs(folder: Path, device: str, precision: str, repeat: int) -> list[f
 
     about = json.loads((folder / "about.json").read_text())
     contract = ModelSpec.from_json(about["spec"])
-    detector = network(contract).to(device)
-    detector.backbone.to(memory_format=torch.channels_last)
-    detector.head.to(memory_format=torch.channels_last)
+    deployed = network(contract).to(device)
+    deployed.network.backbone.to(memory_format=torch.channels_last)
+    deployed.network.head.to(memory_format=torch.channels_last)
     stored = np.load(folder / "inputs.npz")
     inputs = [torch.from_numpy(stored[tensor.name]).to(device) for tensor in contract.inputs]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -127,7 +128,7 @@ def torch_runs(folder: Path, device: str, precision: str, repeat: int) -> list[f
 
     def run() -> Any:
         with torch.inference_mode(), torch.autocast(kind, torch.float16, enabled=precision == "fp16"):
-            return detector.head.decode(detector(*inputs))
+            return deployed.decode(*deployed.raw(*inputs))
 
     if kind == "cpu":
         return _timed(run, lambda: None, repeat)

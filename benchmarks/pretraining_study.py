@@ -38,19 +38,20 @@ from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import LabelShare, Split, split_labels
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource
-from lidarloop_training.evaluation.metrics.matching import DetectionConfig
+from lidarloop_training.evaluation.metrics.matching import DetectionConfig as ScoringConfig
 from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, evaluate_detections
 from lidarloop_training.evaluation.samples import SampleRecord
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.pillar_toytown import toytown_spec
-from lidarloop_training.stages.checkpoint import load_detector, provenance
+from lidarloop_training.stages.checkpoint import provenance
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, SelfTrainConfig, TrainConfig
-from lidarloop_training.stages.infer import SampleDetector
+from lidarloop_training.stages.infer import SampleDetector, TorchBackend
 from lidarloop_training.stages.schedule import OneCycleConfig
 from lidarloop_training.stages.self_train import learn
 from lidarloop_training.stages.trainer import fit
-from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE, centerpoint_copy_paste
-from lidarloop_training.tasks.detection.dataset import AugmentConfig
+from lidarloop_training.tasks.augment import AugmentConfig
+from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste
+from lidarloop_training.tasks.detection.task import DetectionConfig
 from lidarloop_training.workers import worker_pool
 
 RESULTS = Path(__file__).parents[1] / "results" / "pretraining.json"
@@ -120,27 +121,30 @@ def labelled_share(study: Study, seed: int) -> LabelShare:
     return LabelShare(percent=study.percent, unit="sample", seed=seed)
 
 
-def base_config(study: Study, out: Path, seed: int) -> TrainConfig:
+def base_config(study: Study, out: Path, seed: int) -> TrainConfig[DetectionConfig]:
     """Fine-tuning on true labels; a sixth of the shipped network, so that the study fits into an hour."""
+    network = NetworkConfig(
+        class_groups=(NUSCENES_CLASSES,),
+        pillar_channels=16,
+        stage_channels=(16, 32, 64),
+        stage_depths=(1, 2, 2),
+        neck_channels=32,
+        shared_channels=32,
+        group_channels=32,
+    )
     return TrainConfig(
-        spec=spec(),
-        data=study.pool,
-        network=NetworkConfig(
-            class_groups=(NUSCENES_CLASSES,),
-            pillar_channels=16,
-            stage_channels=(16, 32, 64),
-            stage_depths=(1, 2, 2),
-            neck_channels=32,
-            shared_channels=32,
-            group_channels=32,
+        task=DetectionConfig(
+            spec=spec(),
+            network=network,
+            augment=AugmentConfig(flip_left_right=0.0, flip_front_back=0.0),
+            balance_classes=True,
+            copy_paste=centerpoint_copy_paste(),
         ),
+        data=study.pool,
         optimisation=optimisation(study.fine_tune_steps),
         # Threads beyond one are worth less than a second run beside it; loading between the steps keeps a run to one.
         run=RunConfig(out=out, num_workers=0, num_threads=1, log_every=200, validate_every=10**9, checkpoint_every=500),
-        augment=AugmentConfig(flip_left_right=0.0, flip_front_back=0.0),
         labels=labelled_share(study, seed),
-        balance_classes=True,
-        copy_paste=centerpoint_copy_paste(),
         seed=seed,
     )
 
@@ -312,16 +316,15 @@ def run_arm(study: Study, arm: Arm) -> None:
 def _pretrain(study: Study, arm: Arm, out: Path) -> Path:
     """On the pool's pseudo-labels, changed as the arm says."""
     source: SampleSource = PseudoLabelledSource(pool_source(study), study.labels)
-    config = dataclasses.replace(
-        base_config(study, out, arm.seed), optimisation=optimisation(study.pretrain_steps), balance_classes=False
-    )
+    config = dataclasses.replace(base_config(study, out, arm.seed), optimisation=optimisation(study.pretrain_steps))
+    task = config.task.for_doubtful_labels()
+    if arm.pretrain == "copy-paste":
+        task = dataclasses.replace(task, copy_paste=config.task.copy_paste)
     if arm.pretrain == "unweighted":
         source = Relabelled(source, all_alike)
     elif arm.pretrain in NOISE:
         source = Relabelled(source, partial(perturbed, kind=arm.pretrain, level=arm.level))
-    if arm.pretrain != "copy-paste":
-        config = dataclasses.replace(config, copy_paste=NO_COPY_PASTE)
-    return fit(config, source, ConcatSource([]))
+    return fit(dataclasses.replace(config, task=task), source, ConcatSource([]))
 
 
 def record(study: Study, name: str, arm: Arm, run: Path) -> None:
@@ -348,14 +351,14 @@ def record(study: Study, name: str, arm: Arm, run: Path) -> None:
 
 def score(run: Path, source: SampleSource) -> DetectionMetrics:
     """The nuScenes metrics of a run's newest checkpoint."""
-    find = SampleDetector(load_detector(run)[0], score_threshold=0.05)
+    find = SampleDetector(TorchBackend.of_checkpoint(run), score_threshold=0.05)
     predictions, truth = {}, {}
     for index, sample in enumerate(_each(source)):
         frame = SampleRecord.of(sample, index)
         predictions[sample.token] = frame.to_level(find(sample), "lidar")
         truth[sample.token] = frame.ground_truth()
-    ranges = {name: min(range_m, RANGE_M) for name, range_m in DetectionConfig().class_range_m.items()}
-    return evaluate_detections(predictions, truth, DetectionConfig(class_range_m=ranges))
+    ranges = {name: min(range_m, RANGE_M) for name, range_m in ScoringConfig().class_range_m.items()}
+    return evaluate_detections(predictions, truth, ScoringConfig(class_range_m=ranges))
 
 
 def _each(source: SampleSource) -> Iterator[Sample]:

@@ -23,7 +23,9 @@ class Limits:
     """Largest deviations allowed; quantiles are taken over matched boxes.
 
     Attributes:
-        center_p99_cm, yaw_p99_deg, score_p99: of matched boxes.
+        center_p99_cm: distance of matched centres in the ground plane, 99th percentile, centimetres.
+        yaw_p99_deg: difference of their headings, 99th percentile, degrees.
+        score_p99: difference of their scores, 99th percentile.
         unmatched_percent: confident boxes of either side without a partner.
         map_drop: in points of 100; not checked without labels.
     """
@@ -41,7 +43,7 @@ LIMITS = {
     "int8": Limits(center_p99_cm=100.0, yaw_p99_deg=180.0, score_p99=0.2, unmatched_percent=6.0, map_drop=0.5),
 }
 """By precision. int8 is judged by mAP: of an object with two peaks it may take the other one, a metre away, and the
-headings of pedestrians, a guess even in float32, flip."""
+headings of pedestrians, uncertain even in float32, flip."""
 
 
 @dataclass(frozen=True)

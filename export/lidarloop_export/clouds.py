@@ -1,4 +1,4 @@
-"""Clouds that an exported model is proven on: toy, random, extreme, and real ones where there are any."""
+"""Clouds that an exported model is tested on: toy, random, extreme, and real ones where there are any."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cloud(NamedTuple):
 
 
 def clouds(spec: ModelSpec) -> Iterator[Cloud]:
-    """From one point to every place of every pillar; real ones from $LIDARLOOP_REAL_DATA or ../shared/data."""
+    """From one point to every place of every pillar; real clouds come from $LIDARLOOP_REAL_DATA or ../shared/data."""
     yield Cloud("one point", random_cloud(spec, 1, seed=1))
     yield Cloud("random 50,000 points", random_cloud(spec, 50_000, seed=2))
     yield Cloud("full capacity", full_cloud(spec, seed=3))
@@ -36,12 +36,24 @@ def clouds(spec: ModelSpec) -> Iterator[Cloud]:
 
 
 def graph_inputs(points: npt.NDArray[np.float32], spec: ModelSpec) -> dict[str, npt.NDArray[np.generic]]:
-    """What the graph takes, by name."""
+    """What the graph takes.
+
+    Args:
+        points: (N, C) float32 in ``spec.point_columns``, metres, LiDAR frame.
+        spec: contract of the model.
+
+    Returns:
+        Name → array, shaped like the input of that name in the spec.
+    """
     return group_pillars(points, spec.pillars).tensors()
 
 
 def random_cloud(spec: ModelSpec, num_points: int, seed: int) -> npt.NDArray[np.float32]:
-    """Points all over the range; denser near the sensor, as a LiDAR's are."""
+    """Points all over the range; denser near the sensor, as a LiDAR's are.
+
+    Returns:
+        (num_points, C) float32 in ``spec.point_columns``, metres, LiDAR frame.
+    """
     rng = np.random.default_rng(seed)
     distance = 0.999 * rng.random(num_points) ** 2
     angle = rng.uniform(-np.pi, np.pi, num_points)
@@ -51,7 +63,11 @@ def random_cloud(spec: ModelSpec, num_points: int, seed: int) -> npt.NDArray[np.
 
 
 def full_cloud(spec: ModelSpec, seed: int) -> npt.NDArray[np.float32]:
-    """As many pillars as the model takes, with as many points in each."""
+    """As many pillars as the model takes, with as many points in each.
+
+    Returns:
+        (N, C) float32 in ``spec.point_columns``, metres, LiDAR frame.
+    """
     rng = np.random.default_rng(seed)
     grid = spec.pillars
     cell = np.repeat(rng.choice(grid.num_cells, grid.most_pillars, replace=False), grid.max_points_per_pillar)

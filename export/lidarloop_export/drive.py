@@ -1,4 +1,4 @@
-"""Labelled clouds of a drive, as a model takes them: what precisions are calibrated and judged on."""
+"""Labelled clouds of a drive, as a model takes them: precisions are calibrated and compared on them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Cloud:
 
     Attributes:
         points: (N, C) float32 in ``spec.point_columns``, sweeps merged.
-        frame: its labels and poses.
+        frame: labels and poses of its sample.
     """
 
     points: npt.NDArray[np.float32]
@@ -39,10 +39,15 @@ class Cloud:
 def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
     """At most ``num_frames`` clouds of a drive, evenly spread over it.
 
-    The first sample of a drive has no sweeps before it, and so is not asked for where there are others.
+    The first samples of a drive have too few sweeps before them: they are left out if there are others.
+
+    Args:
+        drive: source and path.
+        spec: contract of the model, which decides the columns and how many sweeps are merged.
+        num_frames: largest number of clouds.
 
     Raises:
-        DatasetError: the drive has no frame.
+        ConfigError, DatasetError, BagError: nothing readable is there, or the drive has no frame.
     """
     source = drive_named(*drive).open(num_sweeps=spec.num_sweeps, cameras=False, lane_map=False)
     if len(source) == 0:
@@ -57,7 +62,7 @@ def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
 
 
 def detect_all(backend: Backend, clouds: Sequence[Cloud]) -> list[Boxes3D]:
-    """What a model finds, one set of boxes per cloud, in the LiDAR's frame."""
+    """The boxes that a model finds in each cloud, in the LiDAR's frame; metres and radians."""
     detector = Detector(backend)
     return [detector.detect(cloud.points).boxes for cloud in clouds]
 

@@ -1,4 +1,4 @@
-"""A thin hand on an ONNX graph for the passes that rewrite it: who makes a tensor, who reads it, what is constant."""
+"""An ONNX graph for the passes that rewrite it: which node makes a tensor, which read it, what is constant."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Editor:
         return any(output.name == tensor for output in self.graph.output)
 
     def constant(self, tensor: str) -> npt.NDArray[Any] | None:
-        """The value of a weight or a Constant; None where it depends on the inputs."""
+        """The value of a weight or a Constant, shaped like its tensor; None if it depends on the inputs."""
         for stored in self.graph.initializer:
             if stored.name == tensor:
                 return np.array(numpy_helper.to_array(stored))
@@ -61,7 +61,7 @@ class Editor:
         return height.dim_value, width.dim_value
 
     def add_constant(self, name: str, value: npt.NDArray[Any]) -> str:
-        """Stores a weight, in place of one of that name; returns the name."""
+        """Stores a weight (…) of any shape, in place of one with that name; returns the name."""
         stored = numpy_helper.from_array(np.asarray(value, order="C"), name)  # a scalar stays one
         for existing in self.graph.initializer:
             if existing.name == name:
@@ -88,13 +88,13 @@ class Editor:
             node.input[:] = [new if tensor == old else tensor for tensor in node.input]
 
     def expose(self, tensors: Sequence[str]) -> None:
-        """Makes inner tensors outputs too, for runs that look inside."""
+        """Makes inner tensors outputs too, for runs that examine them."""
         for tensor in tensors:
             if not self.is_output(tensor):
                 self.graph.output.append(helper.make_empty_tensor_value_info(tensor))
 
     def finish(self) -> bytes:
-        """The graph without what nobody reads, each node after those it reads from; checked unless looked into."""
+        """The graph without unread tensors, each node after those it reads from; checked if no tensor was exposed."""
         ordered: list[Any] = []
         made_by = {tensor: node for node in self.graph.node for tensor in node.output}
         done: set[str] = set()

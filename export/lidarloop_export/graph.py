@@ -11,14 +11,11 @@ from typing import Any
 import onnx
 import torch
 from onnx import version_converter
-from torch import Tensor, nn
 
+from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import dimensions, names
 from lidarloop_export.clouds import graph_inputs, random_cloud
-from lidarloop_training.models.detector import PillarDetector
-
-RAW_NAMES = ("heatmap", "regression")
-"""Outputs that parity is checked on: the raw head maps, which unlike the K best have no order to differ in."""
+from lidarloop_training.tasks.export_view import ExportView
 
 OPSET = 17
 """TensorRT 8.6 reads up to 17; in 18 the axes of a reduction became an input, which it silently overlooks."""
@@ -29,33 +26,27 @@ FORBIDDEN = (
 """Operators that some engine rejects, or that were to be folded. Scatters with a reduction are not allowed either."""
 
 
-class _Deployed(nn.Module):
-    """Grouped points of one cloud → boxes, scores, labels and the raw maps they come from."""
+def with_raw_maps(view: ExportView) -> bytes:
+    """Exports a network, batch norms folded, with the raw maps as further outputs.
 
-    def __init__(self, detector: PillarDetector) -> None:
-        super().__init__()
-        self.detector = detector
+    The varying dimensions of the spec's inputs stay open; all other sizes are fixed.
 
-    def forward(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor) -> tuple[Tensor, ...]:
-        raw = self.detector(points, slot, cell, count)
-        return (*self.detector.head.decode(raw), *raw)
+    Args:
+        view: deployable part of the network.
 
-
-def with_raw_maps(detector: PillarDetector) -> bytes:
-    """Exports the detector, batch norms folded, with the raw maps as two more outputs.
-
-    Numbers of points and of pillars stay open; everything else is fixed.
+    Returns:
+        The ONNX file; its outputs are those of the spec, then ``view.raw_names``.
     """
-    spec = detector.spec
+    spec = view.spec
     example = graph_inputs(random_cloud(spec, num_points=500, seed=0), spec)
     varying = {dimension: torch.export.Dim(dimension.name, min=1) for dimension in dimensions(spec.inputs)}
     with _quiet():
         program = torch.onnx.export(
-            _Deployed(detector).eval(),
+            view.eval(),
             tuple(torch.from_numpy(example[name]) for name in names(spec.inputs)),
             input_names=list(names(spec.inputs)),
-            output_names=[*names(spec.output_tensors), *RAW_NAMES],
-            dynamic_shapes=tuple({0: varying[t.dimension]} if t.dimension else {} for t in spec.inputs),
+            output_names=[*names(spec.output_tensors), *view.raw_names],
+            dynamic_shapes=[tuple({0: varying[t.dimension]} if t.dimension else {} for t in spec.inputs)],
             opset_version=18,
             dynamo=True,
             verbose=False,
@@ -69,10 +60,10 @@ def with_raw_maps(detector: PillarDetector) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def without_raw_maps(network: bytes) -> bytes:
-    """The same graph with boxes, scores and labels alone as outputs."""
+def without_raw_maps(network: bytes, spec: ModelSpec) -> bytes:
+    """The same graph with the outputs of the spec alone."""
     model = onnx.load_from_string(network)
-    kept = [output for output in model.graph.output if output.name not in RAW_NAMES]
+    kept = [output for output in model.graph.output if output.name in names(spec.output_tensors)]
     del model.graph.output[:]
     model.graph.output.extend(kept)
     return bytes(model.SerializeToString())

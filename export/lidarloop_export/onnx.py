@@ -12,7 +12,7 @@ from lidarloop_export.clouds import clouds
 from lidarloop_export.graph import with_raw_maps, without_raw_maps
 from lidarloop_export.parity import check_parity
 from lidarloop_export.rtx_check import check_nvidia_builds, is_installed
-from lidarloop_training.stages.checkpoint import load_detector
+from lidarloop_training.stages.checkpoint import load_task
 
 
 def export(
@@ -24,23 +24,24 @@ def export(
     """Writes a checkpoint's network as a model file.
 
     First it must agree with torch on toy, random, extreme and (where there are any) real clouds, and NVIDIA's own
-    parser and builder must take it. Where one of the two fails, nothing is written.
+    parser and builder must take it. If one of the two fails, no file is written.
 
     Args:
         checkpoint: a run's folder, or one of its checkpoints.
         out: the model file to write.
         check_nvidia: whether NVIDIA's parser and builder (tensorrt-rtx, needs no GPU) are run.
     """
-    detector, folder = load_detector(checkpoint)
+    task, trained, folder = load_task(checkpoint)
     print(f"exporting {folder}")
-    full = with_raw_maps(detector)
-    network = without_raw_maps(full)
-    for result in check_parity(detector, full, network, clouds(detector.spec)):
+    view = task.export_view(trained)
+    full = with_raw_maps(view)
+    network = without_raw_maps(full, task.spec)
+    for result in check_parity(view, full, network, clouds(task.spec)):
         print(f"parity on {result}")
     if check_nvidia == "always" or (check_nvidia == "if-installed" and is_installed()):
-        print(f"NVIDIA: {check_nvidia_builds(seal(network, detector.spec), detector.spec)}")
+        print(f"NVIDIA: {check_nvidia_builds(seal(network, task.spec), task.spec)}")
     else:
         print("NVIDIA: not checked (pip install lidarloop[rtx] brings its parser)")
-    sha256 = write_model(out, network, detector.spec)
+    sha256 = write_model(out, network, task.spec)
     print(f"wrote {out}: {out.stat().st_size / 1e6:.2f} MB, sha256 {sha256}")
     print(f"next: lidarloop replay BAG --model {out} --out out/replay")

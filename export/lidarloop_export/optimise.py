@@ -1,4 +1,4 @@
-"""The exported graph with work taken out that changes no box: what every precision starts from.
+"""The exported graph without work that changes no box: what every precision starts from.
 
 Each pass is exact up to the rounding of float32. Batch norms are folded by the export already.
 """

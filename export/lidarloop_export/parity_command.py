@@ -27,8 +27,8 @@ class Row:
     """One way of running the model.
 
     Attributes:
-        model: the file's name, or the checkpoint's.
-        precision: of the file.
+        model: name of the file, or of the checkpoint.
+        precision: precision of the file.
         device: what it ran on, as the runtime reports it.
         deviations: from the reference.
         beyond: what is above its limit; empty where it agrees.
@@ -131,9 +131,9 @@ def _opened(path: Path, providers: tuple[str, ...]) -> Callable[[], Backend]:
 
 def _torch(checkpoint: Path, device: str) -> Callable[[], Backend]:
     def opened() -> Backend:
-        from lidarloop_export.torch_backend import TorchBackend
+        from lidarloop_training.stages.infer import TorchBackend
 
-        return TorchBackend(checkpoint, device)
+        return TorchBackend.of_checkpoint(checkpoint, device)
 
     return opened
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from lidarloop_core.errors import ModelFileError
 from lidarloop_export.edit import Editor
-from lidarloop_export.graph import RAW_NAMES
+from lidarloop_export.quantise import RAW_NAMES
 
 ALLOWED = (
     "Add", "Concat", "ConstantOfShape", "Conv", "ConvTranspose", "DepthToSpace", "Gather", "GatherND", "MaxPool",

@@ -2,7 +2,7 @@
 
 Only convolutions are quantised, weights per output channel. Which of them is decided by measurement: each alone is
 quantised, the error it makes in the head's maps is taken, and the worst stay in float32 until what the others add up to
-is small enough. The two runtimes want different forms:
+is small enough. The two runtimes need different forms:
 
 - ``cpu``: ONNX Runtime's integer convolution: activations uint8, weights int8, bias int32, output quantised too. Also
   the points' features, which spares most of the memory traffic of the maximum over each pillar.
@@ -26,17 +26,20 @@ from onnx import helper
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_export.edit import Editor
-from lidarloop_export.graph import RAW_NAMES
 from lidarloop_export.optimise import deconvolutions_as_convolutions
+from lidarloop_training.models.heads.center import HeadOutput
 
 Form = Literal["cpu", "gpu"]
 Inputs = Mapping[str, npt.NDArray[Any]]
+
+RAW_NAMES = HeadOutput._fields
+"""The head's maps, by their names in the graph."""
 
 ERROR_BUDGET = 0.12
 """Of the head's maps, as ``layer_errors`` measures it; tried on the toy town: costs less than 0.5 points of mAP."""
 
 _LIVELY_SCORE = 0.1
-"""Cells where the float32 network says less have no box whose error could matter: the detector's own threshold."""
+"""Cells where the float32 network scores less have no box whose error matters: the detector's own threshold."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ def _run(network: bytes, clouds: Sequence[Inputs], names: Sequence[str]) -> list
 
 
 def _error(truth: list[list[npt.NDArray[Any]]], found: list[list[npt.NDArray[Any]]]) -> float:
-    """Root mean square of what changed where the float32 network sees something, in units of the spread there.
+    """Root mean square of the change where the float32 network detects something, in units of the spread there.
 
     Logits and regressions count alike, whatever their units.
     """
@@ -187,7 +190,7 @@ def _error(truth: list[list[npt.NDArray[Any]]], found: list[list[npt.NDArray[Any
 def _lively(
     truth: list[list[npt.NDArray[Any]]], maps: list[list[npt.NDArray[Any]]]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Logits and regressions of ``maps``, over all clouds, at cells where ``truth`` sees something."""
+    """Logits and regressions of ``maps``, over all clouds, at cells where ``truth`` detects something."""
     logits, regressions = [], []
     for (exact, _), (heatmap, regression) in zip(truth, maps, strict=True):
         is_lively = exact > np.log(_LIVELY_SCORE / (1 - _LIVELY_SCORE))

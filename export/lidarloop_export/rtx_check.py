@@ -21,7 +21,7 @@ MODULE = "tensorrt_rtx"
 TIMEOUT_S = 300
 
 TARGETS = ("SM86", "SM120")
-"""Desktop Ampere, next of kin to Jetson Orin's, and Blackwell; neither need be here."""
+"""Desktop Ampere, the closest to Jetson Orin's GPU, and Blackwell; neither GPU need be present."""
 
 
 def is_installed() -> bool:
@@ -48,8 +48,8 @@ def check_nvidia_builds(model: bytes, spec: ModelSpec) -> str:
         command = [sys.executable, "-m", "lidarloop_export.rtx_check", str(path)]
         run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if run.returncode != 0:
-        said = " ".join((run.stderr or run.stdout).split())[-1000:]
-        raise EngineError(f"NVIDIA's parser or builder refused the model (exit {run.returncode}): {said}")
+        output = " ".join((run.stderr or run.stdout).split())[-1000:]
+        raise EngineError(f"NVIDIA's parser or builder refused the model (exit {run.returncode}): {output}")
     return run.stdout.strip()
 
 

@@ -34,17 +34,21 @@ def optimise(
     """Writes a model file that computes the same boxes with less work.
 
     What comes out is a model file like the one that went in: the node, `lidarloop replay` and `lidarloop build-engine`
-    take it. How much the boxes differ is told by `lidarloop parity`.
+    take it. `lidarloop parity` measures how much the boxes differ.
 
     Args:
         model: a model file in fp32, as `lidarloop export` writes it.
         out: the model file to write.
-        precision: fp32: only the graph is tidied; fp16: for GPUs; int8: convolutions in integers.
+        precision: fp32: only the graph is simplified; fp16: for GPUs; int8: convolutions in integers.
         target: int8 has two forms: one for onnxruntime on a CPU, one for TensorRT on a GPU.
         calibrate: int8 only: a drive like those that the model will see, as `lidarloop convert` names it, e.g.
             toytown 3300.
         frames: int8 only: how many of its clouds are used.
         budget: int8 only: error allowed in the head's maps; less leaves more layers in float.
+
+    Raises:
+        ConfigError: int8 without a drive to calibrate on, or a model that is not in fp32.
+        ModelFileError: the file is damaged, or an operator or weight does not fit float16.
     """
     file = read_model(model)
     inputs: list[Inputs] = []

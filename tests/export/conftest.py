@@ -23,13 +23,14 @@ def spec() -> ModelSpec:
 
 @pytest.fixture(scope="session")
 def detector(spec: ModelSpec):
-    """Six class groups; logits spread over several units, so that there are clear peaks."""
+    """A deployable detector of six class groups; logits spread over several units, so that there are clear peaks."""
     torch = pytest.importorskip("torch")
-    from lidarloop_training.models.detector import NetworkConfig, PillarDetector
+    from lidarloop_training.models.detector import NetworkConfig
     from lidarloop_training.recipes.pillar_toytown import CENTERPOINT_GROUPS
+    from lidarloop_training.tasks.detection.task import DetectionConfig
 
     torch.manual_seed(0)
-    config = NetworkConfig(
+    network = NetworkConfig(
         class_groups=CENTERPOINT_GROUPS,
         pillar_channels=8,
         stage_channels=(8, 16),
@@ -38,12 +39,13 @@ def detector(spec: ModelSpec):
         shared_channels=8,
         group_channels=8,
     )
-    detector = PillarDetector(spec, config).eval()
+    task = DetectionConfig(spec=spec, network=network).task()
+    detector = task.build().eval()
     for module in detector.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.2, 0.5)
-    return detector
+    return task.export_view(detector)
 
 
 @pytest.fixture(scope="session")

@@ -119,35 +119,23 @@ def test_a_variant_of_another_model_is_refused(model, tmp_path, graph, spec):
     pytest.importorskip("embreex")
     from lidarloop_export.graph import without_raw_maps
 
-    write_model(tmp_path / "other.onnx", without_raw_maps(graph), spec)
+    write_model(tmp_path / "other.onnx", without_raw_maps(graph, spec), spec)
     with pytest.raises(ConfigError, match="whose spec is not that of"):
         parity(model, drive=DRIVE, variants=(tmp_path / "other.onnx",), frames=1)
 
 
-def test_torch_as_a_backend_agrees(monkeypatch, detector, graph, spec, tmp_path):
+def test_torch_as_a_backend_agrees(detector, graph, spec, tmp_path):
     from lidarloop_core.inference.backend import open_backend
-    from lidarloop_export import torch_backend
     from lidarloop_export.clouds import graph_inputs, random_cloud
     from lidarloop_export.graph import without_raw_maps
+    from lidarloop_training.stages.infer import TorchBackend
 
-    monkeypatch.setattr(torch_backend, "load_detector", lambda path: (detector, path))
-    write_model(tmp_path / "model.onnx", without_raw_maps(graph), spec)
+    write_model(tmp_path / "model.onnx", without_raw_maps(graph, spec), spec)
     inputs = graph_inputs(random_cloud(spec, 3000, seed=5), spec)
     expected = open_backend(tmp_path / "model.onnx").infer(inputs)
-    backend = torch_backend.TorchBackend(tmp_path)
+    backend = TorchBackend(detector)
     assert backend.device.startswith("torch")
     for name, value in backend.infer(inputs).items():
         assert value.dtype == expected[name].dtype
         assert value.shape == expected[name].shape
     np.testing.assert_allclose(backend.infer(inputs)["scores"], expected["scores"], atol=1e-5)
-
-
-def test_torch_does_not_quietly_run_on_the_cpu(monkeypatch, detector, tmp_path):
-    import torch
-
-    from lidarloop_core.errors import BackendError
-    from lidarloop_export.torch_backend import TorchBackend
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BackendError, match="sees no CUDA device"):
-        TorchBackend(tmp_path, "cuda")

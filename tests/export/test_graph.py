@@ -7,12 +7,12 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
 
 from lidarloop_core.model.tensors import names  # noqa: E402
-from lidarloop_export.graph import FORBIDDEN, OPSET, RAW_NAMES, with_raw_maps, without_raw_maps  # noqa: E402
+from lidarloop_export.graph import FORBIDDEN, OPSET, with_raw_maps, without_raw_maps  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def model(graph):
-    return onnx.load_from_string(without_raw_maps(graph))
+def model(graph, spec):
+    return onnx.load_from_string(without_raw_maps(graph, spec))
 
 
 def shape(value) -> list[int | str]:
@@ -23,7 +23,7 @@ def test_tensors_are_the_contracts(model, graph, spec):
     outputs = ["boxes", "scores", "labels"]
     assert [v.name for v in model.graph.input] == ["points", "slot", "cell", "count"] == list(names(spec.inputs))
     assert [v.name for v in model.graph.output] == outputs == list(names(spec.output_tensors))
-    assert [v.name for v in onnx.load_from_string(graph).graph.output] == [*outputs, *RAW_NAMES]
+    assert [v.name for v in onnx.load_from_string(graph).graph.output] == [*outputs, "heatmap", "regression"]
     num_points, columns = shape(model.graph.input[0])
     assert columns == 5
     assert shape(model.graph.input[1]) == [num_points]

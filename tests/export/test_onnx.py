@@ -13,6 +13,7 @@ from lidarloop_core.model.model_file import read_model  # noqa: E402
 from lidarloop_export import onnx as command  # noqa: E402
 from lidarloop_export.clouds import Cloud, random_cloud  # noqa: E402
 from lidarloop_export.onnx import export  # noqa: E402
+from lidarloop_training.stages.checkpoint import Loaded  # noqa: E402
 
 
 @pytest.fixture
@@ -23,7 +24,15 @@ def few_clouds(monkeypatch, spec):
 @pytest.fixture
 def checkpoint(monkeypatch, detector, tmp_path):
     """Stands in for a folder: reading one is the checkpoint's own test."""
-    monkeypatch.setattr(command, "load_detector", lambda path: (detector, path))
+
+    class Deployable:
+        spec = detector.spec
+
+        def export_view(self, network):
+            assert network is detector.network
+            return detector
+
+    monkeypatch.setattr(command, "load_task", lambda path: Loaded(Deployable(), detector.network, path))
     return tmp_path / "run"
 
 
@@ -53,7 +62,7 @@ def test_nothing_is_written_where_parity_fails(monkeypatch, few_clouds, checkpoi
         from copy import deepcopy
 
         wrong = deepcopy(detector)
-        wrong.encoder.linear.weight.data += 0.05
+        wrong.network.encoder.linear.weight.data += 0.05
         return real(wrong)
 
     monkeypatch.setattr(command, "with_raw_maps", other_weights)

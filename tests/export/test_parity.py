@@ -10,7 +10,8 @@ pytest.importorskip("onnxruntime")
 from lidarloop_core.errors import LidarloopError  # noqa: E402
 from lidarloop_export.clouds import Cloud, clouds, full_cloud, graph_inputs, random_cloud  # noqa: E402
 from lidarloop_export.graph import without_raw_maps  # noqa: E402
-from lidarloop_export.parity import TOLERANCE, check_parity, difference  # noqa: E402
+from lidarloop_export.parity import TOLERANCE, check_parity  # noqa: E402
+from lidarloop_training.tasks.export_view import largest_difference  # noqa: E402
 
 
 def changed(graph: bytes, name: str, change) -> bytes:
@@ -22,11 +23,11 @@ def changed(graph: bytes, name: str, change) -> bytes:
 
 
 def test_torch_and_onnx_runtime_agree_on_all_clouds(detector, graph):
-    results = list(check_parity(detector, graph, without_raw_maps(graph), clouds(detector.spec)))
+    results = list(check_parity(detector, graph, without_raw_maps(graph, detector.spec), clouds(detector.spec)))
     names = [result.cloud for result in results]
     assert names[:3] == ["one point", "random 50,000 points", "full capacity"]
     assert max(max(r.raw, r.decoded) for r in results) < TOLERANCE
-    assert results[0].num_points == 1
+    assert results[0].sizes["num_points"] == 1
 
 
 @pytest.mark.real
@@ -41,23 +42,23 @@ def test_a_changed_weight_is_refused(detector, graph, weight):
     broken = changed(graph, weight, lambda w: w + np.float32(0.01))
     cloud = Cloud("random", random_cloud(detector.spec, 2000, seed=0))
     with pytest.raises(LidarloopError, match="differs from torch on random"):
-        list(check_parity(detector, broken, without_raw_maps(broken), [cloud]))
+        list(check_parity(detector, broken, without_raw_maps(broken, detector.spec), [cloud]))
 
 
 def test_a_weight_that_is_not_finite_is_refused(detector, graph):
     broken = changed(graph, "encoder.linear", lambda w: w * np.float32(np.nan))
     cloud = Cloud("random", random_cloud(detector.spec, 2000, seed=0))
     with pytest.raises(LidarloopError, match="differs from torch"):
-        list(check_parity(detector, broken, without_raw_maps(broken), [cloud]))
+        list(check_parity(detector, broken, without_raw_maps(broken, detector.spec), [cloud]))
 
 
 def test_decoding_that_differs_is_refused(detector, graph):
     """The raw maps agree, the boxes of the deployed graph do not."""
-    model = onnx.load_from_string(without_raw_maps(graph))
+    model = onnx.load_from_string(without_raw_maps(graph, detector.spec))
     exponential = next(n for n in model.graph.node if n.op_type == "Exp")
     exponential.op_type = "Softplus"
     cloud = Cloud("random", random_cloud(detector.spec, 2000, seed=0))
-    with pytest.raises(LidarloopError, match="in the boxes"):
+    with pytest.raises(LidarloopError, match="in the decoded outputs"):
         list(check_parity(detector, graph, model.SerializeToString(), [cloud]))
 
 
@@ -70,8 +71,9 @@ def test_full_cloud_fills_every_place(spec):
     )
 
 
-def test_difference():
-    assert difference(np.array([0.0, 100.0]), np.array([0.5, 101.0])) == pytest.approx(0.5)
-    assert difference(np.array([0.0, 100.0]), np.array([0.0, 101.0])) == pytest.approx(0.01)
-    assert difference(np.array([1.0]), np.array([np.nan])) == float("inf")
-    assert difference(np.zeros(0), np.zeros(0)) == 0
+def test_largest_difference_is_absolute_up_to_one_and_relative_beyond():
+    zero_hundred = torch.tensor([0.0, 100.0])
+    assert largest_difference(zero_hundred, torch.tensor([0.5, 101.0])) == pytest.approx(0.5)
+    assert largest_difference(zero_hundred, torch.tensor([0.0, 101.0])) == pytest.approx(0.01)
+    assert largest_difference(torch.tensor([1.0]), torch.tensor([torch.nan])) == float("inf")
+    assert largest_difference(torch.zeros(0), torch.zeros(0)) == 0

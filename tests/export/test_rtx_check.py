@@ -17,7 +17,7 @@ needs_rtx = pytest.mark.skipif(not is_installed(), reason="tensorrt-rtx is not i
 
 @needs_rtx
 def test_nvidia_parses_and_builds_the_exported_model(graph, spec):
-    line = check_nvidia_builds(seal(without_raw_maps(graph), spec), spec)
+    line = check_nvidia_builds(seal(without_raw_maps(graph, spec), spec), spec)
     assert line.startswith("TensorRT-RTX")
     assert "built it for SM86" in line
     assert "SM120" in line
@@ -26,7 +26,7 @@ def test_nvidia_parses_and_builds_the_exported_model(graph, spec):
 @needs_rtx
 def test_a_model_that_nvidia_refuses_is_refused(graph, spec):
     """A scatter with a reduction: what the whole form of the network is there to avoid."""
-    model = onnx.load_from_string(without_raw_maps(graph))
+    model = onnx.load_from_string(without_raw_maps(graph, spec))
     scatter = next(node for node in model.graph.node if node.op_type == "ScatterND")
     scatter.attribute.append(onnx.helper.make_attribute("reduction", "add"))
     with pytest.raises(EngineError, match="NVIDIA's parser or builder refused"):

@@ -20,10 +20,10 @@ from lidarloop_export import variants  # noqa: E402
 from lidarloop_export.clouds import graph_inputs, random_cloud  # noqa: E402
 from lidarloop_export.drive import Cloud  # noqa: E402
 from lidarloop_export.edit import Editor  # noqa: E402
-from lidarloop_export.graph import RAW_NAMES, without_raw_maps  # noqa: E402
+from lidarloop_export.graph import without_raw_maps  # noqa: E402
 from lidarloop_export.optimise import deconvolutions_as_convolutions, optimised  # noqa: E402
 from lidarloop_export.precision_fp16 import ALLOWED, in_float16  # noqa: E402
-from lidarloop_export.quantise import quantised  # noqa: E402
+from lidarloop_export.quantise import RAW_NAMES, quantised  # noqa: E402
 from lidarloop_export.rtx_check import check_nvidia_builds, is_installed  # noqa: E402
 from lidarloop_export.variants import optimise, variant  # noqa: E402
 
@@ -31,8 +31,8 @@ needs_rtx = pytest.mark.skipif(not is_installed(), reason="tensorrt-rtx is not i
 
 
 @pytest.fixture(scope="module")
-def network(graph) -> bytes:
-    return without_raw_maps(graph)
+def network(graph, spec) -> bytes:
+    return without_raw_maps(graph, spec)
 
 
 @pytest.fixture(scope="module")

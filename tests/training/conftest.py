@@ -26,9 +26,8 @@ SIZES = {
 }
 
 
-@pytest.fixture(scope="session")
-def spec() -> ModelSpec:
-    """20 × 16 pillars: x and y are told apart by their number."""
+def small_spec() -> ModelSpec:
+    """20 × 16 pillars: x and y differ in number."""
     return make_spec(
         x_range_m=(-10.0, 10.0),
         y_range_m=(-8.0, 8.0),
@@ -39,6 +38,12 @@ def spec() -> ModelSpec:
         max_detections=12,
         lidar_height_m=1.8,
     )
+
+
+@pytest.fixture(scope="session")
+def spec() -> ModelSpec:
+    """20 × 16 pillars: x and y differ in number."""
+    return small_spec()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,17 +124,24 @@ def network_config():
     )
 
 
+@pytest.fixture(scope="session")
+def detection_config(spec, network_config):
+    """Detection with the small spec and the tiny network."""
+    from lidarloop_training.tasks.detection.task import DetectionConfig
+
+    return DetectionConfig(spec=spec, network=network_config)
+
+
 @pytest.fixture
-def train_config(spec, network_config, tmp_path: Path):
+def train_config(detection_config, tmp_path: Path):
     """A run of a few float32 steps on a tiny network."""
     from lidarloop_training.data.toytown.training_drives import ToyTownDrives
     from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig
     from lidarloop_training.stages.schedule import OneCycleConfig
 
     return TrainConfig(
-        spec=spec,
+        task=detection_config,
         data=ToyTownDrives(root=tmp_path / "data", num_train_drives=1, num_validation_drives=1),
-        network=network_config,
         optimisation=OptimisationConfig(
             num_steps=8, batch_size=2, precision="float32", schedule=OneCycleConfig(peak_learning_rate=1e-2)
         ),

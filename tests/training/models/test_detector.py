@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from lidarloop_core.pointcloud.grouping import group_pillars  # noqa: E402
 from lidarloop_core.pointcloud.sweeps import merge_sweeps  # noqa: E402
 from lidarloop_training.models.backbones.bev import BevBackbone  # noqa: E402
-from lidarloop_training.models.detector import PillarDetector  # noqa: E402
+from lidarloop_training.models.detector import center_point  # noqa: E402
 from tests.builders import make_spec  # noqa: E402
 
 
@@ -32,7 +32,7 @@ def test_backbone_keeps_places(spec):
 
 def test_raw_maps_of_a_cloud(spec, network_config, box_scenes):
     torch.manual_seed(0)
-    detector = PillarDetector(spec, network_config).eval()
+    detector = center_point(spec, network_config).eval()
     index = group_pillars(merge_sweeps(box_scenes()[0].sweeps, spec.point_columns), spec.pillars)
     with torch.no_grad():
         output = detector(*(torch.from_numpy(a) for a in (index.points, index.slot, index.cell, index.count)))
@@ -44,14 +44,14 @@ def test_raw_maps_of_a_cloud(spec, network_config, box_scenes):
 def test_a_range_that_the_backbone_cannot_halve_is_refused(spec, network_config):
     odd = make_spec(spec, x_range_m=(-9.0, 10.0))
     with pytest.raises(ValueError, match="multiple of 4"):
-        PillarDetector(odd, network_config)
+        center_point(odd, network_config)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_the_gpu_gives_the_cpu_s_maps(spec, network_config, box_scenes):
     torch.manual_seed(0)
-    detector = PillarDetector(spec, network_config).eval()
+    detector = center_point(spec, network_config).eval()
     index = group_pillars(merge_sweeps(box_scenes()[0].sweeps, spec.point_columns), spec.pillars)
     inputs = [torch.from_numpy(a) for a in (index.points, index.slot, index.cell, index.count)]
     with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):

@@ -8,16 +8,15 @@ torch = pytest.importorskip("torch")
 
 import tyro  # noqa: E402
 
+from lidarloop_training.commands import self_train, train  # noqa: E402
 from lidarloop_training.data.drive_folder import DriveFolder  # noqa: E402
-from lidarloop_training.models.detector import PillarDetector  # noqa: E402
+from lidarloop_training.models.detector import center_point  # noqa: E402
 from lidarloop_training.recipes.pillar_drives import (  # noqa: E402
     pillar_drives,
     pillar_fine_tune,
     pillar_pretrain,
     pillar_self_train,
 )
-from lidarloop_training.stages import self_train  # noqa: E402
-from lidarloop_training.stages import trainer as train  # noqa: E402
 from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE  # noqa: E402
 
 HERE = Path("drives")
@@ -30,16 +29,16 @@ def test_stages_are_of_one_network_so_that_weights_can_be_handed_on():
         pillar_fine_tune(HERE),
         pillar_self_train(HERE).fine_tune,
     ]
-    assert len({(stage.spec, stage.network) for stage in stages}) == 1
-    PillarDetector(stages[0].spec, stages[0].network)
+    assert len({(stage.task.spec, stage.task.network) for stage in stages}) == 1
+    center_point(stages[0].task.spec, stages[0].task.network)
 
 
 def test_labels_are_multiplied_only_where_they_are_true():
     pretrain, fine_tune = pillar_pretrain(HERE, HERE), pillar_fine_tune(HERE, None)
-    assert pretrain.copy_paste == NO_COPY_PASTE
-    assert not pretrain.balance_classes
-    assert fine_tune.copy_paste.num_objects
-    assert fine_tune.balance_classes
+    assert pretrain.task.copy_paste == NO_COPY_PASTE
+    assert not pretrain.task.balance_classes
+    assert fine_tune.task.copy_paste.num_objects
+    assert fine_tune.task.balance_classes
     assert fine_tune.labels.percent == 5.0
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa: E402
 from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame, read_drive, write_drive  # noqa: E402
-from lidarloop_training.stages.checkpoint import latest_checkpoint, load_detector  # noqa: E402
+from lidarloop_training.stages.checkpoint import latest_checkpoint, load_task  # noqa: E402
 from lidarloop_training.stages.config import SelfTrainConfig  # noqa: E402
 from lidarloop_training.stages.self_train import learn, relabel  # noqa: E402
 from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste  # noqa: E402
@@ -58,7 +58,9 @@ def config(train_config, drives, tmp_path):
     short = dataclasses.replace(train_config.optimisation, num_steps=2)
     return SelfTrainConfig(
         fine_tune=dataclasses.replace(
-            train_config, optimisation=short, balance_classes=True, copy_paste=centerpoint_copy_paste()
+            train_config,
+            optimisation=short,
+            task=dataclasses.replace(train_config.task, balance_classes=True, copy_paste=centerpoint_copy_paste()),
         ),
         pretrain=short,
         retrain=short,
@@ -188,4 +190,4 @@ def test_annotations_of_the_unlabelled_part_are_not_looked_at(config, drives):
 
     labelled, unlabelled = drives
     last = learn(dataclasses.replace(config, pseudo_labels=None), labelled, Unlabelled(unlabelled), ConcatSource([]))
-    assert dataclasses.replace(load_detector(last)[0].spec, training_intensity=()) == config.fine_tune.spec
+    assert dataclasses.replace(load_task(last).task.spec, training_intensity=()) == config.fine_tune.task.spec

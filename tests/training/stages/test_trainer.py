@@ -18,11 +18,11 @@ from safetensors.torch import load_file  # noqa: E402
 from lidarloop_core.errors import ConfigError, DatasetError  # noqa: E402
 from lidarloop_training.data.intensity import intensity_deciles  # noqa: E402
 from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
-from lidarloop_training.stages.checkpoint import latest_checkpoint, load_detector  # noqa: E402
+from lidarloop_training.stages.checkpoint import latest_checkpoint, load_task  # noqa: E402
 from lidarloop_training.stages.schedule import OneCycleConfig  # noqa: E402
 from lidarloop_training.stages.trainer import fit  # noqa: E402
+from lidarloop_training.tasks.augment import NO_AUGMENTATION  # noqa: E402
 from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste  # noqa: E402
-from lidarloop_training.tasks.detection.dataset import NO_AUGMENTATION  # noqa: E402
 from tests.training.sources import MadeSource  # noqa: E402
 
 
@@ -32,6 +32,16 @@ def with_run(config, **changes):
 
 def with_optimisation(config, **changes):
     return dataclasses.replace(config, optimisation=dataclasses.replace(config.optimisation, **changes))
+
+
+def with_task(config, **changes):
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, **changes))
+
+
+def standing_still(config):
+    """One step that leaves the weights as they are."""
+    schedule = OneCycleConfig(peak_learning_rate=1e-30)
+    return with_optimisation(config, num_steps=1, weight_decay=0.0, schedule=schedule)
 
 
 @pytest.fixture
@@ -55,13 +65,13 @@ def test_resuming_gives_the_bits_of_an_uninterrupted_run(train_config, sources, 
 
 def test_the_model_remembers_the_intensities_it_has_learnt_from(train_config, sources, tmp_path):
     config = with_run(with_optimisation(train_config, num_steps=1), out=tmp_path)
-    spec = load_detector(fit(config, *sources))[0].spec
-    assert spec == dataclasses.replace(config.spec, training_intensity=intensity_deciles(sources[0]))
+    spec = load_task(fit(config, *sources)).task.spec
+    assert spec == dataclasses.replace(config.task.spec, training_intensity=intensity_deciles(sources[0]))
     assert len(spec.training_intensity) == 11
 
 
 def test_training_lowers_the_loss(train_config, box_scenes):
-    config = dataclasses.replace(with_optimisation(train_config, num_steps=60), augment=NO_AUGMENTATION)
+    config = with_task(with_optimisation(train_config, num_steps=60), augment=NO_AUGMENTATION)
     config = with_run(config, validate_every=10_000, checkpoint_every=10_000, log_every=1)
     text = io.StringIO()
     source = box_scenes(num_samples=2)
@@ -88,12 +98,13 @@ def test_what_lies_in_a_run(train_config, sources):
 def test_the_loaded_detector_is_the_trained_one(train_config, sources):
     folder = fit(train_config, *sources)
     for path in (train_config.run.out, folder):
-        detector, found = load_detector(path)
+        task, network, found = load_task(path)
         assert found == folder
-        assert not detector.training
-        assert dataclasses.replace(detector.spec, training_intensity=()) == train_config.spec
+        assert not network.training
+        learnt_from = dataclasses.replace(train_config.task.spec, training_intensity=task.spec.training_intensity)
+        assert task.config == dataclasses.replace(train_config.task, spec=learnt_from)
         weights = load_file(folder / "model.safetensors")
-        assert all(torch.equal(value, weights[key]) for key, value in detector.state_dict().items())
+        assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
 
 
 def test_a_run_with_another_config_is_not_taken_up(train_config, sources):
@@ -124,7 +135,7 @@ def test_a_checkpoint_that_was_being_written_does_not_count(train_config, source
 
 def test_no_checkpoint_is_one_clear_line(tmp_path):
     with pytest.raises(ConfigError, match="holds no checkpoint; expected the folder of a run"):
-        load_detector(tmp_path)
+        load_task(tmp_path)
 
 
 def test_a_damaged_checkpoint_is_one_clear_line(train_config, sources):
@@ -132,7 +143,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(train_config, sources):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ConfigError, match=r"model\.safetensors"):
-        load_detector(folder)
+        load_task(folder)
 
 
 def test_no_samples_are_refused(train_config, box_scenes):
@@ -158,10 +169,7 @@ def test_an_unknown_recipe_names_those_there_are():
 def test_weights_can_come_from_another_run_and_nothing_else(train_config, sources, tmp_path):
     first = fit(train_config, *sources)
     config = with_run(dataclasses.replace(train_config, init_from=train_config.run.out), out=tmp_path / "second")
-    still = dataclasses.replace(
-        with_optimisation(config, num_steps=1, weight_decay=0.0, schedule=OneCycleConfig(peak_learning_rate=1e-30)),
-        augment=NO_AUGMENTATION,
-    )
+    still = standing_still(config)
     second = fit(still, *sources)
     assert second.name == "step-00000001"
     before, after = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
@@ -184,8 +192,8 @@ def test_resuming_checks_the_weights_it_began_with_not_their_place(train_config,
 
 def test_weights_of_another_network_are_refused(train_config, sources, tmp_path):
     fit(train_config, *sources)
-    wider = dataclasses.replace(train_config.network, neck_channels=16)
-    config = dataclasses.replace(train_config, network=wider, init_from=train_config.run.out)
+    wider = dataclasses.replace(train_config.task.network, neck_channels=16)
+    config = dataclasses.replace(with_task(train_config, network=wider), init_from=train_config.run.out)
     with pytest.raises(ConfigError, match="network has another neck_channels than this run's"):
         fit(with_run(config, out=tmp_path / "second"), *sources)
     with pytest.raises(ConfigError, match="holds no checkpoint"):
@@ -193,7 +201,7 @@ def test_weights_of_another_network_are_refused(train_config, sources, tmp_path)
 
 
 def test_resuming_with_balance_and_copy_paste_gives_the_same_bits(train_config, sources, tmp_path):
-    config = dataclasses.replace(train_config, balance_classes=True, copy_paste=centerpoint_copy_paste())
+    config = with_task(train_config, balance_classes=True, copy_paste=centerpoint_copy_paste())
     whole = fit(with_run(config, out=tmp_path / "whole"), *sources)
     parts = with_run(config, out=tmp_path / "parts")
     fit(parts, *sources, stop_after=4)

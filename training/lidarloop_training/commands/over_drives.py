@@ -7,9 +7,9 @@ from typing import Annotated, Any, TypeVar, Union
 
 import tyro
 
-from lidarloop_training.data.drive_spec import Drive, DriveSpec
+from lidarloop_training.data.drive_spec import Drive
 
-D = TypeVar("D", bound=DriveSpec)
+D = TypeVar("D", bound=Drive)
 """The kind of drive that a request is about."""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
+from lidarloop_training.commands.choice import choice
 from lidarloop_training.data.drive_spec import drive_named
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import split_labels
@@ -14,35 +15,41 @@ from lidarloop_training.recipes.pillar_drives import pillar_self_train
 from lidarloop_training.recipes.pillar_toytown import self_train_smoke
 from lidarloop_training.stages.config import SelfTrainConfig
 from lidarloop_training.stages.self_train import learn
-from lidarloop_training.stages.trainer import new_accelerator, open_data
+from lidarloop_training.stages.trainer import new_accelerator
+from lidarloop_training.stages.training_data import open_data
 
 if TYPE_CHECKING:
     Recipe = SelfTrainConfig
 else:
-    Recipe = tyro.extras.subcommand_type_from_defaults(
-        {"pillar-self-train": pillar_self_train(), "smoke": self_train_smoke()},
-        descriptions={
-            "pillar-self-train": "Drives of your own: --fine-tune.data.path DIR --pseudo-labels OUT.",
-            "smoke": "A tiny network and a few steps on the toy town: the way through, not a model.",
-        },
+    Recipe = choice(
+        {
+            "pillar-self-train": (
+                pillar_self_train(),
+                "Drives of your own: --fine-tune.data.path DIR --pseudo-labels OUT.",
+            ),
+            "smoke": (
+                self_train_smoke(),
+                "A tiny network and a few steps on the toy town: the way through, not a model.",
+            ),
+        }
     )
 
 
 def self_train(config: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(name="")]) -> None:
-    """Trains a detector with few labels, stage by stage; the same command takes an interrupted run up again.
+    """Trains a detector with few labels, stage by stage; the same command resumes an interrupted run.
 
     Args:
-        config: the recipe; every value of it can be overridden.
+        config: the recipe; each of its values can be overridden.
     """
     accelerator = new_accelerator()
     console = Console(quiet=not accelerator.is_main_process)
     run = config.fine_tune
     with accelerator.main_process_first():
-        drives, validation = open_data(run.data, run.spec.num_sweeps, console)
+        drives, validation = open_data(run.data, run.task.spec.num_sweeps, console)
     labelled, rest = split_labels(drives, run.labels)
     more = [
         drive_named(config.unlabelled_source, str(path)).open(
-            num_sweeps=run.spec.num_sweeps, cameras=False, lane_map=False
+            num_sweeps=run.task.spec.num_sweeps, cameras=False, lane_map=False
         )
         for path in config.unlabelled
     ]

@@ -22,11 +22,11 @@ BETA = 4
 
 @dataclass(frozen=True)
 class CenterLossConfig:
-    """Weights.
+    """Weights of the loss terms.
 
     Attributes:
-        regression_weight: of the L1 loss against the heatmap loss.
-        code_weights: of each of ``center_head.REGRESSION_COLUMNS``; velocities count less.
+        regression_weight: weight of the L1 loss relative to the heatmap loss.
+        code_weights: one weight for each of ``REGRESSION_COLUMNS`` of the centre head; velocities count less.
     """
 
     regression_weight: float = 0.25
@@ -42,7 +42,7 @@ class BatchTargets(NamedTuple):
         cell: (O,) int64 row × W + column.
         label: (O,) int64 class.
         regression: (O, 10) float32; NaN where unknown.
-        weight: (O,) float32 in [0, 1]; 1 for ground truth.
+        weight: (O,) float32 in [0, 1], confidence in each label; 1 for ground truth.
     """
 
     heatmap: Tensor
@@ -67,10 +67,10 @@ def center_loss(
     """Heatmap and regression loss of a batch, each object counting by its weight.
 
     Args:
-        output: raw maps.
-        targets: of the same batch.
+        output: raw maps, shaped as ``HeadOutput``.
+        targets: what the maps should be for the same batch.
         group_of_class: (num_classes,) int64 ``CenterHead.group_of_class``.
-        config: weights.
+        config: weights of the terms.
     """
     heatmap = gaussian_focal_loss(output.heatmap, targets.heatmap, center_weights(targets))
     regression = regression_loss(
@@ -92,8 +92,9 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tenso
 
     At a centre (target 1): −(1 − p)^α log p; elsewhere: −(1 − target)^β p^α log(1 − p).
     On logits, so that no clamp is needed: log p and log(1 − p) = log σ(−logit) are exact for any score.
-    A doubtful label so pulls less at its own cell than others do, while its Gaussian still shields the cells round it
-    from being called empty; labels that are all as doubtful pull like true ones. With weights of 1 this is the paper's.
+    So a doubtful label counts less at its own cell than others do, while its Gaussian still keeps the cells round it
+    from being trained as empty; if all labels are equally doubtful, they count like true ones. Weights of 1 give the
+    paper's loss.
 
     Args:
         logits: (B, num_classes, H, W).
@@ -111,12 +112,12 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tenso
 def regression_loss(regression: Tensor, targets: BatchTargets, group_of_class: Tensor, code_weights: Tensor) -> Tensor:
     """Weighted L1 at the objects' cells, summed over the columns, mean over the objects that know each column.
 
-    The mean is that of the objects' weights; where these add up to less than 1, they are not blown up to it.
+    The mean is that of the objects' weights; where these add up to less than 1, the sum is not divided by them.
     A NaN target (an unknown velocity) adds neither loss nor gradient.
 
     Args:
         regression: (B, 10, num_groups, H, W).
-        targets: of the batch.
+        targets: what the maps should be.
         group_of_class: (num_classes,) int64.
         code_weights: (10,).
     """

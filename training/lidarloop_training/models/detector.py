@@ -1,4 +1,4 @@
-"""The detector: pillar encoder, BEV backbone, centre head."""
+"""CenterPoint: an encoder that makes a BEV map of grouped points, a BEV backbone, centre heads."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lidarloop_training.models.heads.center import CenterHead, HeadOutput
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The widths and depths of the network.
+    """Widths and depths of the network.
 
     Attributes:
         class_groups: groups of class names that share a regression; together they hold each class once.
         pillar_channels: features of a pillar.
-        stage_channels: of the backbone's stages, at strides 2, 4, 8, …
+        stage_channels: channels of each backbone stage, at strides 2, 4, 8, …
         stage_depths: 3×3 convolutions of each stage after its strided one.
-        neck_channels: of the maps that the stages are summed in.
-        shared_channels: of the head's shared convolution.
-        group_channels: of each group's own convolution.
+        neck_channels: channels of the maps that the stages are summed in.
+        shared_channels: channels of the head's shared convolution.
+        group_channels: channels of each group's own convolution.
     """
 
     class_groups: tuple[tuple[str, ...], ...]
@@ -36,36 +36,59 @@ class NetworkConfig:
     group_channels: int = 64
 
 
-class PillarDetector(nn.Module):
-    """CenterPoint on pillars (Yin et al., CVPR 2021; Lang et al., CVPR 2019), from grouped points to raw head maps.
+class CenterPoint(nn.Module):
+    """CenterPoint (Yin et al., CVPR 2021), from grouped points to raw head maps.
+
+    Args:
+        encoder: takes the spec's input tensors and ``batch_size``, returns a BEV map (B, C, rows, columns).
+        backbone: BEV map → features (B, C', rows / stride, columns / stride).
+        head: features → raw maps.
+
+    Attributes:
+        stride: cells of the encoder's map that one cell of the head's maps spans, each way.
+    """
+
+    stride = BevBackbone.stride
+
+    def __init__(self, encoder: nn.Module, backbone: BevBackbone, head: CenterHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, *grouped: Tensor, batch_size: int = 1) -> HeadOutput:
+        """Raw maps of a batch.
+
+        Args:
+            grouped: input tensors of the spec, in its order, shaped as the encoder takes them.
+            batch_size: number of clouds B in them.
+        """
+        output: HeadOutput = self.head(self.backbone(self.encoder(*grouped, batch_size=batch_size)))
+        return output
+
+
+def center_point(spec: ModelSpec, config: NetworkConfig) -> CenterPoint:
+    """A network with random weights; its encoder is the one for the spec's grid.
+
+    Pillars: PointPillars (Lang et al., CVPR 2019).
 
     Raises:
         ConfigError: the grid cannot be halved as often as the backbone does, or the class groups are not the classes.
     """
-
-    def __init__(self, spec: ModelSpec, config: NetworkConfig) -> None:
-        super().__init__()
-        step = 2 ** len(config.stage_channels)
-        if any(size % step for size in spec.grid.shape):
-            raise ConfigError(
-                f"the network received a grid of {spec.grid.shape} pillars; expected a multiple of {step} each way for "
-                f"{len(config.stage_channels)} backbone stages: change the range, the pillar size or the stages"
-            )
-        self.spec = spec
-        self.encoder = PillarEncoder(spec, config.pillar_channels)
-        self.backbone = BevBackbone(
-            config.pillar_channels, config.stage_channels, config.stage_depths, config.neck_channels
+    step = 2 ** len(config.stage_channels)
+    if any(size % step for size in spec.grid.shape):
+        raise ConfigError(
+            f"the network received a grid of {spec.grid.shape} pillars; expected a multiple of {step} each way for "
+            f"{len(config.stage_channels)} backbone stages: change the range, the pillar size or the stages"
         )
-        self.head = CenterHead(
-            spec,
-            self.backbone.out_channels,
-            self.backbone.stride,
-            class_groups=config.class_groups,
-            shared_channels=config.shared_channels,
-            group_channels=config.group_channels,
-        )
-
-    def forward(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor, batch_size: int = 1) -> HeadOutput:
-        """Raw maps of a batch; arguments as of ``PillarEncoder.forward``."""
-        output: HeadOutput = self.head(self.backbone(self.encoder(points, slot, cell, count, batch_size)))
-        return output
+    encoder = PillarEncoder(spec, config.pillar_channels)
+    backbone = BevBackbone(encoder.channels, config.stage_channels, config.stage_depths, config.neck_channels)
+    head = CenterHead(
+        spec,
+        backbone.out_channels,
+        backbone.stride,
+        class_groups=config.class_groups,
+        shared_channels=config.shared_channels,
+        group_channels=config.group_channels,
+    )
+    return CenterPoint(encoder, backbone, head)

@@ -14,7 +14,8 @@ from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, SelfTrainConfig, TrainConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
-from lidarloop_training.tasks.detection.dataset import AugmentConfig
+from lidarloop_training.tasks.augment import AugmentConfig
+from lidarloop_training.tasks.detection.task import DetectionConfig
 
 CENTERPOINT_GROUPS = (
     ("car",),
@@ -49,36 +50,38 @@ def toytown_spec() -> ModelSpec:
     )
 
 
-def pillar_toytown() -> TrainConfig:
+def pillar_toytown() -> TrainConfig[DetectionConfig]:
     """The repository's model.
 
-    One group of all classes: the toy town does not need CenterPoint's six. No flips: which way a car heads is known
-    from its side of the street, and mirrored scenes would teach the opposite.
+    One group holds all classes: the toy town does not need CenterPoint's six. Scenes are not flipped: a car's heading
+    follows from its side of the street, and mirrored scenes would teach the opposite.
     """
     return TrainConfig(
-        spec=toytown_spec(),
+        task=DetectionConfig(
+            spec=toytown_spec(),
+            network=NetworkConfig(class_groups=(NUSCENES_CLASSES,)),
+            augment=AugmentConfig(flip_left_right=0.0, flip_front_back=0.0),
+        ),
         data=ToyTownDrives(),
-        network=NetworkConfig(class_groups=(NUSCENES_CLASSES,)),
         optimisation=OptimisationConfig(num_steps=9000),
         run=RunConfig(out=Path("out/pillar-toytown")),
-        augment=AugmentConfig(flip_left_right=0.0, flip_front_back=0.0),
     )
 
 
-def pillar_smoke() -> TrainConfig:
+def pillar_smoke() -> TrainConfig[DetectionConfig]:
     """A tiny network, two short drives, a few steps: the way through, not a model."""
+    network = NetworkConfig(
+        class_groups=(NUSCENES_CLASSES,),
+        pillar_channels=8,
+        stage_channels=(8, 16),
+        stage_depths=(1, 1),
+        neck_channels=16,
+        shared_channels=16,
+        group_channels=16,
+    )
     return TrainConfig(
-        spec=toytown_spec(),
+        task=DetectionConfig(spec=toytown_spec(), network=network),
         data=ToyTownDrives(num_train_drives=1, num_validation_drives=1, duration_s=2.0, keyframe_every=5),
-        network=NetworkConfig(
-            class_groups=(NUSCENES_CLASSES,),
-            pillar_channels=8,
-            stage_channels=(8, 16),
-            stage_depths=(1, 1),
-            neck_channels=16,
-            shared_channels=16,
-            group_channels=16,
-        ),
         optimisation=OptimisationConfig(
             num_steps=10, batch_size=2, schedule=OneCycleConfig(peak_learning_rate=5e-3), precision="float32"
         ),

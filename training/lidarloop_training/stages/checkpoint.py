@@ -1,21 +1,22 @@
-"""Checkpoints: folders that are whole or absent, with all that a run needs to go on exactly where it was.
+"""Checkpoints: folders that are complete or absent, with all that a run needs to go on exactly where it was.
 
-``OUT/checkpoints/step-00001000/``: ``model.safetensors``, ``optimizer.safetensors``, ``state.json`` (step, hash of the
-config) and ``config.json`` (resolved config, versions, git commit). There is no random state: see ``pillar_dataset``.
+``OUT/checkpoints/step-00001000/``: ``model.safetensors``, ``optimizer.safetensors``, ``state.json`` (format, step,
+task, parts of the network, hash of the config) and ``config.json`` (resolved config, versions, git commit). There is no
+random state: each example and each batch depends on seed, epoch and index alone.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -24,31 +25,59 @@ from torch.optim import Optimizer
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io.atomic import fsync
-from lidarloop_core.model.spec import ModelSpec
-from lidarloop_training.models.detector import NetworkConfig, PillarDetector
+from lidarloop_training.stages.config import TrainConfig
+from lidarloop_training.tasks.saved import as_json, from_json, task_type
+from lidarloop_training.tasks.task import Task
+
+FORMAT = 2
+"""Checkpoints before it (format 1 had no number) knew one network and no parts."""
 
 NUM_KEPT = 2
 """Older checkpoints of a run are deleted."""
-
-
-def config_as_dict(config: Any) -> dict[str, Any]:
-    """A config as JSON knows it."""
-    result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    return result
-
 
 # Where a run lies and where its first weights lay does not change what is learnt; the hash of those weights stays.
 _WHERE = ("run", "init_from")
 
 
-# Of a model's contract: what tells of the data it learnt from, and nothing of its network.
-_OF_THE_DATA = ("name", "training_intensity")
+@dataclass(frozen=True)
+class SavedRun:
+    """What a run's checkpoints say about it.
+
+    Attributes:
+        config: its configuration as JSON knows it, and under ``init_sha256`` the hash of the weights it started with.
+        task: name of its task.
+        world_size: number of processes.
+    """
+
+    config: Mapping[str, Any]
+    task: str
+    world_size: int
+
+    @staticmethod
+    def of(config: TrainConfig[Any], world_size: int, init_sha256: str | None) -> SavedRun:
+        """The run with a configuration."""
+        started_with = {} if init_sha256 is None else {"init_sha256": init_sha256}
+        return SavedRun({**as_json(config), **started_with}, config.task.name, world_size)
+
+    @property
+    def hash(self) -> str:
+        """Hash of all that changes what is learnt: the config without its places, task and number of processes."""
+        learnt = {key: value for key, value in self.config.items() if key not in _WHERE}
+        return hashlib.sha256(json.dumps([learnt, self.task, self.world_size], sort_keys=True).encode()).hexdigest()
 
 
-def config_hash(config: Mapping[str, Any], world_size: int) -> str:
-    """Hash of all that changes what is learnt: the config without its places, and the number of processes."""
-    learnt = {key: value for key, value in config.items() if key not in _WHERE}
-    return hashlib.sha256(json.dumps([learnt, world_size], sort_keys=True).encode()).hexdigest()
+class Loaded(NamedTuple):
+    """What ``load_task`` finds.
+
+    Attributes:
+        task: the task, as it was trained.
+        network: its trained network in eval mode, on the CPU.
+        folder: the checkpoint.
+    """
+
+    task: Task[Any, Any]
+    network: nn.Module
+    folder: Path
 
 
 def provenance() -> dict[str, Any]:
@@ -62,58 +91,90 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def write_checkpoint(
-    run_folder: Path, step: int, model: nn.Module, optimizer: Optimizer, config: Mapping[str, Any], world_size: int
-) -> Path:
-    """Writes the state after ``step`` steps; gives its folder."""
-    folder = run_folder / "checkpoints" / f"step-{step:08d}"
+def parts_of(network: nn.Module) -> tuple[str, ...]:
+    """A network's parts: its top-level modules that have weights."""
+    return tuple(name for name, module in network.named_children() if module.state_dict())
+
+
+def write_checkpoint(out: Path, step: int, network: nn.Module, optimizer: Optimizer, run: SavedRun) -> Path:
+    """Writes the state after ``step`` steps into a run's folder ``out``.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    folder = out / "checkpoints" / f"step-{step:08d}"
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary / "model.safetensors")
-    save_file(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
-    state = {"step": step, "config_hash": config_hash(config, world_size)}
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary / "model.safetensors")
+    save_file(_optimizer_tensors(network, optimizer), temporary / "optimizer.safetensors")
+    state = {"format": FORMAT, "step": step, "task": run.task, "parts": parts_of(network), "config_hash": run.hash}
     (temporary / "state.json").write_text(json.dumps(state))
-    (temporary / "config.json").write_text(json.dumps({**config, **provenance()}, indent=1))
+    (temporary / "config.json").write_text(json.dumps({**run.config, **provenance()}, indent=1))
     for path in (*temporary.iterdir(), temporary):
         fsync(path)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     fsync(folder.parent)
-    for old in _checkpoints(run_folder)[:-NUM_KEPT]:
+    for old in _checkpoints(out)[:-NUM_KEPT]:
         shutil.rmtree(old)
     return folder
 
 
 def latest_checkpoint(run_folder: Path) -> Path | None:
-    """The newest checkpoint of a run; None where there is none."""
+    """The newest checkpoint of a run; None if it has none."""
     return next(reversed(_checkpoints(run_folder)), None)
 
 
-def resume(folder: Path, model: nn.Module, optimizer: Optimizer, config: Mapping[str, Any], world_size: int) -> int:
-    """Loads a checkpoint into model and optimiser; gives the number of steps done.
+def resume(folder: Path, network: nn.Module, optimizer: Optimizer, run: SavedRun) -> int:
+    """Loads a checkpoint into network and optimiser.
+
+    Returns:
+        The number of steps done.
 
     Raises:
-        ConfigError: it was made with another config.
+        ConfigError: it was made with another config or by an older lidarloop, or it is damaged.
     """
-    state = json.loads((folder / "state.json").read_text())
-    if state["config_hash"] != config_hash(config, world_size):
-        made_with = json.loads((folder / "config.json").read_text())
-        differing = [key for key in config if key not in _WHERE and config[key] != made_with.get(key)]
+    state = _read_state(folder)
+    if state["config_hash"] != run.hash:
+        made_with = _read_json(folder / "config.json")
+        differing = [key for key in run.config if key not in _WHERE and run.config[key] != made_with.get(key)]
         raise ConfigError(
             f"{folder} was made with another {', '.join(differing) or 'number of processes'} than this run's; "
             "expected the same to go on: repeat the command it was started with, or choose another --run.out"
         )
-    model.load_state_dict(_load(folder / "model.safetensors"))
-    _load_optimizer(model, optimizer, _load(folder / "optimizer.safetensors"))
+    network.load_state_dict(load_weights(folder))
+    _load_optimizer(network, optimizer, _load(folder / "optimizer.safetensors"))
     return int(state["step"])
 
 
-def load_detector(path: Path) -> tuple[PillarDetector, Path]:
-    """The detector of a run's newest checkpoint, or of one checkpoint, in eval mode; and that checkpoint's folder.
+def load_task(path: Path) -> Loaded:
+    """Task and network of a run's newest checkpoint, or of one checkpoint.
+
+    Args:
+        path: folder of the run or of the checkpoint.
 
     Raises:
-        ConfigError: there is no checkpoint, or it is damaged.
+        ConfigError: there is no checkpoint, it was made by an older lidarloop, or it is damaged.
+    """
+    folder = find_checkpoint(path)
+    state = _read_state(folder)
+    try:
+        task = from_json(task_type(state["task"]), _read_json(folder / "config.json")["task"]).task()
+        network = task.build()
+        network.load_state_dict(load_weights(folder))
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f"{folder} is no complete checkpoint of this version ({error}); train again, or take another"
+        ) from None
+    return Loaded(task, network.eval(), folder)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The folder of a run's newest checkpoint; ``path`` itself if it is a checkpoint.
+
+    Raises:
+        ConfigError: there is none.
     """
     folder = path if (path / "state.json").is_file() else latest_checkpoint(path)
     if folder is None:
@@ -121,53 +182,65 @@ def load_detector(path: Path) -> tuple[PillarDetector, Path]:
             f"{path} holds no checkpoint; expected the folder of a run or one of its checkpoints/step-…: "
             "`lidarloop train` makes and prints it"
         )
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        network = NetworkConfig(**{key: _tuples(value) for key, value in config["network"].items()})
-        detector = PillarDetector(ModelSpec.from_json(json.dumps(config["spec"])), network)
-        detector.load_state_dict(_load(folder / "model.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ConfigError(
-            f"{folder} is no whole checkpoint of this version ({error}); train again, or take another"
-        ) from None
-    return detector.eval(), folder
+    return folder
 
 
-def start_from(path: Path, model: PillarDetector, config: Mapping[str, Any]) -> str:
-    """Loads the weights of another run's newest checkpoint, or of one checkpoint, and nothing else of it.
-
-    Args:
-        path: the run or the checkpoint.
-        model: takes the weights.
-        config: of the run that starts; its network and its model's contract must be those of the weights.
-
-    Returns:
-        The hash of the weights' file.
+def saved_parts(folder: Path) -> tuple[str, ...]:
+    """The parts of a checkpoint's network.
 
     Raises:
-        ConfigError: there is no checkpoint, or it is of another network.
+        ConfigError: it was made by an older lidarloop, or it is damaged.
     """
-    detector, folder = load_detector(path)
-    made_with = json.loads((folder / "config.json").read_text())
-    for part in ("spec", "network"):
-        ours, theirs = config[part], made_with[part]
-        differing = [key for key in ours if key not in _OF_THE_DATA and ours[key] != theirs.get(key)]
-        if differing:
-            raise ConfigError(
-                f"--init-from received {folder}, whose {part} has another {', '.join(differing)} than this run's; "
-                "expected the same: its weights mean nothing in another network"
-            )
-    model.load_state_dict(detector.state_dict())
-    return weights_sha256(folder)
+    return tuple(_read_state(folder)["parts"])
+
+
+def saved_task(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Name and settings, as JSON knows them, of a checkpoint's task.
+
+    Raises:
+        ConfigError: it was made by an older lidarloop, or it is damaged.
+    """
+    settings: dict[str, Any] = _read_json(folder / "config.json")["task"]
+    return str(_read_state(folder)["task"]), settings
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """A checkpoint's weights by their names, shaped like the network's; each name begins with its part.
+
+    Raises:
+        ConfigError: the file is damaged or absent.
+    """
+    return _load(folder / "model.safetensors")
 
 
 def weights_sha256(folder: Path) -> str:
-    """The hash of a checkpoint's weights."""
+    """Hash of a checkpoint's weights."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _checkpoints(run_folder: Path) -> list[Path]:
     return sorted((run_folder / "checkpoints").glob("step-*"))
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    state = _read_json(folder / "state.json")
+    found = state.get("format", 1)
+    if found != FORMAT:
+        raise ConfigError(
+            f"{folder} is a checkpoint of format {found}; expected format {FORMAT}: train again, or use the lidarloop "
+            "whose version is in its config.json"
+        )
+    return state
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); take another checkpoint") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds a {type(found).__name__}; expected an object: take another checkpoint")
+    return found
 
 
 def _load(path: Path) -> dict[str, Tensor]:
@@ -177,22 +250,18 @@ def _load(path: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{path} cannot be read ({error}); take another checkpoint") from None
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     return {
         f"{key}/{name}": value.contiguous()
-        for name, parameter in model.named_parameters()
+        for name, parameter in network.named_parameters()
         for key, value in optimizer.state[parameter].items()
     }
 
 
-def _load_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _load_optimizer(network: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
-    position = {name: i for i, (name, _) in enumerate(model.named_parameters())}
+    position = {name: i for i, (name, _) in enumerate(network.named_parameters())}
     for key, tensor in tensors.items():
         kind, name = key.split("/", 1)
         state.setdefault(position[name], {})[kind] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

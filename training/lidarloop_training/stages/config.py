@@ -1,21 +1,23 @@
-"""The whole configuration of a training run; recipes build it, the command line overrides single values."""
+"""The configuration of a training run; recipes build it, the command line overrides single values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
-from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.data.drive_folder import DriveFolder
 from lidarloop_training.data.drive_spec import DriveName
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives
 from lidarloop_training.data.views.label_share import LabelShare
-from lidarloop_training.losses.center import CenterLossConfig
-from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
-from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE, CopyPasteConfig
-from lidarloop_training.tasks.detection.dataset import AugmentConfig
+from lidarloop_training.tasks.detection.task import DetectionConfig
+from lidarloop_training.tasks.task import TaskConfig
+
+ALL_PARTS = ("all",)
+"""In ``TrainConfig.init_parts``: every part of the network."""
+
+T_co = TypeVar("T_co", bound=TaskConfig, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class OptimisationConfig:
     """How the weights are found.
 
     Attributes:
-        num_steps: optimiser steps of the whole run.
+        num_steps: optimiser steps of the complete run.
         batch_size: samples a step, per process.
         schedule: learning rate over the steps.
-        beta2, weight_decay: of AdamW.
+        beta2: AdamW's decay rate of the squared gradients' mean.
+        weight_decay: AdamW's weight decay.
         max_gradient_norm: gradients above it are scaled down.
-        precision: of the forward and backward pass; weights are float32 always.
+        precision: number format of the network's forward and backward pass; weights and losses are always float32.
     """
 
     num_steps: int
@@ -45,10 +48,12 @@ class RunConfig:
     """Where and how a run is executed: nothing here changes what is learnt.
 
     Attributes:
-        out: the run's folder; a run that is found there is taken up again.
+        out: the run's folder; a run that is found there is resumed.
         num_workers: processes that load data; 0 loads between the steps.
-        num_threads: of torch, per process; 0 leaves torch's own choice.
-        log_every, validate_every, checkpoint_every: steps between.
+        num_threads: torch's threads, per process; 0 leaves torch's own choice.
+        log_every: steps between two lines of the log.
+        validate_every: steps between two validations.
+        checkpoint_every: steps between two checkpoints.
     """
 
     out: Path
@@ -60,32 +65,27 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Generic[T_co]):
     """Everything a run depends on.
 
     Attributes:
-        spec: the model's contract with the vehicle.
+        task: what is learnt: the contract with the vehicle, the network and its loss.
         data: the drives.
-        network, loss, augment, optimisation: see there.
-        run: where and how.
+        optimisation: how the weights are found.
+        run: where and how the run is executed.
         labels: which share of the data's labels is learnt from.
-        balance_classes: show samples with rare classes more often.
-        copy_paste: objects that are put into scenes they do not belong to.
-        init_from: a run or checkpoint whose weights to start with, and nothing else of it; None starts at random.
-        seed: of initial weights, order and augmentation.
+        init_from: run or checkpoint whose weights to start with, and nothing else of it; None starts at random.
+        init_parts: which parts of the network ``init_from`` gives, e.g. encoder backbone; the others start at random.
+        seed: seed for initial weights, order and augmentation.
     """
 
-    spec: ModelSpec
+    task: T_co
     data: ToyTownDrives | DriveFolder
-    network: NetworkConfig
     optimisation: OptimisationConfig
     run: RunConfig
-    loss: CenterLossConfig = field(default_factory=CenterLossConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
     labels: LabelShare = field(default_factory=LabelShare)
-    balance_classes: bool = False
-    copy_paste: CopyPasteConfig = NO_COPY_PASTE
     init_from: Path | None = None
+    init_parts: tuple[str, ...] = ALL_PARTS
     seed: int = 0
 
 
@@ -94,21 +94,21 @@ class SelfTrainConfig:
     """From pseudo-labels and few labels to a detector, stage by stage.
 
     Attributes:
-        fine_tune: the run on the labelled share of its data. Its data, spec, network and seed are those of all stages;
-            where it lies is decided by ``out``.
-        pseudo_labels: of all drives, as ``lidarloop pseudolabel`` writes them, to pre-train on; None starts with
-            fine-tuning.
-        pretrain: optimisation on them.
-        retrain: optimisation of each round, on the true labels and the model's own of the rest.
-        num_rounds: of self-training; 0 stops after fine-tuning.
-        min_score: of the model's own labels: one value, or one for each class of the spec. What is kept counts by its
-            score, so that a doubtful label does little more than keep its place from being called empty.
+        fine_tune: the run on the labelled share of its data. Its data, task and seed are those of all stages; where it
+            lies is decided by ``out``.
+        pretrain: optimisation on the pseudo-labels.
+        retrain: optimisation of each round, on the true labels and the model's own labels for the rest.
+        out: a folder for each stage is made in it; stages that are finished there are not run again.
+        pseudo_labels: labels for all drives, as ``lidarloop pseudolabel`` writes them, to pre-train on; None starts
+            with fine-tuning.
+        num_rounds: rounds of self-training; 0 stops after fine-tuning.
+        min_score: lowest score of the model's own labels: one value, or one for each class of the spec. What is kept
+            counts by its score, so that a doubtful label does little more than keep its place from being called empty.
         unlabelled: further drives without labels.
         unlabelled_source: what kind they are.
-        out: a folder for each stage is made in it; stages that are finished there are not run again.
     """
 
-    fine_tune: TrainConfig
+    fine_tune: TrainConfig[DetectionConfig]
     pretrain: OptimisationConfig
     retrain: OptimisationConfig
     out: Path

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class OneCycleConfig:
-    """The cycle: the learning rate rises to its peak and falls to nearly nothing, β₁ of Adam does the opposite.
+    """The cycle: the learning rate rises to its peak and falls to nearly 0; Adam's β₁ does the opposite.
 
     Attributes:
-        peak_learning_rate: at ``warm_up_share`` of the run.
-        start_divisor: the run starts at the peak over this.
-        end_divisor: and ends at its start over this.
-        warm_up_share: of the steps, until the peak.
-        beta1: at the start and end, and at the peak.
+        peak_learning_rate: learning rate at its peak.
+        start_divisor: the first step's learning rate is the peak divided by this.
+        end_divisor: the last step's learning rate is the first step's divided by this.
+        warm_up_share: share of the steps until the peak.
+        beta1: Adam's β₁ at the start and the end, and at the peak.
     """
 
     peak_learning_rate: float = 2e-3

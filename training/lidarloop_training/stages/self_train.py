@@ -2,7 +2,7 @@
 
 Source: CM3D (Khurana et al., CoRL 2024): pre-train, fine-tune, let the fine-tuned detector label the unlabelled part,
 train again. Two things of ours: the detector's own labels count by their score, and each round ends with the same
-fine-tuning on true labels, so that the last word is theirs.
+fine-tuning on true labels, so that these decide.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource, open_labelled
 from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LabelledFrame, drive_folder, write_drive
-from lidarloop_training.stages.checkpoint import load_detector, weights_sha256
-from lidarloop_training.stages.config import OptimisationConfig, SelfTrainConfig, TrainConfig
-from lidarloop_training.stages.infer import SampleDetector
+from lidarloop_training.stages.checkpoint import find_checkpoint, weights_sha256
+from lidarloop_training.stages.config import ALL_PARTS, OptimisationConfig, SelfTrainConfig, TrainConfig
+from lidarloop_training.stages.infer import SampleDetector, TorchBackend
 from lidarloop_training.stages.trainer import fit, new_accelerator
-from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE
+from lidarloop_training.tasks.detection.task import DetectionConfig
+
+DetectionRun = TrainConfig[DetectionConfig]
 
 
 def learn(
@@ -56,7 +58,7 @@ def learn(
     accelerator = accelerator or new_accelerator()
     console = console or Console(quiet=True)
 
-    def run_stage(stage: TrainConfig, samples: SampleSource) -> Path:
+    def run_stage(stage: DetectionRun, samples: SampleSource) -> Path:
         console.print(f"== {stage.run.out.relative_to(config.out)}", highlight=False)
         return fit(stage, samples, validation, accelerator=accelerator, console=console)
 
@@ -77,34 +79,33 @@ def learn(
 
 def _on_doubtful_labels(
     config: SelfTrainConfig, optimisation: OptimisationConfig, stage: str, init_from: Path | None
-) -> TrainConfig:
+) -> DetectionRun:
     """The paper's schedule: what would multiply mistakes is off."""
-    return dataclasses.replace(
-        _on_true_labels(config, stage, init_from),
-        optimisation=optimisation,
-        labels=LabelShare(),
-        balance_classes=False,
-        copy_paste=NO_COPY_PASTE,
-    )
+    run = _on_true_labels(config, stage, init_from)
+    return dataclasses.replace(run, optimisation=optimisation, labels=LabelShare(), task=run.task.for_doubtful_labels())
 
 
-def _on_true_labels(config: SelfTrainConfig, stage: str, init_from: Path | None) -> TrainConfig:
-    run = dataclasses.replace(config.fine_tune.run, out=config.out / stage)
-    return dataclasses.replace(config.fine_tune, run=run, init_from=init_from)
+def _on_true_labels(config: SelfTrainConfig, stage: str, init_from: Path | None) -> DetectionRun:
+    first, run = config.fine_tune, dataclasses.replace(config.fine_tune.run, out=config.out / stage)
+    parts = first.init_parts if init_from == first.init_from else ALL_PARTS  # of a stage before, all parts
+    return dataclasses.replace(first, run=run, init_from=init_from, init_parts=parts)
 
 
 def relabel(checkpoint: Path, source: SampleSource, out: Path, min_score: tuple[float, ...], console: Console) -> None:
-    """Writes a detector's labels of a source as ``OUT/<scene>/labels.json``; drives that have them are passed over.
+    """Writes a detector's labels for a source as ``OUT/<scene>/labels.json``; drives that have them are passed over.
 
     Args:
         checkpoint: a run or one of its checkpoints.
-        source: its samples, drive after drive.
-        out: the folder.
-        min_score: one value, or one for each class.
+        source: samples, drive after drive.
+        out: folder of the labels.
+        min_score: lowest score of a label: one value, or one for each class.
         console: where progress is printed.
+
+    Raises:
+        ConfigError: there is no checkpoint, or it is not readable.
     """
-    detector, folder = load_detector(checkpoint)
-    find = SampleDetector(detector, score_threshold=min_score)
+    folder = find_checkpoint(checkpoint)
+    find = SampleDetector(TorchBackend.of_checkpoint(folder), score_threshold=min_score)
     meta = {"weights_sha256": weights_sha256(folder), "min_score": list(min_score)}
     for scene, indices in groupby(range(len(source)), key=lambda index: source.keys[index].drive):
         place = drive_folder(out, scene)
@@ -122,7 +123,7 @@ def _is_labelled(place: Path, meta: Mapping[str, Any]) -> bool:
 
 
 def _labelled(index: int, sample: Sample, find: SampleDetector) -> LabelledFrame:
-    """Detections as labels that can be trusted as far as their scores say."""
+    """Detections as labels whose weights are their scores."""
     boxes = find(sample)
     number = len(boxes)
     labels = PseudoLabels(boxes, boxes.scores, np.zeros(number, np.int64), ((),) * number, ("none",) * number)

@@ -1,4 +1,4 @@
-"""The training loop: from samples to a checkpoint, resumable at any step."""
+"""The training loop: from samples to a checkpoint, resumable at any step, whatever the task."""
 
 from __future__ import annotations
 
@@ -7,56 +7,28 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.drive_folder import DriveFolder
 from lidarloop_training.data.intensity import intensity_deciles
-from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
-from lidarloop_training.data.views.balanced import balanced
-from lidarloop_training.losses.center import CenterLoss, center_loss
-from lidarloop_training.models.detector import PillarDetector
-from lidarloop_training.stages.checkpoint import (
-    config_as_dict,
-    latest_checkpoint,
-    resume,
-    start_from,
-    write_checkpoint,
-)
+from lidarloop_training.stages.checkpoint import SavedRun, latest_checkpoint, resume, write_checkpoint
 from lidarloop_training.stages.config import TrainConfig
+from lidarloop_training.stages.sampler import StepSampler
 from lidarloop_training.stages.schedule import one_cycle
-from lidarloop_training.tasks.detection.copy_paste import ObjectDatabase
-from lidarloop_training.tasks.detection.dataset import (
-    NO_AUGMENTATION,
-    AugmentConfig,
-    ExampleKey,
-    PillarBatch,
-    PillarDataset,
-    StepSampler,
-    collate,
-    object_database,
-)
-
-
-def open_data(
-    data: ToyTownDrives | DriveFolder, num_sweeps: int, console: Console
-) -> tuple[SampleSource, SampleSource]:
-    """The drives to learn from and those to validate on; toy-town drives that are missing are made."""
-    if isinstance(data, DriveFolder):
-        return data.open_training(num_sweeps), data.open_validation(num_sweeps)
-    prepare(data, num_sweeps, lambda done, of: console.print(f"made drive {done} of {of}"))
-    return open_drives(data, data.train_seeds, num_sweeps), open_drives(data, data.validation_seeds, num_sweeps)
+from lidarloop_training.stages.start import start_from
+from lidarloop_training.tasks.task import Batch, ExampleKey, Forward, LossTerms
 
 
 def fit(
-    config: TrainConfig,
+    config: TrainConfig[Any],
     training: SampleSource,
     validation: SampleSource,
     *,
@@ -68,49 +40,52 @@ def fit(
 
     Args:
         config: the run.
-        training: the labelled samples, all of which are learnt from.
-        validation: labelled samples, for the loss alone; may be empty.
+        training: samples to learn from.
+        validation: samples of the same kind, for the loss alone; may be empty.
         accelerator: device and processes; made where None.
         console: where progress is printed; nowhere where None.
-        stop_after: stop at this step, as an interruption would; the schedule stays that of the whole run.
+        stop_after: stop at this step, as an interruption would; the schedule stays that of the complete run.
 
     Returns:
         The last checkpoint's folder.
+
+    Raises:
+        ConfigError: the settings contradict one another, the run's checkpoint, or the one to start from.
+        DatasetError: the samples lack what the task learns from, or are too few for one batch.
     """
     accelerator = accelerator or new_accelerator()
-    spec = replace(config.spec, training_intensity=intensity_deciles(training))
-    return _Run(replace(config, spec=spec), accelerator, console or Console(quiet=True)).fit(
-        training, validation, stop_after
-    )
+    spec = replace(config.task.spec, training_intensity=intensity_deciles(training))
+    config = replace(config, task=replace(config.task, spec=spec))
+    return _Run(config, accelerator, console or Console(quiet=True)).fit(training, validation, stop_after)
 
 
 class _Run:
     """The state of one training run."""
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator, console: Console) -> None:
+    def __init__(self, config: TrainConfig[Any], accelerator: Accelerator, console: Console) -> None:
         self.config = config
         self.accelerator = accelerator
         self.console = console
-        self.saved_config = config_as_dict(config)
         if config.run.num_threads:
             torch.set_num_threads(config.run.num_threads)
         torch.manual_seed(config.seed)
-        self.detector = PillarDetector(config.spec, config.network)
-        self.detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = accelerator.prepare_model(self.detector)
+        self.task = config.task.task()
+        self.network = self.task.build()
+        self.network.to(memory_format=torch.channels_last)
+        self.wrapped = accelerator.prepare_model(self.network)
+        init_sha256 = None
         if config.init_from is not None:
-            self.saved_config["init_sha256"] = start_from(config.init_from, self.detector, self.saved_config)
+            init_sha256 = start_from(config.init_from, config.init_parts, self.network, config.task)
+        self.saved = SavedRun.of(config, accelerator.num_processes, init_sha256)
         self.optimizer = torch.optim.AdamW(
-            self.detector.parameters(),
+            self.network.parameters(),
             betas=(0.9, config.optimisation.beta2),
             weight_decay=config.optimisation.weight_decay,
         )
         newest = latest_checkpoint(config.run.out)
         self.first_step = 0
         if newest is not None:
-            self.first_step = resume(
-                newest, self.detector, self.optimizer, self.saved_config, accelerator.num_processes
-            )
+            self.first_step = resume(newest, self.network, self.optimizer, self.saved)
             console.print(f"resuming from {newest}", soft_wrap=True)
 
     def fit(self, training: SampleSource, validation: SampleSource, stop_after: int | None) -> Path:
@@ -138,36 +113,35 @@ class _Run:
         assert folder is not None  # num_steps ≥ 1, and the last step writes one
         return folder
 
-    def _step(self, step: int, batch: PillarBatch) -> tuple[CenterLoss, torch.Tensor]:
+    def _step(self, step: int, batch: Batch) -> tuple[LossTerms, Tensor]:
         now = one_cycle(step, self.config.optimisation.num_steps, self.config.optimisation.schedule)
         for group in self.optimizer.param_groups:
             group["lr"], group["betas"] = now.learning_rate, (now.beta1, self.config.optimisation.beta2)
-        self.network.train()
-        loss = self._loss(self.network, batch)
+        self.wrapped.train()
+        loss = self.task.loss(self._in_precision(self.wrapped), batch)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss.total)
-        norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.config.optimisation.max_gradient_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimisation.max_gradient_norm)
         self.optimizer.step()
         return loss, norm
 
-    def _loss(self, network: torch.nn.Module, batch: PillarBatch) -> CenterLoss:
-        # Not accelerate's mixed precision, which one process cannot set differently for two runs.
-        bfloat16 = self.config.optimisation.precision == "bfloat16"
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bfloat16):
-            output = network(*batch.inputs, batch_size=batch.batch_size)
-        return center_loss(output, batch.targets, self.detector.head.group_of_class, self.config.loss)
+    def _in_precision(self, network: Forward) -> Forward:
+        """The forward pass in the run's precision; the loss that is computed of its result stays in float32."""
 
-    def _training_batches(self, source: SampleSource, last_step: int) -> Iterable[PillarBatch]:
-        config = self.config
-        database = None
-        if config.copy_paste.num_objects:
-            database = object_database(source, config.spec, config.copy_paste, config.seed)
-            self.console.print(f"copy-paste from {len(database)} objects")
-        if config.balance_classes:
-            source = balanced(source, config.spec.class_names, config.seed)
-            self.console.print(f"{len(source)} samples in an epoch that shows all classes equally often")
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            # Not accelerate's mixed precision, which one process cannot set differently for two runs.
+            bfloat16 = self.config.optimisation.precision == "bfloat16"
+            with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bfloat16):
+                return network(*args, **kwargs)
+
+        return forward
+
+    def _training_batches(self, source: SampleSource, last_step: int) -> Iterable[Batch]:
+        examples = self.task.dataset(source, training=True, seed=self.config.seed)
+        if examples.summary:
+            self.console.print(examples.summary, soft_wrap=True)
         sampler = StepSampler(
-            len(source),
+            len(examples),
             self.config.optimisation.batch_size,
             first_step=self.first_step,
             num_steps=last_step,
@@ -175,79 +149,75 @@ class _Run:
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )
-        batches: Iterable[PillarBatch] = DataLoader(
-            self._dataset(source, self.config.augment, database),
+        batches: Iterable[Batch] = DataLoader(
+            examples,
             batch_sampler=sampler,
             num_workers=self.config.run.num_workers,
-            collate_fn=partial(collate, spec=self.config.spec),
+            collate_fn=self.task.collate,
         )
         return batches
-
-    def _dataset(
-        self, source: SampleSource, augment: AugmentConfig, database: ObjectDatabase | None = None
-    ) -> PillarDataset:
-        stride = self.detector.backbone.stride
-        config = self.config
-        return PillarDataset(source, config.spec, stride, augment=augment, seed=config.seed, database=database)
 
     @torch.no_grad()
     def _validate(self, step: int, source: SampleSource, scalars: SummaryWriter | None) -> None:
         """Mean loss over the validation samples, each process its share; nothing where there are none."""
         if len(source) == 0:
             return
-        dataset = self._dataset(source, NO_AUGMENTATION)
-        self.network.eval()
-        mine = range(self.accelerator.process_index, len(dataset), self.accelerator.num_processes)
-        total = torch.zeros(4, device=self.accelerator.device)
-        for index in mine:
-            batch = collate([dataset[ExampleKey(0, index)]], self.config.spec).to(self.accelerator.device)
-            loss = self._loss(self.detector, batch)  # DDP would wait for the others' batches
-            total += torch.stack([*loss, torch.ones_like(loss.total)])
-        total = self.accelerator.reduce(total, reduction="sum")
-        self._report(step, "validation", CenterLoss(*(total[:3] / total[3].clamp(min=1))), scalars)
+        examples = self.task.dataset(source, training=False, seed=self.config.seed)
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        self.wrapped.eval()
+        # A process without a sample of its own takes one with weight 0, to know the names of the terms.
+        mine = [(index, 1.0) for index in range(rank, len(examples), world_size)] or [(0, 0.0)]
+        sums: list[Tensor] = []
+        names: list[str] = []
+        for index, weight in mine:
+            batch = self.task.collate([examples[ExampleKey(0, index)]]).to(self.accelerator.device)
+            loss = self.task.loss(self._in_precision(self.network), batch)  # DDP would wait for the others' batches
+            names = list(loss.parts)
+            sums.append(weight * torch.stack([loss.total, *loss.parts.values(), torch.ones_like(loss.total)]))
+        *terms, count = self.accelerator.reduce(torch.stack(sums).sum(dim=0), reduction="sum")
+        total, *parts = (term / count for term in terms)
+        self._report(step, "validation", LossTerms(total, dict(zip(names, parts, strict=True))), scalars)
 
-    def _report(self, step: int, part: str, loss: CenterLoss, scalars: SummaryWriter | None, more: str = "") -> None:
+    def _report(self, step: int, data: str, loss: LossTerms, scalars: SummaryWriter | None, more: str = "") -> None:
+        parts = ", ".join(f"{name} {value:.4f}" for name, value in loss.parts.items())
         self.console.print(
-            f"step {step}/{self.config.optimisation.num_steps}  {part} loss {loss.total:.4f} "
-            f"(heatmap {loss.heatmap:.4f}, regression {loss.regression:.4f}){more}",
+            f"step {step}/{self.config.optimisation.num_steps}  {data} loss {loss.total:.4f} ({parts}){more}",
             soft_wrap=True,
             highlight=False,
         )
         if scalars is not None:
-            for name, value in loss._asdict().items():
-                scalars.add_scalar(f"{part}/{name}", float(value), step)
+            for name, value in {"total": loss.total, **loss.parts}.items():
+                scalars.add_scalar(f"{data}/{name}", float(value), step)
 
     def _log(
         self,
         step: int,
-        loss: CenterLoss,
-        gradient_norm: torch.Tensor,
+        loss: LossTerms,
+        gradient_norm: Tensor,
         seconds_per_step: float,
         scalars: SummaryWriter | None,
     ) -> None:
         per_second = self.config.optimisation.batch_size * self.accelerator.num_processes / seconds_per_step
         left = timedelta(seconds=round(seconds_per_step * (self.config.optimisation.num_steps - step)))
-        more = f"  {per_second:.1f} samples/s, {left} left"
-        self._report(step, "training", CenterLoss(*(v.detach() for v in loss)), scalars, more)
+        detached = LossTerms(loss.total.detach(), {name: value.detach() for name, value in loss.parts.items()})
+        self._report(step, "training", detached, scalars, f"  {per_second:.1f} samples/s, {left} left")
         if scalars is not None:
             scalars.add_scalar("training/gradient_norm", float(gradient_norm), step)
             scalars.add_scalar("training/learning_rate", self.optimizer.param_groups[0]["lr"], step)
             scalars.add_scalar("training/samples_per_second", per_second, step)
 
     def _write_checkpoint(self, step: int) -> Path:
-        run = self.config.run
+        out = self.config.run.out
         if self.accelerator.is_main_process:
-            write_checkpoint(
-                run.out, step, self.detector, self.optimizer, self.saved_config, self.accelerator.num_processes
-            )
+            write_checkpoint(out, step, self.network, self.optimizer, self.saved)
         self.accelerator.wait_for_everyone()
-        folder = latest_checkpoint(run.out)
+        folder = latest_checkpoint(out)
         assert folder is not None
         return folder
 
 
 class _Clock:
-    """Time of a step, smoothed over some twenty of them; pauses do not count."""
+    """Duration of a step in seconds, smoothed over some twenty of them; pauses do not count."""
 
     def __init__(self) -> None:
         self.seconds_per_step = float("nan")
@@ -267,7 +237,7 @@ def new_accelerator() -> Accelerator:
     """This process's device, alone or as one of torchrun's."""
     # Making the drives keeps the other processes waiting for longer than the default half an hour.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
-    # Without CUDA accelerate joins the processes of torchrun only where told that the CPU is meant.
+    # Without CUDA accelerate joins torchrun's processes only if the CPU is asked for.
     return Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
 
 

@@ -23,11 +23,11 @@ def conv_norm_relu(in_channels: int, out_channels: int, *, stride: int = 1) -> n
 
 
 class BevBackbone(nn.Module):
-    """Stages at strides 2, 4, 8, …, brought together at stride 2.
+    """Stages at strides 2, 4, 8, …, summed at stride 2.
 
     Attributes:
-        stride: of the output against the canvas.
-        out_channels: channels of the output.
+        stride: cells of the canvas that one cell of the output spans, each way.
+        out_channels: number of channels of the output.
     """
 
     stride = 2

@@ -23,7 +23,7 @@ REGRESSION_COLUMNS = (
     "offset_x", "offset_y", "z", "log_length", "log_width", "log_height", "sin_yaw", "cos_yaw", "vx", "vy",
 )  # fmt: skip
 
-# The heatmap's bias at the start: every cell says 0.1, so that the many empty ones do not drown the first steps
+# The heatmap's bias at the start: every cell scores 0.1, so that the many empty ones do not dominate the first steps
 # (RetinaNet, Lin et al., ICCV 2017, section 4.1; CenterPoint uses the same value).
 INITIAL_SCORE = 0.1
 

@@ -26,7 +26,7 @@ class CopyPasteConfig:
     Attributes:
         num_objects: (class, how many objects of it a scene is filled up to, as far as there is room); classes that are
             not named are not pasted.
-        min_points: objects on which fewer lie are not worth pasting.
+        min_points: objects with fewer points are not pasted.
         max_kept: objects of a class that are kept for pasting, drawn from all there are.
     """
 
@@ -54,8 +54,8 @@ class StoredObject:
 
     Attributes:
         points: (N, C) float32 inside its box, all sweeps.
-        values: (9,) box columns.
-        weight: how far its label is to be believed.
+        values: (9,) float32 box columns, metres and radians.
+        weight: confidence in its label, in [0, 1].
     """
 
     points: npt.NDArray[np.float32]
@@ -69,7 +69,7 @@ class ObjectDatabase:
     Args:
         class_names: what labels count in.
         config: what is kept and pasted.
-        seed: of which objects are kept where there are too many.
+        seed: seed for the choice of objects where there are too many.
     """
 
     def __init__(self, class_names: tuple[str, ...], config: CopyPasteConfig, seed: int) -> None:
@@ -111,12 +111,12 @@ class ObjectDatabase:
     ) -> tuple[npt.NDArray[np.float32], Boxes3D]:
         """A scene filled up with objects that touch neither its own nor one another.
 
-        What the scene had inside a pasted box goes: two surfaces would stand in one place.
+        Points of the scene inside a pasted box are removed: two surfaces would stand in one place.
 
         Args:
-            points: (N, C) of the scene.
-            boxes: its labelled objects.
-            rng: all randomness comes from it.
+            points: (N, C) float32 points of the scene, metres.
+            boxes: its labelled objects, in the points' frame.
+            rng: source of all randomness.
         """
         drawn = [(label, found) for label in self._wanted for found in self._draw(label, boxes, rng)]
         if not drawn:

@@ -1,4 +1,4 @@
-"""Labelled boxes → what the centre heads should say.
+"""Labelled boxes → targets for the centre heads.
 
 Sources: CornerNet (Law and Deng, ECCV 2018), section 3.2, for the radius; CenterNet (Zhou et al., 2019), section 3, for
 the Gaussian heatmap; CenterPoint (Yin et al., CVPR 2021), section 4.1, for the regressed values and the least radius.
@@ -28,8 +28,8 @@ class CenterTargets:
         heatmap: (num_classes, H, W) float32; 1 at each object's cell, falling off round it, 0 elsewhere.
         cell: (O,) int64 row × W + column of the object's centre.
         label: (O,) int64 class.
-        regression: (O, 10) float32, ``center_head.REGRESSION_COLUMNS``; NaN where unknown.
-        weight: (O,) float32 in [0, 1], how far each object is to be believed.
+        regression: (O, 10) float32, ``REGRESSION_COLUMNS`` of the centre head; NaN where unknown.
+        weight: (O,) float32 in [0, 1], confidence in each label; 1 for ground truth.
     """
 
     heatmap: npt.NDArray[np.float32]
@@ -65,7 +65,7 @@ def center_targets(boxes: Boxes3D, spec: ModelSpec, stride: int) -> CenterTarget
         boxes: labels in the LiDAR frame, classes of ``spec.class_names``; those centred out of range are left out.
             Their scores are the weights: 1 for ground truth.
         spec: range and cell size.
-        stride: of the head's map against the pillar grid.
+        stride: cells of the grid that one cell of the head's map spans, each way.
     """
     columns, rows = (size // stride for size in spec.grid.shape[:2])
     cell_size = np.array(spec.grid.cell_size_m[:2]) * stride

@@ -1,0 +1,114 @@
+"""Detection: boxes from labelled samples, with a CenterPoint network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.views.balanced import balanced
+from lidarloop_training.losses.center import CenterLossConfig, center_loss
+from lidarloop_training.models.detector import CenterPoint, NetworkConfig, center_point
+from lidarloop_training.models.heads.center import group_of_class
+from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig
+from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE, CopyPasteConfig
+from lidarloop_training.tasks.detection.dataset import (
+    DetectionBatch,
+    DetectionDataset,
+    DetectionExample,
+    collate,
+    object_database,
+)
+from lidarloop_training.tasks.detection.export_view import DetectionView
+from lidarloop_training.tasks.task import Forward, LossTerms, TaskConfig
+
+
+@dataclass(frozen=True)
+class DetectionConfig(TaskConfig):
+    """Settings of detection.
+
+    Attributes:
+        network: widths and depths of the network.
+        loss: weights of the loss terms.
+        augment: limits of the random changes of a scene.
+        balance_classes: whether samples with rare classes are shown more often.
+        copy_paste: objects that are put into scenes they do not belong to.
+    """
+
+    name: ClassVar[str] = "detection"
+
+    network: NetworkConfig
+    loss: CenterLossConfig = field(default_factory=CenterLossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    balance_classes: bool = False
+    copy_paste: CopyPasteConfig = NO_COPY_PASTE
+
+    def task(self) -> DetectionTask:
+        """The task with these settings."""
+        return DetectionTask(self)
+
+    def for_doubtful_labels(self) -> DetectionConfig:
+        """The same task without copy-paste and balancing, which would multiply the mistakes of doubtful labels."""
+        return replace(self, balance_classes=False, copy_paste=NO_COPY_PASTE)
+
+
+class DetectionTask:
+    """Detection as the training core sees it; see ``Task``."""
+
+    def __init__(self, config: DetectionConfig) -> None:
+        self.config = config
+        self.spec = config.spec
+        self._group_of_class = torch.tensor(group_of_class(config.spec.class_names, config.network.class_groups))
+
+    def build(self) -> CenterPoint:
+        """A new network; see ``Task.build``.
+
+        Raises:
+            ConfigError: the backbone cannot halve the grid as often as it wants to.
+        """
+        return center_point(self.spec, self.config.network)
+
+    def dataset(self, source: SampleSource, *, training: bool, seed: int) -> DetectionDataset:
+        """Examples of labelled samples; copy-paste and balancing read each sample once before.
+
+        Raises:
+            DatasetError: a sample is unlabelled, or no sample has an object to balance by.
+        """
+        config, stride, shown = self.config, CenterPoint.stride, []
+        if not training:
+            return DetectionDataset(source, self.spec, stride, augment=NO_AUGMENTATION, seed=seed)
+        database = None
+        if config.copy_paste.num_objects:
+            database = object_database(source, self.spec, config.copy_paste, seed)
+            shown.append(f"copy-paste from {len(database)} objects")
+        if config.balance_classes:
+            source = balanced(source, self.spec.class_names, seed)
+            shown.append(f"{len(source)} samples in an epoch that shows all classes equally often")
+        return DetectionDataset(
+            source,
+            self.spec,
+            stride,
+            augment=config.augment,
+            seed=seed,
+            database=database,
+            summary="; ".join(shown),
+        )
+
+    def collate(self, examples: Sequence[DetectionExample]) -> DetectionBatch:
+        """One batch of examples, at least one."""
+        return collate(examples, self.spec)
+
+    def loss(self, network: Forward, batch: DetectionBatch) -> LossTerms:
+        """Heatmap and regression loss; see ``center_loss``."""
+        output = network(*batch.inputs, batch_size=batch.batch_size)
+        groups = self._group_of_class.to(output.heatmap.device)
+        loss = center_loss(output, batch.targets, groups, self.config.loss)
+        return LossTerms(loss.total, {"heatmap": loss.heatmap, "regression": loss.regression})
+
+    def export_view(self, network: nn.Module) -> DetectionView:
+        """Grouped points → boxes, scores and labels."""
+        return DetectionView(self.spec, network)
