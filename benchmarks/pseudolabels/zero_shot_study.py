@@ -207,7 +207,7 @@ def score_document(score: Score) -> dict[str, Any]:
 
 
 def _found(score: Score, *, moving: bool) -> dict[str, float]:
-    """Share of the standing, or moving, objects that any label finds, and its mean error in metres: smear or sparseness."""
+    """Share of the standing, or moving, objects that any label finds, and the mean error of those labels, metres."""
     objects, detections = score.matching.objects, score.matching.detections
     finder = found_by(score.matching, 0.0)
     chosen = (np.hypot(*objects.values[:, 7:9].T) > MOVING_MPS) == moving
