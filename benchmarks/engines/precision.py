@@ -127,7 +127,7 @@ def study(frames: int = 40, calibration_frames: int = 12) -> None:
     """Judges every precision on every drive and stores what came out.
 
     Args:
-        frames: per drive.
+        frames: frames of each drive.
         calibration_frames: for int8.
     """
     with tempfile.TemporaryDirectory() as folder:

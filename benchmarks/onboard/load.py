@@ -78,7 +78,7 @@ class Soak:
         threads: number of threads, at each look.
         files: open file descriptors, at each look.
         num_lost: frames never answered, of those that could be.
-        frames_per_s: over all.
+        frames_per_s: mean over the run, frames per second.
     """
 
     command: list[str]
@@ -145,7 +145,7 @@ class Driver:
 
     Args:
         node: publishes and listens.
-        merges: with odometry, so that the model's sweeps are merged.
+        merges: whether poses are sent, so that the model's sweeps are merged.
     """
 
     def __init__(self, node: Node, *, merges: bool) -> None:
