@@ -11,15 +11,17 @@ CORE: dict[str, set[str]] = {
     "errors": set(),
     "classes": set(),
     "progress": set(),
+    "bounds": {"errors"},
     # What a cloud is, and how it is read and grouped.
     "geometry": {"errors"},
     "sample": {"geometry"},
-    "pointcloud": {"errors", "geometry", "sample"},
+    "pointcloud": {"errors", "bounds", "geometry", "sample"},
+    "sparse": {"errors"},
     "io": {"classes", "errors", "geometry", "sample", "pointcloud"},
     # What a model is, and how it runs.
-    "model": {"errors", "pointcloud", "io"},
+    "model": {"errors", "bounds", "geometry", "pointcloud", "io"},
     "gpu": {"errors", "geometry", "sample", "pointcloud", "model"},
-    "inference.tensorrt": {"errors", "io", "model", "gpu"},
+    "inference.tensorrt": {"errors", "progress", "io", "model", "gpu"},
     "inference": {"errors", "geometry", "sample", "pointcloud", "model", "gpu", "inference.tensorrt"},
     # How masks and clouds become labels.
     "tracking": {"errors", "geometry"},
@@ -48,7 +50,7 @@ ROS: dict[str, set[str]] = {
     "inputs": {"node"},
     # One folder a program.
     "detector": {"node", "messages", "inputs"},
-    "self_labeller": {"node", "messages", "inputs", "detector"},
+    "self_labeller": {"node", "messages", "inputs"},
     "replay": {"node", "messages", "inputs", "detector"},
 }
 
@@ -70,6 +72,7 @@ TRAINING: dict[str, set[str]] = {
         "toytown", "data.av2", "data.bag", "data.kept_frames", "data.kitti", "data.nuscenes", "data.once",
         "data.views", "data.waymo",
     },
+    "data.convert": {"toytown", "data", "data.bag", "data.nuscenes", "data.views", "data.writing"},
     # How detections are judged and shown.
     "evaluation.metrics": {"data.waymo"},
     "evaluation.statistics": {"evaluation.metrics"},
@@ -85,18 +88,18 @@ TRAINING: dict[str, set[str]] = {
     "pseudolabel.executors": {"workers", "pseudolabel"},
     # What is learnt, and how.
     "models.backbones": set(),
-    "models.encoders": set(),
+    "models.sparse": set(),
+    "models.encoders": {"models.sparse"},
     "models.heads": {"models.backbones"},
     "models": {"models.backbones", "models.encoders", "models.heads"},
     "losses": {"models.heads"},
-    "tasks": {"models"},
-    "tasks.detection": {"data", "data.views", "models", "models.heads", "losses", "tasks"},
-    "stages": {"data", "data.toytown", "data.views", "data.writing", "models", "tasks", "tasks.detection"},
-    "recipes": {"data", "data.toytown", "data.views", "models", "tasks.detection", "stages"},
+    "tasks": set(),
+    "tasks.detection": {"data.views", "models", "models.heads", "losses", "tasks"},
+    "stages": {"data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection"},
+    "recipes": {"data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "stages"},
     # The command line; nothing imports it.
     "commands": {
-        "toytown", "data", "data.bag", "data.kitti", "data.nuscenes", "data.views", "data.writing",
-        "evaluation", "evaluation.metrics", "evaluation.report", "evaluation.statistics", "viewer",
+        "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
         "pseudolabel", "pseudolabel.executors", "stages", "recipes",
     },
 }  # fmt: skip
