@@ -10,6 +10,9 @@ from __future__ import annotations
 CORE: dict[str, set[str]] = {
     "errors": set(),
     "classes": set(),
+    "colors": set(),
+    "fast_dds": set(),
+    "machine": set(),
     "progress": set(),
     "bounds": {"errors"},
     # What a cloud is, and how it is read and grouped.
@@ -36,10 +39,10 @@ CORE: dict[str, set[str]] = {
     "labelling.selection": {"errors", "geometry", "sample", "io", "tracking", "labelling"},
     # What measures and checks all of it.
     "bench": {
-        "classes", "errors", "geometry", "sample", "pointcloud", "io", "model", "inference",
+        "errors", "machine", "geometry", "sample", "pointcloud", "io", "model", "inference",
         "labelling", "labelling.lifting", "labelling.placing",
     },
-    "doctor": {"errors", "io", "model", "gpu", "inference.tensorrt"},
+    "doctor": {"errors", "fast_dds", "io", "model", "gpu", "inference.tensorrt"},
     "cli": {"errors"},
 }  # fmt: skip
 
