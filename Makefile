@@ -96,7 +96,7 @@ bench: $(VENV)/.ready
 	$(BIN)/lidarloop bench inference --model $(MODEL) --json $(OUT)/bench/inference.json
 
 check-data check-pseudolabel check-onboard check-engine: check-%: $(VENV)/.ready
-	$(BIN)/python benchmarks/check_$*.py --data $(REAL_DATA) --out $(OUT)/checks
+	$(BIN)/python -m benchmarks.check_$* --data $(REAL_DATA) --out $(OUT)/checks
 
 clean:
 	rm -rf $(OUT) build install log

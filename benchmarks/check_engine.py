@@ -1,6 +1,6 @@
 """What engines promise, measured: prints a table and writes out/checks/engine.json.
 
-    python benchmarks/check_engine.py                  # exits 1 if a row falls short; FULL=1 runs the studies anew
+    python -m benchmarks.check_engine                  # exits 1 if a row falls short; FULL=1 runs the studies anew
 
 Rows that need a CUDA GPU are read from results/gpu_pillar.json and skipped where no GPU was to be had yet.
 """
@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tyro
-from checks import OUT, REAL_DATA, Context, Row, all_of, at_most, run_checks, told
-from engine_precision import ROOT, built_by_nvidia, check_precisions
-from engine_speed import check_speed
-from gpu_pillar import graphs, spec
 
+from benchmarks.checks import OUT, REAL_DATA, REPOSITORY, Context, Row, all_of, at_most, report_only, run_checks
+from benchmarks.engines.precision import built_by_nvidia, check_precisions
+from benchmarks.engines.speed import check_speed
+from benchmarks.gpu.pillar import graphs, spec
 from lidarloop_core.model.model_file import seal
 
-GPU_RESULTS = ROOT / "results/gpu_pillar.json"
+GPU_RESULTS = REPOSITORY / "results/gpu_pillar.json"
 NO_GPU = "no GPU so far"
 
 # What is promised of logic rather than of figures is held by tests; they are run here and counted.
@@ -40,7 +40,7 @@ def check_tests(_: Context) -> Iterator[Row]:
     """Each file's tests; those that need what is not here skip and say so."""
     for what, path in TESTED.items():
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", path]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=600)
         passed, failed, skipped = (_number(done.stdout, word) for word in ("passed", "failed", "skipped"))
         errors = _number(done.stdout, "error")
         row = all_of(f"{what}: tests passed", passed, passed + failed + errors)
@@ -69,8 +69,8 @@ def check_gpu(_: Context) -> Iterator[Row]:
     rows = [row for row in document["rows"] if "p50_ms" in row]
     for row in rows:
         on = f"{row['way']} {row['precision']}, {document['gpu']}"
-        yield told(f"nuScenes-size pillar model, {on}: p50, ms", row["p50_ms"])
-        yield told(f"nuScenes-size pillar model, {on}: p99, ms", row["p99_ms"])
+        yield report_only(f"nuScenes-size pillar model, {on}: p50, ms", row["p50_ms"])
+        yield report_only(f"nuScenes-size pillar model, {on}: p99, ms", row["p99_ms"])
     best = min(rows, key=lambda row: float(row["p50_ms"]))
     yield at_most(f"nuScenes-size pillar model, best on {document['gpu']}: p50, ms", best["p50_ms"], 5.0)
     if best["times_floor"] is not None:

@@ -1,6 +1,6 @@
 """What the stack on the vehicle promises, measured: prints a table and writes out/checks/onboard.json.
 
-python benchmarks/check_onboard.py                 # exits 1 if a row falls short; FULL=1 runs the long soak anew
+python -m benchmarks.check_onboard                 # exits 1 if a row falls short; FULL=1 runs the long soak anew
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import tyro
-from checks import OUT, REAL_DATA, run_checks
-from onboard_faults import check_faults
-from onboard_labelling import check_live_labels
-from onboard_load import check_overhead, check_soak
-from onboard_transport import check_transport
+
+from benchmarks.checks import OUT, REAL_DATA, run_checks
+from benchmarks.onboard.faults import check_faults
+from benchmarks.onboard.labelling import check_live_labels
+from benchmarks.onboard.load import check_overhead, check_soak
+from benchmarks.onboard.transport import check_transport
 
 
 def main(data: Path = REAL_DATA, out: Path = OUT) -> int:

@@ -1,6 +1,6 @@
 """What pseudo-labels promise, measured: prints a table and writes out/checks/pseudolabel.json.
 
-python benchmarks/check_pseudolabel.py             # exits 1 if a row falls short; FULL=1 runs the long studies anew
+python -m benchmarks.check_pseudolabel             # exits 1 if a row falls short; FULL=1 runs the long studies anew
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import tyro
-from checks import OUT, REAL_DATA, run_checks
-from labelling_speed import check_bad_input, check_throughput
-from lane_yaw import check_lane_yaw
-from pretraining_study import check_pretraining
-from pseudolabel_study import check_zero_shot
-from real_keyframe import check_kitti_frames, check_nuscenes_keyframe
+
+from benchmarks.checks import OUT, REAL_DATA, run_checks
+from benchmarks.pseudolabels.lane_yaw import check_lane_yaw
+from benchmarks.pseudolabels.lifting import check_bad_input, check_throughput
+from benchmarks.pseudolabels.pretraining_study import check_pretraining
+from benchmarks.pseudolabels.real_keyframe import check_kitti_frames, check_nuscenes_keyframe
+from benchmarks.pseudolabels.zero_shot_study import check_zero_shot
 
 NEED_REAL_DATA = (check_nuscenes_keyframe, check_kitti_frames, check_lane_yaw)
 

@@ -1,8 +1,8 @@
 """What every check command shares: rows that hold or fall short, their table, and the file they are written to.
 
-Real samples are looked for in $LIDARLOOP_REAL_DATA, else in ../shared/data; rows that need them are skipped where there
-are none. Long studies keep their raw results in results/*.json; a check recomputes its rows from these and runs a small
-part anew. FULL=1 runs everything anew.
+Real samples are looked for in $LIDARLOOP_REAL_DATA, else in ../shared/data; rows that need them are skipped where they
+are missing. Long studies keep their raw results in results/*.json; a check recomputes its rows from these and runs a
+small part anew. FULL=1 runs everything anew.
 """
 
 from __future__ import annotations
@@ -21,24 +21,32 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lidarloop_core.cli import main as main_command
 from lidarloop_core.io import atomic
 from lidarloop_core.machine import machine, versions
 
 NO_DATA = "skipped: no real data"
 REAL_DATA = Path(os.environ.get("LIDARLOOP_REAL_DATA", "../shared/data"))
 OUT = Path("out/checks")
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHIPPED_MODEL = REPOSITORY / "models/pillar-toytown.onnx"
+
+
+def runs_studies() -> bool:
+    """Whether long studies run anew, instead of a part of each beside its stored results."""
+    return os.environ.get("FULL") == "1"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One promise, or a figure that is told beside one.
+    """One promise, or a figure that is reported beside one.
 
     Attributes:
-        what: in words.
-        value: as measured; None where it was skipped.
-        target: what it is held against, in words; "" where it is only told.
-        holds: None where nothing was judged.
-        note: why not, or why it broke.
+        what: the quantity with its unit and conditions, in words.
+        value: measured value; None where it was skipped.
+        target: what the value is compared with, in words; "" where it is only reported.
+        holds: whether the target is met; None where nothing was judged.
+        note: reason for skipping, or the error that broke the check; "" by default.
     """
 
     what: str
@@ -60,8 +68,8 @@ def at_most(what: str, value: float, target: float) -> Row:
     return Row(what, value, f"≤ {target:g}", bool(value <= target))
 
 
-def told(what: str, value: float, note: str = "") -> Row:
-    """A figure for the reader, which is held against nothing."""
+def report_only(what: str, value: float, note: str = "") -> Row:
+    """A figure for the reader, without a target."""
     return Row(what, float(value), "", None, note)
 
 
@@ -71,7 +79,13 @@ def all_of(what: str, number: int, of: int) -> Row:
 
 @dataclass(frozen=True)
 class Context:
-    """Where things are: real samples, output, and a folder that is deleted afterwards."""
+    """The folders that a check reads and writes.
+
+    Attributes:
+        data: folder of the real samples.
+        out: folder of what is kept.
+        scratch: empty folder, deleted afterwards.
+    """
 
     data: Path
     out: Path
@@ -79,11 +93,11 @@ class Context:
 
 
 Check = Callable[[Context], Iterator[Row]]
-"""Yields rows; one that breaks is a row that falls short."""
+"""Yields rows; an exception becomes a row that falls short."""
 
 
 def rows_of(check: Check, context: Context) -> list[Row]:
-    """A check's rows; those it has not come to when it breaks fall short."""
+    """A check's rows; an exception ends it with a row that falls short."""
     place = replace(context, scratch=context.scratch / check.__name__)
     place.scratch.mkdir()
     rows = []
@@ -91,7 +105,7 @@ def rows_of(check: Check, context: Context) -> list[Row]:
         for row in check(place):
             rows.append(row)
             print(f"{ {True: 'ok  ', False: 'MISS', None: 'none'}[row.holds] } {row.what}", file=sys.stderr)
-    except Exception as error:  # the others still have something to say
+    except Exception as error:  # the other checks still run
         traceback.print_exc()
         rows.append(Row(check.__name__.replace("_", " "), None, "runs", False, f"{type(error).__name__}: {error}"))
     return rows
@@ -109,12 +123,12 @@ def run_checks(
     """Runs all checks, prints their rows and writes OUT/NAME.json; the exit code is 1 if one falls short.
 
     Args:
-        name: of the file.
-        checks: in order.
-        needing_data: those of them that need real samples.
+        name: file name of the result, without its ending.
+        checks: all checks, in order of running.
+        needing_data: subset of ``checks`` that needs real samples.
         data: folder of the real samples.
         out: folder to write to.
-        seed: of what is random.
+        seed: random seed of the checks, recorded in the file.
     """
     has_data = (data / "nuscenes_keyframe").is_dir()
     rows: list[Row] = []
@@ -129,7 +143,7 @@ def run_checks(
 
 
 def finish(rows: list[Row], path: Path, seed: int) -> int:
-    """Prints the table, writes it with what it was made by, and returns the exit code: 1 if a row falls short."""
+    """Prints the table, writes it with seed, commit, machine and versions; returns 1 if a row falls short, else 0."""
     _show(rows)
     document = {
         "command": sys.argv,
@@ -142,6 +156,18 @@ def finish(rows: list[Row], path: Path, seed: int) -> int:
     atomic.write_bytes(path, as_json(document))
     print(path)
     return int(any(row.holds is False for row in rows))
+
+
+def lidarloop(*words: object) -> None:
+    """Runs a ``lidarloop`` command line in this process.
+
+    Raises:
+        RuntimeError: if its exit code is not 0.
+    """
+    line = [str(word) for word in words]
+    code = main_command(line)
+    if code:
+        raise RuntimeError(f"received exit code {code} of `lidarloop {' '.join(line)}`; expected 0")
 
 
 def as_json(document: Any) -> bytes:

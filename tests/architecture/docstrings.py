@@ -2,7 +2,8 @@
 
     python -m tests.architecture.docstrings [PATH ...]     # prints each docstring that falls short
 
-A rule applies where its subject occurs: a function of arrays gives their shapes, one that raises names its errors.
+A rule applies where its subject occurs: a function of arrays gives their shapes, one of lengths, times or angles their
+units, one that raises its errors. Frames are left to readers: a box or a point has one only where it lies somewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,27 +20,47 @@ ROOTS = (
     "ros2_ws/src/lidarloop_ros/lidarloop_ros",
     "training/lidarloop_training",
     "export/lidarloop_export",
+    "benchmarks",
 )
-_ARRAY = re.compile(r"NDArray|\bTensor\b")
-# "(N, 3)", "(N,)", "(B, C, H, W)", "(4, 4)", "(K)" or a scalar tensor said to be one.
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Rule = tuple[str, Callable[[str], object]]
+"""What is owed, and whether a docstring gives it."""
+
+_ARRAY = re.compile(r"NDArray|\bTensor\b|\bndarray\b|\b(?:Float|Bool|U?Int)\w*Array\b")
+_DIMENSION = r"(?:…|\.\.\.|[≥≤] ?)?[\w']*(?: ?[×*·+/−-] ?[\w']+)*(?: or \w+| [≥≤] \w+)?"
+# "(N, 3)", "(B, C, H, W)", "(N,)", "(K)", "(P·20, 5)", "(num_points, C)"; or in words.
 _SHAPE = re.compile(
-    r"\((?:[A-Z0-9][\w' ×*·+-]*|[a-z_]\w*)(?:, ?[^()]*)?,?\)|\bscalar\b|\b0-d\b|\bshaped? like\b|\bsame shape\b"
+    rf"\((?=[^()]*(?:[A-Z0-9…]|num_)){_DIMENSION}(?:, ?{_DIMENSION})+,?\)"
+    r"|\((?:[A-Z]\d?'?|\d+),?\)|\((?:[A-Z]\w*|num_\w+),\)"
+    r"|\bscalars?\b|\b0-d\b|\bshaped? like\b|\bsame shape\b"
 )
-_UNIT_SUFFIXES = ("_m", "_rad", "_s", "_ns", "_ms", "_mps", "_hz", "_px", "_mb", "_gb", "_deg")
+_MEASURED = {
+    "distance", "radius", "height", "width", "length", "depth", "range", "size", "speed", "time", "timeout", "duration",
+    "period", "age", "angle", "yaw", "heading",
+}  # fmt: skip
+"""Words in the name of a float that has a unit."""
+
+_UNIT_SUFFIXES = (
+    "m", "m2", "cm", "rad", "deg", "s", "ns", "us", "ms", "mps", "mpss", "radps", "hz", "px", "mb", "gb", "percent",
+    "share", "ratio", "factor",
+)  # fmt: skip
 _UNIT_WORDS = re.compile(
-    r"\b(met(er|re)s?|m|rad(ian)?s?|s|seconds?|ms|ns|pixels?|degrees?|counter-clockwise|unit[- ]less|nanoseconds?)\b"
+    r"(?<!['’])\b(met(er|re)s?|[cmk]?m|rad(ian)?s?|m?s|ns|(milli|micro|nano)?seconds?|px|pixels?|degrees?|hertz|Hz|MB|"
+    r"bytes|percent|shares?|points|unit-?less)\b|°|m/s"
 )
 _GENITIVE = re.compile(
     r"^\s+[a-z_][a-zA-Z0-9_, ]*: (?:of [^=]|(?:in|for) (?:the|its|their|each|a|an|all|it|them|every)\b)"
 )
+_RAISES = re.compile(r"\bRaises:|\braises?\b|\brefuse[sd]?\b", re.IGNORECASE)
+_NOT_OF_USERS = ("IndexError", "KeyError", "AssertionError", "StopIteration", "NotImplementedError")
 
 
 class Shortfall(NamedTuple):
-    """One docstring that does not say what it has to.
+    """One docstring that lacks something.
 
     Attributes:
         path: file, relative to the repository.
-        line: line number of the function, class or attribute, from 1.
+        line: line number of the function or attribute, from 1.
         name: the function's name, or the attribute's line.
         missing: what is missing, e.g. ``"shapes"``.
     """
@@ -51,7 +72,7 @@ class Shortfall(NamedTuple):
 
 
 class PublicFunction(NamedTuple):
-    """A function or method that other modules may call.
+    """A function or method that other modules may call, to which at least one rule applies.
 
     Attributes:
         line: line number of its ``def``, from 1.
@@ -65,69 +86,106 @@ class PublicFunction(NamedTuple):
 
 
 def bare_genitives(source: str) -> Iterator[tuple[int, str]]:
-    """Attribute docs that say whose a thing is and not what it is ("lanes: of the map"): line number and text."""
+    """Attribute docs that give the owner of a thing and not what it is ("lanes: of the map"): line number and text."""
     for number, line in enumerate(source.splitlines(), 1):
         if _GENITIVE.match(line):
             yield number, line.strip()
 
 
 def public_functions(source: str) -> Iterator[PublicFunction]:
-    """Public functions and methods of a module to which at least one rule applies."""
+    """Public functions and methods of a module to which at least one rule applies.
+
+    A method may leave to its class's docstring what is the same for all of them.
+    """
     tree = ast.parse(source)
-    for scope, prefix, owner_doc in [(tree, "", ""), *_public_classes(tree)]:
-        for node in scope.body:
-            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name.startswith("_"):
+    raising = _raising_functions(tree)
+    for prefix, owner_doc, scope in _public_scopes(tree):
+        for node in _functions(scope):
+            if node.name.startswith("_"):
                 continue
-            owed = _owed(node)
+            owed = _owed(node, raises=prefix + node.name in raising)
             if owed:
-                doc = ast.get_docstring(node) or ""
-                given = doc + "\n" + (owner_doc if prefix else "")
-                missing = tuple(what for what, is_given in owed if not is_given(given))
+                doc = f"{ast.get_docstring(node) or ''}\n{owner_doc}"
+                missing = tuple(what for what, is_given in owed if not is_given(doc))
                 yield PublicFunction(node.lineno, prefix + node.name, missing)
 
 
-def _public_classes(tree: ast.Module) -> list[tuple[ast.ClassDef, str, str]]:
-    return [
-        (node, f"{node.name}.", ast.get_docstring(node) or "")
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
-    ]
+def _public_scopes(tree: ast.Module) -> Iterator[tuple[str, str, ast.Module | ast.ClassDef]]:
+    """(prefix of names, docstring that all its functions share, body) of the module and of its public classes."""
+    yield "", "", tree
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield f"{node.name}.", ast.get_docstring(node) or "", node
 
 
-def _owed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[tuple[str, object]]:
-    """Which rules apply to a function, each with the test of its docstring."""
+def _functions(scope: ast.Module | ast.ClassDef) -> list[Function]:
+    return [node for node in scope.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def _owed(node: Function, *, raises: bool) -> list[Rule]:
+    """The rules that apply to a function."""
     if any(ast.unparse(d).split("(")[0].split(".")[-1] in ("overload", "override") for d in node.decorator_list):
         return []
     arguments = [
         a for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs) if a.arg not in ("self", "cls")
     ]
-    annotations = [ast.unparse(a.annotation) for a in arguments if a.annotation is not None]
-    annotations += [ast.unparse(node.returns)] if node.returns is not None else []
-    owed: list[tuple[str, object]] = []
-    if any(_ARRAY.search(annotation) for annotation in annotations):
+    types = [(a.arg, ast.unparse(a.annotation)) for a in arguments if a.annotation is not None]
+    types += [(node.name, ast.unparse(node.returns))] if node.returns is not None else []
+    owed: list[Rule] = []
+    if any(_ARRAY.search(annotation) for _, annotation in types):
         owed.append(("shapes", _SHAPE.search))
-    if _raises_users_error(node):
-        owed.append(
-            ("errors", lambda doc: "Raises:" in doc or " raises " in f" {doc.lower()} " or "refuse" in doc.lower())
-        )
-    floats = [a.arg for a in arguments if a.annotation is not None and "float" in ast.unparse(a.annotation)]
-    lengths = [
-        name
-        for name in floats
-        if re.search(r"(distance|radius|height|width|length|range|size|speed|time|timeout|angle|yaw)", name)
-    ]
-    if lengths and not all(name.endswith(_UNIT_SUFFIXES) for name in lengths):
+    if any(_needs_unit(name) for name, annotation in types if re.search(r"\bfloat\b", annotation)):
         owed.append(("units", _UNIT_WORDS.search))
+    if raises:
+        owed.append(("errors", _RAISES.search))
     return owed
 
 
-def _raises_users_error(node: ast.AST) -> bool:
+def _needs_unit(name: str) -> bool:
+    """Whether a float of this name has a unit that the name does not give."""
+    words = name.lower().strip("_").split("_")
+    return words[-1] not in _UNIT_SUFFIXES and any(word in _MEASURED or word.rstrip("s") in _MEASURED for word in words)
+
+
+def _raising_functions(tree: ast.Module) -> set[str]:
+    """Functions and methods that raise an error of the user's, themselves or through private ones of the module."""
+    bodies: dict[str, Function] = {node.name: node for node in _functions(tree)}
+    for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        bodies |= {f"{owner.name}.{node.name}": node for node in _functions(owner)}
+    raising = {name for name, node in bodies.items() if _raises_itself(node)}
+    while True:
+        through = {name for name, node in bodies.items() if _private_calls(name, node, bodies) & raising}
+        if through <= raising:
+            return raising
+        raising |= through
+
+
+def _raises_itself(node: ast.AST) -> bool:
     for inner in ast.walk(node):
         if isinstance(inner, ast.Raise) and isinstance(inner.exc, ast.Call):
             name = ast.unparse(inner.exc.func).split(".")[-1]
-            if name.endswith("Error") and name not in ("IndexError", "KeyError", "AssertionError", "StopIteration"):
+            if name.endswith("Error") and name not in _NOT_OF_USERS:
                 return True
     return False
+
+
+def _private_calls(name: str, node: Function, bodies: Mapping[str, Function]) -> set[str]:
+    """The module's private functions and methods that one calls; calls inside a ``try`` may be handled there."""
+    owner, dot, _ = name.rpartition(".")
+    handled = {
+        id(call)
+        for block in ast.walk(node)
+        if isinstance(block, ast.Try)
+        for statement in block.body
+        for call in ast.walk(statement)
+    }
+    called = set()
+    for call in ast.walk(node):
+        if not isinstance(call, ast.Call) or id(call) in handled:
+            continue
+        text = ast.unparse(call.func)
+        called.add(f"{owner}{dot}{text[5:]}" if text.startswith("self.") else text)
+    return {one for one in called & bodies.keys() if one.rpartition(".")[2].startswith("_")}
 
 
 def shortfalls(repository: Path, paths: Sequence[Path] = ()) -> tuple[list[Shortfall], int]:
@@ -143,14 +201,18 @@ def shortfalls(repository: Path, paths: Sequence[Path] = ()) -> tuple[list[Short
     return found, num_functions
 
 
+def num_incomplete(found: Sequence[Shortfall]) -> int:
+    """The number of functions with a shortfall; bare genitives are not counted."""
+    return len({(row.path, row.line, row.name) for row in found if row.missing != "what it is"})
+
+
 def main() -> None:
     repository = Path(__file__).resolve().parents[2]
     chosen = [path for given in sys.argv[1:] for path in _modules(Path(given).resolve())]
     found, num_functions = shortfalls(repository, chosen)
     for row in found:
         print(f"{row.path}:{row.line}: {row.name}: no {row.missing}")
-    short = len({(row.path, row.name) for row in found if row.missing != "what it is"})
-    genitives = sum(row.missing == "what it is" for row in found)
+    genitives, short = sum(row.missing == "what it is" for row in found), num_incomplete(found)
     share = 100 * (1 - short / max(num_functions, 1))
     print(f"{genitives} bare genitives; {num_functions - short} of {num_functions} functions complete ({share:.1f} %)")
 

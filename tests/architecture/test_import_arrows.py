@@ -1,20 +1,28 @@
-"""The import arrows of the house: core ← ros; core ← training ← export; nothing points back, and no torch onboard."""
+"""The import arrows of the house: between distributions, between the folders of each, and no torch onboard."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGES = {
-    "lidarloop_core": "ros2_ws/src/lidarloop_core/lidarloop_core",
-    "lidarloop_ros": "ros2_ws/src/lidarloop_ros/lidarloop_ros",
-    "lidarloop_training": "training/lidarloop_training",
-    "lidarloop_export": "export/lidarloop_export",
-}
+from tests.architecture.arrow_table import TABLES
+from tests.architecture.imports import (
+    SOURCES,
+    Module,
+    arrows,
+    folders,
+    imported_modules,
+    imported_packages,
+    modules,
+    violations,
+)
+
+PACKAGES = ("lidarloop_core", "lidarloop_ros", "lidarloop_training", "lidarloop_export")
 MAY_IMPORT = {
     "lidarloop_core": {"lidarloop_core"},
     "lidarloop_ros": {"lidarloop_ros", "lidarloop_core"},
@@ -27,65 +35,108 @@ ROS = {
     "std_msgs", "geometry_msgs", "visualization_msgs", "diagnostic_msgs", "lifecycle_msgs", "builtin_interfaces",
 }  # fmt: skip
 TORCH_FREE_TRAINING = ("data", "toytown", "evaluation")
-NEEDS_TORCH = "pillar_dataset.py"  # the one data module that yields tensors
 
 
-def imported_packages(source: str) -> set[str]:
-    """Top-level packages that a module imports anywhere, also inside functions."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.split(".")[0])
-    return found
-
-
-def modules(repository: Path, package: str) -> list[Path]:
-    found = sorted((repository / PACKAGES[package]).rglob("*.py"))
-    assert found, f"{package} has no modules at {PACKAGES[package]}"
-    return found
+# --- between distributions --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_arrows_point_one_way(repository: Path, package: str) -> None:
-    forbidden = set(PACKAGES) - MAY_IMPORT[package]
+def test_arrows_between_distributions_point_one_way(repository: Path, package: str) -> None:
+    forbidden = {*PACKAGES, "benchmarks", "tests"} - MAY_IMPORT[package]
     if package in ("lidarloop_core", "lidarloop_ros"):
         forbidden |= LEARNING
     if package != "lidarloop_ros":
         forbidden |= ROS
     wrong = {
-        str(module.relative_to(repository)): sorted(imported_packages(module.read_text()) & forbidden)
+        module.name: sorted(found)
         for module in modules(repository, package)
-        if imported_packages(module.read_text()) & forbidden
+        if (found := imported_packages(module.source) & forbidden)
     }
     assert wrong == {}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_folder_of_modules_is_a_package(repository: Path, package: str) -> None:
-    """setuptools leaves a folder without __init__.py out of what it installs."""
-    folders = {module.parent for module in modules(repository, package)}
-    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
-
-
-def test_no_relative_imports_hide_an_arrow(repository: Path) -> None:
+@pytest.mark.parametrize("package", SOURCES)
+def test_no_relative_imports_hide_an_arrow(repository: Path, package: str) -> None:
     wrong = [
-        str(module.relative_to(repository))
-        for package in PACKAGES
+        module.name
         for module in modules(repository, package)
-        for node in ast.walk(ast.parse(module.read_text()))
+        for node in ast.walk(ast.parse(module.source))
         if isinstance(node, ast.ImportFrom) and node.level > 0
     ]
     assert wrong == []
 
 
+# --- between the folders of a distribution ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_every_import_between_folders_is_in_the_table(repository: Path, package: str) -> None:
+    found = violations(modules(repository, package), TABLES[package])
+    assert not found, "imports that tests/architecture/arrow_table.py does not allow:\n" + "\n".join(
+        f"  {row.module} imports {row.imports} ({row.arrow})" for row in found
+    )
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_the_table_has_every_folder_and_no_arrow_without_an_import(repository: Path, package: str) -> None:
+    table, found = TABLES[package], modules(repository, package)
+    allowed = {(source, target) for source, targets in table.items() for target in targets}
+    assert folders(found) - table.keys() == set(), "folders without a row in the table"
+    assert table.keys() - folders(found) == set(), "rows of folders that do not exist"
+    assert allowed - arrows(found).keys() == set(), "arrows that no import needs any more: delete them"
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_the_table_has_no_circle(package: str) -> None:
+    graphlib.TopologicalSorter(TABLES[package]).prepare()  # raises CycleError with the circle
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_modules_do_not_import_each_other_in_a_circle(repository: Path, package: str) -> None:
+    found = modules(repository, package)
+    known = {module.name for module in found}
+    graphlib.TopologicalSorter(
+        {module.name: imported_modules(module.source, known) & known - {module.name} for module in found}
+    ).prepare()  # raises CycleError with the circle
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import lidarloop_core.model.spec",
+        "from lidarloop_core.model import spec",
+        "from lidarloop_core.model.spec import ModelSpec",
+        "def late():\n    from lidarloop_core.model.spec import ModelSpec",
+        "if TYPE_CHECKING:\n    from lidarloop_core.model.spec import ModelSpec",
+    ],
+)
+def test_one_forbidden_import_is_found(repository: Path, line: str) -> None:
+    path = repository / "pointcloud" / "new.py"
+    new = Module("lidarloop_core.pointcloud.new", path, line)
+    before = violations(modules(repository, "lidarloop_core"), TABLES["lidarloop_core"])
+    after = violations([*modules(repository, "lidarloop_core"), new], TABLES["lidarloop_core"])
+    assert set(after) - set(before) == {
+        ("lidarloop_core.pointcloud.new", "lidarloop_core.model.spec", "pointcloud → model")
+    }
+
+
+def test_a_folder_without_a_row_may_import_nothing(repository: Path) -> None:
+    new = Module(
+        "lidarloop_core.radar.reader", Path("radar/reader.py"), "from lidarloop_core.errors import ConfigError"
+    )
+    found = violations([*modules(repository, "lidarloop_core"), new], TABLES["lidarloop_core"])
+    assert ("lidarloop_core.radar.reader", "lidarloop_core.errors", "radar → errors") in found
+
+
+# --- no torch where it is not needed ----------------------------------------------------------------------------------
+
+
 def test_data_toytown_and_evaluation_name_no_torch(repository: Path) -> None:
     wrong = [
-        str(module.relative_to(repository))
-        for folder in TORCH_FREE_TRAINING
-        for module in sorted((repository / PACKAGES["lidarloop_training"] / folder).rglob("*.py"))
-        if module.name != NEEDS_TORCH and imported_packages(module.read_text()) & LEARNING
+        module.name
+        for module in modules(repository, "lidarloop_training")
+        if module.name.split(".")[1:2] and module.name.split(".")[1] in TORCH_FREE_TRAINING
+        if imported_packages(module.source) & LEARNING
     ]
     assert wrong == []
 

@@ -191,7 +191,7 @@ class _Noted:
         super().__setattr__(name, value)
 
 
-def make_trt(runtime: FakeRuntime, version: str = "10.3.0") -> Any:
+def make_trt(runtime: FakeRuntime, version: str = "10.3.0") -> Any:  # noqa: C901  # a module of many small classes
     """A module ``tensorrt`` whose engines run on ``runtime``."""
 
     class Logger:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.data import metrics
+from benchmarks.data.metrics import random_case
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
@@ -28,19 +27,6 @@ from lidarloop_training.evaluation.metrics.nuscenes import (
 )
 
 CONFIG = DetectionConfig()
-
-
-def _load_benchmark() -> ModuleType:
-    """The devkit's side of the comparison, which the benchmark script shares with these tests."""
-    path = Path(__file__).parents[4] / "benchmarks/metrics.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_metrics", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BENCHMARK = _load_benchmark()
-random_case = BENCHMARK.random_case
 
 
 def boxes(rows: npt.ArrayLike, scores: npt.ArrayLike | None = None, labels: npt.ArrayLike | None = None) -> Boxes3D:
@@ -73,7 +59,7 @@ def car(
 
 def test_agrees_with_the_devkit(record_property: Callable[[str, object], None]) -> None:
     pytest.importorskip("nuscenes", reason="needs the nuscenes-devkit")
-    worst = BENCHMARK.largest_difference_of(200)
+    worst = metrics.largest_difference_of(200)
     record_property("largest_difference", worst)
     assert worst < 1e-6
 
@@ -89,17 +75,17 @@ def test_agrees_with_the_devkit_at_the_edges(seed: int) -> None:
     }
     no_objects = {token: truth(Boxes3D.empty(NUSCENES_CLASSES)) for token in ground_truth}
     for predictions, truths in ((nothing, ground_truth), (perfect, ground_truth), (perfect, no_objects)):
-        theirs, curves, _ = BENCHMARK.devkit_metrics(predictions, truths)
-        assert BENCHMARK.largest_difference(evaluate_detections(predictions, truths), theirs, curves) < 1e-6
+        theirs, curves, _ = metrics.devkit_metrics(predictions, truths)
+        assert metrics.largest_difference(evaluate_detections(predictions, truths), theirs, curves) < 1e-6
 
 
 def test_the_measure_of_agreement_sees_a_difference() -> None:
     """Another detection, and another class without objects, must show."""
     pytest.importorskip("nuscenes", reason="needs the nuscenes-devkit")
     predictions, truths = random_case(np.random.default_rng(1))
-    theirs, curves, _ = BENCHMARK.devkit_metrics(predictions, truths)
+    theirs, curves, _ = metrics.devkit_metrics(predictions, truths)
     fewer = predictions | {"t0": Boxes3D.empty(NUSCENES_CLASSES)}
-    assert BENCHMARK.largest_difference(evaluate_detections(fewer, truths), theirs, curves) > 1e-3
+    assert metrics.largest_difference(evaluate_detections(fewer, truths), theirs, curves) > 1e-3
 
 
 def test_the_default_config_is_the_devkits() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -37,6 +38,31 @@ def sample_token(sample: Sample) -> str:
 def picture_filename(sample: Sample, image: CameraImage) -> str:
     """Where a keyframe's picture goes, relative to the root."""
     return _filename(sample.scene, image.name, image.stamp_ns, "jpg", is_keyframe=True)
+
+
+@dataclass(frozen=True)
+class _SensorFrame:
+    """What one sensor recorded at one time, for the tables.
+
+    Attributes:
+        channel: the sensor's name, e.g. ``"LIDAR_TOP"``.
+        stamp_ns: time of the recording, nanoseconds.
+        ego_SE3_sensor: mounting pose.
+        world_SE3_ego: the vehicle's pose at ``stamp_ns``; None where it is not known.
+        fileformat: ``"pcd"`` or ``"jpg"``, as in the tables.
+        suffix: end of the file's name, without its dot.
+        size_px: width and height of an image; zeros for a cloud.
+        intrinsics: 3 × 3 camera matrix, pixels; empty for a cloud.
+    """
+
+    channel: str
+    stamp_ns: int
+    ego_SE3_sensor: SE3
+    world_SE3_ego: SE3 | None
+    fileformat: str
+    suffix: str
+    size_px: tuple[int, int] = (0, 0)
+    intrinsics: Sequence[Sequence[float]] = ()
 
 
 class Scene:
@@ -98,61 +124,47 @@ class Scene:
         self._waiting.clear()
 
     def _add_lidar(self, sweep: Sweep, is_keyframe: bool) -> Record:
-        record = self._add_sample_data(
-            LIDAR,
-            sweep.stamp_ns,
-            is_keyframe,
-            sweep.ego_SE3_lidar,
-            sweep.world_SE3_ego,
-            fileformat="pcd",
-            suffix="pcd.bin",
+        frame = _SensorFrame(
+            LIDAR, sweep.stamp_ns, sweep.ego_SE3_lidar, sweep.world_SE3_ego, fileformat="pcd", suffix="pcd.bin"
         )
+        record = self._add_sample_data(frame, is_keyframe)
         write_synced(self._root / record["filename"], _lidar_file(sweep).tobytes())
         return record
 
     def _add_camera(self, image: CameraImage) -> Record:
-        record = self._add_sample_data(
+        frame = _SensorFrame(
             image.name,
             image.stamp_ns,
-            True,
             image.ego_SE3_camera,
             image.world_SE3_ego,
             fileformat="jpg",
             suffix="jpg",
-            width=image.width,
-            height=image.height,
+            size_px=(image.width, image.height),
             intrinsics=image.intrinsics.tolist(),
         )
+        record = self._add_sample_data(frame, is_keyframe=True)
         picture = encoded(image)
         if picture.format != "jpeg":
             picture = encode_jpeg(picture())
         write_synced(self._root / record["filename"], picture.data)
         return record
 
-    def _add_sample_data(
-        self,
-        channel: str,
-        stamp_ns: int,
-        is_keyframe: bool,
-        ego_SE3_sensor: SE3,
-        world_SE3_ego: SE3 | None,
-        *,
-        fileformat: str,
-        suffix: str,
-        width: int = 0,
-        height: int = 0,
-        intrinsics: Sequence[Sequence[float]] = (),
-    ) -> Record:
+    def _add_sample_data(self, frame: _SensorFrame, is_keyframe: bool) -> Record:
         assert self._first is not None
         scene = self._first.scene
+        channel, world_SE3_ego = frame.channel, frame.world_SE3_ego
         if world_SE3_ego is None:
             raise DatasetError(
                 f"scene {scene}: received a {channel} frame without an ego pose; nuScenes tables need ego-motion: "
                 "convert to a bag (a destination that ends in .mcap) instead"
             )
         sensor = token("sensor", channel)
-        self._tables.add("sensor", sensor, channel=channel, modality="camera" if intrinsics else "lidar")
-        mounting = [ego_SE3_sensor.translation.tolist(), ego_SE3_sensor.wxyz.tolist(), list(intrinsics)]
+        self._tables.add("sensor", sensor, channel=channel, modality="camera" if frame.intrinsics else "lidar")
+        mounting = [
+            frame.ego_SE3_sensor.translation.tolist(),
+            frame.ego_SE3_sensor.wxyz.tolist(),
+            list(frame.intrinsics),
+        ]
         calibration = token("calibrated_sensor", scene, channel, mounting)
         self._tables.add(
             "calibrated_sensor",
@@ -162,8 +174,8 @@ class Scene:
             rotation=mounting[1],
             camera_intrinsic=mounting[2],
         )
-        timestamp = _microseconds(stamp_ns)
-        own_token = token("sample_data", scene, channel, stamp_ns)
+        timestamp = _microseconds(frame.stamp_ns)
+        own_token = token("sample_data", scene, channel, frame.stamp_ns)
         self._tables.add(
             "ego_pose",
             own_token,
@@ -178,11 +190,11 @@ class Scene:
             ego_pose_token=own_token,
             calibrated_sensor_token=calibration,
             timestamp=timestamp,
-            fileformat=fileformat,
+            fileformat=frame.fileformat,
             is_key_frame=is_keyframe,
-            height=height,
-            width=width,
-            filename=_filename(scene, channel, stamp_ns, suffix, is_keyframe),
+            height=frame.size_px[1],
+            width=frame.size_px[0],
+            filename=_filename(scene, channel, frame.stamp_ns, frame.suffix, is_keyframe),
         )
         self._channels.setdefault(channel, []).append(record)
         return record

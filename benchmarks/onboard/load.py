@@ -1,25 +1,24 @@
 """The node under load: what it adds to the network's time, and whether it grows over very many frames.
 
-python benchmarks/onboard_load.py soak 100000 results/onboard_soak.json     # the long run; hours on two cores
-python benchmarks/onboard_load.py overhead
+python -m benchmarks.onboard.load soak 100000 results/onboard_soak.json     # the long run; hours on two cores
+python -m benchmarks.onboard.load overhead
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from checks import Context, Row, as_json, at_least, at_most, commit, told
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -28,6 +27,18 @@ from std_msgs.msg import Float64
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
+from benchmarks.checks import (
+    REPOSITORY,
+    SHIPPED_MODEL,
+    Context,
+    Row,
+    as_json,
+    at_least,
+    at_most,
+    commit,
+    report_only,
+    runs_studies,
+)
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
 from lidarloop_core.io.messages import cloud_message, odometry_message, transforms_message
@@ -37,8 +48,7 @@ from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.replay.bag_player import header_stamp_ns
 from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
 
-MODEL = Path(__file__).parents[1] / "models" / "pillar-toytown.onnx"
-STORED_SOAK = Path(__file__).parents[1] / "results" / "onboard_soak.json"
+STORED_SOAK = REPOSITORY / "results/onboard_soak.json"
 NODE = "/lidar_detector"
 T0 = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
@@ -59,16 +69,16 @@ class Soak:
     """A long run.
 
     Attributes:
-        command: how it was made.
-        machine: where.
-        commit: of the code that ran.
-        seed: of the toy-town drive that the clouds are of.
+        command: command line of the run.
+        machine: processor, cores, memory and system.
+        commit: git commit of the code that ran.
+        seed: seed of the toy-town drive of the clouds.
         frames: answered so far, at each look.
         rss_mb: resident memory of its own (not pages of files, which come and go), 10^6 bytes, at each look.
-        threads: at each look.
+        threads: number of threads, at each look.
         files: open file descriptors, at each look.
         num_lost: frames never answered, of those that could be.
-        frames_per_s: over all.
+        frames_per_s: mean over the run, frames per second.
     """
 
     command: list[str]
@@ -97,7 +107,7 @@ class Soak:
 
 def check_soak(context: Context) -> Iterator[Row]:
     """A short soak now, and the stored long one."""
-    if os.environ.get("FULL"):
+    if runs_studies():
         atomic.write_bytes(STORED_SOAK, as_json(asdict(soak(LONG))))
     if STORED_SOAK.exists():
         stored = Soak(**json.loads(STORED_SOAK.read_text()))
@@ -117,7 +127,7 @@ def _rows_of_soak(run: Soak) -> Iterator[Row]:
     yield at_most("  growth of threads", float(run.growth("threads")), 0)
     yield at_most("  growth of open files", float(run.growth("files")), 0)
     yield at_most("  frames lost", float(run.num_lost), 0)
-    yield told("  frames per second", run.frames_per_s)
+    yield report_only("  frames per second", run.frames_per_s)
 
 
 def check_overhead(context: Context) -> Iterator[Row]:
@@ -127,7 +137,7 @@ def check_overhead(context: Context) -> Iterator[Row]:
         overhead = stages["total"] - stages["infer"]
         yield at_most(f"node at 30k points, {name}: all but the network, ms p50", float(np.median(overhead)), 5.0)
         for stage in STAGES:
-            yield told(f"  {stage}, ms p50", float(np.median(stages[stage])))
+            yield report_only(f"  {stage}, ms p50", float(np.median(stages[stage])))
 
 
 class Driver:
@@ -135,7 +145,7 @@ class Driver:
 
     Args:
         node: publishes and listens.
-        merges: with odometry, so that the model's sweeps are merged.
+        merges: whether poses are sent, so that the model's sweeps are merged.
     """
 
     def __init__(self, node: Node, *, merges: bool) -> None:
@@ -189,7 +199,7 @@ def running_node(*, merges: bool) -> Iterator[tuple[Node, NodeProcess, Driver]]:
         driver = Driver(node, merges=merges)
         detector = ManagedNode(node, process, NODE)
         source = "odometry" if merges else "none"
-        detector.set_parameters({"model": str(MODEL), "max_age_s": 0.0, "motion_source": source})
+        detector.set_parameters({"model": str(SHIPPED_MODEL), "max_age_s": 0.0, "motion_source": source})
         detector.configure()
         detector.activate()
         deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
@@ -216,19 +226,23 @@ def clouds(num_points: int, num_clouds: int) -> list[PointCloud2]:
 
 
 def measure_stages(*, merges: bool, num_frames: int = 200) -> dict[str, npt.NDArray[np.float64]]:
-    """Stage → ms of each frame, as the node measures them; poses come at 50 Hz, clouds at some 10 Hz."""
+    """Stage → (N,) ms of each frame, as the node measures them; poses come at 50 Hz, clouds at some 10 Hz."""
     messages = clouds(NUM_POINTS, 10)
     seen: dict[str, list[float]] = {stage: [] for stage in STAGES}
     with running_node(merges=merges) as (node, _, driver):
         for stage in STAGES:
             topic = f"{NODE}/debug/latency_ms/{stage}"
-            node.create_subscription(Float64, topic, lambda msg, stage=stage: seen[stage].append(msg.data), 100)
+            node.create_subscription(Float64, topic, partial(_append, seen[stage]), 100)
         for i in range(num_frames):
             driver.ask(messages[i % len(messages)], i, pose_period_s=0.1 / POSES_PER_CLOUD)
         time.sleep(0.5)
     length = min(map(len, seen.values()))
     # The first frames meet cold caches, and the node has just heard of its listeners.
     return {stage: np.array(values[-length:])[length // 10 :] for stage, values in seen.items()}
+
+
+def _append(values: list[float], message: Float64) -> None:
+    values.append(message.data)
 
 
 def soak(num_frames: int) -> Soak:

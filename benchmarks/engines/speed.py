@@ -1,6 +1,6 @@
 """How much faster the optimised files are than the shipped one in onnxruntime on the CPU: every run next to its rival.
 
-    python benchmarks/engine_speed.py        # writes results/engine_speed.json; half a minute
+    python -m benchmarks.engines.speed        # writes results/engine_speed.json; half a minute
 
 Files take turns, run by run, so that a machine that slows down slows them all. The ratio is of medians; times are this
 process's own (wall clock beside them), which other processes disturb less. One thread: the waiting threads of a file's
@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 import tyro
-from checks import Context, Row, as_json, at_least, commit
-from engine_precision import LIVE_CALIBRATION_FRAMES, MODEL, ROOT, make_variants
 
+from benchmarks.checks import REPOSITORY, SHIPPED_MODEL, Context, Row, as_json, at_least, commit, runs_studies
+from benchmarks.engines.precision import LIVE_CALIBRATION_FRAMES, make_variants
 from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.io import atomic
 from lidarloop_core.machine import machine, versions
 from lidarloop_core.model.model_file import read_model
 from lidarloop_export.clouds import clouds, graph_inputs
 
-STORED = ROOT / "results/engine_speed.json"
+STORED = REPOSITORY / "results/engine_speed.json"
 TARGET = 1.8
 SHIPPED, TIDY, INT8 = "as shipped", "fp32", "int8 for the CPU"
 CLOUDS = ("toy town", "nuScenes keyframe", "nuScenes, ten sweeps")
@@ -37,7 +37,7 @@ CLOUDS = ("toy town", "nuScenes keyframe", "nuScenes, ten sweeps")
 
 def measure(paths: dict[str, Path], num_rounds: int) -> list[dict[str, Any]]:
     """Times of every file on every cloud, raw."""
-    files = {SHIPPED: MODEL, TIDY: paths[TIDY], INT8: paths[INT8]}
+    files = {SHIPPED: SHIPPED_MODEL, TIDY: paths[TIDY], INT8: paths[INT8]}
     backends = {name: open_backend(path, num_threads=1) for name, path in files.items()}
     spec = next(iter(backends.values())).spec
     found = []
@@ -66,15 +66,16 @@ def measure(paths: dict[str, Path], num_rounds: int) -> list[dict[str, Any]]:
 
 def check_speed(context: Context) -> Iterator[Row]:
     """Before and after, in one run."""
-    if os.environ.get("FULL") == "1":
+    if runs_studies():
         study()
     if STORED.exists():
-        yield from _rows(json.loads(STORED.read_text())["measured"], "stored")
+        yield from rows_of(json.loads(STORED.read_text())["measured"], "stored")
     paths = make_variants(context.scratch, LIVE_CALIBRATION_FRAMES)
-    yield from _rows(measure(paths, num_rounds=15), "now")
+    yield from rows_of(measure(paths, num_rounds=15), "now")
 
 
-def _rows(measured: list[dict[str, Any]], when: str) -> Iterator[Row]:
+def rows_of(measured: list[dict[str, Any]], when: str) -> Iterator[Row]:
+    """How many times faster int8 is than the shipped file, by the medians of each cloud."""
     for entry in measured:
         before, after = (float(np.median(entry["cpu_ms"][name])) for name in (SHIPPED, INT8))
         on = f"{entry['cloud']}, {before:.1f} → {after:.1f} ms in one thread, {when}"
@@ -93,7 +94,7 @@ def study(num_rounds: int = 40) -> None:
     document = {
         "command": sys.argv,
         "seed": 0,
-        "model_sha256": read_model(MODEL).sha256,
+        "model_sha256": read_model(SHIPPED_MODEL).sha256,
         "commit": commit(),
         "machine": machine(),
         "load_1min": os.getloadavg()[0],

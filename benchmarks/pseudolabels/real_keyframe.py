@@ -1,6 +1,6 @@
 """Pseudo-labels on real photographs: small off-the-shelf networks' masks, lifted with one sweep and no map.
 
-    python benchmarks/real_keyframe.py                 # both tables and the pictures, into out/checks/real_keyframe
+    python -m benchmarks.pseudolabels.real_keyframe    # both tables and the pictures, into out/checks/real_keyframe
 
 One setting serves both data sets: the defaults of mask model and lifting. The score threshold is stated in the
 rows, and figures for others beside it: an operating point that is good by chance stands alone.
@@ -11,16 +11,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from checks import Context, Row, all_of, at_least, at_most, finish, rows_of, told
 from PIL import Image
 
+from benchmarks.checks import Context, Row, all_of, at_least, at_most, report_only, run_checks
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.lifting.lift import lift
@@ -50,7 +49,7 @@ class Count:
     """Labels against labelled boxes: matched one to one, best score first, within 2 m of a box of their class.
 
     Attributes:
-        num_labels, num_matched: of all classes.
+        num_labels, num_matched: pseudo-labels of all classes, and those of them that match a labelled box.
         num_objects, num_found: labelled boxes of the counted classes with at least five points.
         centre_error_m: mean over the matched, in the ground plane.
     """
@@ -98,8 +97,8 @@ def check_nuscenes_keyframe(context: Context) -> Iterator[Row]:
     run = _Run.of(NuScenesSweepSource(context.data / "nuscenes_keyframe"), _mask_model(context))
     counted = count(run.samples, run.labels(full_lifting(), MIN_SCORE_2D))
     at = f"nuScenes keyframe, 2D score ≥ {MIN_SCORE_2D:g}"
-    yield told(f"{at}: labels after NMS", counted.num_labels)
-    yield told(f"{at}: labels that match a box of their class within {MATCH_M:g} m", counted.num_matched)
+    yield report_only(f"{at}: labels after NMS", counted.num_labels)
+    yield report_only(f"{at}: labels that match a box of their class within {MATCH_M:g} m", counted.num_matched)
     yield at_least(f"{at}: precision", counted.precision, 0.70)
     yield at_least(f"{at}: recall of {counted.num_objects} boxes with ≥ {MIN_POINTS} points", counted.recall, 0.65)
     yield at_most(f"{at}: mean centre error of the matched, m", counted.centre_error_m, 1.0)
@@ -113,11 +112,11 @@ def check_kitti_frames(context: Context) -> Iterator[Row]:
     run = _Run.of(source, _mask_model(context))
     counted = count(run.samples, run.labels(full_lifting(), MIN_SCORE_2D))
     at = f"KITTI 000000–000002, 2D score ≥ {MIN_SCORE_2D:g}"
-    yield told(f"{at}: labels after NMS", counted.num_labels)
-    yield told(f"{at}: labels that match a box of their class within {MATCH_M:g} m", counted.num_matched)
-    yield told(f"{at}: precision (parked bicycles and a trailer count as wrong: unlabelled)", counted.precision)
-    yield told(f"{at}: recall of {counted.num_objects} boxes with ≥ {MIN_POINTS} points", counted.recall)
-    yield told(f"{at}: mean centre error of the matched, m", counted.centre_error_m)
+    yield report_only(f"{at}: labels after NMS", counted.num_labels)
+    yield report_only(f"{at}: labels that match a box of their class within {MATCH_M:g} m", counted.num_matched)
+    yield report_only(f"{at}: precision (parked bicycles and a trailer count as wrong: unlabelled)", counted.precision)
+    yield report_only(f"{at}: recall of {counted.num_objects} boxes with ≥ {MIN_POINTS} points", counted.recall)
+    yield report_only(f"{at}: mean centre error of the matched, m", counted.centre_error_m)
     yield from _beside("KITTI 000000–000002", run)
     yield from run.draw(context.out / "real_keyframe" / "kitti")
 
@@ -171,8 +170,8 @@ def _beside(name: str, run: _Run) -> Iterator[Row]:
 
 
 def _pair(at: str, counted: Count) -> Iterator[Row]:
-    yield told(f"{at}: precision ({counted.num_matched} of {counted.num_labels})", counted.precision)
-    yield told(f"{at}: recall ({counted.num_found} of {counted.num_objects})", counted.recall)
+    yield report_only(f"{at}: precision ({counted.num_matched} of {counted.num_labels})", counted.precision)
+    yield report_only(f"{at}: recall ({counted.num_found} of {counted.num_objects})", counted.recall)
 
 
 def _mask_model(context: Context) -> OnnxMaskModel:
@@ -197,13 +196,9 @@ def _with_masks(picture: npt.NDArray[np.uint8], masks: InstanceMasks) -> Image.I
 
 
 def main() -> int:
-    repository = Path(__file__).resolve().parents[1]
-    data = Path(os.environ.get("LIDARLOOP_REAL_DATA", repository.parent / "shared" / "data"))
-    out = repository / "out" / "checks"
-    with tempfile.TemporaryDirectory() as scratch:
-        context = Context(data, out, Path(scratch))
-        rows = rows_of(check_nuscenes_keyframe, context) + rows_of(check_kitti_frames, context)
-    return finish(rows, out / "real_keyframe.json", seed=0)
+    """Prints both tables and writes out/checks/real_keyframe.json; the exit code is 1 if a row falls short."""
+    checks = (check_nuscenes_keyframe, check_kitti_frames)
+    return run_checks("real_keyframe", checks, needing_data=checks)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Labelling while driving: is it as good as offline, and does the detector suffer?
 
-python benchmarks/onboard_labelling.py
+python -m benchmarks.onboard.labelling
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from checks import Context, Row, at_least, at_most, told
 from lifecycle_msgs.msg import Transition
-from onboard_load import MODEL
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64
 
+from benchmarks.checks import SHIPPED_MODEL, Context, Row, at_least, at_most, lidarloop, report_only
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.bag import BagReader
@@ -32,9 +30,6 @@ from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics
 from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
 from lidarloop_training.data.bag.reader import BagSource
-from lidarloop_training.data.convert.bag import convert_to_bag
-from lidarloop_training.data.convert.options import ConvertOptions
-from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.evaluation.metrics.matching import GroundTruth
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
 
@@ -65,31 +60,33 @@ class Heard:
 def check_live_labels(context: Context) -> Iterator[Row]:
     """A toy-town drive with six cameras through both nodes, at its own pace."""
     bag = context.scratch / "drive.mcap"
-    options = ConvertOptions(masks=True, num_workers=os.cpu_count() or 1)
-    convert_to_bag(ToyTown(SEED, duration_s=DURATION_S), bag, options)
+    lidarloop("convert", "toytown", SEED, bag, "--duration-s", DURATION_S, "--masks")
     masks = bag.with_suffix(".masks.json")
     heard = drive(bag, masks, num_threads=1)
     live, offline = scores(heard.labels, bag, masks)
     yield at_least("self_labeller: clouds of the drive labelled live", float(len(heard.labels)), 10)
-    yield told("  mAP of the live labels, single frames", live)
-    yield told("  mAP of the offline labels of the same frames", offline)
+    yield report_only("  mAP of the live labels, single frames", live)
+    yield report_only("  mAP of the offline labels of the same frames", offline)
     yield at_most("  difference", abs(live - offline), 0.001)
     (off_p50, off_p99), (on_p50, on_p99) = heard.percentiles()
-    yield told("detector on one core, labelling off: latency ms p99", off_p99)
-    yield told("detector on one core, labelling on: latency ms p99", on_p99)
+    yield report_only("detector on one core, labelling off: latency ms p99", off_p99)
+    yield report_only("detector on one core, labelling on: latency ms p99", on_p99)
     yield at_most("  p50, on / off", on_p50 / off_p50, 1.2)
     yield at_most("  p99, on / off", on_p99 / off_p99, 1.2)
     (off_p50, off_p99), (on_p50, on_p99) = drive(bag, masks, num_threads=0).percentiles()
     note = f"{os.cpu_count()} cores: labelling takes one of them"
-    yield told("detector on all cores: p50, labelling on / off", on_p50 / off_p50, note)
-    yield told("detector on all cores: p99, labelling on / off", on_p99 / off_p99, note)
+    yield report_only("detector on all cores: p50, labelling on / off", on_p50 / off_p50, note)
+    yield report_only("detector on all cores: p99, labelling on / off", on_p99 / off_p99, note)
 
 
 def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
     """Plays the drive to both nodes, again and again, with the self-labeller active and inactive by turns.
 
     Args:
-        num_threads: of the detector. With one core left to the labelling it may not suffer; with none, it has to share.
+        bag: drive to play, MCAP.
+        masks: instance masks of its pictures, COCO JSON.
+        num_threads: threads of the detector's network; 0: one per core.
+            One core left to the labelling must be enough; without one, they share.
     """
     heard = Heard()
     is_on = False
@@ -102,15 +99,14 @@ def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
     ):
         cameras = [topic for topic in reader.topics if topic.startswith("/camera/")]
         player = BagPlayer(node, reader, BagTopics("/lidar/points", "/odom", ("/tf_static", "/lane_map", *cameras)))
-        node.create_subscription(
-            Float64,
-            "/lidar_detector/debug/latency_ms/total",
-            lambda message: heard.latency_ms[is_on].append(message.data),
-            100,
-        )
+
+        def keep_latency(message: Float64) -> None:
+            heard.latency_ms[is_on].append(message.data)
+
+        node.create_subscription(Float64, "/lidar_detector/debug/latency_ms/total", keep_latency, 100)
         node.create_subscription(PointCloud2, "/self_labeller/boxes", lambda message: _keep(heard, message), 100)
         detector = ManagedNode(node, detecting, "/lidar_detector")
-        detector.set_parameters({"model": str(MODEL), "max_age_s": 0.0, "num_threads": num_threads})
+        detector.set_parameters({"model": str(SHIPPED_MODEL), "max_age_s": 0.0, "num_threads": num_threads})
         labeller = ManagedNode(node, labelling, "/self_labeller")
         topics = [topic for topic in cameras if topic.endswith("compressed")]
         labeller.set_parameters({"image_topics": topics, "mask_model": "masks", "masks_file": str(masks)})
@@ -160,7 +156,7 @@ def _wait(condition: Callable[[], bool], process: NodeProcess) -> None:
     while not condition():
         process.require_alive()
         if time.monotonic() > deadline_s:
-            raise RuntimeError(f"nobody listens; the end of the node's log:\n{process.log_tail(20)}")
+            raise RuntimeError(f"no subscriber after 60 s; the end of the node's log:\n{process.log_tail(20)}")
         time.sleep(0.01)
 
 
@@ -172,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,7 +1,7 @@
 """The nuScenes-size pillar model on a CUDA GPU, by PyTorch and by onnxruntime, beside the least time it could take.
 
-    python benchmarks/gpu_pillar.py prepare     # here: needs the whole environment, no GPU
-    python benchmarks/gpu_pillar.py measure     # there: needs torch with CUDA, and onnxruntime-gpu to measure it
+    python -m benchmarks.gpu.pillar prepare     # here: needs the whole environment, no GPU
+    python -m benchmarks.gpu.pillar measure     # there: needs torch with CUDA, and onnxruntime-gpu to measure it
 
 `prepare` exports a network of random weights (speed does not depend on them; 512 × 512 pillars, ten sweeps) and groups
 the real ten-sweep cloud; both go to out/gpu. `measure` times the network with everything on the device, PyTorch in one
@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from lidarloop_core.model.outputs import Detection
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grid import PillarGrid
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "out/gpu"
 STORED = ROOT / "results/gpu_pillar.json"
 WARM_UP, REPEAT = 30, 300
@@ -95,7 +96,7 @@ def graphs(of: ModelSpec) -> dict[str, bytes]:
 
 
 def prepare(of: ModelSpec, cloud: npt.NDArray[np.float32], folder: Path) -> None:
-    """Writes graph inputs, the ONNX files and the network's cost."""
+    """Writes graph inputs, the ONNX files and the network's cost; ``cloud``: (N, C) float32, the model's columns."""
     from lidarloop_core.bench.roofline import network_cost
     from lidarloop_export.clouds import graph_inputs
 
@@ -189,8 +190,8 @@ def measure(folder: Path, device: str, repeat: int) -> dict[str, Any]:
     provider = "CUDAExecutionProvider" if is_gpu else "CPUExecutionProvider"
     ways: list[tuple[str, str, Callable[[], list[float]]]] = []
     for precision in ("fp32", "fp16") if is_gpu else ("fp32",):
-        ways.append(("PyTorch", precision, lambda p=precision: torch_runs(folder, device, p, repeat)))
-        ways.append(("onnxruntime", precision, lambda p=precision: onnxruntime_runs(folder, provider, p, repeat)))
+        ways.append(("PyTorch", precision, partial(torch_runs, folder, device, precision, repeat)))
+        ways.append(("onnxruntime", precision, partial(onnxruntime_runs, folder, provider, precision, repeat)))
     rows = [_row(way, precision, run, costs[precision], rates) for way, precision, run in ways]
     return {"gpu": name, "torch": torch.__version__, "cuda": torch.version.cuda, "rows": rows}
 

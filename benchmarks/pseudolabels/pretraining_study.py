@@ -1,8 +1,8 @@
-"""What pre-training on pseudo-labels is worth where labels are few: a study on the toy town.
+"""How much pre-training on pseudo-labels gains where labels are few: a study on the toy town.
 
-    python benchmarks/pretraining_study.py     # takes up an interrupted study; about an hour on two cores
+    python -m benchmarks.pseudolabels.pretraining_study     # continues an interrupted study; about an hour on two cores
 
-A pool of drives is recorded without labels and labelled by the whole pipeline with the degraded masks; 5 % of its
+A pool of drives is recorded without labels and labelled by the full pipeline with the degraded mask model; 5 % of its
 samples, spread over all drives, have true labels. Detectors are trained in several ways (the arms), each with three
 seeds, which also choose the labelled samples, and scored on drives of other seeds. What is finished stands in
 ``results/pretraining.json`` at once.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +25,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from checks import Context, Row, all_of, as_json, at_least, told
 
+from benchmarks.checks import REPOSITORY, Context, Row, all_of, as_json, at_least, report_only, runs_studies
+from benchmarks.samples import each
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
 from lidarloop_core.io import atomic
@@ -54,7 +54,7 @@ from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste
 from lidarloop_training.tasks.detection.task import DetectionConfig
 from lidarloop_training.workers import worker_pool
 
-RESULTS = Path(__file__).parents[1] / "results" / "pretraining.json"
+RESULTS = REPOSITORY / "results/pretraining.json"
 
 NoiseKind = Literal["centre", "size", "yaw", "class"]
 NOISE: dict[NoiseKind, tuple[float, float]] = {
@@ -77,15 +77,16 @@ RANGE_M = 38.4
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """How large it is.
+    """The size of the study.
 
     Attributes:
-        folder: drives, labels and runs.
-        pool: without labels but for ``percent`` of its samples.
+        folder: folder of drives, labels and runs.
+        pool: drives to train on; ``percent`` of their samples have true labels.
         test: drives to score on.
-        pretrain_steps, fine_tune_steps, retrain_steps: of two samples.
-        seeds: of the arms that the promises are about.
-        noise_seeds: of the table of noise.
+        percent: share of the labelled samples in the pool, percent.
+        pretrain_steps, fine_tune_steps, retrain_steps: optimiser steps with two samples each.
+        seeds: random seeds of the arms that the targets compare.
+        noise_seeds: random seeds of the arms with noisy labels.
     """
 
     folder: Path = Path("data/pretraining")
@@ -255,8 +256,8 @@ class Arm:
     Attributes:
         pretrain: "plain"; with "copy-paste"; "unweighted", all labels counting alike; with a kind of noise in them.
             None trains on true labels alone.
-        level: of the noise.
-        seed: of weights, order, and which drives have true labels.
+        level: amount of noise; see ``NOISE``.
+        seed: random seed of weights, order and the choice of labelled samples.
     """
 
     pretrain: Literal["plain", "copy-paste", "unweighted"] | NoiseKind | None
@@ -265,7 +266,7 @@ class Arm:
 
     @property
     def suffix(self) -> str:
-        """What its name says beyond the usual."""
+        """Ending of the arm's name; "" for the usual way."""
         if self.pretrain in (None, "plain"):
             return ""
         return _SUFFIXES.get(self.pretrain, f" ({self.pretrain} ± {self.level:g})")
@@ -314,7 +315,7 @@ def run_arm(study: Study, arm: Arm) -> None:
 
 
 def _pretrain(study: Study, arm: Arm, out: Path) -> Path:
-    """On the pool's pseudo-labels, changed as the arm says."""
+    """On the pool's pseudo-labels, changed by the arm's settings."""
     source: SampleSource = PseudoLabelledSource(pool_source(study), study.labels)
     config = dataclasses.replace(base_config(study, out, arm.seed), optimisation=optimisation(study.pretrain_steps))
     task = config.task.for_doubtful_labels()
@@ -353,16 +354,12 @@ def score(run: Path, source: SampleSource) -> DetectionMetrics:
     """The nuScenes metrics of a run's newest checkpoint."""
     find = SampleDetector(TorchBackend.of_checkpoint(run), score_threshold=0.05)
     predictions, truth = {}, {}
-    for index, sample in enumerate(_each(source)):
+    for index, sample in enumerate(each(source)):
         frame = SampleRecord.of(sample, index)
         predictions[sample.token] = frame.to_level(find(sample), "lidar")
         truth[sample.token] = frame.ground_truth()
     ranges = {name: min(range_m, RANGE_M) for name, range_m in ScoringConfig().class_range_m.items()}
     return evaluate_detections(predictions, truth, ScoringConfig(class_range_m=ranges))
-
-
-def _each(source: SampleSource) -> Iterator[Sample]:
-    return (source[i] for i in range(len(source)))
 
 
 # --- the whole of it --------------------------------------------------------------------------------------------------
@@ -395,12 +392,12 @@ def collect(study: Study, results: Path) -> None:
 
 def check_pretraining(context: Context) -> Iterator[Row]:
     """Pre-training on pseudo-labels and self-training against the same few labels from scratch."""
-    if os.environ.get("FULL") == "1":
+    if runs_studies():
         run_study(Study(folder=context.out / "pretraining"), RESULTS)
     points = _points_by_arm(json.loads(RESULTS.read_bytes())["runs"])
     for arm, values in sorted(points.items(), key=lambda item: -float(np.mean(item[1]))):
         what = f"mAP points: {arm}, ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else f"mAP points: {arm}"
-        yield told(what, float(np.mean(values)), f"{len(values)} seeds")
+        yield report_only(what, float(np.mean(values)), f"{len(values)} seeds")
     yield at_least("pre-training: mAP points gained", _gain(points, FINE_TUNED, FROM_SCRATCH), 8.0)
     yield at_least("self-training: mAP points gained on top", _gain(points, SELF_TRAINED, FINE_TUNED), 0.0)
     what = "copy-paste left out of pre-training: mAP points gained, as in the paper"

@@ -1,7 +1,7 @@
 """How fast each reader reads: samples per second, with and without pictures.
 
-    python benchmarks/readers.py --json out/bench/readers.json
-    python benchmarks/readers.py --also waymo /data/waymo/training
+    python -m benchmarks.data.readers --json out/bench/readers.json
+    python -m benchmarks.data.readers --also waymo /data/waymo/training
 
 Real samples are read where they are ($LIDARLOOP_REAL_DATA or ../shared/data); tables and a bag are written from the
 toy town into a temporary folder. Each source is opened once and read in order, again and again, for a second or so:
@@ -11,11 +11,10 @@ are decoded.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.checks import REAL_DATA, Context, Row, all_of, as_json
 from lidarloop_core.io import atomic
 from lidarloop_core.machine import machine, versions
 from lidarloop_core.sample import SampleSource
@@ -42,18 +42,18 @@ REAL = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """One reader on one drive.
+class ReaderSpeed:
+    """The speed of one reader on one drive.
 
     Attributes:
-        source: as `lidarloop convert` names it.
-        drive: what was read.
-        num_samples: of the drive.
-        num_sweeps: of its last sample.
-        num_points: of all sweeps of its last sample.
-        num_pictures: of its last sample.
-        samples_per_s: without pictures.
-        samples_per_s_with_pictures: all of them decoded; None where there are none.
+        source: the source's name in `lidarloop convert`.
+        drive: the drive, in words.
+        num_samples: samples in the drive.
+        num_sweeps: sweeps in its last sample.
+        num_points: points in all sweeps of its last sample.
+        num_pictures: pictures in its last sample.
+        samples_per_s: rate without pictures, samples per second.
+        samples_per_s_with_pictures: rate with all pictures decoded, samples per second; None without pictures.
     """
 
     source: str
@@ -66,7 +66,7 @@ class Row:
     samples_per_s_with_pictures: float | None
 
 
-def measure(drives: dict[str, tuple[str, str]], seconds: float) -> list[Row]:
+def measure(drives: dict[str, tuple[str, str]], seconds: float) -> list[ReaderSpeed]:
     """Times each drive, given as name → (source, path)."""
     return [_measure(name, source, path, seconds) for name, (source, path) in drives.items()]
 
@@ -88,11 +88,11 @@ def made_drives(folder: Path, num_frames: int) -> dict[str, tuple[str, str]]:
     }
 
 
-def _measure(name: str, source: str, path: str, seconds: float) -> Row:
+def _measure(name: str, source: str, path: str, seconds: float) -> ReaderSpeed:
     without = open_named(source, path, cameras=False)
     with_pictures = open_named(source, path, cameras=True)
     last = with_pictures[len(with_pictures) - 1]
-    return Row(
+    return ReaderSpeed(
         source=source,
         drive=name,
         num_samples=len(without),
@@ -129,7 +129,7 @@ def _read(source: SampleSource, index: int) -> None:
         image.load()
 
 
-def show(rows: list[Row]) -> None:
+def show(rows: list[ReaderSpeed]) -> None:
     """Prints the rows as a table."""
     table = Table("drive", "source", "sweeps", "points", "pictures", "samples/s", "with pictures")
     for row in rows:
@@ -139,8 +139,19 @@ def show(rows: list[Row]) -> None:
     Console().print(table)
 
 
+def throughput(context: Context) -> Iterator[Row]:
+    """Samples per second of each reader; no target but that every one with data at hand is measured."""
+    drives = real_drives(context.data) | made_drives(context.scratch / "drives", 10)
+    rows = measure(drives, 1.0)
+    show(rows)
+    atomic.write_bytes(
+        context.out / "readers.json", as_json({"machine": machine(), "rows": [asdict(row) for row in rows]})
+    )
+    yield all_of("readers measured, samples per second in readers.json", len(rows), len(drives))
+
+
 def main(
-    data: Path = Path(os.environ.get("LIDARLOOP_REAL_DATA", "../shared/data")),
+    data: Path = REAL_DATA,
     also: tuple[tuple[str, str], ...] = (),
     seconds: float = 2.0,
     num_frames: int = 30,
@@ -166,7 +177,7 @@ def main(
             "versions": versions(),
             "rows": [asdict(r) for r in rows],
         }
-        atomic.write_bytes(json_path, (json.dumps(document, indent=1) + "\n").encode())
+        atomic.write_bytes(json_path, as_json(document))
 
 
 if __name__ == "__main__":

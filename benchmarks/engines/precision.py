@@ -1,6 +1,6 @@
 """What each precision costs: the shipped model as fp32, fp16 and int8 in onnxruntime, on toy-town drives it never saw.
 
-    python benchmarks/engine_precision.py        # writes results/engine_precision.json; about five minutes
+    python -m benchmarks.engines.precision        # writes results/engine_precision.json; about five minutes
 
 Calibrated on seed 3300, judged on seeds 3301 to 3303; 3304 and 3305 are left to others. The check recomputes its rows
 from the stored results and judges a few frames anew.
@@ -9,7 +9,6 @@ from the stored results and judges a few frames anew.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,8 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from checks import Context, Row, all_of, as_json, at_most, commit, told
 
+from benchmarks.checks import (
+    REPOSITORY,
+    SHIPPED_MODEL,
+    Context,
+    Row,
+    all_of,
+    as_json,
+    at_most,
+    commit,
+    report_only,
+    runs_studies,
+)
 from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.io import atomic
 from lidarloop_core.machine import machine, versions
@@ -32,9 +42,7 @@ from lidarloop_export.parity_command import compare
 from lidarloop_export.rtx_check import TARGETS, check_nvidia_builds, is_installed
 from lidarloop_export.variants import Precision, calibration_inputs, variant
 
-ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / "models/pillar-toytown.onnx"
-STORED = ROOT / "results/engine_precision.json"
+STORED = REPOSITORY / "results/engine_precision.json"
 CALIBRATION: Drive = ("toytown", "3300")
 JUDGED: tuple[Drive, ...] = (("toytown", "3301"), ("toytown", "3302"), ("toytown", "3303"))
 
@@ -52,21 +60,21 @@ def make_variants(folder: Path, calibration_frames: int) -> dict[str, Path]:
     """Every precision of the shipped model, as files."""
     paths = {name: folder / f"{name.replace(' ', '-')}.onnx" for name, _, _ in VARIANTS}
     for name, network in _networks(calibration_frames).items():
-        write_model(paths[name], network, read_model(MODEL).spec)
+        write_model(paths[name], network, read_model(SHIPPED_MODEL).spec)
     return paths
 
 
 @lru_cache(maxsize=1)
 def _networks(calibration_frames: int) -> dict[str, bytes]:
     """Made once for all checks of a process: choosing int8's layers takes its time."""
-    file = read_model(MODEL)
+    file = read_model(SHIPPED_MODEL)
     inputs = calibration_inputs(CALIBRATION, file.spec, calibration_frames)
     return {name: variant(file, precision, target, inputs)[0] for name, precision, target in VARIANTS}
 
 
 def judge(paths: dict[str, Path], drive: Drive, frames: int) -> dict[str, dict[str, Any]]:
     """Variant → its deviations from the shipped file on one drive."""
-    reference = open_backend(MODEL)
+    reference = open_backend(SHIPPED_MODEL)
     clouds = read_drive(drive, reference.spec, frames)
     candidates = [(name, read_model(path).precision, _opened(path)) for name, path in paths.items()]
     return {row.model: asdict(row.deviations) for row in compare(reference, clouds, candidates)}
@@ -74,7 +82,7 @@ def judge(paths: dict[str, Path], drive: Drive, frames: int) -> dict[str, dict[s
 
 def check_precisions(context: Context) -> Iterator[Row]:
     """The int8 table, fp16's parity, and NVIDIA's builder for two targets."""
-    if os.environ.get("FULL") == "1":
+    if runs_studies():
         study()
     if STORED.exists():
         stored = json.loads(STORED.read_text())
@@ -103,7 +111,7 @@ def _rows(drives: list[dict[str, dict[str, Any]]], on: str, slack: float = 1.0) 
         limits = LIMITS[precision]
         yield at_most(f"{name}: mAP lost, points ({on})", sum(drops) / len(drops), slack * limits.map_drop)
         if len(drops) > 1:
-            yield told(f"  of its worst drive, points ({on})", max(drops))
+            yield report_only(f"  of its worst drive, points ({on})", max(drops))
         worst = max(d.center_p99_cm for d in found)
         yield at_most(f"{name}: centres of matched boxes, p99 cm ({on})", worst, limits.center_p99_cm)
 
@@ -119,7 +127,7 @@ def study(frames: int = 40, calibration_frames: int = 12) -> None:
     """Judges every precision on every drive and stores what came out.
 
     Args:
-        frames: per drive.
+        frames: frames of each drive.
         calibration_frames: for int8.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -130,7 +138,7 @@ def study(frames: int = 40, calibration_frames: int = 12) -> None:
             "seeds": {"calibration": CALIBRATION[1], "judged": [seed for _, seed in JUDGED]},
             "frames": frames,
             "calibration_frames": calibration_frames,
-            "model_sha256": read_model(MODEL).sha256,
+            "model_sha256": read_model(SHIPPED_MODEL).sha256,
             "variant_sha256": {name: read_model(path).sha256 for name, path in paths.items()},
             "commit": commit(),
             "machine": machine(),

@@ -1,6 +1,6 @@
 """The fault table as it is answered now, and how soon a node that died is back.
 
-python benchmarks/onboard_faults.py
+python -m benchmarks.onboard.faults
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from checks import Context, Row, all_of, at_most
-from onboard_load import MODEL, NODE, Driver, clouds
 from rclpy.node import Node
 
+from benchmarks.checks import REPOSITORY, SHIPPED_MODEL, Context, Row, all_of, at_most
+from benchmarks.onboard.load import NODE, Driver, clouds
 from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def check_faults(context: Context) -> Iterator[Row]:
-    """Runs every test of the table in a process of its own, and writes docs/faults.md anew from it."""
+    """Runs every test of the table in a process of its own, and writes its page to OUT/faults.md.
+
+    Raises:
+        RuntimeError: if the tests wrote no page.
+    """
     page = context.out / "faults.md"
     command = [sys.executable, "-m", "pytest", "-q", "-m", "fault", "tests/ros", "--faults-page", str(page)]
     page.unlink(missing_ok=True)
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if not page.exists():
         raise RuntimeError(run.stdout[-2000:] + run.stderr[-2000:])
     rows = re.findall(r"^\| .* \| ([a-z, ]+) \|$", page.read_text(), re.M)
@@ -38,7 +39,11 @@ def check_faults(context: Context) -> Iterator[Row]:
 
 
 def restart_s() -> float:
-    """From the start of a second process to its first detections, after the first was killed."""
+    """Seconds from the start of a second process to its first detections, after the first was killed.
+
+    Raises:
+        RuntimeError: if the second process detects nothing.
+    """
     message = clouds(1_000, 1)[0]
     with isolated_node("restart") as node:
         with NodeProcess("lidarloop_ros.detector.node") as process:
@@ -59,7 +64,7 @@ def restart_s() -> float:
 
 def _bring_up(node: Node, process: NodeProcess) -> None:
     detector = ManagedNode(node, process, NODE)
-    detector.set_parameters({"model": str(MODEL), "max_age_s": 0.0, "motion_source": "none"})
+    detector.set_parameters({"model": str(SHIPPED_MODEL), "max_age_s": 0.0, "motion_source": "none"})
     detector.configure()
     detector.activate()
 

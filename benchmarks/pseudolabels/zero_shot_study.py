@@ -1,8 +1,8 @@
-"""What pseudo-labels are worth before anybody trains on them, and what each step is worth: the zero-shot study.
+"""How good pseudo-labels are before any training, and what each step contributes: the zero-shot study.
 
-    python benchmarks/pseudolabel_study.py                 # all rows; goes on where it was
-    python benchmarks/pseudolabel_study.py --only full paper
-    python benchmarks/pseudolabel_study.py --drives.num-drives 2 --out out/study/small.json
+    python -m benchmarks.pseudolabels.zero_shot_study                 # all rows; continues where it stopped
+    python -m benchmarks.pseudolabels.zero_shot_study --only full paper
+    python -m benchmarks.pseudolabels.zero_shot_study --drives.num-drives 2 --out out/study/small.json
 
 Held-out drives of the toy town, two keyframes a second, degraded masks. Each row changes one thing of one of the
 two recipes (``lidarloop_training.pseudolabel.ablations``) and is compared with it: paired bootstrap over blocks of ten
@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,13 +27,13 @@ from typing import Any
 
 import numpy as np
 import tyro
-from checks import Context, Row, as_json, at_least, commit, told
 from rich.console import Console
-from stored_drive import StoredDrive
 
 import lidarloop_core.labelling
 import lidarloop_core.tracking
 import lidarloop_training.pseudolabel
+from benchmarks.checks import REPOSITORY, Context, Row, as_json, at_least, commit, report_only, runs_studies
+from benchmarks.pseudolabels.stored_drive import StoredDrive
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
@@ -57,7 +56,7 @@ from lidarloop_training.pseudolabel.refinement import refined
 from lidarloop_training.pseudolabel.variants import open_lifter
 from lidarloop_training.workers import worker_pool
 
-RESULTS = Path("results/pseudolabel_zero_shot.json")
+RESULTS = REPOSITORY / "results/pseudolabel_zero_shot.json"
 KEYFRAME_EVERY = 5
 SHORT = ("paper", "full")
 SHORT_SECONDS = 5.0
@@ -174,7 +173,7 @@ class Study:
         pending = [self._pool.submit(label, self.drives, trial, seed, self.code) for seed in self.drives.seeds]
         detections: dict[str, Boxes3D] = {}
         for future in as_completed(pending):
-            future.result()  # the first that breaks is told at once
+            future.result()  # the first exception is raised at once
         for future in pending:
             detections |= future.result()
         source, samples = ground_truth(self.drives)
@@ -209,7 +208,7 @@ def score_document(score: Score) -> dict[str, Any]:
 
 
 def _found(score: Score, *, moving: bool) -> dict[str, float]:
-    """Which share of the objects that stand, or move, any label finds, and how far off: tells smear from sparseness."""
+    """Share of the standing, or moving, objects that any label finds, and the mean error of those labels, metres."""
     objects, detections = score.matching.objects, score.matching.detections
     finder = found_by(score.matching, 0.0)
     chosen = (np.hypot(*objects.values[:, 7:9].T) > MOVING_MPS) == moving
@@ -222,11 +221,11 @@ def code_hash() -> str:
     """Of the modules that make labels: what is kept of an older version is not taken up."""
     packages = (lidarloop_core.labelling, lidarloop_core.tracking, lidarloop_training.pseudolabel)
     files = [file for package in packages for root in package.__path__ for file in sorted(Path(root).rglob("*.py"))]
-    made_by = [file for file in files if file.name not in _ONLY_TELLS]
+    made_by = [file for file in files if file.name not in _MAKE_NO_LABELS]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in made_by)).hexdigest()[:16]
 
 
-_ONLY_TELLS = ("report.py", "diagnostics.py", "ablations.py", "command.py", "ray_engine.py", "local_engine.py")
+_MAKE_NO_LABELS = ("report.py", "diagnostics.py", "ablations.py", "ray.py", "local.py")
 
 
 def run(
@@ -244,6 +243,9 @@ def run(
         out: the results.
         num_workers: processes.
         fresh: run all rows anew.
+
+    Raises:
+        ConfigError: if ``only`` names an unknown row.
     """
     known = {trial.name for trial in trials()}
     if unknown := sorted({*only} - known):
@@ -294,13 +296,13 @@ def short_rows(data: Path, num_workers: int = 1) -> dict[str, float]:
 
 def check_zero_shot(context: Context) -> Iterator[Row]:
     """The rows of the study from its raw results, and a small part of it run anew; FULL=1 runs all of it anew."""
-    if os.environ.get("FULL") == "1":
+    if runs_studies():
         run(fresh=True)
     document = json.loads(RESULTS.read_text())
     rows = {row["name"]: recomputed(row) for row in document["rows"]}
     paper, full = rows["paper"], rows["full"]
-    yield told("zero-shot mAP of the plain paper pipeline", paper["mAP"])
-    yield told("zero-shot mAP of the full pipeline", full["mAP"])
+    yield report_only("zero-shot mAP of the plain paper pipeline", paper["mAP"])
+    yield report_only("zero-shot mAP of the full pipeline", full["mAP"])
     yield at_least("full / paper, zero-shot mAP", full["mAP"] / paper["mAP"], LEAST_GAIN)
     yield at_least("full / paper, NDS", full["NDS"] / paper["NDS"], 1.0)
     for trial in trials():
@@ -315,7 +317,7 @@ def check_zero_shot(context: Context) -> Iterator[Row]:
 
 
 def ablation_row(trial: Trial, row: dict[str, Any] | None) -> Row:
-    """Holds where it went as expected; where it did not, and the reason is known, that is told instead."""
+    """Holds where it went as expected; where it did not, and the reason is known, it is only reported."""
     expected = "either" if trial.expect == "either" else f"{trial.expect} than {trial.base}"
     target = f"{expected}: {trial.because}"
     if row is None:

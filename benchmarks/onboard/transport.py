@@ -1,6 +1,6 @@
 """Clouds of 200,000 points at 10 Hz from process to process, with the shipped Fast DDS profile and without.
 
-python benchmarks/onboard_transport.py with        # or: without; prints what arrived, and how late
+python -m benchmarks.onboard.transport with        # or: without; prints what arrived, and how late
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import domain_coordinator
 import numpy as np
 import rclpy
-from checks import Context, Row, all_of, at_most, told
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 
+from benchmarks.checks import REPOSITORY, Context, Row, all_of, at_most, report_only
 from lidarloop_core.io.messages import cloud_message
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.node import fastdds
@@ -60,9 +59,9 @@ def check_transport(context: Context) -> Iterator[Row]:
     yield all_of(f"{what}, with the profile: delivered", figures[True].num_delivered, NUM_CLOUDS)
     yield at_most("  transport p99, ms", float(np.percentile(figures[True].latency_ms, 99)), 1e3 * PERIOD_S)
     without = figures[False]
-    yield told(f"{what}, without: share delivered", without.num_delivered / NUM_CLOUDS)
+    yield report_only(f"{what}, without: share delivered", without.num_delivered / NUM_CLOUDS)
     if without.latency_ms:
-        yield told("  transport p99 of those, ms", float(np.percentile(without.latency_ms, 99)))
+        yield report_only("  transport p99 of those, ms", float(np.percentile(without.latency_ms, 99)))
 
 
 def measure(*, with_profile: bool) -> Transport:
@@ -74,22 +73,24 @@ def measure(*, with_profile: bool) -> Transport:
             "ROS_DOMAIN_ID": str(domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         }
-        command = [sys.executable, str(Path(__file__).resolve())]
+        command = [sys.executable, "-m", "benchmarks.onboard.transport"]
         pipe = subprocess.PIPE
-        receiver = subprocess.Popen([*command, "receive"], env=environment, stdin=pipe, stdout=pipe, text=True)
-        sender = subprocess.Popen([*command, "send"], env=environment)
+        receiver = subprocess.Popen(
+            [*command, "receive"], cwd=REPOSITORY, env=environment, stdin=pipe, stdout=pipe, text=True
+        )
+        sender = subprocess.Popen([*command, "send"], cwd=REPOSITORY, env=environment)
         try:
             sender.wait(timeout=120)
-            said, _ = receiver.communicate(timeout=60)  # closes its stdin: no more comes
+            received, _ = receiver.communicate(timeout=60)  # closes its stdin: no more comes
         finally:
             for process in (sender, receiver):
                 process.kill()
                 process.wait()
-    return Transport(**json.loads(said))
+    return Transport(**json.loads(received))
 
 
 def send() -> None:
-    """Publishes the clouds, stamped with the monotonic clock, once somebody listens."""
+    """Publishes the clouds, stamped with the monotonic clock, once a subscriber is there."""
     rclpy.init()
     node = Node("sender")
     publisher = node.create_publisher(PointCloud2, TOPIC, QOS)

@@ -1,4 +1,4 @@
-"""How well the yaw of vehicles is told by the lane map, by the way they move, and by the shape of their points.
+"""How well the lane map, the motion and the points of vehicles give their yaw.
 
 Measured on Argoverse 2 (log 7fab2350, and adcf7d18 where said), for vehicles of nuScenes' classes that hold LiDAR
 points by the labels' own count; a yaw is right if its axis lies within 15° of the labelled one, front and back alike.
@@ -11,7 +11,7 @@ points by the labels' own count; a yaw is right if its axis lies within 15° of 
   associated: ``lane_yaw.json`` has the figures of that, too ("refined"): labels with this noise, the sizes of the shape
   priors and the lane's yaw, through the whole refinement; a vehicle that comes out nowhere counts as wrong there.
 - Box fit: points inside the labelled cuboid, less those on the ground, at the stamps that have a sweep (two of the one
-  log and one of the other); nothing is told of the yaw, nor the true size. Every vehicle with enough points for a fit
+  log and one of the other); neither the yaw nor the true size is given. Every vehicle with enough points for a fit
   counts, sure or not.
 
 "Inside an intersection": the nearest centre line is marked so and no farther off than 3 m. Both sides of a comparison
@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from checks import Context, Row, as_json, at_least, at_most
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks.checks import Context, Row, as_json, at_least, at_most
+from benchmarks.samples import each, labels_of, world_SE3_ego
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic
@@ -109,12 +110,12 @@ class Log:
     """The labelled vehicles with points of a log, stamp by stamp.
 
     Attributes:
-        stamps_ns: T of them.
-        poses: ``world_SE3_ego`` of each.
-        labels: vehicles of each, in the ego frame.
-        lanes: of the map.
-        distance_m: (N,) of all vehicles to the nearest centre line.
-        in_intersection: (N,) whether that is in an intersection.
+        stamps_ns: T annotated stamps, nanoseconds.
+        poses: T ego poses, ``world_SE3_ego``.
+        labels: vehicles at each stamp, in the ego frame.
+        lanes: centre lines of the map, world frame.
+        distance_m: (N,) distance of each vehicle to the nearest centre line.
+        in_intersection: (N,) whether that centre line is in an intersection.
     """
 
     stamps_ns: list[int]
@@ -233,9 +234,9 @@ def errors_of_refined(log: Log, seed: int) -> FloatArray:
 def with_points(root: Path) -> Seen:
     """The vehicles of a log's sweeps that have points enough for a fit."""
     source, rows, priors = Av2Source(root, cameras=False), [], ShapePriors.paper()
-    for i in range(len(source)):
-        sample = source[i]
-        own, pose = _vehicles(sample.annotations), sample.keyframe.world_SE3_ego
+    for sample in each(source):
+        own, pose = _vehicles(labels_of(sample)), world_SE3_ego(sample)
+        assert sample.lane_map is not None
         lanes = LaneLookup(sample.lane_map)
         nearest, lane = lanes.nearest(_in_world(pose, own.boxes)), lanes.heading(_in_world(pose, own.boxes))
         lane_yaw = _lane_yaws(pose, lane.yaw)
@@ -258,8 +259,7 @@ def _joined_yaw(fitted: float, confidence: float, lane: LaneHeading, lane_yaw: F
     return fitted if confidence > CONFIDENT or not lane.certain[j] else float(lane_yaw[j])
 
 
-def _vehicles(labels: Annotations | None) -> Annotations:
-    assert labels is not None
+def _vehicles(labels: Annotations) -> Annotations:
     keep = np.isin(labels.boxes.names, VEHICLES) & (labels.num_lidar_pts > 0)
     ids = tuple(np.array(labels.instance_ids)[keep])
     return Annotations(labels.boxes[keep], ids, labels.num_lidar_pts[keep], labels.visibility[keep])
@@ -290,7 +290,7 @@ def _lane_yaws(world_SE3_ego: SE3, yaws: FloatArray) -> FloatArray:
 def _axis_error(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> FloatArray:
     """Angles between axes, in [0, π/2]."""
     apart = (a.astype(np.float64) - b) % np.pi
-    return np.minimum(apart, np.pi - apart)
+    return np.asarray(np.minimum(apart, np.pi - apart), np.float64)
 
 
 def _share(errors: FloatArray) -> float:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.pseudolabels import zero_shot_study as study
+from benchmarks.pseudolabels.stored_drive import StoredDrive
 from lidarloop_training.pseudolabel.ablations import Trial
 from lidarloop_training.toytown.drive import ToyTownDrive
 
 
-@pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch, repository: Path) -> Any:
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    import pseudolabel_study
-
-    yield pseudolabel_study
-    for name in ("pseudolabel_study", "stored_drive", "checks"):
-        sys.modules.pop(name, None)
-
-
-def test_a_stored_drive_gives_the_same_samples_as_the_drive(study: Any, tmp_path: Path) -> None:
+def test_a_stored_drive_gives_the_same_samples_as_the_drive(tmp_path: Path) -> None:
     drive = ToyTownDrive(3000, duration_s=0.3, num_sweeps=2)
-    made, read = (study.StoredDrive(tmp_path, 3000, duration_s=0.3, num_sweeps=2) for _ in range(2))
+    made, read = (StoredDrive(tmp_path, 3000, duration_s=0.3, num_sweeps=2) for _ in range(2))
 
     for stored in (made, read):
         sample, want = stored[1], drive[1]
@@ -39,7 +30,7 @@ def test_a_stored_drive_gives_the_same_samples_as_the_drive(study: Any, tmp_path
     assert {p.suffix for p in (tmp_path / drive.scene).iterdir()} == {".npz"}
 
 
-def test_a_row_can_be_computed_from_what_is_stored(study: Any, tmp_path: Path) -> None:
+def test_a_row_can_be_computed_from_what_is_stored(tmp_path: Path) -> None:
     drives = study.Drives(tmp_path, num_drives=1, duration_s=1.0)
     with study.Study(drives, 1) as running:
         trial = Trial("LiDAR only", "paper", sensors="lidar")
@@ -66,8 +57,8 @@ def test_a_row_can_be_computed_from_what_is_stored(study: Any, tmp_path: Path) -
         ("either", "", "", None),
     ],
 )
-def test_a_row_holds_where_it_goes_as_expected_and_is_only_told_where_the_reason_why_not_is_known(
-    study: Any, expect: str, verdict: str, reason: str, holds: bool | None
+def test_a_row_holds_if_as_expected_and_is_only_reported_if_the_reason_is_known(
+    expect: str, verdict: str, reason: str, holds: bool | None
 ) -> None:
     trial = Trial("one", "paper", expect=expect, because="they say so", reason=reason)
     change = {"value": -0.05, "low": -0.08, "high": -0.01, "verdict": verdict}
@@ -81,16 +72,13 @@ def test_a_row_holds_where_it_goes_as_expected_and_is_only_told_where_the_reason
     assert row.target == ("either" if expect == "either" else f"{expect} than paper") + ": they say so"
 
 
-def test_a_row_that_was_not_run_falls_short(study: Any) -> None:
+def test_a_row_that_was_not_run_falls_short() -> None:
     assert study.ablation_row(Trial("one", "paper"), None).holds is False
 
 
-def test_the_stored_results_have_every_row_of_the_study(study: Any, repository: Path) -> None:
-    results = repository / study.RESULTS
-    if not results.is_file():
-        pytest.skip(f"no {study.RESULTS}: run benchmarks/pseudolabel_study.py")
-    import json
-
-    document = json.loads(results.read_text())
+def test_the_stored_results_have_every_row_of_the_study() -> None:
+    if not study.RESULTS.is_file():
+        pytest.skip(f"no {study.RESULTS}: run benchmarks.pseudolabels.zero_shot_study")
+    document = json.loads(study.RESULTS.read_text())
     assert [row["name"] for row in document["rows"]] == [trial.name for trial in study.trials()]
     assert {"command", "seeds", "commit", "machine", "versions", "fault_rates", "short"} <= document.keys()

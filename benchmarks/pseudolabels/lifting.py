@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-from checks import Context, Row, at_least
 
+from benchmarks.checks import Context, Row, at_least
 from lidarloop_core.bench.lifting import time_lifting
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.labelling.lifting.lift import lift
@@ -60,7 +61,7 @@ def _lifted(sample: Sample, found: Mapping[str, InstanceMasks]) -> tuple[PseudoL
     return lift(sample, found, ShapePriors.paper(), full_lifting())
 
 
-def _camera(sample: Sample, **changes: object) -> Sample:
+def _camera(sample: Sample, **changes: Any) -> Sample:
     """The sample with one camera changed."""
     cameras: list[CameraImage] = [
         dataclasses.replace(camera, **changes) if camera.name == CAMERA else camera for camera in sample.cameras

@@ -1,7 +1,7 @@
 """The nuScenes detection metrics, ours and the devkit's, on the same boxes in one run: time and agreement.
 
-    python benchmarks/metrics.py                               # 200 samples × 200 boxes
-    python benchmarks/metrics.py --agreement 200 --json out/metrics.json
+    python -m benchmarks.data.metrics                               # 200 samples × 200 boxes
+    python -m benchmarks.data.metrics --agreement 200 --json out/metrics.json
 
 Measured is what comes after loading: the devkit's ``accumulate``, ``calc_ap`` and ``calc_tp`` on its box objects, as
 ``DetectionEval.evaluate`` calls them, and our ``evaluate_detections`` (its filters included). Compared are all numbers
@@ -47,7 +47,7 @@ def main(
     Args:
         num_samples: frames of the timed case.
         num_boxes: detections in each of them.
-        seed: of the timed case.
+        seed: random seed of the timed case.
         agreement: compare on so many random cases too.
         json_path: write the same figures there.
     """

@@ -1,0 +1,111 @@
+"""The arrows of the house: which folder may import which, inside each distribution.
+
+A row is a folder relative to its distribution (``labelling.points``), or a module that lies beside the folders
+(``errors``). It names all that the folder's own modules may import; sub-folders have rows of their own. Between
+distributions: core ← ros; core ← training ← export.
+"""
+
+from __future__ import annotations
+
+CORE: dict[str, set[str]] = {
+    "errors": set(),
+    "classes": set(),
+    "colors": set(),
+    "fast_dds": set(),
+    "machine": set(),
+    "progress": set(),
+    "bounds": {"errors"},
+    # What a cloud is, and how it is read and grouped.
+    "geometry": {"errors"},
+    "sample": {"geometry"},
+    "pointcloud": {"errors", "bounds", "geometry", "sample"},
+    "sparse": {"errors"},
+    "io": {"classes", "errors", "geometry", "sample", "pointcloud"},
+    # What a model is, and how it runs.
+    "model": {"errors", "bounds", "geometry", "pointcloud", "io"},
+    "gpu": {"errors", "geometry", "sample", "pointcloud", "model"},
+    "inference.tensorrt": {"errors", "progress", "io", "model", "gpu"},
+    "inference": {"errors", "geometry", "sample", "pointcloud", "model", "gpu", "inference.tensorrt"},
+    # How masks and clouds become labels.
+    "tracking": {"errors", "geometry"},
+    "labelling": {"errors", "geometry", "io"},
+    "labelling.points": {"errors", "geometry", "sample", "pointcloud", "labelling"},
+    "labelling.placing": {"geometry", "sample", "labelling", "labelling.points"},
+    "labelling.lifting": {
+        "classes", "errors", "geometry", "sample", "labelling", "labelling.points", "labelling.placing",
+    },
+    "labelling.refining": {"geometry", "tracking", "labelling", "labelling.points"},
+    "labelling.mask_models": {"classes", "errors", "sample", "io", "inference", "labelling"},
+    "labelling.selection": {"errors", "geometry", "sample", "io", "tracking", "labelling"},
+    # What measures and checks all of it.
+    "bench": {
+        "errors", "machine", "geometry", "sample", "pointcloud", "io", "model", "inference",
+        "labelling", "labelling.lifting", "labelling.placing",
+    },
+    "doctor": {"errors", "fast_dds", "io", "model", "gpu", "inference.tensorrt"},
+    "cli": {"errors"},
+}  # fmt: skip
+
+ROS: dict[str, set[str]] = {
+    # What the programs share.
+    "node": set(),
+    "messages": set(),
+    "inputs": {"node"},
+    # One folder a program.
+    "detector": {"node", "messages", "inputs"},
+    "self_labeller": {"node", "messages", "inputs"},
+    "replay": {"node", "messages", "inputs", "detector"},
+}
+
+TRAINING: dict[str, set[str]] = {
+    "workers": set(),
+    "toytown": set(),
+    # Where samples come from.
+    "data.writing": {"workers", "toytown"},
+    "data.views": {"data.writing"},
+    "data.av2": set(),
+    "data.bag": {"data.writing"},
+    "data.kept_frames": set(),
+    "data.kitti": set(),
+    "data.nuscenes": {"data.writing", "data.views"},
+    "data.waymo": set(),
+    "data.once": {"data.waymo"},
+    "data.toytown": {"workers", "toytown", "data.nuscenes", "data.views"},
+    "data": {
+        "toytown", "data.av2", "data.bag", "data.kept_frames", "data.kitti", "data.nuscenes", "data.once",
+        "data.views", "data.waymo",
+    },
+    "data.convert": {"toytown", "data", "data.bag", "data.nuscenes", "data.views", "data.writing"},
+    # How detections are judged and shown.
+    "evaluation.metrics": {"data.waymo"},
+    "evaluation.statistics": {"evaluation.metrics"},
+    "evaluation": {"data.kitti", "evaluation.metrics", "evaluation.statistics"},
+    "evaluation.report": {"evaluation", "evaluation.metrics", "evaluation.statistics"},
+    "viewer": {"evaluation", "evaluation.report"},
+    # How drives are labelled.
+    "pseudolabel.mask_models": {"toytown"},
+    "pseudolabel": {
+        "toytown", "data", "data.writing", "evaluation", "evaluation.metrics", "evaluation.report",
+        "evaluation.statistics", "pseudolabel.mask_models",
+    },
+    "pseudolabel.executors": {"workers", "pseudolabel"},
+    # What is learnt, and how.
+    "models.backbones": set(),
+    "models.sparse": set(),
+    "models.encoders": {"models.sparse"},
+    "models.heads": {"models.backbones"},
+    "models": {"models.backbones", "models.encoders", "models.heads"},
+    "losses": {"models.heads"},
+    "tasks": set(),
+    "tasks.detection": {"data.views", "models", "models.heads", "losses", "tasks"},
+    "stages": {"data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection"},
+    "recipes": {"data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "stages"},
+    # The command line; nothing imports it.
+    "commands": {
+        "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
+        "pseudolabel", "pseudolabel.executors", "stages", "recipes",
+    },
+}  # fmt: skip
+
+TABLES = {"lidarloop_core": CORE, "lidarloop_ros": ROS, "lidarloop_training": TRAINING}
+"""``lidarloop_export`` and ``benchmarks`` are leaves: their modules form no cycle, and nothing imports them."""
