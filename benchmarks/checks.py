@@ -165,7 +165,10 @@ def lidarloop(*words: object) -> None:
         RuntimeError: if its exit code is not 0.
     """
     line = [str(word) for word in words]
-    code = main_command(line)
+    try:
+        code = main_command(line)
+    except SystemExit as refused:  # wrong usage, found while the words were parsed
+        code = int(refused.code or 0)
     if code:
         raise RuntimeError(f"received exit code {code} of `lidarloop {' '.join(line)}`; expected 0")
 

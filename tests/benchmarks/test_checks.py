@@ -61,4 +61,9 @@ def test_all_of_nothing_does_not_hold() -> None:
 
 def test_a_command_line_that_fails_breaks_the_check(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="received exit code 1 of `lidarloop view bag"):
-        lidarloop("view", "bag", tmp_path / "nowhere.mcap", "--every", 0)
+        lidarloop("view", "bag", tmp_path / "nowhere.mcap", "--png", tmp_path)
+
+
+def test_a_command_line_that_is_refused_breaks_the_check(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="received exit code 2 of `lidarloop view bag"):
+        lidarloop("view", "bag", tmp_path / "drive.mcap", "--every", 0)

@@ -168,6 +168,10 @@ def convert(request: Annotated[Request, tyro.conf.arg(name="")]) -> int | None:
 
     Args:
         request: the kind of drive.
+
+    Raises:
+        ConfigError: the options do not fit the drive or the destination.
+        DatasetError: the drive cannot be read, or the destination is taken.
     """
     # Heavy imports only when something is done, so that `--help` and wrong usage answer at once.
     if not isinstance(request, BagConversion) or not request.salvage:

@@ -90,7 +90,12 @@ class ToyTownDrive:
         return build_town(self.seed, max(self.duration_s, _HORIZON_S))
 
     def scan(self, index: int) -> Scan:
-        """The LiDAR's turn that ends at sample ``index``, with what each point hit. The latest few are kept."""
+        """The LiDAR's turn that ends at sample ``index``, with what each point hit. The latest few are kept.
+
+        Raises:
+            IndexError: the drive has no such sample.
+            ConfigError: there is no camera of that name.
+        """
         if index not in self._scans:
             rng = np.random.default_rng([self.seed, 0x11DA, index])
             self._scans[index] = scan(self.town, self.time_s(index), 1 / self.rate_hz, rng)

@@ -132,6 +132,11 @@ def _cover_hull(ground: Ground, outline: FloatArray) -> None:
 def ground_mesh(ground: Ground, streets: Iterable[Street], low: FloatArray, high: FloatArray) -> tuple[Mesh, int]:
     """The height field between two corners, and the raised pavements.
 
+    Args:
+        ground: the height field.
+        streets: streets with pavements.
+        low, high: (2,) corners of the area, metres.
+
     Returns:
         the mesh, and how many of its first faces take their look from the cover below them.
     """

@@ -25,7 +25,11 @@ class FrameTree:
                 self._parents[frame_name(stamped.child_frame_id)] = (frame_name(stamped.header.frame_id), pose)
 
     def root(self, frame: str) -> str:
-        """The frame above all others that ``frame`` is fixed to."""
+        """The frame above all others that ``frame`` is fixed to.
+
+        Raises:
+            BagError: the frames form a circle.
+        """
         return self._to_root(frame_name(frame))[0]
 
     def transform(self, dst: str, src: str, path: Path) -> SE3:

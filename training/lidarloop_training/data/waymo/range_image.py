@@ -46,6 +46,12 @@ def scale_intensity(intensity: npt.NDArray[np.float32]) -> npt.NDArray[np.float3
 
     tanh is what Waymo's maintainers suggest and what detectors trained on Waymo take; it keeps the small values, where
     nearly all points are, proportional.
+
+    Args:
+        intensity: (N,) float32, Waymo's unit.
+
+    Returns:
+        (N,) float32.
     """
     scaled: npt.NDArray[np.float32] = np.tanh(np.maximum(intensity, 0.0)) * np.float32(MAX_INTENSITY)
     return scaled
@@ -54,12 +60,12 @@ def scale_intensity(intensity: npt.NDArray[np.float32]) -> npt.NDArray[np.float3
 def row_inclinations(
     height: int, minimum_rad: float, maximum_rad: float, values_rad: npt.NDArray[np.float64] | None
 ) -> npt.NDArray[np.float64]:
-    """(height,) inclination above the sensor's xy plane of each row, highest row first.
+    """(H,) inclination, radians, above the sensor's xy plane of each row, highest row first.
 
     Args:
         height: rows of the range image.
         minimum_rad, maximum_rad: the field of view, for beams evenly spread: rows are centred in equal shares of it.
-        values_rad: (height,) inclinations from the lowest beam up, where beams are not evenly spread; else None.
+        values_rad: (H,) inclinations from the lowest beam up, where beams are not evenly spread; else None.
 
     Raises:
         ValueError: there are not as many values as rows.
@@ -73,7 +79,7 @@ def row_inclinations(
 
 
 def column_azimuths(width: int, vehicle_SE3_lidar: SE3) -> npt.NDArray[np.float64]:
-    """(width,) direction of each column about the sensor's z axis, radians.
+    """(W,) direction of each column about the sensor's z axis, radians.
 
     Columns are laid out in the vehicle's frame (the middle of the image looks ahead), whatever the sensor's own yaw.
     """

@@ -178,7 +178,7 @@ class Segment:
 
 
 def image_of(row: dict[str, Any], field: str, num_channels: int, path: Path) -> npt.NDArray[np.float32] | None:
-    """(H, W, ``num_channels``) from a flat list and its shape; None where both are null or empty.
+    """(H, W, C) image of ``num_channels`` channels from a flat list and its shape; None where both are null or empty.
 
     Raises:
         DatasetError: they do not fit each other.

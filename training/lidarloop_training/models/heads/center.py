@@ -137,7 +137,9 @@ def _heatmap_layer(in_channels: int, num_classes: int) -> nn.Conv2d:
 
 
 def arctan2(y: Tensor, x: Tensor) -> Tensor:
-    """The angle of (x, y), in [-π, π], 0 at the origin: from Atan alone, since ONNX has no Atan2.
+    """The angle of each (x, y), two tensors (N,) or of any one shape: in [-π, π], 0 at the origin.
+
+    From Atan alone, since ONNX has no Atan2.
 
     The smaller side is divided by the larger, so the quotient never leaves [0, 1]; the octant is put right afterwards.
     """

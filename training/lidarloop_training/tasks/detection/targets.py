@@ -40,7 +40,7 @@ class CenterTargets:
 
 
 def gaussian_radius(length_cells: float, width_cells: float, min_overlap: float = MIN_OVERLAP) -> float:
-    """How far, in cells, a box's corners may move until it overlaps the true one by only ``min_overlap``.
+    """How far, in cells (unit-less), a box's corners may move until it overlaps the true one by only ``min_overlap``.
 
     The least of three cases, each a quadratic in the radius r (l, w the sides, o the overlap):
 

@@ -11,7 +11,7 @@ from lidarloop_core.errors import DatasetError
 
 
 def read_cloud(path: Path, num_columns: int, dtype: str = "<f4") -> npt.NDArray[np.float32]:
-    """A cloud stored as bare numbers, (N, ``num_columns``) float32.
+    """A cloud stored as bare numbers: (N, C) float32, where C is ``num_columns``.
 
     Raises:
         DatasetError: the file is missing or does not hold an integer number of points.

@@ -67,6 +67,11 @@ class ImageFile:
         return decode(self._bytes(), str(self.path))
 
     def encoded(self) -> EncodedImage:
+        """The file's bytes.
+
+        Raises:
+            DatasetError: the file cannot be read.
+        """
         format = "png" if self.path.suffix.lower() == ".png" else "jpeg"
         return EncodedImage(self._bytes(), format)
 
