@@ -20,7 +20,7 @@ def collate_grouped(clouds: Sequence[PillarIndex], grid: PillarGrid) -> tuple[Te
         grid: pillars that they were grouped into.
 
     Returns:
-        The inputs of a model on pillars, all clouds one after another: points (N, C), slot (N,), cell (P,), count (P,).
+        The inputs of a model on pillars, in the order of its spec: points (N, C), slot (N,), cell (P,), count (P,).
     """
     first_pillar = np.cumsum([0, *(len(cloud.cell) for cloud in clouds[:-1])])
     slots = [cloud.slot + first * grid.max_points_per_pillar for cloud, first in zip(clouds, first_pillar, strict=True)]
