@@ -132,6 +132,11 @@ def _cover_hull(ground: Ground, outline: FloatArray) -> None:
 def ground_mesh(ground: Ground, streets: Iterable[Street], low: FloatArray, high: FloatArray) -> tuple[Mesh, int]:
     """The height field between two corners, and the raised pavements.
 
+    Args:
+        ground: heights and covers.
+        streets: streets with pavements.
+        low, high: (2,) corners with the least and largest x and y, metres, world frame.
+
     Returns:
         the mesh, and how many of its first faces take their look from the cover below them.
     """

@@ -67,6 +67,7 @@ class Street:
 
 
 def carriageway_half_width(lanes_per_side: int) -> float:
+    """Distance from the middle line to the kerb, metres."""
     return lanes_per_side * LANE_WIDTH_M + PARKING_WIDTH_M
 
 

@@ -24,7 +24,15 @@ _CONFIRM_M = 0.1  # points within this of a box confirm it
 def refit(
     tracks: Sequence[Track], cloud: DriveCloud, times_s: FloatArray, class_names: tuple[str, ...], config: RefineConfig
 ) -> list[Track]:
-    """The tracks with boxes fitted to the points near them, and with the number of points in each frame."""
+    """The tracks with boxes fitted to the points near them, and with the number of points in each frame.
+
+    Args:
+        tracks: tracks of one drive, world frame.
+        cloud: points of the drive, world frame.
+        times_s: (T,) times of the drive's frames, seconds.
+        class_names: names of the tracks' labels.
+        config: limits of the refinement.
+    """
     if config.refit:
         looks = _look(tracks, cloud, _AROUND_M, _BEYOND, config)
         tracks = [_refit_standing(t, k) if t.stands else t for t, k in zip(tracks, looks, strict=True)]
