@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io.atomic import fsync
 from lidarloop_training.stages.config import TrainConfig
-from lidarloop_training.tasks.saved import as_json, from_json, task_type
+from lidarloop_training.stages.saved_task import as_json, from_json, task_type
 from lidarloop_training.tasks.task import Task
 
 FORMAT = 2

@@ -18,7 +18,7 @@ from lidarloop_training.stages.checkpoint import (
     weights_sha256,
 )
 from lidarloop_training.stages.config import ALL_PARTS
-from lidarloop_training.tasks.saved import as_json
+from lidarloop_training.stages.saved_task import as_json
 from lidarloop_training.tasks.task import TaskConfig
 
 # Fields of a spec that describe the data it was trained on, and nothing of its network.

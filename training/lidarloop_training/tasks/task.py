@@ -131,7 +131,7 @@ class Task(Protocol[E, B]):
 
 @dataclass(frozen=True)
 class TaskConfig(ABC):
-    """Settings of a task; a subclass adds its own and is named in ``tasks/saved.py``.
+    """Settings of a task; a subclass adds its own and is named in ``stages/saved_task.py``.
 
     Attributes:
         name: stands in each checkpoint for the class.

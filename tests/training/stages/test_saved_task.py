@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_training.recipes.pillar_drives import pillar_fine_tune
-from lidarloop_training.tasks.saved import as_json, from_json, task_type
+from lidarloop_training.stages.saved_task import as_json, from_json, task_type
 
 
 @dataclasses.dataclass(frozen=True)
