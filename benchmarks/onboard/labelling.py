@@ -87,6 +87,9 @@ def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
         masks: instance masks of its pictures, COCO JSON.
         num_threads: threads of the detector's network; 0: one per core.
             One core left to the labelling must be enough; without one, they share.
+
+    Raises:
+        RuntimeError: if no node listens within a minute.
     """
     heard = Heard()
     is_on = False

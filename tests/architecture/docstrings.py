@@ -106,7 +106,7 @@ def public_functions(source: str) -> Iterator[PublicFunction]:
             owed = _owed(node, raises=prefix + node.name in raising)
             if owed:
                 doc = f"{ast.get_docstring(node) or ''}\n{owner_doc}"
-                missing = tuple(what for what, is_given in owed if not is_given(doc))
+                missing = tuple(what for what, is_given in owed if not is_given(doc.replace("`", "")))
                 yield PublicFunction(node.lineno, prefix + node.name, missing)
 
 

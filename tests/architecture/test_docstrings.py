@@ -36,6 +36,7 @@ def test_a_noun_with_its_owner_is_none(line: str) -> None:
 @pytest.mark.parametrize(
     "shape",
     ["(N, 3)", "(N,)", "(K)", "(B, C, H, W)", "(P·20, 5)", "(N, 3 or 4)", "(…, 3)", "(num_points, C)", "(N, C ≥ 3)",
+     "(N, ``num_columns``)",
      "(H/4, W/4)", "a scalar", "the same shape"],
 )  # fmt: skip
 def test_shapes_are_recognised(shape: str) -> None:

@@ -105,7 +105,11 @@ class ToyTownDrive:
         return self._scans[index]
 
     def picture(self, index: int, camera_name: str) -> Picture:
-        """What a camera saw at sample ``index``, with the actor in each pixel. The latest few are kept."""
+        """What a camera saw at sample ``index``, with the actor in each pixel. The latest few are kept.
+
+        Raises:
+            ConfigError: if there is no such camera.
+        """
         key = (index, camera_name)
         if key not in self._pictures:
             self._pictures[key] = render(self.town, _camera_named(camera_name), self.time_s(index))

@@ -133,9 +133,9 @@ def ground_mesh(ground: Ground, streets: Iterable[Street], low: FloatArray, high
     """The height field between two corners, and the raised pavements.
 
     Args:
-        ground: the height field.
+        ground: heights and covers.
         streets: streets with pavements.
-        low, high: (2,) corners of the area, metres.
+        low, high: (2,) corners with the least and largest x and y, metres, world frame.
 
     Returns:
         the mesh, and how many of its first faces take their look from the cover below them.

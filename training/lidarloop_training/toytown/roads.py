@@ -67,7 +67,7 @@ class Street:
 
 
 def carriageway_half_width(lanes_per_side: int) -> float:
-    """From the middle of a street to its kerb, metres."""
+    """Distance from the middle line to the kerb, metres."""
     return lanes_per_side * LANE_WIDTH_M + PARKING_WIDTH_M
 
 

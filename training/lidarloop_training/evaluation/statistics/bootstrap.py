@@ -157,11 +157,7 @@ def reweigh(matching: Matching, times: IntArray) -> Replicates:
 
 
 def interval(values: FloatArray) -> tuple[float, float]:
-    """The middle 95 % of the draws that have a value; NaN where none has.
-
-    Args:
-        values: (D,) score of each draw, NaN where it has none.
-    """
+    """Bounds of the middle 95 % of (D,) draws, NaN ones left out; NaN where none has a value."""
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
@@ -170,12 +166,7 @@ def interval(values: FloatArray) -> tuple[float, float]:
 
 
 def paired_difference(first: float, second: float, first_draws: FloatArray, second_draws: FloatArray) -> Difference:
-    """Second less first.
-
-    Args:
-        first, second: scores of all samples.
-        first_draws, second_draws: (D,) scores of the same draws.
-    """
+    """Second less first; (D,) scores of each in the same draws."""
     draws = second_draws - first_draws
     draws = draws[~np.isnan(draws)]
     one_sided = min(int((draws <= 0).sum()), int((draws >= 0).sum()))

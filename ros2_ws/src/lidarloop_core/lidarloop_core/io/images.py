@@ -59,7 +59,11 @@ class Encodable(Protocol):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A picture on disk; calling it reads and decodes it."""
+    """A picture on disk; calling it reads and decodes it.
+
+    Raises:
+        DatasetError: at a call or ``encoded``, if the file cannot be read; at a call, also if it is no picture.
+    """
 
     path: Path
 

@@ -166,7 +166,7 @@ class Tracker:
             (M,) ids, old and new; -1 for a detection too weak to start a track and that continues none.
 
         Raises:
-            ValueError: a box or a score is not finite.
+            ValueError: if a box or a score is not finite.
         """
         dt_s = (stamp_ns - self._stamp_ns) * 1e-9
         if (

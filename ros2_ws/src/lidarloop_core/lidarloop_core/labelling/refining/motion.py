@@ -51,11 +51,7 @@ def has_moved(values: FloatArray, times_s: FloatArray, position_m: FloatArray, p
 
 
 def frame_period_s(times_s: FloatArray) -> float:
-    """Median time between two frames of a drive, seconds.
-
-    Args:
-        times_s: (F,) times of the frames, ascending, seconds.
-    """
+    """Median time between two frames of a drive, seconds; 0 for fewer than two (T,) times."""
     return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
 
 

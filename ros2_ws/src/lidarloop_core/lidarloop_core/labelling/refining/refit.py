@@ -27,11 +27,11 @@ def refit(
     """The tracks with boxes fitted to the points near them, and with the number of points in each frame.
 
     Args:
-        tracks: tracks of a drive.
-        cloud: LiDAR points near the tracks.
-        times_s: (F,) times of the frames, ascending, seconds.
+        tracks: tracks of one drive, world frame.
+        cloud: points of the drive, world frame.
+        times_s: (T,) times of the drive's frames, seconds.
         class_names: names of the tracks' labels.
-        config: steps of the refinement.
+        config: limits of the refinement.
     """
     if config.refit:
         looks = _look(tracks, cloud, _AROUND_M, _BEYOND, config)
