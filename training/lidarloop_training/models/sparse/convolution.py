@@ -52,29 +52,34 @@ class SparseConv3d(nn.Module):
     def forward(self, features: Tensor, neighbours: Neighbours) -> Tensor:
         """(V, in_channels) features of the input's voxels → (V', out_channels) of the output's."""
         if isinstance(neighbours, Tensor):
-            output = table_product(features, self.weight, neighbours)
-        else:
-            features, weight = _as_autocast(features, self.weight)
-            use_spconv = features.is_cuda and spconv_is_installed()
-            product = spconv_product if use_spconv else pair_product
-            output = product(features, weight, neighbours)
+            return table_product(features, self.weight, neighbours, self.bias)
+        features, weight = _as_autocast(features, self.weight)
+        product = spconv_product if features.is_cuda and spconv_is_installed() else pair_product
+        output = product(features, weight, neighbours)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
 
-def table_product(features: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+def table_product(features: Tensor, weight: Tensor, table: Tensor, bias: Tensor | None = None) -> Tensor:
     """Gather, reshape, product: three operators of an exported graph.
 
     Args:
         features: (V, C) of the input's voxels.
         weight: (C', kz, ky, kx, C).
         table: (V', K) int32, row + 1 of the input, 0 for no voxel.
+        bias: (C',), or None.
 
     Returns:
         (V', C') of the output's voxels.
     """
-    rows = torch.cat([features.new_zeros(1, features.shape[1]), features])
-    gathered = torch.index_select(rows, 0, table.reshape(-1))
-    return nn.functional.linear(gathered.reshape(table.shape[0], -1), weight.flatten(1))
+    by_output = weight.flatten(1)
+    gathered = gather_rows(features, table)
+    return nn.functional.linear(gathered.reshape(-1, by_output.shape[1]), by_output, bias)
+
+
+def gather_rows(features: Tensor, table: Tensor) -> Tensor:
+    """(V, C) features, (V', K) int32 table → (V', K, C): each entry's row, zeros for an entry of 0."""
+    zeros = torch.zeros(1, features.shape[1], dtype=features.dtype, device=features.device)
+    return nn.functional.embedding(table, torch.cat([zeros, features]))
 
 
 def pair_product(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
