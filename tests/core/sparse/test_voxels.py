@@ -72,7 +72,7 @@ def clouds(draw: st.DrawFn) -> np.ndarray:
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(clouds(), st.integers(1, 120), st.sampled_from([0.5, 0.1, 0.32]), st.sampled_from([0.1, 0.05, 0.4, 8.0]))
+@given(clouds(), st.integers(1, 120), st.sampled_from([0.5, 0.1, 0.32]), st.sampled_from([0.125, 0.2, 0.4, 8.0]))
 def test_numba_equals_the_reference(points: np.ndarray, capacity: int, size_m: float, height_m: float) -> None:
     grid = Grid(((-8 * size_m, 8 * size_m), (-4.0, 4.0), (-5.0, 3.0)), (size_m, 0.5, height_m), capacity)
     index = group_voxels(points, grid)

@@ -1,9 +1,10 @@
 """The occupied voxels of a grid, and of the coarser grids that strided convolutions make of it.
 
-There is no hash table. A grid keeps one bit per voxel: a column of layers over each (x, y) cell, in 64-bit words, and
-for each word the number of voxels before it. The row of a voxel in every feature array is then that number plus the
-bits set below its own. Rows are therefore in order of ``position``: cell by cell in row-major order (row along y, then
-column along x), and upwards within a cell. The order depends on which voxels are occupied and on nothing else.
+There is no hash table. A grid keeps one bit per voxel: the column of layers over each (x, y) cell is a 64-bit word,
+and for each cell there is the number of voxels in the cells before it. The row of a voxel in every feature array is
+then that number plus the bits set below its own. Rows are therefore in order of ``position``: cell by cell in row-major
+order (row along y, then column along x), and upwards within a cell. The order depends on which voxels are occupied and
+on nothing else.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.sparse.bits import lowest_bit, popcount
+from lidarloop_core.sparse.compiled import count_before, list_positions, mark_outputs, set_bits, thin
 
-WORD_BITS = 64
+MAX_LAYERS = 64
+"""Bits of a word."""
 
 
 class GridShape(NamedTuple):
@@ -32,11 +33,6 @@ class GridShape(NamedTuple):
     def num_cells(self) -> int:
         """(x, y) cells."""
         return self.columns * self.rows
-
-    @property
-    def words_per_cell(self) -> int:
-        """64-bit words that hold a cell's column of layers."""
-        return -(-self.layers // WORD_BITS)
 
 
 class Window(NamedTuple):
@@ -63,10 +59,11 @@ class Window(NamedTuple):
         Raises:
             ConfigError: the window is larger than the padded grid, or a number is out of its range.
         """
-        if min(self.kernel) < 1 or min(self.stride) < 1 or min(self.padding) < 0:
+        is_padded_well = all(0 <= padding < kernel for padding, kernel in zip(self.padding, self.kernel, strict=True))
+        if min(self.kernel) < 1 or min(self.stride) < 1 or not is_padded_well:
             raise ConfigError(
                 f"a sparse convolution received {self}; "
-                "expected kernel and stride of at least 1, and no negative padding"
+                "expected kernel and stride of at least 1, and a padding from 0 to less than the kernel"
             )
         sizes = [
             (size + 2 * padding - kernel) // stride + 1
@@ -90,9 +87,8 @@ class Occupancy:
 
     Attributes:
         shape: size of the grid, in voxels.
-        words: (num_cells * words_per_cell,) uint64, bit ``z % 64`` of word ``cell * words_per_cell + z // 64`` is set
-            where voxel z of the cell is occupied.
-        before: (num_cells * words_per_cell,) int32, occupied voxels in all earlier words.
+        words: (num_cells,) uint64, bit z of a cell's word is set where its voxel z is occupied.
+        before: (num_cells,) int32, number of occupied voxels in all cells before.
         position: (V,) int32, ascending, ``(row * columns + column) * layers + z`` of each voxel.
         num_found: voxels before thinning to the level's capacity; V where nothing was left out.
     """
@@ -121,15 +117,15 @@ class Occupancy:
 
 
 def check_shape(shape: GridShape) -> None:
-    """Refuses a grid whose positions do not fit 32 bits.
+    """Refuses a grid whose columns do not fit a word, or whose positions do not fit 32 bits.
 
     Raises:
-        ConfigError: no voxels along an axis, or 2^31 voxels and more.
+        ConfigError: no voxels along an axis, more than 64 layers, or 2^31 voxels and more.
     """
-    if min(shape) < 1 or shape.layers * shape.num_cells >= 2**31:
+    if min(shape) < 1 or shape.layers > MAX_LAYERS or shape.layers * shape.num_cells >= 2**31:
         raise ConfigError(
-            f"a voxel grid received {tuple(shape)} voxels (x, y, z); expected at least 1 each way and fewer than 2^31 "
-            "in all: change the range or the voxel size"
+            f"a voxel grid received {tuple(shape)} voxels (x, y, z); expected at least 1 each way, at most "
+            f"{MAX_LAYERS} layers, and fewer than 2^31 in all: change the range or the voxel size"
         )
 
 
@@ -141,25 +137,25 @@ def occupancy_of_words(shape: GridShape, words: npt.NDArray[np.uint64], max_voxe
 
     Args:
         shape: size of the grid, in voxels.
-        words: (num_cells * words_per_cell,) uint64 as in ``Occupancy``; the occupancy takes it over and clears the bits
+        words: (num_cells,) uint64 as in ``Occupancy``; the occupancy takes it over and clears the bits
             of voxels that are left out.
         max_voxels: capacity, at least 1.
     """
     before = np.empty(len(words), np.int32)
-    num_found = _count_before(words, before)
+    num_found = count_before(words, before)
     if num_found > max_voxels:
-        _thin(words, num_found, max_voxels)
-        _count_before(words, before)
+        thin(words, num_found, max_voxels)
+        count_before(words, before)
     position = np.empty(min(num_found, max_voxels), np.int32)
-    _list_positions(words, shape.words_per_cell, shape.layers, position)
+    list_positions(words, shape.layers, position)
     return Occupancy(shape, words, before, position, num_found)
 
 
 def occupancy_of_positions(shape: GridShape, position: npt.NDArray[np.int32], max_voxels: int) -> Occupancy:
     """The occupancy with the voxels at ``position`` ((N,) int32 as in ``Occupancy``, any order, repeats allowed)."""
     check_shape(shape)
-    words = np.zeros(shape.num_cells * shape.words_per_cell, np.uint64)
-    _set_bits(words, shape.words_per_cell, shape.layers, np.ascontiguousarray(position, np.int32))
+    words = np.zeros(shape.num_cells, np.uint64)
+    set_bits(words, shape.layers, np.ascontiguousarray(position, np.int32))
     return occupancy_of_words(shape, words, max_voxels)
 
 
@@ -175,9 +171,9 @@ def strided_occupancy(finer: Occupancy, window: Window, max_voxels: int) -> Occu
         ConfigError: the window does not fit the grid.
     """
     shape = window.output_shape(finer.shape)
-    words = np.zeros(shape.num_cells * shape.words_per_cell, np.uint64)
-    # Plain tuples: compiled code that is cached must not depend on where a class is defined.
-    _mark_outputs(
+    check_shape(shape)
+    words = np.zeros(shape.num_cells, np.uint64)
+    mark_outputs(
         finer.position, tuple(finer.shape), words, tuple(shape), tuple(window),
         _column_outputs(finer.shape, shape, window),
     )  # fmt: skip
@@ -185,94 +181,14 @@ def strided_occupancy(finer: Occupancy, window: Window, max_voxels: int) -> Occu
 
 
 def _column_outputs(shape: GridShape, coarse: GridShape, window: Window) -> npt.NDArray[np.uint64]:
-    """(layers, words_per_cell of the output) uint64: the output layers whose window holds a voxel at z."""
-    columns = np.zeros((shape.layers, coarse.words_per_cell), np.uint64)
+    """(layers,) uint64: the output layers whose window holds a voxel at z, as bits."""
+    columns = np.zeros(shape.layers, np.uint64)
     for z in range(shape.layers):
         for kz in range(window.kernel[2]):
             out, rest = divmod(z + window.padding[2] - kz, window.stride[2])
             if rest == 0 and 0 <= out < coarse.layers:
-                columns[z, out // WORD_BITS] |= np.uint64(1 << out % WORD_BITS)
+                columns[z] |= np.uint64(1 << out)
     return columns
-
-
-@numba.njit(inline="always")
-def row_at(words, before, word, bit):  # type: ignore[no-untyped-def]
-    """For compiled code: row + 1 of the voxel at a bit of a word, 0 where it is not occupied."""
-    here = words[word]
-    mask = np.uint64(1) << np.uint64(bit)
-    if here & mask == 0:
-        return np.int32(0)
-    return np.int32(before[word] + np.int64(popcount(here & (mask - np.uint64(1)))) + 1)
-
-
-@numba.njit(cache=True, nogil=True)
-def _set_bits(words, words_per_cell, layers, position):  # type: ignore[no-untyped-def]
-    for p in position:
-        cell = p // layers
-        z = p - cell * layers
-        words[cell * words_per_cell + (z >> 6)] |= np.uint64(1) << np.uint64(z & 63)
-
-
-@numba.njit(cache=True, nogil=True)
-def _count_before(words, before):  # type: ignore[no-untyped-def]
-    """Fills ``before`` and returns the number of bits set in all words."""
-    total = 0
-    for i in range(len(words)):
-        before[i] = total
-        if words[i] != 0:
-            total += np.int64(popcount(words[i]))
-    return total
-
-
-@numba.njit(cache=True, nogil=True)
-def _thin(words, num_found, max_voxels):  # type: ignore[no-untyped-def]
-    rank = 0
-    for i in range(len(words)):
-        rest = words[i]
-        while rest != 0:
-            if (rank + 1) * max_voxels // num_found == rank * max_voxels // num_found:
-                words[i] &= ~(np.uint64(1) << lowest_bit(rest))
-            rank += 1
-            rest &= rest - np.uint64(1)
-
-
-@numba.njit(cache=True, nogil=True)
-def _list_positions(words, words_per_cell, layers, position):  # type: ignore[no-untyped-def]
-    row = 0
-    for i in range(len(words)):
-        rest = words[i]
-        if rest == 0:
-            continue
-        cell = i // words_per_cell
-        start = cell * layers + 64 * (i - cell * words_per_cell)
-        while rest != 0:
-            position[row] = start + np.int64(lowest_bit(rest))
-            row += 1
-            rest &= rest - np.uint64(1)
-
-
-@numba.njit(cache=True, nogil=True)
-def _mark_outputs(position, shape, words, coarse, window, column_outputs):  # type: ignore[no-untyped-def]
-    (columns, _, layers), (coarse_columns, coarse_rows, _) = shape, coarse
-    words_per_cell = column_outputs.shape[1]
-    kernel_x, kernel_y, _ = window[0]
-    stride_x, stride_y, _ = window[1]
-    padding_x, padding_y, _ = window[2]
-    for p in position:
-        cell = p // layers
-        z = p - cell * layers
-        row = cell // columns
-        column = cell - row * columns
-        # Output o has this voxel in its window where o * stride <= padded place < o * stride + kernel.
-        first_row = max(0, -((kernel_y - 1 - row - padding_y) // stride_y))
-        last_row = min(coarse_rows - 1, (row + padding_y) // stride_y)
-        first_column = max(0, -((kernel_x - 1 - column - padding_x) // stride_x))
-        last_column = min(coarse_columns - 1, (column + padding_x) // stride_x)
-        for out_row in range(first_row, last_row + 1):
-            for out_column in range(first_column, last_column + 1):
-                at = (out_row * coarse_columns + out_column) * words_per_cell
-                for word in range(words_per_cell):
-                    words[at + word] |= column_outputs[z, word]
 
 
 def thinned_reference(position: npt.NDArray[np.int32], max_voxels: int) -> tuple[npt.NDArray[np.int32], int]:

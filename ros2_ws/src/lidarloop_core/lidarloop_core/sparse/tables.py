@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.sparse.occupancy import SUBMANIFOLD, Occupancy, Window, row_at, strided_occupancy
+from lidarloop_core.sparse.compiled import fill_forward, fill_inverse
+from lidarloop_core.sparse.occupancy import SUBMANIFOLD, Occupancy, Window, strided_occupancy
 
 Table = npt.NDArray[np.int32]
 
@@ -96,7 +96,7 @@ def neighbour_table(source: Occupancy, target: Occupancy, window: Window) -> Tab
         (V', K) int32: row + 1 in the source, 0 for no voxel.
     """
     table = np.empty((target.num_voxels, window.num_places), np.int32)
-    _fill_forward(
+    fill_forward(
         source.words, source.before, tuple(source.shape), target.position, tuple(target.shape), tuple(window), table
     )
     return table
@@ -116,7 +116,7 @@ def inverse_table(finer: Occupancy, coarser: Occupancy, window: Window) -> Table
         (V, K) int32: row + 1 in the coarser level, 0 for no voxel.
     """
     table = np.zeros((finer.num_voxels, window.num_places), np.int32)
-    _fill_inverse(
+    fill_inverse(
         coarser.words, coarser.before, tuple(coarser.shape), finer.position, tuple(finer.shape), tuple(window), table
     )
     return table
@@ -131,65 +131,6 @@ def dense_table(voxels: Occupancy) -> Table:
     table = np.zeros(voxels.shape.num_cells * voxels.shape.layers, np.int32)
     table[voxels.position] = np.arange(1, voxels.num_voxels + 1, dtype=np.int32)
     return table.reshape(voxels.shape.num_cells, voxels.shape.layers)
-
-
-@numba.njit(cache=True, nogil=True)
-def _fill_forward(words, before, shape, position, out_shape, window, table):  # type: ignore[no-untyped-def]
-    (columns, rows, layers), (out_columns, _, out_layers) = shape, out_shape
-    words_per_cell = (layers + 63) >> 6
-    kernel_x, kernel_y, kernel_z = window[0]
-    stride_x, stride_y, stride_z = window[1]
-    padding_x, padding_y, padding_z = window[2]
-    for o in range(len(position)):
-        out_cell = position[o] // out_layers
-        first_z = (position[o] - out_cell * out_layers) * stride_z - padding_z
-        out_row = out_cell // out_columns
-        first_row = out_row * stride_y - padding_y
-        first_column = (out_cell - out_row * out_columns) * stride_x - padding_x
-        for ky in range(kernel_y):
-            row = first_row + ky
-            for kx in range(kernel_x):
-                column = first_column + kx
-                k = ky * kernel_x + kx
-                is_inside = 0 <= row < rows and 0 <= column < columns
-                start = (row * columns + column) * words_per_cell
-                for kz in range(kernel_z):
-                    z = first_z + kz
-                    entry = np.int32(0)
-                    if is_inside and 0 <= z < layers:
-                        entry = row_at(words, before, start + (z >> 6), z & 63)
-                    table[o, k] = entry
-                    k += kernel_y * kernel_x
-
-
-@numba.njit(cache=True, nogil=True)
-def _fill_inverse(words, before, shape, position, fine_shape, window, table):  # type: ignore[no-untyped-def]
-    (columns, rows, layers), (fine_columns, _, fine_layers) = shape, fine_shape
-    words_per_cell = (layers + 63) >> 6
-    kernel_x, kernel_y, kernel_z = window[0]
-    stride_x, stride_y, stride_z = window[1]
-    padding_x, padding_y, padding_z = window[2]
-    for i in range(len(position)):
-        fine_cell = position[i] // fine_layers
-        place_z = position[i] - fine_cell * fine_layers + padding_z
-        fine_row = fine_cell // fine_columns
-        place_y = fine_row + padding_y
-        place_x = fine_cell - fine_row * fine_columns + padding_x
-        # Output o reads this voxel at k where o * stride + k is its place: k has the place's remainder.
-        for ky in range(place_y % stride_y, min(kernel_y, place_y + 1), stride_y):
-            row = (place_y - ky) // stride_y
-            if row >= rows:
-                continue
-            for kx in range(place_x % stride_x, min(kernel_x, place_x + 1), stride_x):
-                column = (place_x - kx) // stride_x
-                if column >= columns:
-                    continue
-                start = (row * columns + column) * words_per_cell
-                for kz in range(place_z % stride_z, min(kernel_z, place_z + 1), stride_z):
-                    z = (place_z - kz) // stride_z
-                    if z < layers:
-                        k = (kz * kernel_y + ky) * kernel_x + kx
-                        table[i, k] = row_at(words, before, start + (z >> 6), z & 63)
 
 
 def neighbour_table_reference(source: Occupancy, target: Occupancy, window: Window) -> Table:

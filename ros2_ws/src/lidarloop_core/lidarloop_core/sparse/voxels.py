@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.sparse.compiled import average, list_rows, mark
 from lidarloop_core.sparse.occupancy import (
     GridShape,
     Occupancy,
     check_shape,
     occupancy_of_words,
-    row_at,
     thinned_reference,
 )
 
@@ -81,68 +80,23 @@ def group_voxels(points: npt.NDArray[np.float32], grid: VoxelGrid) -> VoxelIndex
         grid: ranges, voxel size and capacity.
 
     Raises:
-        ConfigError: the grid has 2^31 voxels or more.
+        ConfigError: the grid has more than 64 layers, or 2^31 voxels and more.
     """
     points = np.ascontiguousarray(points, dtype=np.float32)
     shape = GridShape(*grid.shape)
     check_shape(shape)
     low, high = (tuple(float(end[i]) for end in grid.ranges_m) for i in (0, 1))
-    words = np.zeros(shape.num_cells * shape.words_per_cell, np.uint64)
+    words = np.zeros(shape.num_cells, np.uint64)
     place = np.empty((len(points), 2), np.int32)
     size = tuple(float(edge) for edge in grid.cell_size_m)
-    num_out_of_range = _mark(points, low, high, size, tuple(shape), words, place)
+    num_out_of_range = mark(points, low, high, size, tuple(shape), words, place)
     voxels = occupancy_of_words(shape, words, grid.capacity)
     features = np.zeros((voxels.num_voxels, points.shape[1]), np.float32)
     count = np.zeros(voxels.num_voxels, np.int32)
     voxel_of_point = np.empty(len(points), np.int32)
-    num_thinned = _average(points, place, words, voxels.before, features, count, voxel_of_point)
+    num_thinned = list_rows(place, words, voxels.before, voxel_of_point)
+    average(points, voxel_of_point, features, count)
     return VoxelIndex(features, count, voxel_of_point, voxels, num_out_of_range, num_thinned)
-
-
-@numba.njit(cache=True, nogil=True)
-def _mark(points, low, high, size, shape, words, place):  # type: ignore[no-untyped-def]
-    """Sets the bit of each point's voxel and notes its word (-1 out of range) and bit; returns how many are out."""
-    columns, rows, layers = shape
-    words_per_cell = (layers + 63) >> 6
-    num_out_of_range = 0
-    for i in range(len(points)):
-        x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
-        # Written so that NaN is outside.
-        if not (low[0] <= x < high[0] and low[1] <= y < high[1] and low[2] <= z < high[2]):
-            place[i, 0] = -1
-            num_out_of_range += 1
-            continue
-        # A quotient just below the last edge may round up to it.
-        column = min(int((x - low[0]) / size[0]), columns - 1)
-        row = min(int((y - low[1]) / size[1]), rows - 1)
-        layer = min(int((z - low[2]) / size[2]), layers - 1)
-        word = (row * columns + column) * words_per_cell + (layer >> 6)
-        words[word] |= np.uint64(1) << np.uint64(layer & 63)
-        place[i, 0] = word
-        place[i, 1] = layer & 63
-    return num_out_of_range
-
-
-@numba.njit(cache=True, nogil=True)
-def _average(points, place, words, before, features, count, voxel_of_point):  # type: ignore[no-untyped-def]
-    num_thinned = 0
-    for i in range(len(points)):
-        voxel_of_point[i] = 0
-        if place[i, 0] < 0:
-            continue
-        row = row_at(words, before, place[i, 0], place[i, 1])
-        voxel_of_point[i] = row
-        if row == 0:
-            num_thinned += 1
-            continue
-        count[row - 1] += 1
-        for c in range(points.shape[1]):
-            features[row - 1, c] += points[i, c]
-    for row in range(len(features)):
-        number = np.float32(count[row])
-        for c in range(features.shape[1]):
-            features[row, c] /= number
-    return num_thinned
 
 
 def group_voxels_reference(points: npt.NDArray[np.float32], grid: VoxelGrid) -> VoxelIndex:
@@ -180,8 +134,7 @@ def group_voxels_reference(points: npt.NDArray[np.float32], grid: VoxelGrid) -> 
 
 def _occupancy_reference(shape: GridShape, position: npt.NDArray[np.int32], num_found: int) -> Occupancy:
     cell, layer = np.divmod(position.astype(np.int64), shape.layers)
-    bits = np.zeros((shape.num_cells * shape.words_per_cell, 64), np.uint64)
-    bits[cell * shape.words_per_cell + layer // 64, layer % 64] = 1
-    words = (bits << np.arange(64, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
-    in_word = bits.sum(axis=1).astype(np.int64)
-    return Occupancy(shape, words, (np.cumsum(in_word) - in_word).astype(np.int32), position, num_found)
+    words = np.zeros(shape.num_cells, np.uint64)
+    np.bitwise_or.at(words, cell, np.uint64(1) << layer.astype(np.uint64))
+    in_cell = np.bincount(cell, minlength=shape.num_cells)
+    return Occupancy(shape, words, (np.cumsum(in_cell) - in_cell).astype(np.int32), position, num_found)
