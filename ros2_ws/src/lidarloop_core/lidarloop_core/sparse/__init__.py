@@ -1,0 +1,1 @@
+"""Voxels and neighbour tables: what a sparse convolution needs beside its weights, made outside the network."""

@@ -1,0 +1,1 @@
+"""Sparse convolution over neighbour tables."""
