@@ -185,7 +185,7 @@ def _vocabulary(file: Path | None) -> Vocabulary | None:
 
 def _toytown(drive: SampleSource) -> ToyTownDrive:
     if not isinstance(drive, ToyTownDrive):
-        raise ConfigError("received --mask-model toytown for another drive; expected toytown: name another mask model")
+        raise ConfigError("received --mask-model toytown for another source; expected toytown: name another mask model")
     return drive
 
 
