@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,14 +72,14 @@ def test_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     assert onnxruntime_finding().state == "fault"
 
 
-def test_gpus() -> None:
+def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     (none,) = cuda_findings(None)
     assert none.state == "absent"
     (broken,) = cuda_findings(CudaError("no driver"))
     assert (broken.state, broken.found) == ("fault", "no driver")
     runtime = FakeRuntime(num_bytes=8 << 20, name="Orin")
-    runtime.cudaDriverGetVersion = lambda: (0, 12060)
-    runtime.cudaRuntimeGetVersion = lambda: (0, 12080)
+    monkeypatch.setattr(runtime, "cudaDriverGetVersion", lambda: (0, 12060), raising=False)
+    monkeypatch.setattr(runtime, "cudaRuntimeGetVersion", lambda: (0, 12080), raising=False)
     gpu, cuda = cuda_findings(Cuda(runtime))
     assert gpu.found == "Orin sm_87, 8 of 8 MiB free"
     assert cuda == module.Finding("CUDA", "ok", "driver for CUDA 12.6, runtime 12.8")
@@ -144,11 +146,11 @@ def test_profiles_that_do_not_help() -> None:
 def test_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared_memory_finding(64 << 20).state == "warning"
     assert shared_memory_finding(1 << 30).state == "ok"
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
     assert disk_finding(tmp_path).state == "warning"
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=9 << 30))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9 << 30))
     assert disk_finding(tmp_path).found.startswith("9.0 GiB free")
-    monkeypatch.setattr(module.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     assert disk_finding(tmp_path).state == "fault"
 
 

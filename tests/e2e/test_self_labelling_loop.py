@@ -92,12 +92,11 @@ def test_a_drive_labels_itself_and_its_model_takes_over(tmp_path: Path, shipped_
 
     with isolated_node("operator") as node, NodeProcess("lidarloop_ros.detector.node") as process:
         statuses: list[dict[str, str]] = []
-        node.create_subscription(
-            DiagnosticArray,
-            "/diagnostics",
-            lambda message: statuses.extend({v.key: v.value for v in s.values} for s in message.status),
-            10,
-        )
+
+        def keep(message: DiagnosticArray) -> None:
+            statuses.extend({v.key: v.value for v in status.values} for status in message.status)
+
+        node.create_subscription(DiagnosticArray, "/diagnostics", keep, 10)
         detector = ManagedNode(node, process, "/lidar_detector")
         detector.set_parameters({"model": str(shipped_model)})
         detector.configure()

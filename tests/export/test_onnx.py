@@ -12,6 +12,7 @@ from lidarloop_core.inference.detector import Detector  # noqa: E402
 from lidarloop_core.model.model_file import read_model  # noqa: E402
 from lidarloop_export import onnx as command  # noqa: E402
 from lidarloop_export.clouds import Cloud, random_cloud  # noqa: E402
+from lidarloop_export.graph import with_raw_maps  # noqa: E402
 from lidarloop_export.onnx import export  # noqa: E402
 from lidarloop_training.stages.checkpoint import Loaded  # noqa: E402
 
@@ -56,7 +57,7 @@ def test_the_vehicles_detector_runs_it(few_clouds, checkpoint, spec, tmp_path, d
 
 
 def test_nothing_is_written_where_parity_fails(monkeypatch, few_clouds, checkpoint, tmp_path):
-    real = command.with_raw_maps
+    real = with_raw_maps
 
     def other_weights(detector):
         from copy import deepcopy

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,8 +39,9 @@ def grouped(device: CpuDevice, points: np.ndarray, spec: ModelSpec) -> PillarInd
     device.upload(cloud, points)
     found = grouping.group(cloud, len(points))
     shapes = {tensor: tensor.shape_at(found.sizes) for tensor in spec.inputs}
+    inputs: Any = grouping.inputs
     arrays = {
-        tensor.name: grouping.inputs[tensor.name].read(tensor.dtype, math.prod(shape)).reshape(shape)
+        tensor.name: inputs[tensor.name].read(tensor.dtype, math.prod(shape)).reshape(shape)
         for tensor, shape in shapes.items()
     }
     return PillarIndex(
@@ -124,10 +126,11 @@ def test_padding_is_that_of_the_host(library: ctypes.CDLL, spec: ModelSpec, orde
     into = {tensor.name: np.zeros(tensor.shape_at(bucket), tensor.dtype) for tensor in spec.inputs}
     fill_padded(spec.inputs, group_pillars(points, spec.pillars).tensors(), into)
     assert bucket["num_pillars"] > counts.num_pillars
+    inputs: Any = grouping.inputs
     for name in ("points", "slot", "count"):
-        on_device = grouping.inputs[name].read(into[name].dtype, into[name].size)
+        on_device = inputs[name].read(into[name].dtype, into[name].size)
         np.testing.assert_array_equal(on_device, into[name].ravel(), err_msg=name)
-    found = grouping.inputs["cell"].read(np.int64, bucket["num_pillars"])
+    found = inputs["cell"].read(np.int64, bucket["num_pillars"])
     np.testing.assert_array_equal(found[: counts.num_pillars], into["cell"][: counts.num_pillars])
     assert set(found) == set(into["cell"])
 

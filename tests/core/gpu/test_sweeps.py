@@ -19,7 +19,7 @@ from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.pointcloud.sweeps import merge_sweeps, thinning_stride
 from lidarloop_core.sample import Sweep
-from tests.core.gpu.cpu_device import CpuDevice, shuffled
+from tests.core.gpu.cpu_device import CpuDevice, CpuMemory, shuffled
 from tests.core.gpu.sweep_drives import drive as dense_drive
 
 MS = 1_000_000
@@ -43,8 +43,9 @@ def drive(stamps_ms: Sequence[float], columns: tuple[str, ...] = COLUMNS) -> lis
 
 
 def read_cloud(sweeps: CudaSweeps, merged: Merged, spec: ModelSpec) -> np.ndarray:
-    columns = len(spec.point_columns)
-    return sweeps.cloud.read(np.float32, merged.num_kept * columns).reshape(-1, columns)
+    columns, cloud = len(spec.point_columns), sweeps.cloud
+    assert isinstance(cloud, CpuMemory)
+    return cloud.read(np.float32, merged.num_kept * columns).reshape(-1, columns)
 
 
 @pytest.mark.parametrize("columns", [COLUMNS, ("x", "y", "z", "ring", "intensity", "dt")])
@@ -110,7 +111,7 @@ def test_one_that_was_not_kept_is_merged_again_and_counts_once(library: ctypes.C
 class Counting(CpuDevice):
     num_allocated = 0
 
-    def allocate(self, num_bytes: int) -> object:
+    def allocate(self, num_bytes: int) -> CpuMemory:
         self.num_allocated += 1
         return super().allocate(num_bytes)
 

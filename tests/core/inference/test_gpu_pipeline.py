@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_a_sweep_detected_again_after_a_failure_counts_once(
     on_gpu: GpuPipeline, host_detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = HostPipeline(host_detector, 100_000)
-    backend = on_gpu.detector.backend
+    backend: Any = on_gpu.detector.backend
     infer = backend.infer_on_device
     failures = iter([False, True, False, True, True, False, False])
 

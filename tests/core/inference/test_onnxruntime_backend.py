@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def test_inputs_the_runtime_refuses_are_a_backend_error(
 def test_threads_are_as_many_as_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads of one core count once; a machine that does not tell its cores counts all."""
     siblings = {0: "0,4", 4: "0,4", 1: "1,5"}
-    monkeypatch.setattr(onnxruntime_backend.os, "sched_getaffinity", lambda _: set(siblings), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(siblings), raising=False)
     monkeypatch.setattr(Path, "exists", lambda path: True)
     monkeypatch.setattr(Path, "read_text", lambda path: siblings[int(path.parts[5].removeprefix("cpu"))])
     assert onnxruntime_backend._num_physical_cores() == 2

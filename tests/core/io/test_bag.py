@@ -65,7 +65,8 @@ def test_raw_messages_are_what_the_middleware_takes(drive: Path) -> None:
         raw = [(time_ns, data) for _, time_ns, data in bag.raw_messages(["/odom"])]
         assert len(raw) == 40
         assert isinstance(raw[0][1], bytes)
-        assert typestore().deserialize_cdr(raw[0][1], "nav_msgs/msg/Odometry").child_frame_id == "base_link"
+        odometry: Any = typestore().deserialize_cdr(raw[0][1], "nav_msgs/msg/Odometry")
+        assert odometry.child_frame_id == "base_link"
         assert list(bag.raw_messages([])) == []
 
 

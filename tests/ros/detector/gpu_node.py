@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lidarloop_core.gpu import device as gpu_device
+from lidarloop_core.inference.backend import open_backend
 from lidarloop_ros.detector import loaded
 from lidarloop_ros.detector.node import main
 from tests.core.gpu.fake_gpu import StandInGpu
@@ -17,7 +18,6 @@ from tests.core.gpu.fake_gpu import StandInGpu
 
 def put_in_place(gpu: StandInGpu, patch: pytest.MonkeyPatch) -> None:
     """Lets ``backend: tensorrt`` open models on the stand-in, and run the kernels there."""
-    open_backend = loaded.open_backend
 
     def opened(model: Path, *, providers: tuple[str, ...], num_threads: int) -> Any:
         if providers == ("tensorrt",):

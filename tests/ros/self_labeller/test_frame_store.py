@@ -169,7 +169,7 @@ def test_the_folder_is_a_source(tmp_path: Path) -> None:
     for second in (3, 1, 2):
         store.keep(frame(second * S, second / 10))
     source = KeptFramesSource(tmp_path)
-    assert [sample.stamp_ns // S for sample in source] == [1, 2, 3]
+    assert [source[i].stamp_ns // S for i in range(len(source))] == [1, 2, 3]
     assert source.frame(2).value == 0.3
     with pytest.raises(DatasetError, match="holds no kept frames"):
         KeptFramesSource(tmp_path / "missing")
@@ -237,7 +237,7 @@ def test_kept_frames_become_a_bag_and_tables(tmp_path: Path) -> None:
         assert bag.message_counts["/lidar/points"] == 4  # the older sweep of each is a cloud too
     convert_to_tables(KeptFrames(tmp_path / "kept"), tmp_path / "tables", TablesLayout(keyframe_every=1))
     tables = NuScenesSource(tmp_path / "tables", num_sweeps=1)
-    assert [len(sample.annotations.boxes) for sample in tables] == [3, 3]
+    assert [len(tables[i].annotations.boxes) for i in range(len(tables))] == [3, 3]
 
 
 def test_names_labels_and_poses_need_no_cloud(tmp_path: Path) -> None:

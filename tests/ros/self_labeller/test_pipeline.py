@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ImageFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.bag import BagReader
@@ -26,7 +27,6 @@ from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.toytown.camera import CAMERAS
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.masks import NUSCENES_CLASSES
 
 FRAME = 4
 CAMERA_NAMES = [camera.name for camera in CAMERAS]

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import tyro
@@ -14,7 +15,7 @@ ROWS = trials()
 Lifting, Refine = overrides_of(LiftingConfig), overrides_of(RefineConfig, without=("motion",))
 
 
-def options(lifting: Lifting = Lifting(), refine: Refine = Refine()) -> tuple[Lifting, Refine]:
+def options(lifting: Any = Lifting(), refine: Any = Refine()) -> tuple[Any, Any]:
     return lifting, refine
 
 

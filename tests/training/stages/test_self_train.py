@@ -108,7 +108,7 @@ def test_a_run_that_breaks_off_ends_with_the_same_bits(config, drives, monkeypat
     from lidarloop_training.stages import self_train
 
     whole = learn(dataclasses.replace(config, out=config.out.with_name("whole")), *drives, ConcatSource([]))
-    really, calls = self_train.write_drive, []
+    really, calls = write_drive, []
 
     def killed_after_one(*args):
         if calls:

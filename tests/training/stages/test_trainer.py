@@ -23,6 +23,7 @@ from lidarloop_training.stages.schedule import OneCycleConfig  # noqa: E402
 from lidarloop_training.stages.trainer import fit  # noqa: E402
 from lidarloop_training.tasks.augment import NO_AUGMENTATION  # noqa: E402
 from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste  # noqa: E402
+from lidarloop_training.tasks.detection.task import DetectionTask  # noqa: E402
 from tests.training.sources import MadeSource  # noqa: E402
 
 
@@ -102,6 +103,7 @@ def test_the_loaded_detector_is_the_trained_one(train_config, sources):
         assert found == folder
         assert not network.training
         learnt_from = dataclasses.replace(train_config.task.spec, training_intensity=task.spec.training_intensity)
+        assert isinstance(task, DetectionTask)
         assert task.config == dataclasses.replace(train_config.task, spec=learnt_from)
         weights = load_file(folder / "model.safetensors")
         assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())

@@ -353,7 +353,8 @@ def make_trt(runtime: FakeRuntime, version: str = "10.3.0") -> Any:  # noqa: C90
     def at(address: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         assert runtime._inside(address, size, True), "a tensor must lie on the device"
-        return np.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype).reshape(shape)
+        memory: Any = (ctypes.c_uint8 * size).from_address(address)
+        return np.frombuffer(memory, dtype).reshape(shape)
 
     module = SimpleNamespace(
         __version__=version,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -334,7 +335,7 @@ def test_raw_pictures(tmp_path):
 
 
 def test_raw_pictures_that_contradict_themselves():
-    whole = _raw_image(np.zeros((4, 4, 3), np.uint8), "rgb8", 0)
+    whole: Any = _raw_image(np.zeros((4, 4, 3), np.uint8), "rgb8", 0)
     np.testing.assert_array_equal(decode_raw(whole), np.zeros((4, 4, 3)))
     for change in ({"step": 11}, {"data": whole.data[:-1]}, {"encoding": "bayer_rggb8"}):
         with pytest.raises(ImageFormatError, match=r"picture"):

@@ -59,7 +59,7 @@ def test_real_keyframe_boxes_hold_their_points(real_data):
 def test_real_cameras_see_the_boxes(real_data):
     (sample,) = [NuScenesSweepSource(real_data / "nuscenes_keyframe")[0]]
     assert len(sample.cameras) == 6
-    seen = np.zeros(len(sample.annotations.boxes), dtype=int)
+    seen = np.zeros(len(sample.annotations.boxes), np.int64)
     world_SE3_lidar = sample.keyframe.world_SE3_ego @ sample.keyframe.ego_SE3_lidar
     for image in sample.cameras:
         camera_SE3_lidar = (image.world_SE3_ego @ image.ego_SE3_camera).inverse() @ world_SE3_lidar

@@ -16,7 +16,9 @@ from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa
 from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource, open_labelled  # noqa: E402
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame, write_drive  # noqa: E402
-from lidarloop_training.tasks.detection.dataset import NO_AUGMENTATION, ExampleKey, PillarDataset  # noqa: E402
+from lidarloop_training.tasks.augment import NO_AUGMENTATION  # noqa: E402
+from lidarloop_training.tasks.detection.dataset import DetectionDataset  # noqa: E402
+from lidarloop_training.tasks.task import ExampleKey  # noqa: E402
 from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud  # noqa: E402
 
 
@@ -116,7 +118,7 @@ def test_quality_becomes_the_weight_and_filled_in_labels_are_kept_where_there_ar
     nowhere[2, 2] += 50.0
     labels = dataclasses.replace(labels, boxes=dataclasses.replace(labels.boxes, values=nowhere))
     write_drive(tmp_path, [LabelledFrame.of(0, source[0], labels, LeftOut())], {})
-    dataset = PillarDataset(PseudoLabelledSource(source, tmp_path), spec, 2, augment=NO_AUGMENTATION, seed=0)
+    dataset = DetectionDataset(PseudoLabelledSource(source, tmp_path), spec, 2, augment=NO_AUGMENTATION, seed=0)
     assert dataset[ExampleKey(0, 0)].targets.weight.tolist() == [0.25, 0.5, 1.0]
 
 
@@ -126,7 +128,7 @@ def test_unknown_velocities_stay_unknown(spec, box_scenes, tmp_path):
     labels = labels_of(truth[0], (1.0,) * 4)
     labels.boxes.values[:, 7:9] = np.nan
     write_drive(tmp_path, [LabelledFrame.of(0, source[0], labels, LeftOut())], {})
-    dataset = PillarDataset(PseudoLabelledSource(source, tmp_path), spec, 2, augment=NO_AUGMENTATION, seed=0)
+    dataset = DetectionDataset(PseudoLabelledSource(source, tmp_path), spec, 2, augment=NO_AUGMENTATION, seed=0)
     regression = dataset[ExampleKey(0, 0)].targets.regression
     assert np.isnan(regression[:, 8:]).all()
     assert np.isfinite(regression[:, :8]).all()

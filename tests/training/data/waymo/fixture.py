@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -330,7 +331,7 @@ def _camera_image(stamps):
     times += [(f"{name}.rolling_shutter_params.{part}", pa.float64()) for part in shutter]
     schema = [_FRAME, ("key.camera_name", pa.int8()), (f"{name}.image", pa.binary())]
     schema += [(f"{name}.pose.transform", _MATRIX), *velocity, *times]
-    columns = {column: [0.0] * len(rows) for column, _ in (*velocity, *times)}
+    columns: dict[str, list[Any]] = {column: [0.0] * len(rows) for column, _ in (*velocity, *times)}
     columns["key.frame_timestamp_micros"] = [stamp for _, stamp, _ in rows]
     columns["key.camera_name"] = [camera for _, _, camera in rows]
     columns[f"{name}.image"] = [picture(camera) for _, _, camera in rows]
@@ -348,7 +349,7 @@ def _camera_calibration():
     schema += [(f"{name}.intrinsic.{field_name}", pa.float64()) for field_name in values]
     schema += [(f"{name}.extrinsic.transform", _MATRIX), (f"{name}.width", pa.int32()), (f"{name}.height", pa.int32())]
     schema += [(f"{name}.rolling_shutter_direction", pa.int8())]
-    columns = {"key.camera_name": list(CAMERAS)}
+    columns: dict[str, list[Any]] = {"key.camera_name": list(CAMERAS)}
     columns |= {f"{name}.intrinsic.{field_name}": numbers for field_name, numbers in values.items()}
     columns[f"{name}.extrinsic.transform"] = [camera_matrix(camera).ravel() for camera in CAMERAS]
     columns[f"{name}.width"] = [CAMERA_SIZE[0]] * len(CAMERAS)

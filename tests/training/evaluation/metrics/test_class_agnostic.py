@@ -26,7 +26,7 @@ def boxes(
     return Boxes3D(values, np.ones(len(names)) if scores is None else scores, labels, class_names)
 
 
-def annotations(objects: Boxes3D) -> Annotations:
+def annotations_of(objects: Boxes3D) -> Annotations:
     ids = tuple(f"id{i}" for i in range(len(objects)))
     return Annotations(objects, ids, np.arange(1, len(objects) + 1), np.full(len(objects), np.nan, np.float32))
 
@@ -36,7 +36,7 @@ def truth(annotated):
 
 
 def test_wrong_classes_cost_nothing() -> None:
-    objects = annotations(boxes(["car", "pedestrian", "traffic_cone", "bus"]))
+    objects = annotations_of(boxes(["car", "pedestrian", "traffic_cone", "bus"]))
     detections = boxes(["bus", "bus", "barrier", "car"], scores=[0.9, 0.8, 0.7, 0.6])
     with_classes = evaluate_detections({"a": detections}, {"a": truth(objects)}, CONFIG)
     merged = truth(objects_of(objects, CONFIG))
@@ -51,9 +51,10 @@ def test_every_class_counts_to_the_largest_range() -> None:
     cone.values[0, 0] = 45.0
     found = as_objects(cone, CONFIG)
     assert (
-        evaluate_detections({"a": found}, {"a": truth(objects_of(annotations(cone), CONFIG))}, AGNOSTIC).mean_ap > 0.99
+        evaluate_detections({"a": found}, {"a": truth(objects_of(annotations_of(cone), CONFIG))}, AGNOSTIC).mean_ap
+        > 0.99
     )
-    assert evaluate_detections({"a": cone}, {"a": truth(annotations(cone))}, CONFIG).classes[8].num_objects == 0
+    assert evaluate_detections({"a": cone}, {"a": truth(annotations_of(cone))}, CONFIG).classes[8].num_objects == 0
 
 
 def test_foreign_classes_stay_out_and_objects_count() -> None:
@@ -61,7 +62,7 @@ def test_foreign_classes_stay_out_and_objects_count() -> None:
     given = boxes(["tram", "object", "car", "tram"], names)
     kept = as_objects(given, CONFIG)
     np.testing.assert_array_equal(kept.values, given.values[1:3])
-    objects = objects_of(annotations(given), CONFIG)
+    objects = objects_of(annotations_of(given), CONFIG)
     assert objects.num_lidar_pts.tolist() == [2, 3]
     assert objects.instance_ids == ("id1", "id2")
     assert as_objects(boxes([], names), CONFIG).class_names == (OBJECT,)

@@ -17,7 +17,6 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_training.data.waymo.classes import WAYMO_CLASSES
 from lidarloop_training.evaluation.metrics.waymo import (
-    WaymoAp,
     WaymoSample,
     area_under_curve,
     as_waymo_types,
@@ -72,15 +71,15 @@ def footprint(value: Floats) -> Polygon:
 
 def oracle_iou(a: Floats, b: Floats) -> float:
     common = footprint(a).intersection(footprint(b)).area
-    a, b = [float(v) for v in a], [float(v) for v in b]
+    a, b = a.astype(np.float64), b.astype(np.float64)
     deep = min(a[2] + a[5] / 2, b[2] + b[5] / 2) - max(a[2] - a[5] / 2, b[2] - b[5] / 2)
     common *= max(deep, 0)
-    return common / (a[3] * a[4] * a[5] + b[3] * b[4] * b[5] - common)
+    return float(common / (a[3] * a[4] * a[5] + b[3] * b[4] * b[5] - common))
 
 
 def best_matching(
     pairs: Sequence[Mapping[int, float]], taken_objects: frozenset[int] = frozenset(), i: int = 0
-) -> tuple[float, dict[int, int]]:
+) -> tuple[float, list[tuple[int, int]]]:
     """(sum of IoU, pairs) of the best matching, by trying all: pairs[i] = {object: IoU} of detection i."""
     if i == len(pairs):
         return 0.0, []
@@ -93,7 +92,7 @@ def best_matching(
     return best
 
 
-def oracle_curve(frames: Sequence[WaymoSample], label: int, level: int) -> tuple[list[float], list[float], list[float]]:
+def oracle_curve(frames: Sequence[WaymoSample], label: int, level: int) -> list[tuple[float, float, float]]:
     """(precision, heading-weighted precision, recall) for each cutoff."""
     threshold = (0.7, 0.5, 0.5)[label]
     prepared = []
@@ -117,8 +116,8 @@ def oracle_curve(frames: Sequence[WaymoSample], label: int, level: int) -> tuple
             hit = {o for _, o in pairs}
             fn += sum(o not in hit and f.level[o] <= level for o in objects)
         recall = tp / (tp + fn) if tp + fn else 0.0
-        shown = tp + fp
-        points.append((1.0, 1.0, 0.0) if recall == 0 else (tp / shown, heading / shown, recall))
+        num_shown = tp + fp
+        points.append((1.0, 1.0, 0.0) if recall == 0 else (tp / num_shown, heading / num_shown, recall))
     return points
 
 
@@ -175,7 +174,8 @@ def vehicles(n: int, scores: npt.ArrayLike | None = None, yaw: float = 0.0, offs
     return boxes(rows, np.zeros(n, int), scores)
 
 
-def score(objects: Boxes3D, detections: Boxes3D, levels: npt.ArrayLike = 1) -> dict[int, WaymoAp]:
+def score(objects: Boxes3D, detections: Boxes3D, levels: npt.ArrayLike = 1) -> list[tuple[float, float]]:
+    """(AP, APH) of vehicles at levels 1 and 2."""
     rows = evaluate_waymo([WaymoSample(objects, np.broadcast_to(levels, len(objects)), detections)])
     return [(row.ap, row.aph) for row in rows if row.type_name == "vehicle"]
 

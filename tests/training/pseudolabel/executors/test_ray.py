@@ -42,7 +42,12 @@ def test_a_machine_that_dies_changes_nothing(cluster: Any, tmp_path: Path, monke
     job = LabelJob(ToyTown(3000, duration_s=1.0), mask_model=None, sensors="lidar", segment_frames=1)
     enlisted, finished = [], []
     enlist = ray_executor._Crew._enlist
-    monkeypatch.setattr(ray_executor._Crew, "_enlist", lambda crew: (enlisted.append(crew), enlist(crew)))
+
+    def noted(crew: Any) -> None:
+        enlisted.append(crew)
+        enlist(crew)
+
+    monkeypatch.setattr(ray_executor._Crew, "_enlist", noted)
 
     def executor(job: LabelJob, pieces: Sequence[Work]) -> Iterator[tuple[Work, bytes]]:
         for piece, document in ray_executor.work_on_ray(job, pieces, num_workers=2, address=cluster.address):

@@ -33,7 +33,7 @@ def grounding_dino(folder: Path, *, max_text_len: int = 64) -> Path:
         intermediate_size=32,
         max_position_embeddings=max_text_len,
     )
-    backbone = SwinConfig(
+    backbone = SwinConfig(  # type: ignore[call-arg]  # out_features is a keyword of its mixin
         image_size=64,
         patch_size=4,
         embed_dim=8,
@@ -133,7 +133,7 @@ def depth_anything(folder: Path, kind: str) -> Path:
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 
     torch.manual_seed(4)
-    backbone = Dinov2Config(
+    backbone = Dinov2Config(  # type: ignore[call-arg]  # out_features is a keyword of its mixin
         hidden_size=16,
         num_hidden_layers=4,
         num_attention_heads=2,
@@ -163,7 +163,7 @@ def zoedepth(folder: Path) -> Path:
     from transformers import BeitConfig, ZoeDepthConfig, ZoeDepthForDepthEstimation, ZoeDepthImageProcessor
 
     torch.manual_seed(5)
-    backbone = BeitConfig(
+    backbone = BeitConfig(  # type: ignore[call-arg]  # out_features is a keyword of its mixin
         hidden_size=16,
         num_hidden_layers=4,
         num_attention_heads=2,
