@@ -71,7 +71,7 @@ class VoxelEncoder(nn.Module):
             for (inputs, outputs), window in zip(pairwise(channels), config.windows, strict=True)
         )
         self.stages = nn.ModuleList(
-            nn.ModuleList(ResidualBlock(width) for _ in range(depth))
+            nn.ModuleList([ResidualBlock(width) for _ in range(depth)])
             for width, depth in zip(channels, config.stage_blocks, strict=True)
         )
         self.fold = ConvNormRelu(channels[-1], config.out_channels, (1, 1, num_layers))
@@ -87,14 +87,12 @@ class VoxelEncoder(nn.Module):
             (V', out_channels), one row for each occupied cell of the BEV map.
         """
         *levels, fold = levels
-        for number, (stage, level) in enumerate(zip(self.stages, levels, strict=True)):
-            if number == 0:
-                assert level.submanifold is not None
-                features = self.first(features, level.submanifold)
-            else:
-                assert level.down is not None
-                features = self.down[number - 1](features, level.down)
-            for block in stage:
+        units = [self.first, *self.down]
+        for number, (unit, stage, level) in enumerate(zip(units, self.stages, levels, strict=True)):
+            neighbours = level.submanifold if number == 0 else level.down
+            assert neighbours is not None
+            features = unit(features, neighbours)
+            for block in stage.children():
                 features = block(features, level.submanifold)
         assert fold.down is not None
         cells: Tensor = self.fold(features, fold.down)

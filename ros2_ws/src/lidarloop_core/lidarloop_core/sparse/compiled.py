@@ -4,9 +4,10 @@ Words and masks are uint64 throughout: numba turns uint64 beside int64 into floa
 come as plain tuples along x, y and z, since a cache must not depend on where a class is defined.
 """
 
-from __future__ import annotations
+# mypy: disable-error-code="call-arg, assignment"
+# (an intrinsic is called without its first argument; variables are numba's, not Python's)
 
-from typing import Any
+from __future__ import annotations
 
 import numba
 import numpy as np
@@ -15,20 +16,20 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def popcount(_typing_context: Any, word: Any) -> Any:
+def popcount(_typing_context, _word):  # type: ignore[no-untyped-def]
     """Number of bits set in a uint64, as a uint64."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), generate
 
 
 @intrinsic
-def lowest_bit(_typing_context: Any, word: Any) -> Any:
+def lowest_bit(_typing_context, _word):  # type: ignore[no-untyped-def]
     """Place of the lowest bit set in a uint64, as a uint64; 64 where none is set."""
 
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    def generate(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
         return builder.cttz(arguments[0], context.get_constant(types.boolean, False))
 
     return types.uint64(types.uint64), generate

@@ -214,4 +214,5 @@ def strided_positions_reference(
         out, rest = np.divmod(place - offset, window.stride)
         out = out[(rest == 0).all(axis=1) & (out >= 0).all(axis=1) & (out < coarse).all(axis=1)]
         found.append((out[:, 1] * coarse.columns + out[:, 0]) * coarse.layers + out[:, 2])
-    return np.unique(np.concatenate(found)).astype(np.int32)
+    positions: npt.NDArray[np.int32] = np.unique(np.concatenate(found)).astype(np.int32)
+    return positions
