@@ -64,7 +64,7 @@ $(VENV)/.demo-ready: $(VENV)/bin/python $(MANIFESTS)
 $(VENV)/.ready: $(VENV)/.demo-ready
 	@echo "== setting up training, export and the tests (once)"
 	$(PIP) torch
-	$(PIP) --no-build-isolation -e ".[train,shelf,ray,export,data,view,rtx,dev]"
+	$(PIP) --no-build-isolation -e ".[train,mask-models,ray,export,data,view,rtx,dev]"
 	$(BIN)/python tools/setup_ros.py autoware_perception_msgs
 	touch $@
 

@@ -102,10 +102,11 @@ class SampleRecord:
 
 def read_samples(source: SampleSource) -> list[SampleRecord]:
     """All samples of a source, in order; a cloud is read only where the points on its objects have to be counted."""
-    return [_read_sample(source, i) for i in progress(range(len(source)), "reading the ground truth")]
+    return [read_sample(source, i) for i in progress(range(len(source)), "reading the ground truth")]
 
 
-def _read_sample(source: SampleSource, index: int) -> SampleRecord:
+def read_sample(source: SampleSource, index: int) -> SampleRecord:
+    """One sample of a source; its cloud is read only where the points on its objects have to be counted."""
     key, pose, annotations = source.keys[index], source.pose(index), source.annotations(index)
     if annotations is not None and (annotations.num_lidar_pts < 0).any():
         annotations = source[index].annotations

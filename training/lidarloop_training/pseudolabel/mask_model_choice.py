@@ -30,12 +30,22 @@ class ToyTownMaskModelSpec:
     seed: int = 0
 
     def open(self, drive: SampleSource) -> MaskModel:
+        """The stand-in for a drive.
+
+        Raises:
+            ConfigError: it is no toy-town drive.
+        """
         from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownMaskModel
         from lidarloop_training.toytown.mask_model import DegradedMasks
 
         return ToyTownMaskModel(DegradedMasks(_toytown(drive), self.faults, seed=self.seed))
 
     def open_depth(self, drive: SampleSource) -> DepthModel:
+        """The stand-in's depth.
+
+        Raises:
+            ConfigError: it is no toy-town drive.
+        """
         return ToyTownDepth(_toytown(drive), self.depth, seed=self.seed)
 
 

@@ -23,7 +23,7 @@ from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
 from lidarloop_training.evaluation.metrics.matching import UNMATCHED, DetectionConfig, Matching
 from lidarloop_training.evaluation.report.files import write_report as write_evaluation
 from lidarloop_training.evaluation.run import EvaluationRun, ResultsFile
-from lidarloop_training.evaluation.samples import SampleRecord
+from lidarloop_training.evaluation.samples import read_sample
 from lidarloop_training.evaluation.scoring import Detections, Resampling, Score, score_detections
 from lidarloop_training.evaluation.statistics.tp_errors import error_samples
 from lidarloop_training.pseudolabel import diagnostics
@@ -89,11 +89,8 @@ def read_run(job: LabelJob, labels: Sequence[Path]) -> LabelledRun:
     drives = [read_drive(path) for path in labels]
     source = job.drive.open(cameras=False)
     by_token = {token: found for drive in drives for token, found in drive.labels.items()}
-    indices = range(0, len(source), job.every)
-    samples = [
-        in_nuscenes_classes(SampleRecord.of(source[i], i)) for i in progress(indices, "reading the ground truth")
-    ]
-    samples = [sample for sample in samples if sample.token in by_token]
+    indices = [i for i in range(0, len(source), job.every) if source.keys[i].token in by_token]
+    samples = [in_nuscenes_classes(read_sample(source, i)) for i in progress(indices, "reading the ground truth")]
     return LabelledRun(
         Detections(source, samples, {token: found.boxes for token, found in by_token.items()}, _frame_of(drives)),
         by_token,

@@ -88,7 +88,7 @@ def test_detections_count_by_their_score(box_scenes, tmp_path):
     assert len(labelled[1].annotations.boxes) == 0
 
 
-def test_a_sample_that_nobody_looked_at_is_not_taken_for_an_empty_one(box_scenes, tmp_path):
+def test_a_sample_without_an_entry_is_refused_and_not_taken_for_an_empty_one(box_scenes, tmp_path):
     truth = box_scenes(num_samples=2)
     write_results(tmp_path / "labels.json", {"scene-0": truth[0].annotations.boxes}, {"frame": "lidar"})
     labelled = PseudoLabelledSource(Somewhere(truth), tmp_path)

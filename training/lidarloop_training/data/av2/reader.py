@@ -119,10 +119,20 @@ class Av2Source:
         )
 
     def annotations(self, index: int) -> Annotations | None:
+        """The cuboids of one sweep; None where the log has none.
+
+        Raises:
+            DatasetError: a table of the log is missing or damaged.
+        """
         folder, _, stamp_ns = self._frames[index]
         return self._annotations(_read_log(folder), stamp_ns)
 
     def pose(self, index: int) -> LidarPose:
+        """The ego pose at one sweep, whose LiDAR frame is the ego frame.
+
+        Raises:
+            DatasetError: no pose is known at its stamp, or a table of the log is damaged.
+        """
         folder, _, stamp_ns = self._frames[index]
         return LidarPose(SE3.identity(), _read_log(folder).pose(stamp_ns))
 
@@ -131,7 +141,10 @@ class Av2Source:
 
         Yields:
             For every stamp that has cuboids, log by log in time order: the stamp, ``world_SE3_ego`` and the cuboids in
-            the ego frame.
+            the ego frame, metres.
+
+        Raises:
+            DatasetError: a table of a log is missing or damaged.
         """
         for folder in self._stamps:
             log = _read_log(folder)

@@ -76,6 +76,11 @@ class SemanticKittiSource:
 
     @cached_property
     def keys(self) -> tuple[SampleKey, ...]:
+        """The names of all scans, in order.
+
+        Raises:
+            DatasetError: fewer times or poses than scans.
+        """
         return tuple(_read_sequence(folder).key(position) for folder, position in self._scans)
 
     def __getitem__(self, index: int) -> Sample:
@@ -101,6 +106,11 @@ class SemanticKittiSource:
         """SemanticKITTI labels points, not objects."""
 
     def pose(self, index: int) -> LidarPose:
+        """Where the Velodyne is; without ego-motion where the sequence has no poses.
+
+        Raises:
+            DatasetError: fewer times or poses than scans.
+        """
         folder, position = self._scans[index]
         return LidarPose(EGO_SE3_LIDAR, _read_sequence(folder).pose(position))
 

@@ -65,6 +65,11 @@ class NuScenesSweepSource:
 
     @cached_property
     def keys(self) -> tuple[SampleKey, ...]:
+        """The names of all clouds: those of the info file, or of the files.
+
+        Raises:
+            DatasetError: an info file lacks something.
+        """
         return tuple(self._key(index) for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Sample:

@@ -99,7 +99,7 @@ def _library() -> Any:
         import transformers
     except ImportError as error:
         raise BackendError(
-            f"transformers cannot be imported ({error}); install it: pip install 'lidarloop[shelf]'"
+            f"transformers cannot be imported ({error}); install it: pip install 'lidarloop[mask-models]'"
         ) from None
     return transformers
 
