@@ -94,6 +94,7 @@ class VoxelEncoder(nn.Module):
             else:
                 assert level.down is not None
                 features = self.down[number - 1](features, level.down)
+            assert isinstance(stage, nn.ModuleList)
             for block in stage:
                 features = block(features, level.submanifold)
         assert fold.down is not None

@@ -39,6 +39,6 @@ def _padded_pairs(rulebook: Rulebook) -> Tensor:
     longest = max(rulebook.counts, default=0)
     parts = [
         torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=-1)
-        for part in pairs.split(list(rulebook.counts), dim=1)
+        for part in torch.split(pairs, list(rulebook.counts), dim=1)
     ]
     return torch.stack(parts, dim=1).contiguous()

@@ -214,4 +214,4 @@ def strided_positions_reference(
         out, rest = np.divmod(place - offset, window.stride)
         out = out[(rest == 0).all(axis=1) & (out >= 0).all(axis=1) & (out < coarse).all(axis=1)]
         found.append((out[:, 1] * coarse.columns + out[:, 0]) * coarse.layers + out[:, 2])
-    return np.unique(np.concatenate(found)).astype(np.int32)
+    return np.asarray(np.unique(np.concatenate(found)), np.int32)

@@ -142,7 +142,7 @@ def neighbour_table_reference(source: Occupancy, target: Occupancy, window: Wind
     corner = (target.coordinates() * np.array(window.stride, np.int32))[:, ::-1]
     offsets = np.array(list(np.ndindex(*window.kernel[::-1])), np.int32)
     z, y, x = np.moveaxis(corner[:, None, :] + offsets[None, :, :], 2, 0)
-    return padded[z, y, x]
+    return np.asarray(padded[z, y, x], np.int32)
 
 
 def inverse_table_reference(finer: Occupancy, coarser: Occupancy, window: Window) -> Table:
