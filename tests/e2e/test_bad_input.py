@@ -74,7 +74,7 @@ def corrupt_model(path: Path) -> Path:
         pytest.param(lambda path: path, "drive.mcap", id="missing"),
     ],
 )
-def test_replay_refuses_a_bad_bag(make: Callable[[Path], Path], said: str, tmp_path: Path, shipped_model: Path):
+def test_replay_refuses_a_bad_bag(make: Callable[[Path], Path], said: str, tmp_path: Path, shipped_model: Path) -> None:
     pytest.importorskip("rclpy", reason="no ROS 2 here")
     bag = make(tmp_path / "drive.mcap")
     done = lidarloop("replay", bag, "--model", shipped_model, "--out", tmp_path / "out")
@@ -91,7 +91,7 @@ def test_replay_refuses_a_bad_bag(make: Callable[[Path], Path], said: str, tmp_p
         pytest.param(lambda path: path, "model.onnx", id="missing"),
     ],
 )
-def test_replay_refuses_a_bad_model(make: Callable[[Path], Path], said: str, tmp_path: Path):
+def test_replay_refuses_a_bad_model(make: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="no ROS 2 here")
     bag = bag_of_clouds(tmp_path / "drive.mcap", ("x", "y", "z", "intensity"))
     done = lidarloop("replay", bag, "--model", make(tmp_path / "model.onnx"), "--out", tmp_path / "out")
@@ -99,7 +99,7 @@ def test_replay_refuses_a_bad_model(make: Callable[[Path], Path], said: str, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_replay_says_why_clouds_without_z_were_not_answered(tmp_path: Path, shipped_model: Path):
+def test_replay_says_why_clouds_without_z_were_not_answered(tmp_path: Path, shipped_model: Path) -> None:
     pytest.importorskip("rclpy", reason="no ROS 2 here")
     bag = bag_of_clouds(tmp_path / "drive.mcap", ("x", "y", "intensity"))
     done = lidarloop("replay", bag, "--model", shipped_model, "--out", tmp_path / "out")
@@ -117,20 +117,20 @@ def test_replay_says_why_clouds_without_z_were_not_answered(tmp_path: Path, ship
         pytest.param(("fly",), id="unknown command"),
     ],
 )
-def test_wrong_usage_exits_with_two(arguments: tuple[str, ...]):
+def test_wrong_usage_exits_with_two(arguments: tuple[str, ...]) -> None:
     done = lidarloop(*arguments)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert arguments[-1].lstrip("-") in done.stderr or arguments[1] in done.stderr
 
 
-def test_convert_leaves_nothing_behind_when_its_source_is_bad(tmp_path: Path):
+def test_convert_leaves_nothing_behind_when_its_source_is_bad(tmp_path: Path) -> None:
     done = lidarloop("convert", "kitti-raw", tmp_path / "nowhere", tmp_path / "out.mcap")
     assert_one_line(done, "nowhere")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_convert_says_that_its_folder_is_a_file(tmp_path: Path):
+def test_convert_says_that_its_folder_is_a_file(tmp_path: Path) -> None:
     pytest.importorskip("embreex", reason="no ray caster here: pip install lidarloop[toytown]")
     in_the_way = written(tmp_path / "folder", b"")
     done = lidarloop("convert", "toytown", "7", in_the_way / "x.mcap", "--duration-s", "0.2", "--no-cameras")
@@ -140,14 +140,14 @@ def test_convert_says_that_its_folder_is_a_file(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
-def test_evaluate_refuses_results_that_are_none(tmp_path: Path):
+def test_evaluate_refuses_results_that_are_none(tmp_path: Path) -> None:
     bag = bag_of_clouds(tmp_path / "drive.mcap", ("x", "y", "z", "intensity"))
     done = lidarloop("evaluate", written(tmp_path / "detections.json", b"{}"), bag, "--out", tmp_path / "out")
     assert_one_line(done, "detections.json")
     assert not (tmp_path / "out").exists()
 
 
-def test_export_refuses_a_folder_without_checkpoint(tmp_path: Path):
+def test_export_refuses_a_folder_without_checkpoint(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="no torch here")
     done = lidarloop("export", tmp_path, tmp_path / "model.onnx")
     assert_one_line(done, str(tmp_path))

@@ -18,7 +18,7 @@ MODEL = "models/pillar-toytown.onnx"
 @pytest.mark.parametrize(
     "module", ["lidarloop_ros.detector.node", "lidarloop_ros.replay.results", "lidarloop_core.cli"]
 )
-def test_onboard_modules_load_no_torch(module: str):
+def test_onboard_modules_load_no_torch(module: str) -> None:
     if module.startswith("lidarloop_ros"):
         pytest.importorskip("rclpy", reason="no ROS 2 here")
     code = f"import sys, {module}; print([m for m in ('torch', 'onnx', 'matplotlib') if m in sys.modules])"
@@ -26,7 +26,7 @@ def test_onboard_modules_load_no_torch(module: str):
     assert result.stdout.strip() == "[]"
 
 
-def test_help_is_answered_without_loading_ros():
+def test_help_is_answered_without_loading_ros() -> None:
     code = (
         "import sys, contextlib\n"
         "from lidarloop_core.cli import main\n"
@@ -38,7 +38,7 @@ def test_help_is_answered_without_loading_ros():
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_shipped_model_answers_every_cloud_within_its_memory(repository: Path, tmp_path: Path):
+def test_the_shipped_model_answers_every_cloud_within_its_memory(repository: Path, tmp_path: Path) -> None:
     """Latency is measured by the demo, on a calm machine; here only that nothing is lost."""
     pytest.importorskip("rclpy", reason="no ROS 2 here")
     pytest.importorskip("embreex", reason="no ray caster here: pip install lidarloop[toytown]")

@@ -13,7 +13,7 @@ from lidarloop_core.model.model_file import read_model
 NUM_CLOUDS = 20
 
 
-def test_train_export_replay_evaluate(tmp_path: Path):
+def test_train_export_replay_evaluate(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="no torch here: pip install lidarloop[train]")
     pytest.importorskip("rclpy", reason="no ROS 2 here")
     pytest.importorskip("embreex", reason="no ray caster here: pip install lidarloop[toytown]")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def label_and_keep(bag: Path, masks: Path, folder: Path, enough: int) -> None:
             wait_for(lambda: folder.is_dir() and len(stored_frames(folder)) >= enough, process, "kept frames")
 
 
-def swap(node, process: NodeProcess, detector: ManagedNode, model: Path) -> Trigger.Response:
+def swap(node: Any, process: NodeProcess, detector: ManagedNode, model: Path) -> Trigger.Response:
     client = node.create_client(Trigger, "/lidar_detector/load_model")
     detector.set_parameters({"model": str(model)})
     for _ in range(5):  # a first request could reach the node before its answer's way back is known
@@ -81,7 +82,7 @@ def swap(node, process: NodeProcess, detector: ManagedNode, model: Path) -> Trig
     pytest.fail("~/load_model does not answer")
 
 
-def test_a_drive_labels_itself_and_its_model_takes_over(tmp_path: Path, shipped_model: Path):
+def test_a_drive_labels_itself_and_its_model_takes_over(tmp_path: Path, shipped_model: Path) -> None:
     bag, kept, run, model = (tmp_path / name for name in ("drive.mcap", "kept", "run", "new.onnx"))
     assert main(["convert", "toytown", "3200", str(bag), "--duration-s", "0.8", "--masks"]) == 0
     label_and_keep(bag, tmp_path / "drive.masks.json", kept, enough=2)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from lidarloop_core.model.spec import ModelSpec
 from tests.builders import make_spec
+
+if TYPE_CHECKING:
+    from lidarloop_training.tasks.detection.export_view import DetectionView
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +27,7 @@ def spec() -> ModelSpec:
 
 
 @pytest.fixture(scope="session")
-def detector(spec: ModelSpec):
+def detector(spec: ModelSpec) -> DetectionView:
     """A deployable detector of six class groups; logits spread over several units, so that there are clear peaks."""
     torch = pytest.importorskip("torch")
     from lidarloop_training.models.detector import NetworkConfig
@@ -49,7 +54,7 @@ def detector(spec: ModelSpec):
 
 
 @pytest.fixture(scope="session")
-def graph(detector) -> bytes:
+def graph(detector: DetectionView) -> bytes:
     """The exported graph, raw maps among its outputs."""
     pytest.importorskip("onnxscript")
     from lidarloop_export.graph import with_raw_maps

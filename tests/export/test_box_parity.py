@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+from lidarloop_core.model.spec import ModelSpec
 
 pytest.importorskip("onnx")
 pytest.importorskip("torch")
@@ -14,6 +18,9 @@ from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_export.box_parity import LIMITS, deviations
 from lidarloop_export.edit import Editor
 from lidarloop_export.parity_command import parity
+
+if TYPE_CHECKING:
+    from lidarloop_training.tasks.detection.export_view import DetectionView
 
 
 def boxes(*rows: tuple[float, float, float, float, int]) -> Boxes3D:
@@ -26,7 +33,7 @@ def boxes(*rows: tuple[float, float, float, float, int]) -> Boxes3D:
     return Boxes3D(values, scores, np.array([row[4] for row in rows], np.int64), ("car", "bus"))
 
 
-def test_the_same_boxes_do_not_deviate():
+def test_the_same_boxes_do_not_deviate() -> None:
     a = boxes((0, 0, 0, 0.9, 0), (5, 5, 1, 0.4, 1))
     found = deviations([a, a], [a, a[[1, 0]]], 0.5, 0.5)
     assert found.num_boxes == 4
@@ -35,7 +42,7 @@ def test_the_same_boxes_do_not_deviate():
     assert found.beyond(LIMITS["fp32"]) == []
 
 
-def test_deviations_in_closed_form():
+def test_deviations_in_closed_form() -> None:
     a = boxes((0, 0, np.pi - 0.01, 0.9, 0))
     b = boxes((0.03, 0.04, -np.pi + 0.01, 0.8, 0))
     found = deviations([a], [b], 0.50, 0.47)
@@ -48,7 +55,7 @@ def test_deviations_in_closed_form():
     ]  # fmt: skip
 
 
-def test_pairs_are_of_one_class_near_and_at_least_total_distance():
+def test_pairs_are_of_one_class_near_and_at_least_total_distance() -> None:
     a = boxes((0, 0, 0, 0.9, 0), (1, 0, 0, 0.9, 0))
     b = boxes((0.9, 0, 0, 0.9, 0), (1.8, 0, 0, 0.9, 0))
     assert deviations([a], [b]).center_p50_cm == pytest.approx(85)  # 0.9 and 0.8 m, not 0.1 and 1.8 m
@@ -58,14 +65,14 @@ def test_pairs_are_of_one_class_near_and_at_least_total_distance():
     assert deviations([a[[0]]], [far]).unmatched_percent == 100
 
 
-def test_weak_boxes_may_come_and_go():
+def test_weak_boxes_may_come_and_go() -> None:
     a = boxes((0, 0, 0, 0.9, 0), (9, 9, 0, 0.2, 0))
     assert deviations([a], [a[[0]]]).unmatched_percent == 0
     assert deviations([a[[0]]], [a]).unmatched_percent == 0
     assert deviations([a], [a[[1]]]).unmatched_percent == 100
 
 
-def test_nothing_found_by_either():
+def test_nothing_found_by_either() -> None:
     empty = Boxes3D.empty(("car",))
     found = deviations([empty], [empty])
     assert found.num_boxes == 0
@@ -73,20 +80,22 @@ def test_nothing_found_by_either():
     assert found.beyond(LIMITS["fp32"]) == []
 
 
-def test_a_score_that_is_no_number_is_beyond_any_limit():
+def test_a_score_that_is_no_number_is_beyond_any_limit() -> None:
     a = boxes((0, 0, 0, 0.9, 0))
     assert "map_drop nan" in deviations([a], [a], 0.5, float("nan")).beyond(LIMITS["int8"])[0]
 
 
 @pytest.fixture
-def model(repository):
+def model(repository: Path) -> Path:
     return repository / "models/pillar-toytown.onnx"
 
 
 DRIVE = ("toytown", "3301")
 
 
-def test_the_command_passes_a_file_that_agrees_and_fails_one_that_does_not(model, tmp_path, capsys):
+def test_the_command_passes_a_file_that_agrees_and_fails_one_that_does_not(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("embreex")
     from lidarloop_export.variants import optimise
 
@@ -96,7 +105,9 @@ def test_the_command_passes_a_file_that_agrees_and_fails_one_that_does_not(model
     editor = Editor(file.onnx_bytes)
     del editor.model.metadata_props[:]
     name = next(n.input[1] for n in editor.nodes("Conv") if "regressions" in n.input[1])
-    editor.add_constant(name, editor.constant(name) * np.float32(1.05))
+    weight = editor.constant(name)
+    assert weight is not None
+    editor.add_constant(name, weight * np.float32(1.05))
     write_model(wrong, editor.finish(), file.spec)
     capsys.readouterr()
     assert parity(model, drive=DRIVE, variants=(half,), frames=2) == 0
@@ -109,13 +120,13 @@ def test_the_command_passes_a_file_that_agrees_and_fails_one_that_does_not(model
     assert rows[1]["deviations"]["map_before"] > 50
 
 
-def test_torch_needs_its_checkpoint(model):
+def test_torch_needs_its_checkpoint(model: Path) -> None:
     pytest.importorskip("embreex")
     with pytest.raises(ConfigError, match="received no --checkpoint"):
         parity(model, drive=DRIVE, against=("torch",), frames=1)
 
 
-def test_a_variant_of_another_model_is_refused(model, tmp_path, graph, spec):
+def test_a_variant_of_another_model_is_refused(model: Path, tmp_path: Path, graph: bytes, spec: ModelSpec) -> None:
     pytest.importorskip("embreex")
     from lidarloop_export.graph import without_raw_maps
 
@@ -124,7 +135,7 @@ def test_a_variant_of_another_model_is_refused(model, tmp_path, graph, spec):
         parity(model, drive=DRIVE, variants=(tmp_path / "other.onnx",), frames=1)
 
 
-def test_torch_as_a_backend_agrees(detector, graph, spec, tmp_path):
+def test_torch_as_a_backend_agrees(detector: DetectionView, graph: bytes, spec: ModelSpec, tmp_path: Path) -> None:
     from lidarloop_core.inference.backend import open_backend
     from lidarloop_export.clouds import graph_inputs, random_cloud
     from lidarloop_export.graph import without_raw_maps

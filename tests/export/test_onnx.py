@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
+
+from lidarloop_core.model.spec import ModelSpec
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -16,20 +21,24 @@ from lidarloop_export.graph import with_raw_maps  # noqa: E402
 from lidarloop_export.onnx import export  # noqa: E402
 from lidarloop_training.stages.checkpoint import Loaded  # noqa: E402
 
+if TYPE_CHECKING:
+    from lidarloop_training.models.detector import CenterPoint
+    from lidarloop_training.tasks.detection.export_view import DetectionView
+
 
 @pytest.fixture
-def few_clouds(monkeypatch, spec):
+def few_clouds(monkeypatch: pytest.MonkeyPatch, spec: ModelSpec) -> None:
     monkeypatch.setattr(command, "clouds", lambda _: iter([Cloud("random", random_cloud(spec, 2000, seed=0))]))
 
 
 @pytest.fixture
-def checkpoint(monkeypatch, detector, tmp_path):
+def checkpoint(monkeypatch: pytest.MonkeyPatch, detector: DetectionView, tmp_path: Path) -> Path:
     """Stands in for a folder: reading one is the checkpoint's own test."""
 
     class Deployable:
         spec = detector.spec
 
-        def export_view(self, network):
+        def export_view(self, network: CenterPoint) -> DetectionView:
             assert network is detector.network
             return detector
 
@@ -37,7 +46,9 @@ def checkpoint(monkeypatch, detector, tmp_path):
     return tmp_path / "run"
 
 
-def test_the_file_is_the_model(few_clouds, checkpoint, spec, tmp_path, capsys):
+def test_the_file_is_the_model(
+    few_clouds: None, checkpoint: Path, spec: ModelSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "new" / "model.onnx"
     export(checkpoint, out, check_nvidia="never")
     file = read_model(out)
@@ -48,7 +59,9 @@ def test_the_file_is_the_model(few_clouds, checkpoint, spec, tmp_path, capsys):
     assert printed.splitlines()[-1] == f"next: lidarloop replay BAG --model {out} --out out/replay"
 
 
-def test_the_vehicles_detector_runs_it(few_clouds, checkpoint, spec, tmp_path, detector):
+def test_the_vehicles_detector_runs_it(
+    few_clouds: None, checkpoint: Path, spec: ModelSpec, tmp_path: Path, detector: DetectionView
+) -> None:
     export(checkpoint, tmp_path / "model.onnx", check_nvidia="never")
     vehicle = Detector(open_backend(tmp_path / "model.onnx"), score_threshold=0.0)
     boxes = vehicle.detect(random_cloud(spec, 2000, seed=4)).boxes
@@ -56,10 +69,12 @@ def test_the_vehicles_detector_runs_it(few_clouds, checkpoint, spec, tmp_path, d
     assert 0 < len(boxes) <= spec.detection.max_detections
 
 
-def test_nothing_is_written_where_parity_fails(monkeypatch, few_clouds, checkpoint, tmp_path):
+def test_nothing_is_written_where_parity_fails(
+    monkeypatch: pytest.MonkeyPatch, few_clouds: None, checkpoint: Path, tmp_path: Path
+) -> None:
     real = with_raw_maps
 
-    def other_weights(detector):
+    def other_weights(detector: DetectionView) -> bytes:
         from copy import deepcopy
 
         wrong = deepcopy(detector)
@@ -72,7 +87,7 @@ def test_nothing_is_written_where_parity_fails(monkeypatch, few_clouds, checkpoi
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LidarloopError, match="holds no checkpoint"):
         export(tmp_path, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

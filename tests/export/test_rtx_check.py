@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from lidarloop_core.model.spec import ModelSpec
+
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
 
@@ -16,7 +18,7 @@ needs_rtx = pytest.mark.skipif(not is_installed(), reason="tensorrt-rtx is not i
 
 
 @needs_rtx
-def test_nvidia_parses_and_builds_the_exported_model(graph, spec):
+def test_nvidia_parses_and_builds_the_exported_model(graph: bytes, spec: ModelSpec) -> None:
     line = check_nvidia_builds(seal(without_raw_maps(graph, spec), spec), spec)
     assert line.startswith("TensorRT-RTX")
     assert "built it for SM86" in line
@@ -24,7 +26,7 @@ def test_nvidia_parses_and_builds_the_exported_model(graph, spec):
 
 
 @needs_rtx
-def test_a_model_that_nvidia_refuses_is_refused(graph, spec):
+def test_a_model_that_nvidia_refuses_is_refused(graph: bytes, spec: ModelSpec) -> None:
     """A scatter with a reduction: what the whole form of the network is there to avoid."""
     model = onnx.load_from_string(without_raw_maps(graph, spec))
     scatter = next(node for node in model.graph.node if node.op_type == "ScatterND")
@@ -33,7 +35,7 @@ def test_a_model_that_nvidia_refuses_is_refused(graph, spec):
         check_nvidia_builds(seal(model.SerializeToString(), spec), spec)
 
 
-def test_profile_reaches_from_one_point_to_capacity(spec):
+def test_profile_reaches_from_one_point_to_capacity(spec: ModelSpec) -> None:
     shapes = profile_shapes(spec.inputs)
     assert shapes["points"][0] == (1, 5)
     assert shapes["points"][2] == (200 * 6, 5)

@@ -73,7 +73,7 @@ def inputs_of(voxels: Occupancy, levels: tuple[LevelTables, ...]) -> tuple[Tenso
     first, second, third, last = tables_of(levels)
     dense = torch.from_numpy(dense_table(levels[-1].voxels))
     tables = (first.submanifold, second.down, second.submanifold, third.down, third.submanifold, last.down, dense)
-    return (random_features(voxels, 5).float(), *tables)  # type: ignore[arg-type]
+    return (random_features(voxels, 5).float(), *tables)  # type: ignore[return-value]
 
 
 def exported(graph: Graph, example: tuple[Tensor, ...]) -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from lidarloop_core.model.spec import ModelSpec
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
@@ -31,22 +35,24 @@ needs_rtx = pytest.mark.skipif(not is_installed(), reason="tensorrt-rtx is not i
 
 
 @pytest.fixture(scope="module")
-def network(graph, spec) -> bytes:
+def network(graph: bytes, spec: ModelSpec) -> bytes:
     return without_raw_maps(graph, spec)
 
 
 @pytest.fixture(scope="module")
-def clouds(spec):
+def clouds(spec: ModelSpec) -> list[Any]:
     return [graph_inputs(random_cloud(spec, number, seed), spec) for seed, number in enumerate((1, 300, 4000))]
 
 
-def run(network: bytes, inputs, names=("boxes", "scores", "labels")) -> list[np.ndarray]:
+def run(
+    network: bytes, inputs: dict[str, Any], names: Sequence[str] = ("boxes", "scores", "labels")
+) -> list[np.ndarray]:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     return ort.InferenceSession(network, options, providers=["CPUExecutionProvider"]).run(list(names), inputs)
 
 
-def raw_maps(network: bytes, inputs) -> list[np.ndarray]:
+def raw_maps(network: bytes, inputs: dict[str, Any]) -> list[np.ndarray]:
     editor = Editor(network)
     editor.expose(RAW_NAMES)
     return run(editor.finish(), inputs, RAW_NAMES)
@@ -56,7 +62,7 @@ def kinds(network: bytes) -> set[str]:
     return {node.op_type for node in onnx.load_from_string(network).graph.node}
 
 
-def test_optimised_says_the_same(network, clouds):
+def test_optimised_says_the_same(network: bytes, clouds: list[Any]) -> None:
     tidy = optimised(network)
     assert len(onnx.load_from_string(tidy).graph.node) < len(onnx.load_from_string(network).graph.node)
     assert not kinds(tidy) & {"And", "Mod"} or "Mod" in kinds(tidy)  # floor division's correction is gone
@@ -66,23 +72,23 @@ def test_optimised_says_the_same(network, clouds):
             np.testing.assert_allclose(found, expected, atol=2e-5, rtol=1e-5)
 
 
-def test_optimising_twice_changes_nothing_more(network, clouds):
+def test_optimising_twice_changes_nothing_more(network: bytes, clouds: list[Any]) -> None:
     once = optimised(network)
     assert len(onnx.load_from_string(optimised(once)).graph.node) == len(onnx.load_from_string(once).graph.node)
 
 
-def test_no_canvas_is_folded_into_a_constant(repository: Path):
+def test_no_canvas_is_folded_into_a_constant(repository: Path) -> None:
     file = read_model(repository / "models/pillar-toytown.onnx")
     assert len(optimised(file.onnx_bytes)) < len(file.onnx_bytes)
 
 
-def test_the_columns_scale_is_in_the_weights(network):
+def test_the_columns_scale_is_in_the_weights(network: bytes) -> None:
     """One multiplication of (N, C) points less, and intensity 255 times what the weights were made for."""
     before, after = ([n for n in Editor(b).nodes("Mul") if "points" in n.input] for b in (network, optimised(network)))
     assert (len(before), len(after)) == (1, 0)
 
 
-def test_deconvolutions_become_convolutions(network, clouds):
+def test_deconvolutions_become_convolutions(network: bytes, clouds: list[Any]) -> None:
     editor = Editor(optimised(network))
     deconvolutions_as_convolutions(editor)
     rewritten = editor.finish()
@@ -92,7 +98,7 @@ def test_deconvolutions_become_convolutions(network, clouds):
         np.testing.assert_allclose(found, expected, atol=2e-5, rtol=1e-5)
 
 
-def test_float16_keeps_coordinates_in_float32(network, clouds):
+def test_float16_keeps_coordinates_in_float32(network: bytes, clouds: list[Any]) -> None:
     half = in_float16(optimised(network))
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(half), strict_mode=True, check_type=True)
     types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.output)}
@@ -113,7 +119,7 @@ def test_float16_keeps_coordinates_in_float32(network, clouds):
             assert found.dtype == np.float32
 
 
-def test_far_points_lose_nothing_by_float16(network, spec):
+def test_far_points_lose_nothing_by_float16(network: bytes, spec: ModelSpec) -> None:
     """A pillar's points at the edge of the range: offsets of millimetres, which float16 could not tell at 12 m."""
     near = np.zeros((4, 5), np.float32)
     near[:, 0] = [11.3, 11.301, 11.302, 11.303]
@@ -130,15 +136,17 @@ def test_far_points_lose_nothing_by_float16(network, spec):
     np.testing.assert_array_equal(features(half), features(plain))
 
 
-def test_a_weight_beyond_float16_is_refused(network):
+def test_a_weight_beyond_float16_is_refused(network: bytes) -> None:
     editor = Editor(optimised(network))
     name = next(n for n in editor.nodes("Conv")).input[1]
-    editor.add_constant(name, editor.constant(name) * np.float32(1e9))
+    weight = editor.constant(name)
+    assert weight is not None
+    editor.add_constant(name, weight * np.float32(1e9))
     with pytest.raises(ModelFileError, match=r"reaches .* expected at most 65504"):
         in_float16(editor.finish())
 
 
-def test_an_operator_that_is_not_allowed_is_refused(network):
+def test_an_operator_that_is_not_allowed_is_refused(network: bytes) -> None:
     editor = Editor(optimised(network))
     relu = editor.nodes("Relu")[2]
     relu.op_type = "Exp"
@@ -147,7 +155,7 @@ def test_an_operator_that_is_not_allowed_is_refused(network):
 
 
 @pytest.mark.parametrize("form", ["cpu", "gpu"])
-def test_int8_stays_near(network, clouds, form):
+def test_int8_stays_near(network: bytes, clouds: list[Any], form: str) -> None:
     result = quantised(optimised(network), clouds, form, budget=0.3)
     assert list(result.errors.values()) == sorted(result.errors.values())
     assert len(result.errors) - len(result.in_float) > 0
@@ -155,7 +163,7 @@ def test_int8_stays_near(network, clouds, form):
         assert np.abs(found - expected).mean() < 0.3 * expected.std()
 
 
-def test_the_gpus_int8_has_no_zero_points_and_float_biases(network, clouds):
+def test_the_gpus_int8_has_no_zero_points_and_float_biases(network: bytes, clouds: list[Any]) -> None:
     editor = Editor(quantised(optimised(network), clouds, "gpu", budget=9).network)
     for node in editor.nodes("QuantizeLinear", "DequantizeLinear"):
         zero = editor.constant(node.input[2])
@@ -165,7 +173,7 @@ def test_the_gpus_int8_has_no_zero_points_and_float_biases(network, clouds):
         assert editor.constant(node.input[2]) is not None  # the bias, as it was
 
 
-def test_the_cpus_int8_runs_in_integer_kernels(network, clouds, tmp_path):
+def test_the_cpus_int8_runs_in_integer_kernels(network: bytes, clouds: list[Any], tmp_path: Path) -> None:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
@@ -179,13 +187,13 @@ def test_the_cpus_int8_runs_in_integer_kernels(network, clouds, tmp_path):
     assert len(in_float) == 12  # six heatmaps and six regressions
 
 
-def test_a_budget_of_nothing_leaves_all_in_float(network, clouds):
+def test_a_budget_of_nothing_leaves_all_in_float(network: bytes, clouds: list[Any]) -> None:
     result = quantised(optimised(network), clouds[:1], "gpu", budget=0.0)
     assert set(result.in_float) == set(result.errors)
     assert "QuantizeLinear" not in kinds(result.network)
 
 
-def test_layers_are_judged_one_by_one(network, clouds):
+def test_layers_are_judged_one_by_one(network: bytes, clouds: list[Any]) -> None:
     """A layer made to lose everything by int8, one weight a thousand times the rest, is the one kept in float."""
     editor = Editor(optimised(network))
     name = editor.nodes("Conv")[1].input[1]
@@ -197,19 +205,21 @@ def test_layers_are_judged_one_by_one(network, clouds):
     assert name in result.in_float
 
 
-def test_without_clouds_there_is_no_int8(network):
+def test_without_clouds_there_is_no_int8(network: bytes) -> None:
     with pytest.raises(ConfigError, match="received no cloud"):
         quantised(network, [], "cpu")
 
 
 @pytest.fixture
-def model(tmp_path, network, spec) -> Path:
+def model(tmp_path: Path, network: bytes, spec: ModelSpec) -> Path:
     write_model(tmp_path / "model.onnx", network, spec)
     return tmp_path / "model.onnx"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_command_writes_a_model_file(model, tmp_path, capsys, precision):
+def test_the_command_writes_a_model_file(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
     out = tmp_path / "out.onnx"
     optimise(model, out, precision=precision)
     file = read_model(out)
@@ -219,7 +229,9 @@ def test_the_command_writes_a_model_file(model, tmp_path, capsys, precision):
     assert open_backend(out).spec == file.spec
 
 
-def test_the_command_calibrates_int8_on_a_drive(model, tmp_path, capsys, monkeypatch, spec):
+def test_the_command_calibrates_int8_on_a_drive(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, spec: ModelSpec
+) -> None:
     drive = [Cloud(random_cloud(spec, 900, 0), None)]
     monkeypatch.setattr(variants, "read_drive", lambda drive_, spec_, number: drive[:number])
     with pytest.raises(ConfigError, match="no drive to calibrate on"):
@@ -233,7 +245,7 @@ def test_the_command_calibrates_int8_on_a_drive(model, tmp_path, capsys, monkeyp
 
 @needs_rtx
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_nvidia_builds_each_precision_for_two_targets(model, clouds, precision):
+def test_nvidia_builds_each_precision_for_two_targets(model: Path, clouds: list[Any], precision: str) -> None:
     file = read_model(model)
     network, _ = variant(file, precision, "gpu", clouds)
     line = check_nvidia_builds(seal(network, file.spec), file.spec)
@@ -241,7 +253,7 @@ def test_nvidia_builds_each_precision_for_two_targets(model, clouds, precision):
     assert "SM120" in line
 
 
-def test_half_precision_does_the_same_work_with_half_the_bytes(network, spec):
+def test_half_precision_does_the_same_work_with_half_the_bytes(network: bytes, spec: ModelSpec) -> None:
     shapes = {t.name: t.shape_at({"num_points": 1000, "num_pillars": 100}) for t in spec.inputs}
     full, half = (network_cost(graph, shapes) for graph in (optimised(network), in_float16(optimised(network))))
     assert half.flops == full.flops

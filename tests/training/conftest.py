@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ from lidarloop_core.sample import Annotations, Sample, Sweep
 from tests.builders import make_spec
 from tests.training.sources import MadeSource
 from tests.training.street import StreetSource
+
+if TYPE_CHECKING:
+    from lidarloop_training.models.detector import NetworkConfig
+    from lidarloop_training.stages.config import TrainConfig
+    from lidarloop_training.tasks.detection.task import DetectionConfig
+
 
 SIZES = {
     "car": (4.5, 1.9, 1.6),
@@ -107,7 +114,7 @@ def box_scenes() -> Callable[..., BoxScenes]:
 
 
 @pytest.fixture(scope="session")
-def network_config():
+def network_config() -> NetworkConfig:
     """A tiny network of CenterPoint's six groups."""
     pytest.importorskip("torch")
     from lidarloop_training.models.detector import NetworkConfig
@@ -125,7 +132,7 @@ def network_config():
 
 
 @pytest.fixture(scope="session")
-def detection_config(spec, network_config):
+def detection_config(spec: ModelSpec, network_config: NetworkConfig) -> DetectionConfig:
     """Detection with the small spec and the tiny network."""
     from lidarloop_training.tasks.detection.task import DetectionConfig
 
@@ -133,7 +140,7 @@ def detection_config(spec, network_config):
 
 
 @pytest.fixture
-def train_config(detection_config, tmp_path: Path):
+def train_config(detection_config: DetectionConfig, tmp_path: Path) -> TrainConfig:
     """A run of a few float32 steps on a tiny network."""
     from lidarloop_training.data.toytown.training_drives import ToyTownDrives
     from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig

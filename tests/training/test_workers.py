@@ -26,12 +26,12 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_work_is_done_in_other_processes():
+def test_work_is_done_in_other_processes() -> None:
     with worker_pool(2) as pool:
         assert os.getpid() not in {pool.submit(os.getpid).result() for _ in range(4)}
 
 
-def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path):
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:

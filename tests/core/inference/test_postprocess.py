@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -105,7 +108,7 @@ def test_readings() -> None:
         (parse_renamings, ": truck", "expected CLASS: VALUE"),
     ],
 )
-def test_other_forms_are_refused(parse, text: str, said: str) -> None:
+def test_other_forms_are_refused(parse: Callable[..., Any], text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         parse(text)
 

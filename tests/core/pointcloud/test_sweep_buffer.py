@@ -27,28 +27,28 @@ def ages_ms(buffer: SweepBuffer, stamps_ms: list[float]) -> list[float]:
     return [(newest.stamp_ns - chosen.stamp_ns) / MS for chosen in buffer.select(newest)]
 
 
-def test_takes_the_sweeps_before():
+def test_takes_the_sweeps_before() -> None:
     assert ages_ms(SweepBuffer(3, 0.1), [1000, 1100, 1200, 1300]) == [0, 100, 200]
 
 
-def test_one_sweep_needs_no_other():
+def test_one_sweep_needs_no_other() -> None:
     assert ages_ms(SweepBuffer(1, 0.1), [1000, 1100, 1200]) == [0]
 
 
-def test_passes_over_the_sweeps_of_a_faster_lidar():
+def test_passes_over_the_sweeps_of_a_faster_lidar() -> None:
     assert ages_ms(SweepBuffer(3, 0.1), [1000 + 50 * i for i in range(7)]) == [0, 100, 200]
 
 
-def test_a_lost_sweep_leaves_its_place_empty():
+def test_a_lost_sweep_leaves_its_place_empty() -> None:
     assert ages_ms(SweepBuffer(3, 0.1), [1000, 1200]) == [0, 200]
     assert ages_ms(SweepBuffer(3, 0.1), [1000, 1400]) == [0]
 
 
-def test_the_same_stamp_twice_is_no_other_sweep():
+def test_the_same_stamp_twice_is_no_other_sweep() -> None:
     assert ages_ms(SweepBuffer(3, 0.1), [1000, 1000, 1000]) == [0]
 
 
-def test_a_sweep_without_a_pose_is_used_alone_and_not_kept():
+def test_a_sweep_without_a_pose_is_used_alone_and_not_kept() -> None:
     lost = dataclasses.replace(sweep(1100), world_SE3_ego=None)
     buffer = SweepBuffer(3, 0.1)
     buffer.keep(sweep(1000))
@@ -57,7 +57,7 @@ def test_a_sweep_without_a_pose_is_used_alone_and_not_kept():
     assert ages_ms(buffer, [1200]) == [0, 200]
 
 
-def test_clear_forgets():
+def test_clear_forgets() -> None:
     buffer = SweepBuffer(3, 0.1)
     kept = sweep(1000)
     buffer.keep(kept)
@@ -65,13 +65,13 @@ def test_clear_forgets():
     assert ages_ms(buffer, [1100]) == [0]
 
 
-def test_what_is_too_old_is_handed_back():
+def test_what_is_too_old_is_handed_back() -> None:
     buffer = SweepBuffer(2, 0.1)
     sweeps = [sweep(1000 + 100 * i) for i in range(4)]
     assert [buffer.keep(s) for s in sweeps] == [[], [], [], [sweeps[0]]]
 
 
-def test_sweeps_change_hands():
+def test_sweeps_change_hands() -> None:
     before, after = SweepBuffer(3, 0.1), SweepBuffer(3, 0.1)
     before.keep(sweep(1000))
     after.adopt(before)
@@ -83,7 +83,7 @@ def test_sweeps_change_hands():
     st.lists(st.integers(5, 400), min_size=1, max_size=60),
     st.integers(1, 10),
 )
-def test_any_timing_gives_distinct_sweeps_near_their_nominal_ages(gaps_ms: list[int], num_sweeps: int):
+def test_any_timing_gives_distinct_sweeps_near_their_nominal_ages(gaps_ms: list[int], num_sweeps: int) -> None:
     buffer = SweepBuffer(num_sweeps, 0.1)
     stamps_ms = [float(t) for t in np.cumsum(gaps_ms)]
     ages = ages_ms(buffer, stamps_ms)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,15 @@ from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.nuscenes.reader import NuScenesSource
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 
+if TYPE_CHECKING:
+    from tests.training.street import StreetSource
+
 
 def _convert(*arguments: object) -> int:
     return main(["convert", *map(str, arguments)])
 
 
-def test_tables_to_bag_and_back(street, tmp_path, capsys):
+def test_tables_to_bag_and_back(street: StreetSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_nuscenes(street, tmp_path / "tables", keyframe_every=5)
     assert _convert("nuscenes", tmp_path / "tables", tmp_path / "drive.mcap") == 0
     out = capsys.readouterr().out
@@ -37,7 +42,9 @@ def test_tables_to_bag_and_back(street, tmp_path, capsys):
         np.testing.assert_allclose(got.values, want.values, atol=1e-4)
 
 
-def test_one_scene_of_several(street, make_street, tmp_path, capsys):
+def test_one_scene_of_several(
+    street: StreetSource, make_street: type[StreetSource], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     street_again = [dataclasses.replace(make_street()[i], scene="again") for i in range(len(street))]
     write_nuscenes([street, street_again], tmp_path / "tables", keyframe_every=5, cameras=False)
     scenes = [key.drive for key in NuScenesSource(tmp_path / "tables").keys]
@@ -51,7 +58,7 @@ def test_one_scene_of_several(street, make_street, tmp_path, capsys):
     assert len(BagSource(tmp_path / "drive.mcap")) == 11
 
 
-def test_toytown_with_masks(tmp_path, capfd):
+def test_toytown_with_masks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("embreex", reason="the toy town's ray caster is not installed")
     from pycocotools.coco import COCO
 
@@ -85,7 +92,13 @@ def test_toytown_with_masks(tmp_path, capfd):
         (("bag", ".", "out.mcap", "--salvage"), "is no file"),
     ],
 )
-def test_mistakes_are_one_line(arguments, expected, tmp_path, monkeypatch, capsys):
+def test_mistakes_are_one_line(
+    arguments: tuple[Any, ...],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert _convert(*arguments) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -108,7 +121,13 @@ def test_mistakes_are_one_line(arguments, expected, tmp_path, monkeypatch, capsy
         (("kitti-object", ".", "out.mcap", "--ego-motion", "kiss-icp"), "--ego-motion"),
     ],
 )
-def test_what_a_drive_lacks_cannot_be_asked_of_it(arguments, expected, tmp_path, monkeypatch, capsys):
+def test_what_a_drive_lacks_cannot_be_asked_of_it(
+    arguments: tuple[Any, ...],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:
         _convert(*arguments)
@@ -118,7 +137,9 @@ def test_what_a_drive_lacks_cannot_be_asked_of_it(arguments, expected, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_our_bags_are_overwritten(street, tmp_path, capsys):
+def test_only_our_bags_are_overwritten(
+    street: StreetSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ours, foreign = tmp_path / "ours.mcap", tmp_path / "foreign.mcap"
     write_bag(street, tmp_path / "source.mcap")
     for path in (ours, foreign):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.results import write_results
-from lidarloop_core.sample import Sweep
+from lidarloop_core.sample import Sample, Sweep
 from lidarloop_training.commands.view import ViewRequest, view
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.drive_spec import Bag
@@ -21,9 +24,12 @@ from lidarloop_training.viewer.frames import Results, shown_frames
 from lidarloop_training.viewer.rerun_log import point_colors
 from tests.training.sources import MadeSource
 
+if TYPE_CHECKING:
+    from tests.training.conftest import BoxScenes
+
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory):
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three frames of the toy town with pictures, as a bag."""
     pytest.importorskip("embreex", reason="the toy town's ray caster is not installed")
     from lidarloop_training.toytown.drive import ToyTownDrive
@@ -32,7 +38,7 @@ def town(tmp_path_factory):
     return write_bag(drive, tmp_path_factory.mktemp("town") / "drive.mcap")
 
 
-def test_pictures_and_recording(town, tmp_path, capsys):
+def test_pictures_and_recording(town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rerun = pytest.importorskip("rerun")
     view(ViewRequest(Bag(town), png=tmp_path / "png", save=tmp_path / "drive.rrd"))
     assert capsys.readouterr().out.split() == [str(tmp_path / "drive.rrd"), str(tmp_path / "png")]
@@ -56,7 +62,7 @@ def test_pictures_and_recording(town, tmp_path, capsys):
     } <= entities
 
 
-def test_results_in_the_world_frame_come_to_the_lidar(box_scenes, tmp_path):
+def test_results_in_the_world_frame_come_to_the_lidar(box_scenes: Callable[..., BoxScenes], tmp_path: Path) -> None:
     """Boxes given where the objects are in the world are shown on their points."""
     source = box_scenes()
     world_SE3_lidar = SE3.from_yaw(0.7, (900.0, -400.0, 12.0))
@@ -66,10 +72,10 @@ def test_results_in_the_world_frame_come_to_the_lidar(box_scenes, tmp_path):
     results = Results.read(tmp_path / "results.json", 0.0)
 
     class Moved(MadeSource):
-        def __len__(self):
+        def __len__(self) -> int:
             return 1
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Sample:
             sweep = sample.keyframe
             keyframe = Sweep(sweep.points, sweep.columns, sweep.stamp_ns, sweep.ego_SE3_lidar, world_SE3_lidar)
             return type(sample)(sample.token, sample.scene, sample.stamp_ns, (keyframe,), (), sample.annotations)
@@ -80,13 +86,13 @@ def test_results_in_the_world_frame_come_to_the_lidar(box_scenes, tmp_path):
         list(shown_frames(source, [1], results))
 
 
-def test_weak_detections_are_left_out(tmp_path):
+def test_weak_detections_are_left_out(tmp_path: Path) -> None:
     boxes = Boxes3D(np.ones((2, 9)), np.array([0.2, 0.6]), np.zeros(2), NUSCENES_CLASSES)
     write_results(tmp_path / "results.json", {"a": boxes}, {"frame": "lidar"})
     assert len(Results.read(tmp_path / "results.json", 0.3).boxes["a"]) == 1
 
 
-def test_points_are_coloured():
+def test_points_are_coloured() -> None:
     points = np.array([[0, 0, -3, 0, 4], [0, 0, 3, 255, 5], [0, 0, 0, 50, 4]], np.float32)
     sweep = Sweep(points, ("x", "y", "z", "intensity", "label"), 0, SE3.identity(), None)
     for color in ("intensity", "height"):
@@ -100,13 +106,13 @@ def test_points_are_coloured():
         point_colors(Sweep(points[:, :4], sweep.columns[:4], 0, SE3.identity(), None), "label")
 
 
-def test_without_rerun_the_error_says_what_to_do(monkeypatch, town):
+def test_without_rerun_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, town: Path) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(ConfigError, match=r"lidarloop\[view\].*--png"):
         view(ViewRequest(Bag(town)))
 
 
-def test_without_a_screen_the_error_says_what_to_do(monkeypatch, town):
+def test_without_a_screen_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, town: Path) -> None:
     pytest.importorskip("rerun")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("DISPLAY", raising=False)
@@ -115,7 +121,7 @@ def test_without_a_screen_the_error_says_what_to_do(monkeypatch, town):
         view(ViewRequest(Bag(town)))
 
 
-def test_wrong_numbers(town):
+def test_wrong_numbers(town: Path) -> None:
     with pytest.raises(ConfigError, match="--every 0"):
         ViewRequest(Bag(town), every=0)
     with pytest.raises(ConfigError, match="--range-m 0"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,11 @@ from lidarloop_training.losses.center import (  # noqa: E402
     regression_loss,
 )
 from lidarloop_training.models.heads.center import HeadOutput  # noqa: E402
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 
 ONES = torch.ones(10)
 GROUPS = torch.tensor([0, 1, 1])  # of three classes
@@ -31,31 +37,39 @@ def focal(p: float, target: float) -> float:
     return -((1 - target) ** 4) * p**2 * math.log(1 - p)
 
 
-def targets(regression, *, sample=(0,), cell=(0,), label=(0,), heatmap=None, weight=None) -> BatchTargets:
+def targets(
+    regression: Tensor,
+    *,
+    sample: list[Any] | tuple[Any, ...] = (0,),
+    cell: list[Any] | tuple[Any, ...] = (0,),
+    label: list[Any] | tuple[Any, ...] = (0,),
+    heatmap: None = None,
+    weight: tuple[Any, ...] | None = None,
+) -> BatchTargets:
     heatmap = torch.zeros(2, 3, 2, 2) if heatmap is None else heatmap
     weight = torch.ones(len(sample)) if weight is None else torch.tensor(weight)
     return BatchTargets(heatmap, torch.tensor(sample), torch.tensor(cell), torch.tensor(label), regression, weight)
 
 
-def focal_loss(logits, target):
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Every centre counts in full."""
     return gaussian_focal_loss(logits, target, (target == 1).to(logits.dtype))
 
 
 @pytest.mark.parametrize("target", [0.0, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("p", [0.01, 0.1, 0.5, 0.97])
-def test_focal_loss_of_one_cell(p, target):
+def test_focal_loss_of_one_cell(p: float, target: float) -> None:
     found = focal_loss(torch.full((1, 1, 1, 1), logit(p)), torch.full((1, 1, 1, 1), target))
     assert found.item() == pytest.approx(focal(p, target), rel=1e-5)
 
 
-def test_focal_loss_is_the_sum_over_cells_by_the_number_of_centres():
+def test_focal_loss_is_the_sum_over_cells_by_the_number_of_centres() -> None:
     p, target = [0.2, 0.7, 0.4, 0.9], [1.0, 0.5, 1.0, 0.0]
     found = focal_loss(torch.tensor([logit(x) for x in p]).view(1, 1, 2, 2), torch.tensor(target).view(1, 1, 2, 2))
     assert found.item() == pytest.approx(sum(map(focal, p, target)) / 2, rel=1e-5)
 
 
-def test_focal_loss_of_a_perfect_and_of_a_wrong_map():
+def test_focal_loss_of_a_perfect_and_of_a_wrong_map() -> None:
     target = torch.zeros(1, 1, 4, 4)
     target[0, 0, 1, 2] = 1
     logits = torch.where(target == 1, 20.0, -20.0)
@@ -63,7 +77,7 @@ def test_focal_loss_of_a_perfect_and_of_a_wrong_map():
     assert focal_loss(-logits, target).item() > 100
 
 
-def test_focal_loss_stays_finite_for_any_logit():
+def test_focal_loss_stays_finite_for_any_logit() -> None:
     logits = torch.tensor([-500.0, 500.0, -500.0, 500.0], requires_grad=True)
     loss = focal_loss(logits.view(1, 1, 2, 2), torch.tensor([1.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2))
     loss.backward()
@@ -71,12 +85,12 @@ def test_focal_loss_stays_finite_for_any_logit():
     assert torch.isfinite(logits.grad).all()
 
 
-def test_focal_loss_without_any_object_still_teaches():
+def test_focal_loss_without_any_object_still_teaches() -> None:
     logits = torch.zeros(1, 1, 2, 2)
     assert focal_loss(logits, torch.zeros(1, 1, 2, 2)).item() == pytest.approx(4 * focal(0.5, 0))
 
 
-def test_focal_gradient():
+def test_focal_gradient() -> None:
     torch.manual_seed(0)
     logits = torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     target = torch.rand(1, 2, 3, 3, dtype=torch.float64)
@@ -84,7 +98,7 @@ def test_focal_gradient():
     assert torch.autograd.gradcheck(lambda x: focal_loss(x, target), logits)
 
 
-def test_regression_is_read_at_the_objects_sample_group_and_cell():
+def test_regression_is_read_at_the_objects_sample_group_and_cell() -> None:
     torch.manual_seed(0)
     maps = torch.randn(2, 10, 2, 2, 2)
     values = torch.randn(3, 10)
@@ -97,19 +111,19 @@ def test_regression_is_read_at_the_objects_sample_group_and_cell():
     assert found.item() == pytest.approx(expected.item() / 3, rel=1e-5)
 
 
-def test_regression_of_what_was_asked_for_is_zero():
+def test_regression_of_what_was_asked_for_is_zero() -> None:
     maps = torch.randn(2, 10, 2, 2, 2)
     wanted = targets(maps[1, :, 1, 0, 1][None].clone(), sample=(1,), cell=(1,), label=(2,))
     assert regression_loss(maps, wanted, GROUPS, ONES).item() == 0
 
 
-def test_code_weights():
+def test_code_weights() -> None:
     maps, wanted = torch.zeros(2, 10, 2, 2, 2), targets(torch.ones(1, 10))
     weights = torch.arange(10.0)
     assert regression_loss(maps, wanted, GROUPS, weights).item() == pytest.approx(45)
 
 
-def test_unknown_velocities_add_neither_loss_nor_gradient_nor_weight():
+def test_unknown_velocities_add_neither_loss_nor_gradient_nor_weight() -> None:
     values = torch.zeros(2, 10)
     values[0, 8:] = torch.nan
     values[1, 8] = 3.0
@@ -122,31 +136,32 @@ def test_unknown_velocities_add_neither_loss_nor_gradient_nor_weight():
     assert torch.isfinite(maps.grad).all()
 
 
-def test_a_batch_without_objects_has_no_regression_loss():
+def test_a_batch_without_objects_has_no_regression_loss() -> None:
     maps = torch.randn(2, 10, 2, 2, 2, requires_grad=True)
-    empty = targets(torch.zeros(0, 10), sample=[], cell=[], label=[])
-    empty = BatchTargets(empty.heatmap, *(t.long() for t in empty[1:4]), empty.regression, empty.weight)
+    none = targets(torch.zeros(0, 10), sample=[], cell=[], label=[])
+    sample, cell, label = (t.long() for t in none[1:4])
+    empty = BatchTargets(none.heatmap, sample, cell, label, none.regression, none.weight)
     loss = regression_loss(maps, empty, GROUPS, ONES)
     loss.backward()
     assert loss.item() == 0
     assert maps.grad.abs().sum() == 0
 
 
-def test_total_is_the_weighted_sum():
+def test_total_is_the_weighted_sum() -> None:
     torch.manual_seed(0)
     output = HeadOutput(torch.randn(2, 3, 2, 2), torch.randn(2, 10, 2, 2, 2))
     loss = center_loss(output, targets(torch.randn(1, 10)), GROUPS, CenterLossConfig(regression_weight=0.5))
     assert loss.total.item() == pytest.approx(loss.heatmap.item() + 0.5 * loss.regression.item())
 
 
-def test_a_doubtful_centre_counts_by_its_weight():
+def test_a_doubtful_centre_counts_by_its_weight() -> None:
     p, target, weight = [0.2, 0.7, 0.4, 0.9], [1.0, 0.5, 1.0, 0.0], [1.0, 0.0, 0.6, 0.0]
     square = [torch.tensor(row).view(1, 1, 2, 2) for row in ([logit(x) for x in p], target, weight)]
     expected = (focal(p[0], 1) + 0.6 * focal(p[2], 1)) / 1.6 + (focal(p[1], 0.5) + focal(p[3], 0)) / 2
     assert gaussian_focal_loss(*square).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_label_of_no_worth_neither_pulls_nor_pushes_at_its_cell():
+def test_a_label_of_no_worth_neither_pulls_nor_pushes_at_its_cell() -> None:
     logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
     target = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
     gaussian_focal_loss(logits, target, torch.zeros_like(target)).backward()
@@ -154,7 +169,7 @@ def test_a_label_of_no_worth_neither_pulls_nor_pushes_at_its_cell():
     assert (logits.grad.flatten()[1:] > 0).all()
 
 
-def test_weights_lie_at_the_cells_of_their_objects_the_greatest_wins():
+def test_weights_lie_at_the_cells_of_their_objects_the_greatest_wins() -> None:
     maps = center_weights(
         targets(
             torch.zeros(4, 10), sample=(0, 1, 1, 1), cell=(3, 0, 0, 2), label=(0, 2, 2, 1), weight=(0.5, 0.2, 0.9, 1)
@@ -165,14 +180,14 @@ def test_weights_lie_at_the_cells_of_their_objects_the_greatest_wins():
     torch.testing.assert_close(maps, expected)
 
 
-def test_regression_is_the_weighted_mean():
+def test_regression_is_the_weighted_mean() -> None:
     values = torch.tensor([1.0, 4.0])[:, None].expand(2, 10)
     wanted = targets(values, sample=(0, 1), cell=(0, 0), label=(0, 0), weight=(0.9, 0.6))
     found = regression_loss(torch.zeros(2, 10, 2, 2, 2), wanted, GROUPS, ONES)
     assert found.item() == pytest.approx(10 * (0.9 * 1 + 0.6 * 4) / 1.5, rel=1e-5)
 
 
-def test_labels_of_little_weight_are_not_blown_up():
+def test_labels_of_little_weight_are_not_blown_up() -> None:
     """One label of weight 0.1 in a batch pulls with a tenth of the force, not with all of it."""
     wanted = targets(torch.ones(1, 10), weight=(0.1,))
     assert regression_loss(torch.zeros(2, 10, 2, 2, 2), wanted, GROUPS, ONES).item() == pytest.approx(1.0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,7 @@ def shell(x: float, y: float, size: tuple[float, float, float], underside_m: flo
     return along * size + np.array([x, y, GROUND_Z + underside_m + size[2] / 2])
 
 
-def lifted(*things: np.ndarray):
+def lifted(*things: np.ndarray) -> Any:
     points = np.concatenate([ground(), *things]).astype(np.float32)
     sweep = Sweep(points, ("x", "y", "z"), 0, SE3.identity(), None)
     lifter = ClusterLifter(ShapePriors.paper(), LiftingConfig(num_sweeps=1))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def frames(job: LabelJob) -> list[LabelledFrame]:
     return labelled
 
 
-def table(tables: list[FieldTable], metric: str) -> dict[str, dict[str, object]]:
+def table(tables: list[FieldTable], metric: str) -> dict[str, dict[str, Any]]:
     (found,) = [t for t in tables if t.metric == metric]
     return {str(row[0]): dict(zip(found.columns, row, strict=True)) for row in found.rows}
 

@@ -22,7 +22,7 @@ from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE  # noqa:
 HERE = Path("drives")
 
 
-def test_stages_are_of_one_network_so_that_weights_can_be_handed_on():
+def test_stages_are_of_one_network_so_that_weights_can_be_handed_on() -> None:
     stages = [
         pillar_drives(HERE),
         pillar_pretrain(HERE, HERE),
@@ -33,7 +33,7 @@ def test_stages_are_of_one_network_so_that_weights_can_be_handed_on():
     center_point(stages[0].task.spec, stages[0].task.network)
 
 
-def test_labels_are_multiplied_only_where_they_are_true():
+def test_labels_are_multiplied_only_where_they_are_true() -> None:
     pretrain, fine_tune = pillar_pretrain(HERE, HERE), pillar_fine_tune(HERE, None)
     assert pretrain.task.copy_paste == NO_COPY_PASTE
     assert not pretrain.task.balance_classes
@@ -42,7 +42,7 @@ def test_labels_are_multiplied_only_where_they_are_true():
     assert fine_tune.labels.percent == 5.0
 
 
-def test_drives_and_labels_are_named_on_the_command_line():
+def test_drives_and_labels_are_named_on_the_command_line() -> None:
     arguments = ["pillar-pretrain", "--data.path", "pool", "--data.source", "bag", "--data.labels", "labels"]
     config = tyro.cli(tyro.conf.AvoidSubcommands[train.Recipe], args=arguments)
     assert config.data == DriveFolder(Path("pool"), source="bag", labels=Path("labels"))
@@ -59,13 +59,13 @@ def test_drives_and_labels_are_named_on_the_command_line():
         "--min-score",
         "0.3",
     ]
-    config = tyro.cli(tyro.conf.AvoidSubcommands[self_train.Recipe], args=arguments)
-    assert config.fine_tune.data.path == Path("pool")
-    assert config.pseudo_labels == Path("labels")
-    assert config.min_score == (0.3,)
+    stages = tyro.cli(tyro.conf.AvoidSubcommands[self_train.Recipe], args=arguments)
+    assert stages.fine_tune.data.path == Path("pool")
+    assert stages.pseudo_labels == Path("labels")
+    assert stages.min_score == (0.3,)
 
 
-def test_a_recipe_for_drives_without_drives_is_wrong_usage(capsys):
+def test_a_recipe_for_drives_without_drives_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         tyro.cli(tyro.conf.AvoidSubcommands[train.Recipe], args=["pillar-drives"])
     assert stopped.value.code == 2

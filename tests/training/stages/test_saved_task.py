@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -36,11 +36,11 @@ SETTINGS = Settings(3, 2.0, False, "max", Path("a/b"), Inner((("car", 2), ("bus"
 
 
 @pytest.mark.parametrize("settings", [Settings(), SETTINGS])
-def test_settings_come_back_equal(settings):
+def test_settings_come_back_equal(settings: Settings) -> None:
     assert from_json(Settings, json.loads(json.dumps(as_json(settings)))) == settings
 
 
-def test_the_settings_of_a_recipe_come_back_equal():
+def test_the_settings_of_a_recipe_come_back_equal() -> None:
     task = pillar_fine_tune(Path("drives"), None).task
     stored = json.loads(json.dumps(as_json(task)))
     assert from_json(task_type("detection"), stored) == task
@@ -58,11 +58,11 @@ def test_the_settings_of_a_recipe_come_back_equal():
         ({"colour": "red"}, "received fields colour too many or too few"),
     ],
 )
-def test_what_is_not_of_its_type_is_refused_by_name(change, complaint):
+def test_what_is_not_of_its_type_is_refused_by_name(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         from_json(Settings, {**as_json(SETTINGS), **change})
 
 
-def test_an_unknown_task_names_those_there_are():
+def test_an_unknown_task_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match="received a task 'cooking'; expected one of detection"):
         task_type("cooking")

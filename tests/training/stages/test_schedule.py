@@ -8,7 +8,7 @@ from lidarloop_training.stages.schedule import OneCycleConfig, one_cycle  # noqa
 
 
 @pytest.mark.parametrize(("num_steps", "warm_up"), [(10, 0.3), (100, 0.4), (37, 0.25), (1000, 0.1)])
-def test_agrees_with_torch(num_steps, warm_up):
+def test_agrees_with_torch(num_steps: int, warm_up: float) -> None:
     config = OneCycleConfig(peak_learning_rate=3e-3, warm_up_share=warm_up)
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], betas=(0.9, 0.99))
     oracle = torch.optim.lr_scheduler.OneCycleLR(
@@ -32,6 +32,6 @@ def test_agrees_with_torch(num_steps, warm_up):
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
-def test_very_short_runs_have_a_schedule(num_steps):
+def test_very_short_runs_have_a_schedule(num_steps: int) -> None:
     rates = [one_cycle(step, num_steps, OneCycleConfig()).learning_rate for step in range(num_steps)]
     assert all(0 < rate <= OneCycleConfig().peak_learning_rate for rate in rates)

@@ -4,6 +4,9 @@ import dataclasses
 import hashlib
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,13 +17,23 @@ from rich.console import Console  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa: E402
+from lidarloop_core.sample import Sample, SampleSource  # noqa: E402
 from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame, read_drive, write_drive  # noqa: E402
 from lidarloop_training.stages.checkpoint import latest_checkpoint, load_task  # noqa: E402
-from lidarloop_training.stages.config import SelfTrainConfig  # noqa: E402
+from lidarloop_training.stages.config import SelfTrainConfig, TrainConfig  # noqa: E402
 from lidarloop_training.stages.self_train import learn, relabel  # noqa: E402
 from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste  # noqa: E402
 from tests.training.sources import MadeSource  # noqa: E402
+
+Drives = tuple[SampleSource, ConcatSource]
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tests.training.conftest import BoxScenes
+
 
 STAGES = ("pretrain", "fine-tune", "round-1/train", "round-1/fine-tune")
 
@@ -28,28 +41,28 @@ STAGES = ("pretrain", "fine-tune", "round-1/train", "round-1/fine-tune")
 class Named(MadeSource):
     """A source as a drive of its own."""
 
-    def __init__(self, source, scene: str) -> None:
+    def __init__(self, source: SampleSource, scene: str) -> None:
         self.source = source
         self.scene = scene
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> Sample:
         sample = self.source[index]
         stamp_ns = sample.stamp_ns + 1_000_000_000 * ord(self.scene[-1]) + index
         return dataclasses.replace(sample, scene=self.scene, token=f"{self.scene}-{index}", stamp_ns=stamp_ns)
 
 
 @pytest.fixture
-def drives(box_scenes):
+def drives(box_scenes: Callable[..., BoxScenes]) -> Drives:
     labelled = Named(box_scenes(num_samples=4), "drive-a")
     unlabelled = ConcatSource([Named(box_scenes(num_samples=3, seed=s), f"drive-{s}") for s in (1, 2)])
     return labelled, unlabelled
 
 
 @pytest.fixture
-def config(train_config, drives, tmp_path):
+def config(train_config: TrainConfig, drives: Drives, tmp_path: Path) -> SelfTrainConfig:
     """All stages of two steps; the pseudo-labels are the truth with half the weight."""
     labels = tmp_path / "pseudo"
     for number, source in enumerate((drives[0], *drives[1].sources)):
@@ -70,21 +83,21 @@ def config(train_config, drives, tmp_path):
     )
 
 
-def half_sure(sample) -> PseudoLabels:
+def half_sure(sample: Sample) -> PseudoLabels:
     boxes = sample.annotations.boxes
     number = len(boxes)
     return PseudoLabels(boxes, np.full(number, 0.5), np.full(number, 60), ((),) * number, ("none",) * number)
 
 
-def weights(folder):
+def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def equal(a, b) -> bool:
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_every_stage_starts_from_the_one_before_and_none_runs_twice(config, drives):
+def test_every_stage_starts_from_the_one_before_and_none_runs_twice(config: SelfTrainConfig, drives: Drives) -> None:
     text = io.StringIO()
     last = learn(config, *drives, ConcatSource([]), console=Console(file=text, width=200))
     said = dict(part.split("\n", 1) for part in text.getvalue().split("== ")[1:])
@@ -104,13 +117,15 @@ def test_every_stage_starts_from_the_one_before_and_none_runs_twice(config, driv
     assert "step" not in text.getvalue().replace("step-0", "")
 
 
-def test_a_run_that_breaks_off_ends_with_the_same_bits(config, drives, monkeypatch):
+def test_a_run_that_breaks_off_ends_with_the_same_bits(
+    config: SelfTrainConfig, drives: Drives, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lidarloop_training.stages import self_train
 
     whole = learn(dataclasses.replace(config, out=config.out.with_name("whole")), *drives, ConcatSource([]))
     really, calls = write_drive, []
 
-    def killed_after_one(*args):
+    def killed_after_one(*args: Any) -> Any:
         if calls:
             raise KeyboardInterrupt
         calls.append(args)
@@ -126,12 +141,14 @@ def test_a_run_that_breaks_off_ends_with_the_same_bits(config, drives, monkeypat
     assert kept.stat().st_mtime_ns == stamp
 
 
-def test_without_pseudo_labels_or_rounds_only_fine_tuning_is_left(config, drives):
+def test_without_pseudo_labels_or_rounds_only_fine_tuning_is_left(config: SelfTrainConfig, drives: Drives) -> None:
     learn(dataclasses.replace(config, pseudo_labels=None, num_rounds=0), *drives, ConcatSource([]))
     assert [folder.name for folder in config.out.iterdir()] == ["fine-tune"]
 
 
-def test_own_labels_are_above_the_scores_asked_for_and_count_by_them(config, drives, tmp_path):
+def test_own_labels_are_above_the_scores_asked_for_and_count_by_them(
+    config: SelfTrainConfig, drives: Drives, tmp_path: Path
+) -> None:
     learn(dataclasses.replace(config, num_rounds=0), *drives, ConcatSource([]))
     run, unlabelled = config.out / "fine-tune", drives[1]
     every, sure = tmp_path / "every", tmp_path / "sure"
@@ -150,7 +167,7 @@ def test_own_labels_are_above_the_scores_asked_for_and_count_by_them(config, dri
         np.testing.assert_allclose(np.concatenate(kept), scores[scores >= threshold], rtol=1e-5)
 
 
-def test_labels_of_other_weights_are_made_anew(config, drives, tmp_path):
+def test_labels_of_other_weights_are_made_anew(config: SelfTrainConfig, drives: Drives, tmp_path: Path) -> None:
     """A drive that an earlier model has labelled is not taken for one that this model has."""
     from lidarloop_training.stages.trainer import fit
 
@@ -173,19 +190,19 @@ def test_labels_of_other_weights_are_made_anew(config, drives, tmp_path):
     assert file.stat().st_mtime_ns == written
 
 
-def with_out(config, out):
+def with_out(config: TrainConfig, out: Path) -> TrainConfig:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, out=out))
 
 
-def test_annotations_of_the_unlabelled_part_are_not_looked_at(config, drives):
+def test_annotations_of_the_unlabelled_part_are_not_looked_at(config: SelfTrainConfig, drives: Drives) -> None:
     class Unlabelled:
-        def __init__(self, source):
+        def __init__(self, source: SampleSource) -> None:
             self.source = source
 
-        def __len__(self):
+        def __len__(self) -> int:
             return len(self.source)
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Sample:
             return dataclasses.replace(self.source[index], annotations=None)
 
     labelled, unlabelled = drives

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from lidarloop_core.model.spec import ModelSpec
 
 torch = pytest.importorskip("torch")
 
@@ -18,35 +22,42 @@ from lidarloop_training.stages.trainer import fit  # noqa: E402
 from tests.training.conftest import BoxScenes  # noqa: E402
 from tests.training.stages.counting import CountingConfig  # noqa: E402
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lidarloop_training.stages.config import TrainConfig
+    from lidarloop_training.tasks.detection.task import DetectionConfig
+
 
 @pytest.fixture(scope="module")
-def source():
+def source() -> BoxScenes:
     return BoxScenes(num_samples=4)
 
 
 @pytest.fixture
-def counting(train_config, spec, source):
+def counting(train_config: TrainConfig, spec: ModelSpec, source: BoxScenes) -> Path:
     """A trained run of another task: its encoder is that of the detector, its counter is its own."""
     config = dataclasses.replace(train_config, task=CountingConfig(spec=spec))
     return fit(short(config, "counting"), source, source)
 
 
-def short(config, name):
+def short(config: TrainConfig, name: str) -> TrainConfig:
     run = dataclasses.replace(config.run, out=config.run.out / name)
     return dataclasses.replace(config, run=run, optimisation=dataclasses.replace(config.optimisation, num_steps=2))
 
 
-def weights(folder):
+def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def test_the_trainer_trains_any_task(counting):
+def test_the_trainer_trains_any_task(counting: Path) -> None:
     assert saved_parts(counting) == ("encoder", "counter")
     state = json.loads((counting / "state.json").read_text())
     assert (state["format"], state["task"], state["step"]) == (2, "counting", 2)
 
 
-def test_the_encoder_alone_is_started_from(counting, detection_config):
+def test_the_encoder_alone_is_started_from(counting: Path, detection_config: DetectionConfig) -> None:
     torch.manual_seed(3)
     network = detection_config.task().build()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -57,7 +68,9 @@ def test_the_encoder_alone_is_started_from(counting, detection_config):
     assert not torch.equal(before["encoder.linear.weight"], trained["encoder.linear.weight"])
 
 
-def test_a_run_from_an_encoder_remembers_whose_it_was_and_resumes(counting, train_config, source):
+def test_a_run_from_an_encoder_remembers_whose_it_was_and_resumes(
+    counting: Path, train_config: TrainConfig, source: BoxScenes
+) -> None:
     config = dataclasses.replace(train_config, init_from=counting, init_parts=("encoder",))
     first = fit(short(config, "first"), source, source, stop_after=1)
     saved = json.loads((first / "config.json").read_text())
@@ -78,12 +91,16 @@ def test_a_run_from_an_encoder_remembers_whose_it_was_and_resumes(counting, trai
         (("counter",), "received counter, which this run's network does not have; expected .* encoder, backbone, head"),
     ],
 )
-def test_parts_of_one_side_only_are_refused(counting, detection_config, parts, complaint):
+def test_parts_of_one_side_only_are_refused(
+    counting: Path, detection_config: DetectionConfig, parts: tuple[str], complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint):
         start_from(counting, parts, detection_config.task().build(), detection_config)
 
 
-def test_a_part_of_another_shape_is_refused_by_name_and_shapes(counting, detection_config):
+def test_a_part_of_another_shape_is_refused_by_name_and_shapes(
+    counting: Path, detection_config: DetectionConfig
+) -> None:
     wide = dataclasses.replace(
         detection_config, network=dataclasses.replace(detection_config.network, pillar_channels=16)
     )
@@ -96,7 +113,9 @@ def test_a_part_of_another_shape_is_refused_by_name_and_shapes(counting, detecti
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_an_encoder_of_other_columns_is_refused_though_it_fits(counting, detection_config):
+def test_an_encoder_of_other_columns_is_refused_though_it_fits(
+    counting: Path, detection_config: DetectionConfig
+) -> None:
     columns = ("x", "y", "z", "dt", "intensity")
     other = dataclasses.replace(
         detection_config, spec=dataclasses.replace(detection_config.spec, point_columns=columns)
@@ -105,7 +124,9 @@ def test_an_encoder_of_other_columns_is_refused_though_it_fits(counting, detecti
         start_from(counting, ("encoder",), other.task().build(), other)
 
 
-def test_checkpoints_of_the_format_before_are_refused_everywhere(train_config, source, tmp_path):
+def test_checkpoints_of_the_format_before_are_refused_everywhere(
+    train_config: TrainConfig, source: BoxScenes, tmp_path: Path
+) -> None:
     from lidarloop_training.stages.checkpoint import load_task
 
     config = short(train_config, "old")

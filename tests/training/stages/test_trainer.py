@@ -7,6 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,32 +29,40 @@ from lidarloop_training.tasks.detection.copy_paste import centerpoint_copy_paste
 from lidarloop_training.tasks.detection.task import DetectionTask  # noqa: E402
 from tests.training.sources import MadeSource  # noqa: E402
 
+if TYPE_CHECKING:
+    from lidarloop_training.stages.config import TrainConfig
+    from tests.training.conftest import BoxScenes
 
-def with_run(config, **changes):
+    Sources = tuple[BoxScenes, BoxScenes]
+
+
+def with_run(config: TrainConfig, **changes: Any) -> TrainConfig:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, **changes))
 
 
-def with_optimisation(config, **changes):
+def with_optimisation(config: TrainConfig, **changes: Any) -> TrainConfig:
     return dataclasses.replace(config, optimisation=dataclasses.replace(config.optimisation, **changes))
 
 
-def with_task(config, **changes):
+def with_task(config: TrainConfig, **changes: Any) -> TrainConfig:
     return dataclasses.replace(config, task=dataclasses.replace(config.task, **changes))
 
 
-def standing_still(config):
+def standing_still(config: TrainConfig) -> TrainConfig:
     """One step that leaves the weights as they are."""
     schedule = OneCycleConfig(peak_learning_rate=1e-30)
     return with_optimisation(config, num_steps=1, weight_decay=0.0, schedule=schedule)
 
 
 @pytest.fixture
-def sources(box_scenes):
+def sources(box_scenes: Callable[..., BoxScenes]) -> Sources:
     return box_scenes(num_samples=6), box_scenes(num_samples=2, seed=1)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_resuming_gives_the_bits_of_an_uninterrupted_run(train_config, sources, tmp_path, num_workers):
+def test_resuming_gives_the_bits_of_an_uninterrupted_run(
+    train_config: TrainConfig, sources: Sources, tmp_path: Path, num_workers: int
+) -> None:
     whole = fit(with_run(train_config, out=tmp_path / "whole"), *sources)
     parts = with_run(train_config, out=tmp_path / "parts", num_workers=num_workers)
     halfway = fit(parts, *sources, stop_after=5)
@@ -64,14 +75,16 @@ def test_resuming_gives_the_bits_of_an_uninterrupted_run(train_config, sources, 
         assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-def test_the_model_remembers_the_intensities_it_has_learnt_from(train_config, sources, tmp_path):
+def test_the_model_remembers_the_intensities_it_has_learnt_from(
+    train_config: TrainConfig, sources: Sources, tmp_path: Path
+) -> None:
     config = with_run(with_optimisation(train_config, num_steps=1), out=tmp_path)
     spec = load_task(fit(config, *sources)).task.spec
     assert spec == dataclasses.replace(config.task.spec, training_intensity=intensity_deciles(sources[0]))
     assert len(spec.training_intensity) == 11
 
 
-def test_training_lowers_the_loss(train_config, box_scenes):
+def test_training_lowers_the_loss(train_config: TrainConfig, box_scenes: Callable[..., BoxScenes]) -> None:
     config = with_task(with_optimisation(train_config, num_steps=60), augment=NO_AUGMENTATION)
     config = with_run(config, validate_every=10_000, checkpoint_every=10_000, log_every=1)
     text = io.StringIO()
@@ -82,7 +95,7 @@ def test_training_lowers_the_loss(train_config, box_scenes):
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
 
 
-def test_what_lies_in_a_run(train_config, sources):
+def test_what_lies_in_a_run(train_config: TrainConfig, sources: Sources) -> None:
     folder = fit(train_config, *sources)
     assert folder == train_config.run.out / "checkpoints" / "step-00000008"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -96,7 +109,7 @@ def test_what_lies_in_a_run(train_config, sources):
     assert list((train_config.run.out / "tensorboard").glob("events.*"))
 
 
-def test_the_loaded_detector_is_the_trained_one(train_config, sources):
+def test_the_loaded_detector_is_the_trained_one(train_config: TrainConfig, sources: Sources) -> None:
     folder = fit(train_config, *sources)
     for path in (train_config.run.out, folder):
         task, network, found = load_task(path)
@@ -109,21 +122,21 @@ def test_the_loaded_detector_is_the_trained_one(train_config, sources):
         assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
 
 
-def test_a_run_with_another_config_is_not_taken_up(train_config, sources):
+def test_a_run_with_another_config_is_not_taken_up(train_config: TrainConfig, sources: Sources) -> None:
     fit(train_config, *sources, stop_after=4)
     with pytest.raises(ConfigError, match="made with another optimisation than this run's"):
         fit(with_optimisation(train_config, batch_size=3), *sources)
     fit(with_run(train_config, log_every=1), *sources)  # where and how may change
 
 
-def test_a_finished_run_stays_as_it_is(train_config, sources):
+def test_a_finished_run_stays_as_it_is(train_config: TrainConfig, sources: Sources) -> None:
     folder = fit(train_config, *sources)
     written = (folder / "model.safetensors").stat().st_mtime_ns
     assert fit(train_config, *sources) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
 
 
-def test_a_checkpoint_that_was_being_written_does_not_count(train_config, sources):
+def test_a_checkpoint_that_was_being_written_does_not_count(train_config: TrainConfig, sources: Sources) -> None:
     fit(train_config, *sources, stop_after=4)
     unfinished = train_config.run.out / "checkpoints" / ".step-00000008.tmp"
     unfinished.mkdir()
@@ -135,12 +148,12 @@ def test_a_checkpoint_that_was_being_written_does_not_count(train_config, source
     assert not unfinished.exists()
 
 
-def test_no_checkpoint_is_one_clear_line(tmp_path):
+def test_no_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no checkpoint; expected the folder of a run"):
         load_task(tmp_path)
 
 
-def test_a_damaged_checkpoint_is_one_clear_line(train_config, sources):
+def test_a_damaged_checkpoint_is_one_clear_line(train_config: TrainConfig, sources: Sources) -> None:
     folder = fit(train_config, *sources)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -148,18 +161,18 @@ def test_a_damaged_checkpoint_is_one_clear_line(train_config, sources):
         load_task(folder)
 
 
-def test_no_samples_are_refused(train_config, box_scenes):
+def test_no_samples_are_refused(train_config: TrainConfig, box_scenes: Callable[..., BoxScenes]) -> None:
     with pytest.raises(DatasetError, match="1 samples; expected at least one batch"):
         fit(train_config, box_scenes(num_samples=1), box_scenes(num_samples=1))
 
 
-def test_bfloat16_autocast_trains(train_config, sources):
+def test_bfloat16_autocast_trains(train_config: TrainConfig, sources: Sources) -> None:
     folder = fit(with_optimisation(train_config, precision="bfloat16", num_steps=2), *sources)
     weights = load_file(folder / "model.safetensors")
     assert all(value.dtype != torch.bfloat16 and torch.isfinite(value).all() for value in weights.values())
 
 
-def test_an_unknown_recipe_names_those_there_are():
+def test_an_unknown_recipe_names_those_there_are() -> None:
     command = [sys.executable, "-m", "lidarloop_core.cli", "train", "pillar-moon"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
     assert run.returncode == 2
@@ -168,7 +181,9 @@ def test_an_unknown_recipe_names_those_there_are():
     assert "Traceback" not in run.stderr
 
 
-def test_weights_can_come_from_another_run_and_nothing_else(train_config, sources, tmp_path):
+def test_weights_can_come_from_another_run_and_nothing_else(
+    train_config: TrainConfig, sources: Sources, tmp_path: Path
+) -> None:
     first = fit(train_config, *sources)
     config = with_run(dataclasses.replace(train_config, init_from=train_config.run.out), out=tmp_path / "second")
     still = standing_still(config)
@@ -181,7 +196,9 @@ def test_weights_can_come_from_another_run_and_nothing_else(train_config, source
     assert json.loads((second / "config.json").read_text())["init_sha256"]
 
 
-def test_resuming_checks_the_weights_it_began_with_not_their_place(train_config, sources, tmp_path):
+def test_resuming_checks_the_weights_it_began_with_not_their_place(
+    train_config: TrainConfig, sources: Sources, tmp_path: Path
+) -> None:
     fit(train_config, *sources)
     moved = tmp_path / "moved"
     shutil.copytree(train_config.run.out, moved)
@@ -192,7 +209,7 @@ def test_resuming_checks_the_weights_it_began_with_not_their_place(train_config,
         fit(config, *sources)
 
 
-def test_weights_of_another_network_are_refused(train_config, sources, tmp_path):
+def test_weights_of_another_network_are_refused(train_config: TrainConfig, sources: Sources, tmp_path: Path) -> None:
     fit(train_config, *sources)
     wider = dataclasses.replace(train_config.task.network, neck_channels=16)
     config = dataclasses.replace(with_task(train_config, network=wider), init_from=train_config.run.out)
@@ -202,7 +219,9 @@ def test_weights_of_another_network_are_refused(train_config, sources, tmp_path)
         fit(dataclasses.replace(config, init_from=tmp_path / "nothing"), *sources)
 
 
-def test_resuming_with_balance_and_copy_paste_gives_the_same_bits(train_config, sources, tmp_path):
+def test_resuming_with_balance_and_copy_paste_gives_the_same_bits(
+    train_config: TrainConfig, sources: Sources, tmp_path: Path
+) -> None:
     config = with_task(train_config, balance_classes=True, copy_paste=centerpoint_copy_paste())
     whole = fit(with_run(config, out=tmp_path / "whole"), *sources)
     parts = with_run(config, out=tmp_path / "parts")
@@ -214,22 +233,25 @@ def test_resuming_with_balance_and_copy_paste_gives_the_same_bits(train_config, 
     assert not all(torch.equal(expected[key], plain[key]) for key in expected)
 
 
-def test_a_run_may_do_without_validation(train_config, sources):
+def test_a_run_may_do_without_validation(train_config: TrainConfig, sources: Sources) -> None:
     text = io.StringIO()
     fit(train_config, sources[0], ConcatSource([]), console=Console(file=text, width=200))
     assert "training" in text.getvalue()
     assert "validation" not in text.getvalue()
 
 
-def test_labels_of_little_weight_teach_little(train_config, box_scenes, tmp_path):
+def test_labels_of_little_weight_teach_little(
+    train_config: TrainConfig, box_scenes: Callable[..., BoxScenes], tmp_path: Path
+) -> None:
     """Without weight the heatmap is pushed down everywhere but at the objects' own cells, and no box is learnt."""
 
     class Doubted(MadeSource):
-        def __len__(self):
+        def __len__(self) -> int:
             return 6
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Any:
             sample = box_scenes(num_samples=6)[index]
+            assert sample.annotations is not None
             boxes = dataclasses.replace(sample.annotations.boxes, scores=sample.annotations.boxes.scores * 0)
             return dataclasses.replace(sample, annotations=dataclasses.replace(sample.annotations, boxes=boxes))
 

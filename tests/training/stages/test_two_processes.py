@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,12 +28,12 @@ from tests.training.stages.counting import CountingConfig  # noqa: E402
 NUM_STEPS = 4
 
 
-def sources():
+def sources() -> tuple[Any, ...]:
     """One sample to validate on: the second process has none of its own."""
     return BoxScenes(num_samples=8), BoxScenes(num_samples=1, seed=1)
 
 
-def _run(task, out: Path, batch_size: int) -> TrainConfig:
+def _run(task: Any, out: Path, batch_size: int) -> TrainConfig:
     return TrainConfig(
         task=task,
         data=ToyTownDrives(),
@@ -57,7 +58,7 @@ def detection_run(out: Path) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, repository: Path) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """The folder in which two processes have trained."""
     out = tmp_path_factory.mktemp("two-processes")
     script = Path(__file__).with_name("two_processes.py")
@@ -80,7 +81,7 @@ def newest(run: Path) -> Path:
     return run / "checkpoints" / f"step-{NUM_STEPS:08d}"
 
 
-def test_two_processes_take_the_steps_of_one_with_twice_the_batch(runs, tmp_path):
+def test_two_processes_take_the_steps_of_one_with_twice_the_batch(runs: Path, tmp_path: Path) -> None:
     fit(counting_run(tmp_path / "one", batch_size=4), *sources())
     one, two = (load_file(newest(run) / "model.safetensors") for run in (tmp_path / "one", runs / "counting"))
     assert one.keys() == two.keys()
@@ -89,13 +90,13 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(runs, tmp_path
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
-def test_two_processes_resume_with_the_same_bits(runs, name):
+def test_two_processes_resume_with_the_same_bits(runs: Path, name: str) -> None:
     whole, parts = (load_file(newest(runs / run) / name) for run in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
-def test_one_process_does_not_take_up_the_run_of_two(runs, tmp_path):
+def test_one_process_does_not_take_up_the_run_of_two(runs: Path, tmp_path: Path) -> None:
     import shutil
 
     from lidarloop_core.errors import ConfigError

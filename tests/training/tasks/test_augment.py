@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,14 @@ from hypothesis import strategies as st
 from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig, augment
 
+if TYPE_CHECKING:
+    from tests.training.conftest import BoxScenes
+
+
 STRONG = AugmentConfig(max_rotation_rad=np.pi, max_scaling=0.2, max_drop=0.0)
 
 
-def scene(box_scenes, index: int = 0):
+def scene(box_scenes: type[Any], index: int = 0) -> tuple[Any, ...]:
     sample = box_scenes()[index]
     points = np.column_stack([sample.keyframe.points, np.arange(len(sample.keyframe.points))]).astype(np.float32)
     return points, sample.annotations.boxes.values
@@ -21,7 +27,7 @@ def scene(box_scenes, index: int = 0):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_points_stay_in_their_boxes(box_scenes, seed):
+def test_points_stay_in_their_boxes(box_scenes: Callable[..., BoxScenes], seed: int) -> None:
     points, values = scene(box_scenes)
     moved, new_values = augment(points, values, STRONG, np.random.default_rng(seed))
     np.testing.assert_array_equal(points_in_boxes(moved, new_values), points_in_boxes(points, values))
@@ -30,7 +36,7 @@ def test_points_stay_in_their_boxes(box_scenes, seed):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_velocity_leads_where_the_object_will_be(box_scenes, seed):
+def test_velocity_leads_where_the_object_will_be(box_scenes: Callable[..., BoxScenes], seed: int) -> None:
     """Moving a box by v Δt and then changing the scene is changing the scene and then moving it by the new v Δt."""
     points, values = scene(box_scenes)
     later = values.copy()
@@ -42,7 +48,7 @@ def test_velocity_leads_where_the_object_will_be(box_scenes, seed):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_distances_change_by_the_scale_alone(box_scenes, seed):
+def test_distances_change_by_the_scale_alone(box_scenes: Callable[..., BoxScenes], seed: int) -> None:
     points, values = scene(box_scenes)
     moved, new_values = augment(points, values, STRONG, np.random.default_rng(seed))
     scale = new_values[0, 3] / values[0, 3]
@@ -52,7 +58,7 @@ def test_distances_change_by_the_scale_alone(box_scenes, seed):
     )
 
 
-def test_arguments_stay_as_they_are(box_scenes):
+def test_arguments_stay_as_they_are(box_scenes: Callable[..., BoxScenes]) -> None:
     points, values = scene(box_scenes)
     before = points.copy(), values.copy()
     augment(points, values, STRONG, np.random.default_rng(0))
@@ -60,14 +66,14 @@ def test_arguments_stay_as_they_are(box_scenes):
     np.testing.assert_array_equal(values, before[1])
 
 
-def test_no_augmentation_changes_nothing(box_scenes):
+def test_no_augmentation_changes_nothing(box_scenes: Callable[..., BoxScenes]) -> None:
     points, values = scene(box_scenes)
     same, same_values = augment(points, values, NO_AUGMENTATION, np.random.default_rng(0))
     np.testing.assert_array_equal(same, points)
     np.testing.assert_allclose(same_values, values, atol=1e-6)
 
 
-def test_drop_leaves_out_about_its_share(box_scenes):
+def test_drop_leaves_out_about_its_share(box_scenes: Callable[..., BoxScenes]) -> None:
     points, values = scene(box_scenes)
     config = dataclasses.replace(NO_AUGMENTATION, max_drop=0.5)
     kept = [len(augment(points, values, config, np.random.default_rng(i))[0]) / len(points) for i in range(200)]

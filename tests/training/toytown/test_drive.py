@@ -193,7 +193,7 @@ def test_wrong_arguments_are_named(wrong: dict[str, int]) -> None:
         ToyTownDrive(**wrong)  # type: ignore[arg-type]
 
 
-def test_names_labels_and_poses_need_no_scan():
+def test_names_labels_and_poses_need_no_scan() -> None:
     drive = ToyTownDrive(11, duration_s=0.3, num_sweeps=2, cameras=False)
     assert_names_labels_and_poses_need_no_cloud(drive, "lidarloop_training.toytown.drive.ToyTownDrive.scan")
     assert (drive.annotations(2).num_lidar_pts == -1).all()

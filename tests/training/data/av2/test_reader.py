@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ PERIOD_NS = 100_000_000
 
 
 @pytest.mark.real
-def test_every_real_cuboid_holds_its_points(real_data):
+def test_every_real_cuboid_holds_its_points(real_data: Path) -> None:
     source = Av2Source(real_data / "av2", own_classes=True)
     assert len(source) == 3  # two logs, in two layouts
     for sample in map(source.__getitem__, range(len(source))):
@@ -45,7 +46,7 @@ def test_every_real_cuboid_holds_its_points(real_data):
 
 
 @pytest.mark.real
-def test_real_lanes_lie_under_the_ego(real_data):
+def test_real_lanes_lie_under_the_ego(real_data: Path) -> None:
     source = Av2Source(real_data / "av2", num_sweeps=3)
     assert [len(source[i].sweeps) for i in range(3)] == [1, 2, 1]
     for sample in map(source.__getitem__, range(len(source))):
@@ -65,7 +66,7 @@ def test_real_lanes_lie_under_the_ego(real_data):
 
 
 @pytest.mark.real
-def test_real_log_survives_the_bag(real_data, tmp_path):
+def test_real_log_survives_the_bag(real_data: Path, tmp_path: Path) -> None:
     source = Av2Source(real_data / "av2" / "sensor")
     read = BagSource(write_bag(source, tmp_path / "av2.mcap"))
     assert len(read) == len(source) == 2
@@ -127,7 +128,7 @@ def log(tmp_path: Path) -> Path:
     return folder
 
 
-def test_cuboids_by_hand(log):
+def test_cuboids_by_hand(log: Path) -> None:
     source = Av2Source(log.parent, num_sweeps=2)
     sample = source[1]
     assert (sample.token, sample.scene) == (f"log-a-{FIRST_NS + PERIOD_NS}", "log-a")
@@ -147,7 +148,7 @@ def test_cuboids_by_hand(log):
     np.testing.assert_allclose(np.linalg.norm(first.velocities[0]), 5.0, atol=1e-5)
 
 
-def test_labels_of_stamps_without_a_sweep(log):
+def test_labels_of_stamps_without_a_sweep(log: Path) -> None:
     (log / "sensors" / "lidar" / f"{FIRST_NS + 2 * PERIOD_NS}.feather").unlink()
     source = Av2Source(log.parent)
     found = list(source.labelled_stamps())
@@ -158,7 +159,7 @@ def test_labels_of_stamps_without_a_sweep(log):
         np.testing.assert_allclose(pose.transform(labels.boxes.centers.astype(np.float64)), [car], atol=1e-4)
 
 
-def test_own_classes(log):
+def test_own_classes(log: Path) -> None:
     boxes = Av2Source(log, own_classes=True)[1].annotations.boxes
     assert boxes.names == ["REGULAR_VEHICLE", "DOG", "BICYCLIST"]
     assert boxes.class_names == AV2_CATEGORIES
@@ -166,7 +167,7 @@ def test_own_classes(log):
     np.testing.assert_allclose(boxes.values[1, [0, 1, 2, 6]], [4.0, 5.0, 0.2, -1.2], atol=1e-6)
 
 
-def test_pictures_of_the_ring(log):
+def test_pictures_of_the_ring(log: Path) -> None:
     stamp = FIRST_NS + PERIOD_NS + 20_000_000
     folder = log / "sensors" / "cameras" / "ring_front_center"
     folder.mkdir(parents=True)
@@ -191,7 +192,7 @@ def test_pictures_of_the_ring(log):
     assert Av2Source(log, cameras=False)[1].cameras == ()
 
 
-def test_unlabelled_logs_and_pickling(log):
+def test_unlabelled_logs_and_pickling(log: Path) -> None:
     (log / "annotations.feather").unlink()
     sample = pickle.loads(pickle.dumps(Av2Source(log)))[2]
     assert sample.annotations is None
@@ -199,8 +200,8 @@ def test_unlabelled_logs_and_pickling(log):
     assert list(Av2Source(log).labelled_stamps()) == []
 
 
-def test_map_by_hand(log):
-    def line(*points):
+def test_map_by_hand(log: Path) -> None:
+    def line(*points: Any) -> list[dict[str, int]]:
         return [dict(zip("xyz", point, strict=True)) for point in points]
 
     lane = {
@@ -227,7 +228,7 @@ def test_map_by_hand(log):
     assert Av2Source(log, lane_map=False)[0].lane_map is None
 
 
-def test_midline_of_a_bend_is_the_middle_circle():
+def test_midline_of_a_bend_is_the_middle_circle() -> None:
     angles = np.linspace(0, np.pi / 2, 90)
     circle = np.column_stack([np.cos(angles), np.sin(angles), np.zeros(90)])
     line = midline(12.0 * circle, 8.0 * circle[::3])
@@ -235,14 +236,14 @@ def test_midline_of_a_bend_is_the_middle_circle():
     assert np.linalg.norm(np.diff(line, axis=0), axis=1).max() <= STEP_M
 
 
-def test_class_maps_name_categories_that_exist():
+def test_class_maps_name_categories_that_exist() -> None:
     for mapping, classes in ((AV2_TO_NUSCENES, NUSCENES_CLASSES), (AV2_TO_WAYMO, ("vehicle", "pedestrian", "cyclist"))):
         assert set(mapping) <= set(AV2_CATEGORIES)
         assert set(mapping.values()) <= set(classes)
     assert len(set(AV2_CATEGORIES)) == 30
 
 
-def test_errors_name_the_file(log, tmp_path):
+def test_errors_name_the_file(log: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="sensors/lidar"):
         Av2Source(tmp_path / "nowhere")
     sweep = log / "sensors" / "lidar" / f"{FIRST_NS}.feather"
@@ -258,20 +259,20 @@ def test_errors_name_the_file(log, tmp_path):
         Av2Source(log)
 
 
-def test_sparse_poses(log):
+def test_sparse_poses(log: Path) -> None:
     stamps = FIRST_NS + PERIOD_NS * np.array([0, 3])
     _write(log / "city_SE3_egovehicle.feather", {"timestamp_ns": stamps, **_pose_columns(CITY_SE3_EGO[::3])})
     with pytest.raises(DatasetError, match=r"city_SE3_egovehicle\.feather: no pose at"):
         Av2Source(log)[1]
 
 
-def test_missing_poses(log):
+def test_missing_poses(log: Path) -> None:
     (log / "city_SE3_egovehicle.feather").unlink()
     with pytest.raises(DatasetError, match=r"city_SE3_egovehicle\.feather: does not exist"):
         Av2Source(log)[0]
 
 
-def test_names_labels_and_poses_need_no_cloud(log):
+def test_names_labels_and_poses_need_no_cloud(log: Path) -> None:
     source = Av2Source(log.parent, num_sweeps=2, cameras=False)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.av2.reader._read_sweep")
     assert source.annotations(0) is not None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,14 +14,19 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
 from lidarloop_core.io.images import decode_raw, encode_jpeg, encoded
+from lidarloop_core.sample import Sample
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud
 
+if TYPE_CHECKING:
+    from tests.training.street import StreetSource
+
+
 MS = 1_000_000
 
 
-def test_round_trip(street, tmp_path):
+def test_round_trip(street: StreetSource, tmp_path: Path) -> None:
     path = write_bag(street, tmp_path / "street.mcap")
     read = BagSource(path, num_sweeps=3)
     assert len(read) == len(street)
@@ -48,7 +53,7 @@ def test_round_trip(street, tmp_path):
         assert sample.lane_map.lane_ids == expected.lane_map.lane_ids
 
 
-def test_topics_and_order(street, tmp_path):
+def test_topics_and_order(street: StreetSource, tmp_path: Path) -> None:
     with BagReader(write_bag(street, tmp_path / "street.mcap")) as bag:
         assert set(bag.topics) == {
             "/lidar/points", "/odom", "/tf", "/tf_static", "/lane_map", "/lidarloop/provenance",
@@ -64,7 +69,7 @@ def test_topics_and_order(street, tmp_path):
     assert clouds[0].header.frame_id == "lidar_top"
 
 
-def test_twist_is_the_motion_of_the_ego(make_street, tmp_path):
+def test_twist_is_the_motion_of_the_ego(make_street: type[StreetSource], tmp_path: Path) -> None:
     street = make_street()
     with BagReader(write_bag(street, tmp_path / "street.mcap")) as bag:
         odometry = [m for _, _, m in bag.messages(["/odom"])]
@@ -75,18 +80,18 @@ def test_twist_is_the_motion_of_the_ego(make_street, tmp_path):
         assert np.linalg.norm([twist.angular.x, twist.angular.y, twist.angular.z]) == pytest.approx(0.2, abs=1e-6)
 
 
-def test_same_bytes_with_any_number_of_workers(street, tmp_path):
+def test_same_bytes_with_any_number_of_workers(street: StreetSource, tmp_path: Path) -> None:
     one = write_bag(street, tmp_path / "a" / "street.mcap")
     two = write_bag(street, tmp_path / "b" / "street.mcap", num_workers=2)
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_nothing_half_written_stays(street, tmp_path):
+def test_nothing_half_written_stays(street: StreetSource, tmp_path: Path) -> None:
     class Broken(MadeSource):
-        def __len__(self):
+        def __len__(self) -> int:
             return 5
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Sample:
             if index == 3:
                 raise OSError("disk gone")
             return street[index]
@@ -96,7 +101,9 @@ def test_nothing_half_written_stays(street, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frames_of_another_scene_or_out_of_order_are_refused(street, make_street, tmp_path):
+def test_frames_of_another_scene_or_out_of_order_are_refused(
+    street: StreetSource, make_street: type[StreetSource], tmp_path: Path
+) -> None:
     elsewhere = [dataclasses.replace(make_street()[i], scene="elsewhere") for i in range(2)]
     for frames, message in (
         ([street[0], street[1], *elsewhere], rf"scene elsewhere after those of {street[0].scene}.*a bag of each"),
@@ -107,7 +114,7 @@ def test_frames_of_another_scene_or_out_of_order_are_refused(street, make_street
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unlabelled_source_without_motion(make_street, tmp_path):
+def test_unlabelled_source_without_motion(make_street: type[StreetSource], tmp_path: Path) -> None:
     path = write_bag(make_street(labelled=False, has_motion=False), tmp_path / "plain.mcap", cameras=False)
     sample = BagSource(path, num_sweeps=3)[4]
     assert len(sample.sweeps) == 1
@@ -116,14 +123,14 @@ def test_unlabelled_source_without_motion(make_street, tmp_path):
     assert sample.cameras == ()
 
 
-def test_older_sweeps_of_samples_are_written_once(street, tmp_path):
+def test_older_sweeps_of_samples_are_written_once(street: StreetSource, tmp_path: Path) -> None:
     dense = BagSource(write_bag(street, tmp_path / "street.mcap"), num_sweeps=4)
 
     class EveryFifth(MadeSource):
-        def __len__(self):
+        def __len__(self) -> int:
             return 3
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Sample:
             return dense[5 * index]
 
     read = BagSource(write_bag(EveryFifth(), tmp_path / "some.mcap"))
@@ -131,7 +138,7 @@ def test_older_sweeps_of_samples_are_written_once(street, tmp_path):
     assert [read[i].annotations is not None for i in range(len(read))] == [i in (0, 4, 8) for i in range(9)]
 
 
-def test_pickles_without_its_open_file(street, tmp_path):
+def test_pickles_without_its_open_file(street: StreetSource, tmp_path: Path) -> None:
     source = BagSource(write_bag(street, tmp_path / "street.mcap"))
     again = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(again[7].keyframe.points, source[7].keyframe.points)
@@ -142,7 +149,7 @@ def _cloud(stamp_ns: int, frame: str = "velodyne", num_points: int = 5) -> objec
     return messages.cloud_message(columns, stamp_ns, frame, message_type)
 
 
-def test_foreign_bag_with_clouds_alone(tmp_path):
+def test_foreign_bag_with_clouds_alone(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "drive.mcap") as bag:
         for i in range(4):
             bag.write("/velodyne_points", 1000 + 100 * MS * i + 37, _cloud(1000 + 100 * MS * i))
@@ -156,7 +163,7 @@ def test_foreign_bag_with_clouds_alone(tmp_path):
         source[4]
 
 
-def test_foreign_frames_are_resolved_and_poses_interpolated(tmp_path):
+def test_foreign_frames_are_resolved_and_poses_interpolated(tmp_path: Path) -> None:
     ego_SE3_mast, mast_SE3_lidar = SE3.from_yaw(0.5, (1, 0, 1)), SE3.from_yaw(-0.2, (0, 0, 0.7))
     with BagWriter(tmp_path / "drive.mcap") as bag:
         statics = [("vehicle", "mast", ego_SE3_mast), ("mast", "velodyne", mast_SE3_lidar)]
@@ -176,7 +183,7 @@ def test_foreign_frames_are_resolved_and_poses_interpolated(tmp_path):
     np.testing.assert_allclose(keyframe.world_SE3_ego.translation, [0.75, 0, 0], atol=1e-12)
 
 
-def test_errors_name_what_is_there(tmp_path):
+def test_errors_name_what_is_there(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "two.mcap") as bag:
         bag.write("/left", 0, _cloud(0))
         bag.write("/right", 0, _cloud(0))
@@ -214,7 +221,7 @@ def _copy(source: Path, target: Path, *, without: tuple[str, ...] = ()) -> Path:
     return target
 
 
-def test_poses_by_tf_alone(street, tmp_path):
+def test_poses_by_tf_alone(street: StreetSource, tmp_path: Path) -> None:
     whole = BagSource(write_bag(street, tmp_path / "street.mcap"), num_sweeps=3)
     read = BagSource(_copy(whole.path, tmp_path / "tf.mcap", without=("/odom",)), num_sweeps=3)
     assert len(read) == len(whole)
@@ -224,7 +231,7 @@ def test_poses_by_tf_alone(street, tmp_path):
             np.testing.assert_allclose(got.world_SE3_ego.matrix, want.world_SE3_ego.matrix, atol=1e-12)
 
 
-def test_tf_chain_of_a_robot(tmp_path):
+def test_tf_chain_of_a_robot(tmp_path: Path) -> None:
     """map → odom → base_footprint by /tf, the sensors fixed below it; odom, which does not jump, is the world."""
     with BagWriter(tmp_path / "robot.mcap") as bag:
         statics = [
@@ -273,7 +280,7 @@ def _two_lidars(path: Path, *, moving: bool, num_right: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize("moving", [True, False])
-def test_several_lidars_become_one_sweep(tmp_path, moving):
+def test_several_lidars_become_one_sweep(tmp_path: Path, moving: bool) -> None:
     wall = _two_lidars(tmp_path / "robot.mcap", moving=moving)
     source = BagSource(tmp_path / "robot.mcap", points_topics=["/left", "/right"])
     assert len(source) == 3
@@ -289,7 +296,7 @@ def test_several_lidars_become_one_sweep(tmp_path, moving):
         np.testing.assert_allclose(sweep.points[:, 4], [0.01] * 50 + [-0.02] * 50, atol=1e-6)
 
 
-def test_a_lidar_that_falls_silent_is_told(tmp_path):
+def test_a_lidar_that_falls_silent_is_told(tmp_path: Path) -> None:
     _two_lidars(tmp_path / "robot.mcap", moving=True, num_right=2)
     with pytest.warns(UserWarning, match="1 of 3 sweeps lack a cloud of /right"):
         source = BagSource(tmp_path / "robot.mcap", points_topics=["/left", "/right"])
@@ -311,7 +318,7 @@ def _raw_image(pixels: np.ndarray, encoding: str, stamp_ns: int, *, padding: int
     )
 
 
-def test_raw_pictures(tmp_path):
+def test_raw_pictures(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     names = {"left": ("rgb8", rgb), "right": ("bgr8", rgb[:, :, ::-1]), "rear": ("mono8", rgb[:, :, 0])}
     names["top"] = ("16UC1", np.repeat(rgb[:, :, :1], 2, axis=2))
@@ -334,7 +341,7 @@ def test_raw_pictures(tmp_path):
     assert encoded(pictures["RIGHT"]).format == "jpeg"  # a raw picture can be written to a bag again
 
 
-def test_raw_pictures_that_contradict_themselves():
+def test_raw_pictures_that_contradict_themselves() -> None:
     whole: Any = _raw_image(np.zeros((4, 4, 3), np.uint8), "rgb8", 0)
     np.testing.assert_array_equal(decode_raw(whole), np.zeros((4, 4, 3)))
     for change in ({"step": 11}, {"data": whole.data[:-1]}, {"encoding": "bayer_rggb8"}):
@@ -342,7 +349,7 @@ def test_raw_pictures_that_contradict_themselves():
             decode_raw(dataclasses.replace(whole, **change))
 
 
-def test_sqlite3_bags(street, tmp_path):
+def test_sqlite3_bags(street: StreetSource, tmp_path: Path) -> None:
     whole = BagSource(write_bag(street, tmp_path / "street.mcap"))
     store, connections = typestore(), {}
     with (
@@ -363,7 +370,7 @@ def test_sqlite3_bags(street, tmp_path):
             np.testing.assert_array_equal(read[i].annotations.boxes.values, whole[i].annotations.boxes.values)
 
 
-def test_names_labels_and_poses_need_no_cloud(street, tmp_path):
+def test_names_labels_and_poses_need_no_cloud(street: StreetSource, tmp_path: Path) -> None:
     source = BagSource(write_bag(street, tmp_path / "street.mcap"), num_sweeps=2)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.bag.reader.read_points")
     assert source.annotations(0) is not None

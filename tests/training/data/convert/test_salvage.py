@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,11 +14,15 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 
+if TYPE_CHECKING:
+    from tests.training.street import StreetSource
+
+
 NUM_FRAMES = 13
 
 
 @pytest.fixture
-def whole(street, tmp_path: Path) -> Path:
+def whole(street: StreetSource, tmp_path: Path) -> Path:
     """As `lidarloop convert` makes it: the number of frames is told at its beginning."""
     path = write_bag(street, tmp_path / "whole.mcap", cameras=False, provenance={"num_frames": NUM_FRAMES})
     with BagReader(path) as bag:
@@ -41,7 +46,9 @@ def _convert(*arguments: object) -> int:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.62, 0.9])
-def test_what_is_whole_is_converted_and_the_loss_told(whole, street, share, capsys):
+def test_what_is_whole_is_converted_and_the_loss_told(
+    whole: Path, street: StreetSource, share: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken, num_whole = _cut(whole, "broken.mcap", share)
     out = broken.with_name("out.mcap")
     assert 0 < num_whole < NUM_FRAMES
@@ -58,7 +65,9 @@ def test_what_is_whole_is_converted_and_the_loss_told(whole, street, share, caps
     assert {path.name for path in broken.parent.iterdir()} == {"whole.mcap", "broken.mcap", "out.mcap"}
 
 
-def test_loss_of_a_bag_that_does_not_tell_its_frames(street, tmp_path, capsys):
+def test_loss_of_a_bag_that_does_not_tell_its_frames(
+    street: StreetSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     foreign = write_bag(street, tmp_path / "whole.mcap", cameras=False)
     broken, num_whole = _cut(foreign, "broken.mcap", 0.55)
     assert _convert("bag", broken, tmp_path / "out.mcap", "--salvage") == 3
@@ -66,12 +75,14 @@ def test_loss_of_a_bag_that_does_not_tell_its_frames(street, tmp_path, capsys):
     assert (int(found[1]), int(found[2])) == (num_whole, 1)
 
 
-def test_a_whole_bag_loses_nothing(whole, tmp_path, capsys):
+def test_a_whole_bag_loses_nothing(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _convert("bag", whole, tmp_path / "out.mcap", "--salvage") == 0
     assert f"{NUM_FRAMES} frames: nothing lost" in capsys.readouterr().out
 
 
-def test_damage_in_the_middle_is_counted_by_the_end_of_the_file(street, tmp_path, capsys):
+def test_damage_in_the_middle_is_counted_by_the_end_of_the_file(
+    street: StreetSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A compressed recording in chunks of a few frames, as recorders make them, with a chunk overwritten."""
     source, recorded = write_bag(street, tmp_path / "whole.mcap", cameras=False), tmp_path / "damaged.mcap"
     with source.open("rb") as old, recorded.open("wb") as new:
@@ -98,7 +109,7 @@ def test_damage_in_the_middle_is_counted_by_the_end_of_the_file(street, tmp_path
     assert f"{NUM_FRAMES - num_lost} of {NUM_FRAMES} frames: {num_lost} lost" in capsys.readouterr().out
 
 
-def test_topics_can_be_named(whole, tmp_path, capsys):
+def test_topics_can_be_named(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _convert("bag", whole, tmp_path / "a.mcap", "--points-topics", "/lidar/points", "/lidar/rear") == 1
     assert "/lidar/rear" in capsys.readouterr().err
     options = ("--points-topics", "/lidar/points", "--odometry-topic", "/odom")

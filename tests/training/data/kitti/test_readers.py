@@ -38,7 +38,7 @@ def object_root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_object_labels_by_hand(object_root):
+def test_object_labels_by_hand(object_root: Path) -> None:
     (sample,) = [KittiObjectSource(object_root, own_classes=True)[0]]
     boxes = sample.annotations.boxes
     assert boxes.names == ["Car", "Tram"]
@@ -52,7 +52,7 @@ def test_object_labels_by_hand(object_root):
     assert sample.keyframe.world_SE3_ego is None
 
 
-def test_object_classes_are_mapped(object_root):
+def test_object_classes_are_mapped(object_root: Path) -> None:
     own = KittiObjectSource(object_root, own_classes=True)[0].annotations
     annotations = KittiObjectSource(object_root)[0].annotations
     assert annotations.boxes.class_names == NUSCENES_CLASSES
@@ -64,7 +64,7 @@ def test_object_classes_are_mapped(object_root):
     assert len(KittiObjectSource(object_root)[0].annotations.boxes) == 0
 
 
-def test_object_errors_name_the_file(object_root):
+def test_object_errors_name_the_file(object_root: Path) -> None:
     for line in ("Cat 0 0", "Car 0 0", "Car 0.00 0 0 0 0 1 1 1.5 1.8 4.0 3.0 1.65 far -1.57"):
         (object_root / "label_2" / "000007.txt").write_text(f"{line}\n")
         with pytest.raises(DatasetError, match=rf"000007\.txt, line 1.*{line[:5]}"):
@@ -77,7 +77,7 @@ def test_object_errors_name_the_file(object_root):
         KittiObjectSource(object_root / "velodyne")
 
 
-def test_raw_recording_in_the_official_layout(tmp_path):
+def test_raw_recording_in_the_official_layout(tmp_path: Path) -> None:
     drive = tmp_path / "2011_09_26" / "2011_09_26_drive_0001_sync"
     for sensor, times in (("velodyne_points", "13:02:25.951199337"), ("image_02", "13:02:25.964389445")):
         (drive / sensor / "data").mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_raw_recording_in_the_official_layout(tmp_path):
     assert image.load().shape == (30, 40, 3)
 
 
-def test_raw_errors_say_what_is_missing(tmp_path):
+def test_raw_errors_say_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="velodyne_points"):
         KittiRawSource(tmp_path)
     (tmp_path / "velodyne_points").mkdir()
@@ -114,7 +114,7 @@ def test_raw_errors_say_what_is_missing(tmp_path):
 
 
 @pytest.mark.real
-def test_real_labels_lie_on_their_points(real_data):
+def test_real_labels_lie_on_their_points(real_data: Path) -> None:
     folders = ("kitti_object_labelled", "kitti_object_with_images")
     sources = [KittiObjectSource(real_data / folder, own_classes=True) for folder in folders]
     assert [len(source) for source in sources] == [16, 3]
@@ -124,7 +124,7 @@ def test_real_labels_lie_on_their_points(real_data):
 
 
 @pytest.mark.real
-def test_real_points_lie_on_the_picture(real_data):
+def test_real_points_lie_on_the_picture(real_data: Path) -> None:
     """Labelled boxes' points project into the labels' own 2D boxes: calibration, frames and yaw agree."""
     source = KittiObjectSource(real_data / "kitti_object_with_images", own_classes=True)
     for index, name in enumerate(("000000", "000001", "000002")):
@@ -142,7 +142,7 @@ def test_real_points_lie_on_the_picture(real_data):
 
 
 @pytest.mark.real
-def test_real_recording_goes_through_a_bag(real_data, tmp_path):
+def test_real_recording_goes_through_a_bag(real_data: Path, tmp_path: Path) -> None:
     source = KittiRawSource(real_data / "kitti_raw_sequence")
     read = BagSource(write_bag(source, tmp_path / "kitti.mcap"), num_sweeps=3)
     assert len(read) == len(source) == 12
@@ -160,7 +160,7 @@ def test_real_recording_goes_through_a_bag(real_data, tmp_path):
     np.testing.assert_array_equal(read[5].cameras[0].load(), source[5].cameras[0].load())
 
 
-def test_names_labels_and_poses_of_the_benchmark_need_no_cloud(object_root):
+def test_names_labels_and_poses_of_the_benchmark_need_no_cloud(object_root: Path) -> None:
     source = KittiObjectSource(object_root)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.object.read_cloud")
     counts = source.annotations(0).num_lidar_pts
@@ -170,6 +170,6 @@ def test_names_labels_and_poses_of_the_benchmark_need_no_cloud(object_root):
 
 
 @pytest.mark.real
-def test_names_and_poses_of_a_recording_need_no_cloud(real_data):
+def test_names_and_poses_of_a_recording_need_no_cloud(real_data: Path) -> None:
     source = KittiRawSource(real_data / "kitti_raw_sequence", cameras=False)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.raw.read_cloud")

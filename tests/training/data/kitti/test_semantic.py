@@ -58,7 +58,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "dataset"
 
 
-def test_scans_and_labels(root):
+def test_scans_and_labels(root: Path) -> None:
     source = SemanticKittiSource(root)
     assert [source[i].token for i in range(len(source))] == [
         "00-000000",
@@ -80,7 +80,7 @@ def test_scans_and_labels(root):
     assert sample.annotations is None
 
 
-def test_poses_are_those_of_the_ego(root):
+def test_poses_are_those_of_the_ego(root: Path) -> None:
     source = SemanticKittiSource(root, num_sweeps=3)
     np.testing.assert_allclose(source[0].keyframe.world_SE3_ego.matrix, np.eye(4), atol=1e-9)
     # 1.5 m forward and 0.1 m up a scan, whatever way the camera's axes point.
@@ -93,7 +93,7 @@ def test_poses_are_those_of_the_ego(root):
     np.testing.assert_allclose(merged[6:, 4], 0.2072, atol=1e-6)
 
 
-def test_one_sequence_some_and_none(root, tmp_path):
+def test_one_sequence_some_and_none(root: Path, tmp_path: Path) -> None:
     assert len(SemanticKittiSource(root / "sequences" / "08")) == 2
     assert len(SemanticKittiSource(root / "sequences", sequences=["08"])) == 2
     with pytest.raises(DatasetError, match=r"no sequence 21.*00, 08"):
@@ -102,7 +102,7 @@ def test_one_sequence_some_and_none(root, tmp_path):
         SemanticKittiSource(tmp_path / "nowhere")
 
 
-def test_test_sequences_have_no_labels(tmp_path):
+def test_test_sequences_have_no_labels(tmp_path: Path) -> None:
     _write_sequence(tmp_path / "11", labelled=False)
     (tmp_path / "11" / "poses.txt").unlink()
     sample = SemanticKittiSource(tmp_path / "11", num_sweeps=2)[1]
@@ -111,7 +111,7 @@ def test_test_sequences_have_no_labels(tmp_path):
     assert len(sample.sweeps) == 1
 
 
-def test_pictures(root):
+def test_pictures(root: Path) -> None:
     folder = root / "sequences" / "00" / "image_2"
     folder.mkdir()
     Image.new("RGB", (1200, 360), (9, 8, 7)).save(folder / "000001.png")
@@ -124,7 +124,7 @@ def test_pictures(root):
     assert SemanticKittiSource(root, cameras=False)[1].cameras == ()
 
 
-def test_labels_survive_the_bag(root, tmp_path):
+def test_labels_survive_the_bag(root: Path, tmp_path: Path) -> None:
     source = SemanticKittiSource(root, sequences=["00"])
     read = BagSource(write_bag(source, tmp_path / "drive.mcap"))
     for i in range(3):
@@ -134,7 +134,7 @@ def test_labels_survive_the_bag(root, tmp_path):
             np.testing.assert_array_equal(got, want)
 
 
-def test_errors_name_the_file(root):
+def test_errors_name_the_file(root: Path) -> None:
     folder = root / "sequences" / "00"
     source = pickle.loads(pickle.dumps(SemanticKittiSource(root)))
     (folder / "labels" / "000000.label").write_bytes(b"\0" * 8)
@@ -152,7 +152,7 @@ def test_errors_name_the_file(root):
 
 
 @pytest.mark.parametrize("name", ["poses.txt", "times.txt"])
-def test_short_tables_are_named(tmp_path, name):
+def test_short_tables_are_named(tmp_path: Path, name: str) -> None:
     _write_sequence(tmp_path / "05")
     path = tmp_path / "05" / name
     path.write_text(path.read_text().splitlines()[0] + "\n")
@@ -160,7 +160,7 @@ def test_short_tables_are_named(tmp_path, name):
         SemanticKittiSource(tmp_path / "05")
 
 
-def test_class_maps():
+def test_class_maps() -> None:
     assert len(LABEL_NAMES) == 20
     assert set(RAW_TO_LABEL.values()) == set(range(20))
     moving = {252: 10, 253: 31, 254: 30, 255: 32, 256: 16, 257: 13, 258: 18, 259: 20}
@@ -175,6 +175,6 @@ def test_class_maps():
         assert set(mapping.values()) <= set(classes)
 
 
-def test_names_and_poses_need_no_cloud(root):
+def test_names_and_poses_need_no_cloud(root: Path) -> None:
     source = SemanticKittiSource(root, cameras=False)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.semantic.read_cloud")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from lidarloop_core.sample import LaneMap
 from lidarloop_training.data.nuscenes.lane_map import discretize, map_expansion, read_lane_map
 
 
-def test_quarter_circle_is_a_quarter_circle():
+def test_quarter_circle_is_a_quarter_circle() -> None:
     piece = {
         "start_pose": [1.0, 2.0, 0.0],
         "shape": "LSR",
@@ -35,14 +37,14 @@ def test_quarter_circle_is_a_quarter_circle():
     lengths=st.tuples(*[st.floats(0.05, 30)] * 3),
     yaw=st.floats(-3, 3),
 )
-def test_arcs_agree_with_the_devkit(shape, radius, lengths, yaw):
+def test_arcs_agree_with_the_devkit(shape: str, radius: float, lengths: tuple[float, float, float], yaw: float) -> None:
     devkit = pytest.importorskip("nuscenes.map_expansion.arcline_path_utils", reason="nuscenes-devkit is not installed")
     piece = {"start_pose": (3.0, -4.0, yaw), "shape": shape, "radius": radius, "segment_length": list(lengths)}
     end = devkit.pose_at_length(piece, sum(lengths))
     np.testing.assert_allclose(discretize([piece])[-1, :2], end[:2], atol=1e-6)
 
 
-def test_round_trip(tmp_path):
+def test_round_trip(tmp_path: Path) -> None:
     turn = np.linspace(0, np.pi / 2, 20)
     curve = np.stack([20 * np.sin(turn), 20 * (1 - np.cos(turn)), 0 * turn], axis=1)
     area = np.array([[0.0, 0.0], [5.0, 0.0], [5.0, 5.0]])
@@ -57,7 +59,7 @@ def test_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("in_intersection", [(), (False, True)])
-def test_lanes_across_intersections_are_connectors(tmp_path, in_intersection):
+def test_lanes_across_intersections_are_connectors(tmp_path: Path, in_intersection: tuple[Any, ...]) -> None:
     lines = (np.array([[0.0, 0, 0], [9.0, 0, 0]]), np.array([[9.0, 0, 0], [15.0, 6, 0]]))
     path = tmp_path / "map.json"
     raw = map_expansion(LaneMap(lines, ("street", "crossing"), (), in_intersection), "town")
@@ -67,7 +69,7 @@ def test_lanes_across_intersections_are_connectors(tmp_path, in_intersection):
     assert raw["connectivity"][next(iter(raw["arcline_path_3"]))]["outgoing"] == list(raw["arcline_path_3"])[1:]
 
 
-def test_old_or_broken_maps_are_named(tmp_path):
+def test_old_or_broken_maps_are_named(tmp_path: Path) -> None:
     path = tmp_path / "map.json"
     path.write_text(json.dumps({"version": "1.0"}))
     with pytest.raises(DatasetError, match=r"map\.json.*1\.0.*1\.3"):

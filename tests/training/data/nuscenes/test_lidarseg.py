@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +17,10 @@ from lidarloop_training.data.nuscenes.reader import NuScenesSource
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
+if TYPE_CHECKING:
+    from tests.training.street import StreetSource
+
+
 CATEGORIES = sorted(CATEGORY_TO_LABEL_NAME)  # indices of the test's own; the published table tells others
 
 
@@ -25,7 +30,7 @@ def _raw_labels(sample_token: str, num_points: int) -> np.ndarray:
 
 
 @pytest.fixture
-def root(street, tmp_path: Path) -> Path:
+def root(street: StreetSource, tmp_path: Path) -> Path:
     root = tmp_path / "nuscenes"
     write_nuscenes(street, root, keyframe_every=5)
     source = NuScenesSource(root)
@@ -47,7 +52,7 @@ def root(street, tmp_path: Path) -> Path:
     return root
 
 
-def test_labels_of_keyframes(root):
+def test_labels_of_keyframes(root: Path) -> None:
     plain = NuScenesSource(root, num_sweeps=3)
     source = NuScenesLidarsegSource(plain)
     assert len(source) == len(plain) == 3
@@ -65,7 +70,7 @@ def test_labels_of_keyframes(root):
     assert len(source[2].sweeps) == 3
 
 
-def test_classes_are_the_devkit_s():
+def test_classes_are_the_devkit_s() -> None:
     pytest.importorskip("nuscenes", reason="nuscenes-devkit is not installed")
     from nuscenes.eval.lidarseg.utils import LidarsegClassMapper
 
@@ -78,7 +83,7 @@ def test_classes_are_the_devkit_s():
     assert mapper.coarse_name_2_coarse_idx_mapping == {name: i for i, name in enumerate(LABEL_NAMES)}
 
 
-def test_errors_name_the_file(root):
+def test_errors_name_the_file(root: Path) -> None:
     source = NuScenesLidarsegSource(NuScenesSource(root))
     paths = sorted((root / "lidarseg").rglob("*_lidarseg.bin"))
     paths[0].write_bytes(b"\0" * 399)
@@ -94,7 +99,7 @@ def test_errors_name_the_file(root):
     assert sum(f"{paths[2]}: cannot be read" in message for message in messages) == 1
 
 
-def test_a_missing_package_is_named(street, root, tmp_path):
+def test_a_missing_package_is_named(street: StreetSource, root: Path, tmp_path: Path) -> None:
     write_nuscenes(street, tmp_path / "plain", keyframe_every=5)
     plain = NuScenesSource(tmp_path / "plain")
     with pytest.raises(DatasetError, match=r"lidarseg\.json"):
@@ -107,6 +112,6 @@ def test_a_missing_package_is_named(street, root, tmp_path):
         NuScenesLidarsegSource(NuScenesSource(root))[0]
 
 
-def test_names_labels_and_poses_need_no_cloud(root):
+def test_names_labels_and_poses_need_no_cloud(root: Path) -> None:
     source = NuScenesLidarsegSource(NuScenesSource(root))
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.reader.read_cloud")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource, r
 from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 
-def test_the_numbers_tell_the_format(tmp_path):
+def test_the_numbers_tell_the_format(tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform(0, 30, (100, 5))
     points.astype(np.float32).tofile(tmp_path / "a.pcd.bin")
     points.astype(np.float16).tofile(tmp_path / "b.bin")
@@ -31,11 +34,11 @@ def test_the_numbers_tell_the_format(tmp_path):
 
 
 class _Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return print, ("executed",)
 
 
-def test_a_pickle_runs_nothing(tmp_path, capsys):
+def test_a_pickle_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "info.pkl"
     path.write_bytes(pickle.dumps({"metainfo": _Evil()}))
     with pytest.raises(DatasetError, match=r"info\.pkl.*builtins\.print"):
@@ -44,7 +47,7 @@ def test_a_pickle_runs_nothing(tmp_path, capsys):
 
 
 @pytest.mark.real
-def test_real_keyframe_boxes_hold_their_points(real_data):
+def test_real_keyframe_boxes_hold_their_points(real_data: Path) -> None:
     (sample,) = [NuScenesSweepSource(real_data / "nuscenes_keyframe")[0]]
     assert sample.token.startswith("ca9a282c")
     assert sample.keyframe.points.shape == (34688, 5)
@@ -56,7 +59,7 @@ def test_real_keyframe_boxes_hold_their_points(real_data):
 
 
 @pytest.mark.real
-def test_real_cameras_see_the_boxes(real_data):
+def test_real_cameras_see_the_boxes(real_data: Path) -> None:
     (sample,) = [NuScenesSweepSource(real_data / "nuscenes_keyframe")[0]]
     assert len(sample.cameras) == 6
     seen = np.zeros(len(sample.annotations.boxes), np.int64)
@@ -72,7 +75,7 @@ def test_real_cameras_see_the_boxes(real_data):
 
 
 @pytest.mark.real
-def test_real_ten_sweep_cloud(real_data):
+def test_real_ten_sweep_cloud(real_data: Path) -> None:
     (sample,) = [NuScenesSweepSource(real_data / "nuscenes_10sweep")[0]]
     points = sample.keyframe.points
     assert points.shape == (271156, 5)
@@ -83,7 +86,7 @@ def test_real_ten_sweep_cloud(real_data):
 
 @pytest.mark.real
 @pytest.mark.parametrize("folder", ["nuscenes_keyframe", "nuscenes_10sweep"])
-def test_real_clouds_go_through_a_bag(real_data, tmp_path, folder):
+def test_real_clouds_go_through_a_bag(real_data: Path, tmp_path: Path, folder: str) -> None:
     want = NuScenesSweepSource(real_data / folder)[0]
     (got,) = [BagSource(write_bag(NuScenesSweepSource(real_data / folder), tmp_path / "cloud.mcap"))[0]]
     assert got.keyframe.columns == want.keyframe.columns
@@ -96,6 +99,6 @@ def test_real_clouds_go_through_a_bag(real_data, tmp_path, folder):
 
 @pytest.mark.real
 @pytest.mark.parametrize("folder", ["nuscenes_keyframe", "nuscenes_10sweep"])
-def test_names_labels_and_poses_need_no_cloud(real_data, folder):
+def test_names_labels_and_poses_need_no_cloud(real_data: Path, folder: str) -> None:
     source = NuScenesSweepSource(real_data / folder)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.single_sweep.read_cloud")

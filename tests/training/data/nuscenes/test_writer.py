@@ -5,6 +5,7 @@ import hashlib
 import json
 import pickle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +15,11 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.data.nuscenes.reader import NuScenesSource, open_nuscenes
 from lidarloop_training.data.nuscenes.writer import plan, write_nuscenes
 from tests.training.sources import MadeSource, assert_names_labels_and_poses_need_no_cloud
+
+if TYPE_CHECKING:
+    from lidarloop_core.sample import Sample
+    from tests.training.street import StreetSource
+
 
 VERSION = "v1.0-mini"
 
@@ -29,7 +35,7 @@ def _digest(root: Path) -> str:
     return digest.hexdigest()
 
 
-def test_round_trip(street, tmp_path):
+def test_round_trip(street: StreetSource, tmp_path: Path) -> None:
     root = write_nuscenes(street, tmp_path / "town", keyframe_every=5)
     read = NuScenesSource(root, num_sweeps=3)
     assert len(read) == 3
@@ -57,7 +63,7 @@ def test_round_trip(street, tmp_path):
         assert np.abs(image.load().astype(int) - street.pixels(index).astype(int)).mean() < 8  # JPEG
 
 
-def test_tables_are_linked(street, tmp_path):
+def test_tables_are_linked(street: StreetSource, tmp_path: Path) -> None:
     root = write_nuscenes(street, tmp_path / "town")
     annotations = {r["token"]: r for r in _read(root, "sample_annotation")}
     for instance in _read(root, "instance"):
@@ -85,7 +91,7 @@ def test_tables_are_linked(street, tmp_path):
         assert all(len(t) == 32 and int(t, 16) >= 0 for t in tokens)
 
 
-def test_attributes_follow_the_motion(street, tmp_path):
+def test_attributes_follow_the_motion(street: StreetSource, tmp_path: Path) -> None:
     root = write_nuscenes(street, tmp_path / "town")
     names = {r["token"]: r["name"] for r in _read(root, "attribute")}
     categories = {r["token"]: r["name"] for r in _read(root, "category")}
@@ -103,14 +109,14 @@ def test_attributes_follow_the_motion(street, tmp_path):
     }
 
 
-def test_only_the_frames_that_are_needed_are_touched(street, tmp_path):
+def test_only_the_frames_that_are_needed_are_touched(street: StreetSource, tmp_path: Path) -> None:
     touched = []
 
     class Watched(MadeSource):
-        def __len__(self):
+        def __len__(self) -> int:
             return len(street)
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Sample:
             touched.append(index)
             return street[index]
 
@@ -125,11 +131,11 @@ def test_only_the_frames_that_are_needed_are_touched(street, tmp_path):
     ("every", "kept", "expected"),
     [(1, None, list(range(6))), (1, 3, list(range(6))), (3, 0, [0, 3]), (3, 1, [0, 2, 3]), (3, None, list(range(6)))],
 )
-def test_plan(every, kept, expected):
+def test_plan(every: int, kept: int | None, expected: list[int]) -> None:
     assert [need.index for need in plan(6, every, kept, cameras=True)] == expected
 
 
-def test_same_bytes_every_time_and_with_any_number_of_workers(make_street, tmp_path):
+def test_same_bytes_every_time_and_with_any_number_of_workers(make_street: type[StreetSource], tmp_path: Path) -> None:
     streets = [make_street(), make_street("street-0002", num_frames=7)]
     for name, workers in (("a", 0), ("b", 0), ("c", 2)):
         write_nuscenes(streets, tmp_path / name, num_workers=workers)
@@ -138,7 +144,7 @@ def test_same_bytes_every_time_and_with_any_number_of_workers(make_street, tmp_p
     assert len(NuScenesSource(tmp_path / "a", scenes=["street-0002"])) == 2
 
 
-def test_a_folder_of_drives_is_one_source(make_street, tmp_path):
+def test_a_folder_of_drives_is_one_source(make_street: type[StreetSource], tmp_path: Path) -> None:
     for i in (1, 2):
         write_nuscenes(make_street(f"street-{i:04d}"), tmp_path / "drives" / f"drive-{i}")
     source = open_nuscenes(tmp_path / "drives", cameras=False)
@@ -148,7 +154,7 @@ def test_a_folder_of_drives_is_one_source(make_street, tmp_path):
     assert not source[0].cameras
 
 
-def test_nothing_half_written_stays(make_street, tmp_path):
+def test_nothing_half_written_stays(make_street: type[StreetSource], tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="ego pose"):
         write_nuscenes([make_street(), make_street("street-0002", has_motion=False)], tmp_path / "town")
     with pytest.raises(DatasetError, match="annotations"):
@@ -156,7 +162,7 @@ def test_nothing_half_written_stays(make_street, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_our_own_folder_is_overwritten(make_street, tmp_path):
+def test_only_our_own_folder_is_overwritten(make_street: type[StreetSource], tmp_path: Path) -> None:
     (tmp_path / "foreign").mkdir()
     with pytest.raises(DatasetError, match="not written by lidarloop"):
         write_nuscenes(make_street(), tmp_path / "foreign", overwrite=True)
@@ -168,7 +174,7 @@ def test_only_our_own_folder_is_overwritten(make_street, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["foreign", "ours"]
 
 
-def test_read_errors_name_the_file(street, tmp_path):
+def test_read_errors_name_the_file(street: StreetSource, tmp_path: Path) -> None:
     root = write_nuscenes(street, tmp_path / "town")
     cloud = next((root / "samples" / "LIDAR_TOP").iterdir())
     cloud.write_bytes(cloud.read_bytes()[:-3])
@@ -191,7 +197,7 @@ def test_read_errors_name_the_file(street, tmp_path):
         NuScenesSource(write_nuscenes(street, tmp_path / "again"), scenes=["other"])
 
 
-def test_unknown_velocity_is_nan(make_street, tmp_path):
+def test_unknown_velocity_is_nan(make_street: type[StreetSource], tmp_path: Path) -> None:
     root = write_nuscenes(make_street(num_frames=4), tmp_path / "town")
     assert np.isnan(NuScenesSource(root)[0].annotations.boxes.velocities).all()
     root = write_nuscenes(make_street(num_frames=33), tmp_path / "slow", keyframe_every=16)
@@ -200,13 +206,14 @@ def test_unknown_velocity_is_nan(make_street, tmp_path):
     assert all(np.isnan(v).all() for v in velocities)
 
 
-def test_missing_num_lidar_pts_is_counted(street, tmp_path):
+def test_missing_num_lidar_pts_is_counted(street: StreetSource, tmp_path: Path) -> None:
     class Uncounted(MadeSource):
-        def __len__(self):
+        def __len__(self) -> int:
             return 1
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Sample:
             sample = street[index]
+            assert sample.annotations is not None
             unknown = np.full(len(sample.annotations.boxes), -1, np.int64)
             return dataclasses.replace(
                 sample, annotations=dataclasses.replace(sample.annotations, num_lidar_pts=unknown)
@@ -216,7 +223,7 @@ def test_missing_num_lidar_pts_is_counted(street, tmp_path):
     assert (NuScenesSource(root)[0].annotations.num_lidar_pts >= 1).all()  # the fixture puts a point into each box
 
 
-def test_official_devkit_agrees(street, tmp_path):
+def test_official_devkit_agrees(street: StreetSource, tmp_path: Path) -> None:
     devkit = pytest.importorskip("nuscenes.nuscenes", reason="nuscenes-devkit is not installed")
     from nuscenes.utils.data_classes import LidarPointCloud
 
@@ -256,7 +263,7 @@ def test_official_devkit_agrees(street, tmp_path):
         np.testing.assert_allclose(front[2], sample.cameras[0].intrinsics)
 
 
-def test_official_map_reader_agrees(street, tmp_path, monkeypatch):
+def test_official_map_reader_agrees(street: StreetSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     map_api = pytest.importorskip("nuscenes.map_expansion.map_api", reason="nuscenes-devkit is not installed")
     from nuscenes.map_expansion.arcline_path_utils import discretize_lane
 
@@ -275,7 +282,7 @@ def test_official_map_reader_agrees(street, tmp_path, monkeypatch):
     assert nusc_map.layers_on_point(5.0, 12.0)["drivable_area"] != ""
 
 
-def test_names_labels_and_poses_need_no_cloud(make_street, tmp_path):
+def test_names_labels_and_poses_need_no_cloud(make_street: type[StreetSource], tmp_path: Path) -> None:
     for name in ("first", "second"):
         write_nuscenes(make_street(name), tmp_path / name, keyframe_every=3)
     source = open_nuscenes(tmp_path, num_sweeps=2)

@@ -6,7 +6,9 @@ import json
 import math
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,18 +25,18 @@ from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     return written.write_sequence(tmp_path)
 
 
-def _change(folder: Path, change) -> None:
+def _change(folder: Path, change: Callable[..., Any]) -> None:
     path = folder / f"{folder.name}.json"
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
 
 
-def test_points_keep_their_values_with_x_ahead(folder):
+def test_points_keep_their_values_with_x_ahead(folder: Path) -> None:
     source = OnceSource(folder.parent.parent)
     assert len(source) == 3
     for i in range(3):
@@ -47,7 +49,7 @@ def test_points_keep_their_values_with_x_ahead(folder):
         assert sweep.stamp_ns == int(written.FRAMES[i]) * 1_000_000
 
 
-def test_boxes_lie_and_head_as_the_objects_do(folder):
+def test_boxes_lie_and_head_as_the_objects_do(folder: Path) -> None:
     source = OnceSource(folder)
     assert [source[i].annotations is None for i in range(3)] == [False, True, False]
     annotations = source[0].annotations
@@ -61,7 +63,7 @@ def test_boxes_lie_and_head_as_the_objects_do(folder):
     assert len(set(annotations.instance_ids)) == 5
 
 
-def test_poses_move_the_ego_ahead_and_to_the_left(folder):
+def test_poses_move_the_ego_ahead_and_to_the_left(folder: Path) -> None:
     _change(folder, lambda content: content["frames"][1].update(pose=[0] * 7))
     source = OnceSource(folder, cameras=False)
     first, unknown, third = (source[i].keyframe.world_SE3_ego for i in range(3))
@@ -72,13 +74,13 @@ def test_poses_move_the_ego_ahead_and_to_the_left(folder):
     assert source[0].keyframe.ego_SE3_lidar.translation.tolist() == [0.0, 0.0, LIDAR_HEIGHT_M]
 
 
-def test_earlier_sweeps(folder):
+def test_earlier_sweeps(folder: Path) -> None:
     source = OnceSource(folder, num_sweeps=2)
     assert [len(source[i].sweeps) for i in range(3)] == [1, 2, 2]
     np.testing.assert_array_equal(source[2].sweeps[1].points, source[1].keyframe.points)
 
 
-def test_landmarks_appear_where_the_rectified_cameras_see_them(folder):
+def test_landmarks_appear_where_the_rectified_cameras_see_them(folder: Path) -> None:
     sample = OnceSource(folder)[1]
     assert [image.name for image in sample.cameras] == ["CAM_TOP", "CAM_LEFT_FRONT"]
     for camera, image in zip(written.CAMERAS, sample.cameras, strict=True):
@@ -98,12 +100,12 @@ def test_landmarks_appear_where_the_rectified_cameras_see_them(folder):
     assert math.dist(*moved) > 2  # so that a picture left as it was would not pass
 
 
-def test_an_empty_but_labelled_frame_has_no_boxes(folder):
+def test_an_empty_but_labelled_frame_has_no_boxes(folder: Path) -> None:
     _change(folder, lambda content: content["frames"][0].update(annos={"names": [], "boxes_3d": [], "boxes_2d": {}}))
     assert len(OnceSource(folder)[0].annotations.boxes) == 0
 
 
-def test_missing_cameras_are_left_out_and_missing_pictures_are_named(folder):
+def test_missing_cameras_are_left_out_and_missing_pictures_are_named(folder: Path) -> None:
     (folder / "cam06").rename(folder / "elsewhere")
     source = OnceSource(folder)
     assert [image.name for image in source[0].cameras] == ["CAM_TOP"]
@@ -113,7 +115,7 @@ def test_missing_cameras_are_left_out_and_missing_pictures_are_named(folder):
         source[2]
 
 
-def test_damaged_clouds_are_named(folder):
+def test_damaged_clouds_are_named(folder: Path) -> None:
     source = pickle.loads(pickle.dumps(OnceSource(folder)))
     path = folder / "lidar_roof" / f"{written.FRAMES[1]}.bin"
     path.write_bytes(path.read_bytes()[:-3])
@@ -126,7 +128,7 @@ def test_damaged_clouds_are_named(folder):
         source[3]
 
 
-def _with(**changes):
+def _with(**changes: Any) -> Callable[..., Any]:
     return lambda content: content["frames"][0].update(**changes)
 
 
@@ -145,14 +147,14 @@ def _with(**changes):
         (lambda c: c["calib"]["cam01"].update(cam_to_velo=np.zeros((4, 4)).tolist()), "cam01"),
     ],
 )
-def test_a_damaged_sequence_file_is_named(folder, change, expected):
+def test_a_damaged_sequence_file_is_named(folder: Path, change: Callable[..., Any], expected: str) -> None:
     _change(folder, change)
     with pytest.raises(DatasetError, match=expected) as error:
         OnceSource(folder)
     assert f"{written.SEQUENCE}.json" in str(error.value)
 
 
-def test_mistakes_in_the_arguments(folder, tmp_path):
+def test_mistakes_in_the_arguments(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="lidar_roof: holds no"):
         OnceSource(folder / "lidar_roof")
     with pytest.raises(DatasetError, match="000001"):
@@ -162,7 +164,7 @@ def test_mistakes_in_the_arguments(folder, tmp_path):
         OnceSource(folder)
 
 
-def test_through_a_bag(folder, tmp_path):
+def test_through_a_bag(folder: Path, tmp_path: Path) -> None:
     source = OnceSource(folder)
     bag = BagSource(write_bag(source, tmp_path / "drive.mcap"))
     assert len(bag) == 3
@@ -174,7 +176,7 @@ def test_through_a_bag(folder, tmp_path):
     np.testing.assert_array_equal(bag[0].annotations.boxes.values, source[0].annotations.boxes.values)
 
 
-def test_converted_by_the_command(folder, tmp_path, capsys):
+def test_converted_by_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "once", str(folder), str(tmp_path / "drive.mcap")]) == 0
     assert len(BagSource(tmp_path / "drive.mcap")) == 3
     shutil.copytree(folder, folder.with_name("000077"))
@@ -184,7 +186,7 @@ def test_converted_by_the_command(folder, tmp_path, capsys):
     assert "2 drives" in capsys.readouterr().err
 
 
-def test_names_labels_and_poses_need_no_cloud(folder):
+def test_names_labels_and_poses_need_no_cloud(folder: Path) -> None:
     source = OnceSource(folder, cameras=False)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.once.reader.read_cloud")
     labelled = [source.annotations(i) for i in range(len(source)) if source.annotations(i) is not None]

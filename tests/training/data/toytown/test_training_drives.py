@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("embreex")
@@ -7,7 +9,7 @@ pytest.importorskip("embreex")
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
 
 
-def test_drives_are_made_once_and_read_back(tmp_path):
+def test_drives_are_made_once_and_read_back(tmp_path: Path) -> None:
     drives = ToyTownDrives(
         root=tmp_path, num_train_drives=1, num_validation_drives=1, duration_s=0.6, keyframe_every=5, num_processes=2
     )
@@ -25,7 +27,7 @@ def test_drives_are_made_once_and_read_back(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.bin")} == written
 
 
-def test_folders_tell_drives_apart_that_differ(tmp_path):
+def test_folders_tell_drives_apart_that_differ(tmp_path: Path) -> None:
     names = {
         ToyTownDrives(root=tmp_path, duration_s=duration_s, keyframe_every=every).drive_folder(seed)
         for duration_s in (2.0, 20.0)

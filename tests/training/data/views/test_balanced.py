@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,18 +13,22 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_training.data.views.balanced import balanced, balanced_indices
 
+if TYPE_CHECKING:
+    from tests.training.conftest import BoxScenes
+
+
 label_lists = st.lists(st.lists(st.integers(0, 4)), min_size=1, max_size=40)
 
 
-def rng():
+def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def arrays(lists):
+def arrays(lists: list[Any]) -> list[npt.NDArray[np.int64]]:
     return [np.array(labels, np.int64) for labels in lists]
 
 
-def test_a_rare_class_is_repeated_and_a_common_one_thinned():
+def test_a_rare_class_is_repeated_and_a_common_one_thinned() -> None:
     """90 samples with cars, 10 with bicycles: 50 of each."""
     labels = arrays([[0]] * 90 + [[1]] * 10)
     shown = balanced_indices(labels, 2, rng())
@@ -30,13 +38,13 @@ def test_a_rare_class_is_repeated_and_a_common_one_thinned():
     assert (counts[90:] == 5).all()
 
 
-def test_how_many_objects_of_a_class_a_sample_holds_does_not_matter():
+def test_how_many_objects_of_a_class_a_sample_holds_does_not_matter() -> None:
     few, many = ([[0]] * 3 + [[1]], [[0] * 20] * 3 + [[1]])
     np.testing.assert_array_equal(balanced_indices(arrays(few), 2, rng()), balanced_indices(arrays(many), 2, rng()))
 
 
 @given(label_lists)
-def test_each_class_gives_the_same_number(lists):
+def test_each_class_gives_the_same_number(lists: list[Any]) -> None:
     labels = arrays(lists)
     present = sorted({k for row in lists for k in row})
     if not present:
@@ -48,19 +56,19 @@ def test_each_class_gives_the_same_number(lists):
 
 
 @given(label_lists)
-def test_samples_with_a_class_come_again_only_when_all_have_come(lists):
+def test_samples_with_a_class_come_again_only_when_all_have_come(lists: list[Any]) -> None:
     alone = arrays([[0] if row else [] for row in lists])
     if any(map(len, alone)):
         counts = np.bincount(balanced_indices(alone, 1, rng()), minlength=len(lists))
         assert counts[[bool(row) for row in lists]].tolist() == [1] * sum(map(bool, lists))
 
 
-def test_nothing_to_balance_is_refused():
+def test_nothing_to_balance_is_refused() -> None:
     with pytest.raises(DatasetError, match="3 samples without an object"):
         balanced_indices(arrays([[], [], []]), 5, rng())
 
 
-def test_a_source_is_balanced_by_the_classes_asked_for(box_scenes):
+def test_a_source_is_balanced_by_the_classes_asked_for(box_scenes: Callable[..., BoxScenes]) -> None:
     source = box_scenes(num_samples=12)
     names = ("bus", "car")
     shown = balanced(source, names, seed=0)

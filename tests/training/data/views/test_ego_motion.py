@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def _black() -> np.ndarray:
     return np.zeros((4, 4, 3), np.uint8)
 
 
-def test_poses_of_a_known_drive():
+def test_poses_of_a_known_drive() -> None:
     room = Room()
     posed = WithEgoMotion(room)
     assert len(posed) == len(room)
@@ -81,19 +82,19 @@ class TwoScenes(MadeSource):
         return Room(scene="ab"[index // 3])[index % 3]
 
 
-def test_each_scene_starts_anew_and_equal_clouds_give_equal_poses():
+def test_each_scene_starts_anew_and_equal_clouds_give_equal_poses() -> None:
     posed = pickle.loads(pickle.dumps(WithEgoMotion(TwoScenes())))
     for i in range(3):
         first, second = (posed[j].keyframe.world_SE3_ego.matrix for j in (i, i + 3))
         np.testing.assert_array_equal(first, second)
 
 
-def test_refuses_what_makes_no_sense():
+def test_refuses_what_makes_no_sense() -> None:
     with pytest.raises(DatasetError, match="sample hall-0 has a pose already"):
         WithEgoMotion(Room(has_poses=True))
 
     class Backwards(Room):
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Sample:
             return super().__getitem__(5 - index)
 
     with pytest.raises(DatasetError, match="in order of time"):
@@ -104,7 +105,7 @@ def test_refuses_what_makes_no_sense():
 
 
 @pytest.mark.real
-def test_as_the_library_on_a_real_drive(real_data, tmp_path, capfd):
+def test_as_the_library_on_a_real_drive(real_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from kiss_icp.config import load_config
     from kiss_icp.datasets.generic import GenericDataset
     from kiss_icp.kiss_icp import KissICP
@@ -132,7 +133,7 @@ def test_as_the_library_on_a_real_drive(real_data, tmp_path, capfd):
     assert error < 0.01
 
 
-def test_drift_on_a_toy_drive(capsys):
+def test_drift_on_a_toy_drive(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("embreex", reason="the toy town's ray caster is not installed")
     from lidarloop_training.toytown.drive import ToyTownDrive
 
@@ -147,5 +148,5 @@ def test_drift_on_a_toy_drive(capsys):
     assert drift < 0.03
 
 
-def test_names_and_poses_need_no_further_cloud():
+def test_names_and_poses_need_no_further_cloud() -> None:
     assert_names_labels_and_poses_need_no_cloud(WithEgoMotion(Room()))

@@ -234,7 +234,7 @@ _MATRIX = pa.list_(pa.float64(), 16)
 _SHAPE = pa.list_(pa.int32(), 3)
 
 
-def _vehicle_pose(stamps):
+def _vehicle_pose(stamps: list[int]) -> tuple[Any, ...]:
     # Released files hold float32 here, against the declared float64.
     column = "[VehiclePoseComponent].world_from_vehicle.transform"
     schema = [_FRAME, (column, pa.list_(pa.float32(), 16))]
@@ -242,7 +242,7 @@ def _vehicle_pose(stamps):
     return schema, {"key.frame_timestamp_micros": stamps, column: poses}
 
 
-def _lidar(stamps, options):
+def _lidar(stamps: list[int], options: Options) -> tuple[Any, ...]:
     rows = [(i, stamp, laser) for i, stamp in enumerate(stamps) for laser in sorted(LASERS, reverse=i == 1)]
     schema = [_FRAME, ("key.laser_name", pa.int8())]
     columns = {"key.frame_timestamp_micros": [r[1] for r in rows], "key.laser_name": [r[2] for r in rows]}
@@ -264,7 +264,7 @@ def _lidar(stamps, options):
     return schema, columns
 
 
-def _lidar_pose(stamps, options):
+def _lidar_pose(stamps: list[int], options: Options) -> tuple[Any, ...]:
     name = "[LiDARPoseComponent].range_image_return1"
     schema = [_FRAME, ("key.laser_name", pa.int8()), (f"{name}.values", pa.list_(pa.float32()))]
     schema += [(f"{name}.shape", _SHAPE)]
@@ -277,7 +277,7 @@ def _lidar_pose(stamps, options):
     }
 
 
-def _lidar_calibration():
+def _lidar_calibration() -> tuple[Any, ...]:
     name = "[LiDARCalibrationComponent]"
     schema = [("key.laser_name", pa.int8()), (f"{name}.extrinsic.transform", _MATRIX)]
     schema += [(f"{name}.beam_inclination.{end}", pa.float64()) for end in ("min", "max")]
@@ -291,7 +291,7 @@ def _lidar_calibration():
     }
 
 
-def _lidar_box(stamps):
+def _lidar_box(stamps: list[int]) -> tuple[list[tuple[str, Any]], dict[str, Any]]:
     name = "[LiDARBoxComponent]"
     rows = [(stamp, box) for stamp in stamps for box in BOXES]
     columns: dict[str, list] = {
@@ -321,7 +321,7 @@ def _lidar_box(stamps):
     return schema, columns
 
 
-def _camera_image(stamps):
+def _camera_image(stamps: list[int]) -> tuple[Any, ...]:
     name = "[CameraImageComponent]"
     rows = [(i, stamp, camera) for i, stamp in enumerate(stamps) for camera in (2, 1)]
     velocity = [(f"{name}.velocity.linear_velocity.{axis}", pa.float32()) for axis in "xyz"]
@@ -340,7 +340,7 @@ def _camera_image(stamps):
     return schema, columns
 
 
-def _camera_calibration():
+def _camera_calibration() -> tuple[Any, ...]:
     name = "[CameraCalibrationComponent]"
     values = {field_name: [CAMERAS[camera][0] for camera in CAMERAS] for field_name in ("f_u", "f_v")}
     values |= {"c_u": [CAMERA_SIZE[0] / 2] * len(CAMERAS), "c_v": [CAMERA_SIZE[1] / 2] * len(CAMERAS)}

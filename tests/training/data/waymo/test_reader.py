@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,7 +30,7 @@ TOP = written.mounting_matrix(1)[:3, 3]
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory):
+def split(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     root = tmp_path_factory.mktemp("waymo") / "training"
     return root, written.write_segment(root, written.Options())
 
@@ -42,13 +45,13 @@ def _copy(root: Path, place: Path, *, without: tuple[str, ...] = ()) -> Path:
     return place
 
 
-def _rewrite(path: Path, change) -> None:
+def _rewrite(path: Path, change: Callable[..., Any]) -> None:
     table = change(pq.read_table(path))
     path.unlink()
     pq.write_table(table, path)
 
 
-def test_every_point_comes_back_within_its_pixel(split):
+def test_every_point_comes_back_within_its_pixel(split: tuple[Path, Any]) -> None:
     root, options = split
     source = WaymoSource(root)
     assert len(source) == 3
@@ -80,7 +83,9 @@ def test_every_point_comes_back_within_its_pixel(split):
             assert abs(inclination_error.mean()) < 0.1 * spacing.mean()
 
 
-def _polar_errors(found, truth, laser, when):
+def _polar_errors(
+    found: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], laser: int, when: float | npt.NDArray[np.float64]
+) -> tuple[Any, ...]:
     matrices = [written.pose_matrix(t) for t in np.broadcast_to(when, len(found))]
     polar = []
     for points in (found, truth):
@@ -97,7 +102,7 @@ def _polar_errors(found, truth, laser, when):
     return turn, polar[0][1] - polar[1][1], ranges[0] - ranges[1]
 
 
-def test_boxes_poses_and_speeds_are_exact(split):
+def test_boxes_poses_and_speeds_are_exact(split: tuple[Path, Any]) -> None:
     root, _ = split
     for index in range(3):
         sample = WaymoSource(root, cameras=False)[index]
@@ -120,21 +125,21 @@ def test_boxes_poses_and_speeds_are_exact(split):
             np.testing.assert_allclose(got[7:], velocity[:2], atol=1e-5)
 
 
-def test_a_frame_without_objects_is_labelled_all_the_same(split, tmp_path):
+def test_a_frame_without_objects_is_labelled_all_the_same(split: tuple[Path, Any], tmp_path: Path) -> None:
     place = _copy(split[0], tmp_path)
     _rewrite(place / "lidar_box" / f"{written.SEGMENT}.parquet", _drop_frame)
     source = WaymoSource(place, cameras=False)
     assert [len(source[i].annotations.boxes) for i in range(3)] == [0, 4, 4]
 
 
-def test_levels_are_those_of_the_labellers(split):
+def test_levels_are_those_of_the_labellers(split: tuple[Path, Any]) -> None:
     root, _ = split
     source = WaymoSource(root, cameras=False)
     assert source.annotated_levels(1).tolist() == [0, 0, 2, 0]
     assert len(source[1].annotations.boxes) == 4
 
 
-def test_landmarks_appear_where_the_rectified_camera_sees_them(split):
+def test_landmarks_appear_where_the_rectified_camera_sees_them(split: tuple[Path, Any]) -> None:
     root, _ = split
     sample = WaymoSource(root)[2]
     assert [image.name for image in sample.cameras] == ["CAM_FRONT", "CAM_FRONT_LEFT"]
@@ -156,7 +161,9 @@ def test_landmarks_appear_where_the_rectified_camera_sees_them(split):
 
 
 @pytest.mark.parametrize("row_group_size", [1, 4])
-def test_row_groups_of_any_size_and_any_order_of_reading(split, tmp_path, row_group_size):
+def test_row_groups_of_any_size_and_any_order_of_reading(
+    split: tuple[Path, Any], tmp_path: Path, row_group_size: int
+) -> None:
     root, options = split
     want = [WaymoSource(root)[i] for i in range(3)]
     written.write_segment(tmp_path, dataclasses.replace(options, row_group_size=row_group_size))
@@ -169,7 +176,7 @@ def test_row_groups_of_any_size_and_any_order_of_reading(split, tmp_path, row_gr
     assert pickle.loads(pickle.dumps(source))[1].token == want[1].token
 
 
-def test_returns_lidars_and_earlier_sweeps(split):
+def test_returns_lidars_and_earlier_sweeps(split: tuple[Path, Any]) -> None:
     root, options = split
     both = WaymoSource(root, lidars=("TOP",), returns=(1, 2))[0].keyframe.points
     second = WaymoSource(root, lidars=("TOP", "REAR"), returns=(2,))[0].keyframe.points
@@ -182,12 +189,12 @@ def test_returns_lidars_and_earlier_sweeps(split):
     np.testing.assert_allclose(source[2].sweeps[1].world_SE3_ego.matrix, written.frame_matrix(1), atol=2e-3)
 
 
-def test_one_segment_by_its_file(split):
+def test_one_segment_by_its_file(split: tuple[Path, Any]) -> None:
     root, _ = split
     assert len(WaymoSource(root / "vehicle_pose" / f"{written.SEGMENT}.parquet")) == 3
 
 
-def test_without_pixel_poses_it_warns_and_the_top_lidar_is_smeared(split, tmp_path):
+def test_without_pixel_poses_it_warns_and_the_top_lidar_is_smeared(split: tuple[Path, Any], tmp_path: Path) -> None:
     root, _ = split
     place = _copy(root, tmp_path, without=("lidar_pose", "lidar_box", "camera_image", "camera_calibration"))
     with pytest.warns(UserWarning, match="lidar_pose"):
@@ -200,12 +207,12 @@ def test_without_pixel_poses_it_warns_and_the_top_lidar_is_smeared(split, tmp_pa
     assert moved[~is_top].max() == 0
 
 
-def test_only_asked_for_pictures_are_read(split, tmp_path):
+def test_only_asked_for_pictures_are_read(split: tuple[Path, Any], tmp_path: Path) -> None:
     """A damaged picture does no harm until somebody looks at it, and the error then names file and row."""
     root, _ = split
     place = _copy(root, tmp_path)
 
-    def blank(table):
+    def blank(table: Any) -> Any:
         column = table.schema.get_field_index("[CameraImageComponent].image")
         return table.set_column(column, table.schema.field(column), pa.array([b"no picture"] * len(table)))
 
@@ -217,34 +224,34 @@ def test_only_asked_for_pictures_are_read(split, tmp_path):
 
 
 @pytest.mark.parametrize("tag", ["lidar", "lidar_calibration", "camera_calibration"])
-def test_a_missing_component_is_named(split, tmp_path, tag):
+def test_a_missing_component_is_named(split: tuple[Path, Any], tmp_path: Path, tag: str) -> None:
     place = _copy(split[0], tmp_path, without=(tag,))
     with pytest.raises(DatasetError, match=f"{tag}/{written.SEGMENT}.parquet: is missing"):
         WaymoSource(place)[0]
 
 
-def test_a_missing_segment_of_an_optional_component_is_named(split, tmp_path):
+def test_a_missing_segment_of_an_optional_component_is_named(split: tuple[Path, Any], tmp_path: Path) -> None:
     place = _copy(split[0], tmp_path)
     (place / "lidar_box" / f"{written.SEGMENT}.parquet").unlink()
     with pytest.raises(DatasetError, match="lidar_box"):
         WaymoSource(place)[0]
 
 
-def _drop_frame(table):
+def _drop_frame(table: Any) -> Any:
     return table.slice(5)
 
 
-def _foreign_segment(table):
+def _foreign_segment(table: Any) -> Any:
     return table.set_column(0, "key.segment_context_name", pa.array(["another"] * len(table)))
 
 
-def _short_shape(table):
+def _short_shape(table: Any) -> Any:
     name = "[LiDARComponent].range_image_return1.shape"
     place = table.schema.get_field_index(name)
     return table.set_column(place, name, pa.array([[64, 1000, 4]] * len(table), pa.list_(pa.int32(), 3)))
 
 
-def _without_values(table):
+def _without_values(table: Any) -> Any:
     return table.drop_columns(["[LiDARComponent].range_image_return1.values"])
 
 
@@ -257,7 +264,9 @@ def _without_values(table):
         (_without_values, "lacks the columns"),
     ],
 )
-def test_a_damaged_lidar_component_is_named(split, tmp_path, change, expected):
+def test_a_damaged_lidar_component_is_named(
+    split: tuple[Path, Any], tmp_path: Path, change: Callable[..., Any], expected: str
+) -> None:
     place = _copy(split[0], tmp_path)
     path = place / "lidar" / f"{written.SEGMENT}.parquet"
     _rewrite(path, change)
@@ -266,11 +275,11 @@ def test_a_damaged_lidar_component_is_named(split, tmp_path, change, expected):
     assert str(path) in str(error.value)
 
 
-def test_truncated_and_inconsistent_files_are_named(split, tmp_path):
+def test_truncated_and_inconsistent_files_are_named(split: tuple[Path, Any], tmp_path: Path) -> None:
     place = _copy(split[0], tmp_path)
     path = place / "lidar_calibration" / f"{written.SEGMENT}.parquet"
 
-    def fewer_beams(table):
+    def fewer_beams(table: Any) -> Any:
         name = "[LiDARCalibrationComponent].beam_inclination.values"
         return table.set_column(
             table.schema.get_field_index(name), name, pa.array([[0.1, 0.2]] * len(table), pa.list_(pa.float64()))
@@ -287,7 +296,7 @@ def test_truncated_and_inconsistent_files_are_named(split, tmp_path):
         WaymoSource(place)
 
 
-def test_mistakes_in_the_arguments(split, tmp_path):
+def test_mistakes_in_the_arguments(split: tuple[Path, Any], tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="vehicle_pose"):
         WaymoSource(tmp_path)
     with pytest.raises(ConfigError, match="ROOF"):
@@ -298,11 +307,11 @@ def test_mistakes_in_the_arguments(split, tmp_path):
         WaymoSource(split[0])[3]
 
 
-def test_classes_there_and_back():
+def test_classes_there_and_back() -> None:
     assert [NUSCENES_TO_WAYMO[WAYMO_TO_NUSCENES[name]] for name in WAYMO_CLASSES] == list(WAYMO_CLASSES)
 
 
-def test_through_a_bag_and_through_tables(split, tmp_path):
+def test_through_a_bag_and_through_tables(split: tuple[Path, Any], tmp_path: Path) -> None:
     source = WaymoSource(split[0])
     bag = BagSource(write_bag(source, tmp_path / "drive.mcap"))
     write_nuscenes(source, tmp_path / "tables", keyframe_every=1)
@@ -317,7 +326,7 @@ def test_through_a_bag_and_through_tables(split, tmp_path):
             assert got.annotations.boxes.names == want.annotations.boxes.names
 
 
-def test_converted_by_the_command(split, tmp_path, capsys):
+def test_converted_by_the_command(split: tuple[Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = split[0] / "vehicle_pose" / f"{written.SEGMENT}.parquet"
     assert main(["convert", "waymo", str(file), str(tmp_path / "drive.mcap")]) == 0
     assert len(BagSource(tmp_path / "drive.mcap")) == 3
@@ -327,6 +336,6 @@ def test_converted_by_the_command(split, tmp_path, capsys):
     assert "2 drives" in capsys.readouterr().err
 
 
-def test_names_labels_and_poses_need_no_cloud(split):
+def test_names_labels_and_poses_need_no_cloud(split: Any) -> None:
     source = WaymoSource(split[0], cameras=False)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.waymo.component.RowReader.row")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,8 +19,11 @@ from lidarloop_core.io.results import read_results, read_track_ids, write_result
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.writing.cvat import CORRECTED, pcd_bytes, read_cvat_export, write_cvat_task
 
+if TYPE_CHECKING:
+    from tests.training.street import StreetSource
 
-def detections(source, frame: str):
+
+def detections(source: Any, frame: str) -> tuple[Any, ...]:
     """The ground truth of a drive as results, with tracks."""
     boxes, ids = {}, {}
     for i in range(len(source)):
@@ -30,7 +36,7 @@ def detections(source, frame: str):
 
 
 @pytest.fixture(params=["world", "lidar"])
-def sent(request, street, tmp_path):
+def sent(request: pytest.FixtureRequest, street: StreetSource, tmp_path: Path) -> tuple[Any, ...]:
     """A results file, its boxes and ids, and the task made of it."""
     boxes, ids = detections(street, request.param)
     meta = {"frame": request.param, "model_sha256": "abc", "provenance": {"drive": "street"}}
@@ -40,7 +46,7 @@ def sent(request, street, tmp_path):
     return boxes, ids, tmp_path / "task"
 
 
-def export(task, change=lambda document: None, *, as_zip=True):
+def export(task: Path, change: Callable[..., Any] = lambda document: None, *, as_zip: bool = True) -> Path:
     """What CVAT gives back: the annotations, changed, with its own prefix in the frames' names."""
     document = json.loads((task / "annotations" / "default.json").read_text())
     for item in document["items"]:
@@ -55,7 +61,7 @@ def export(task, change=lambda document: None, *, as_zip=True):
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
-def test_untouched_boxes_come_back_equal(sent, tmp_path, as_zip):
+def test_untouched_boxes_come_back_equal(sent: tuple[Any, ...], tmp_path: Path, as_zip: bool) -> None:
     boxes, ids, task = sent
     read_cvat_export(export(task, as_zip=as_zip), task / "task.json", tmp_path / "back.json")
     back, meta = read_results(tmp_path / "back.json", NUSCENES_CLASSES)
@@ -70,11 +76,11 @@ def test_untouched_boxes_come_back_equal(sent, tmp_path, as_zip):
     assert meta["provenance"] == {"labels": CORRECTED, "tool": "CVAT", "corrected": {"drive": "street"}}
 
 
-def test_corrections_arrive(sent, tmp_path, street):
+def test_corrections_arrive(sent: tuple[Any, ...], tmp_path: Path, street: StreetSource) -> None:
     boxes, ids, task = sent
     token = street[0].token
 
-    def correct(document):
+    def correct(document: dict[str, Any]) -> None:
         first = document["items"][0]["annotations"]
         first[0]["position"][0] += 0.5
         first[0]["label_id"] = NUSCENES_CLASSES.index("truck")
@@ -103,7 +109,7 @@ def test_corrections_arrive(sent, tmp_path, street):
     assert len(back[street[1].token]) == 0
 
 
-def test_boxes_lie_on_the_clouds_that_are_shown(sent, street):
+def test_boxes_lie_on_the_clouds_that_are_shown(sent: tuple[Any, ...], street: StreetSource) -> None:
     """In CVAT's coordinates, too, each box lies on its point."""
     _, _, task = sent
     document = json.loads((task / "annotations" / "default.json").read_text())
@@ -116,7 +122,7 @@ def test_boxes_lie_on_the_clouds_that_are_shown(sent, street):
     assert (task / "upload" / "related_images" / "000000_pcd" / "CAM_FRONT.jpg").is_file()
 
 
-def test_tracks_and_labels_are_what_cvat_expects(sent):
+def test_tracks_and_labels_are_what_cvat_expects(sent: tuple[Any, ...]) -> None:
     _, _, task = sent
     document = json.loads((task / "annotations" / "default.json").read_text())
     numbers = {}
@@ -132,7 +138,7 @@ def test_tracks_and_labels_are_what_cvat_expects(sent):
     assert {attribute["name"] for attribute in labels[0]["attributes"]} == {"object", "velocity"}
 
 
-def test_boxes_without_tracks(tmp_path, street):
+def test_boxes_without_tracks(tmp_path: Path, street: StreetSource) -> None:
     boxes, _ = detections(street, "lidar")
     write_results(tmp_path / "results.json", boxes, {"frame": "lidar"})
     write_cvat_task(tmp_path / "results.json", street, tmp_path / "task")
@@ -142,7 +148,7 @@ def test_boxes_without_tracks(tmp_path, street):
     assert set(read_track_ids(tmp_path / "back.json")[street[0].token]) == {""}
 
 
-def test_by_command(tmp_path, street, capsys):
+def test_by_command(tmp_path: Path, street: StreetSource, capsys: pytest.CaptureFixture[str]) -> None:
     bag = write_bag(street, tmp_path / "drive.mcap")
     boxes, _ = detections(street, "world")
     by_stamp = {str(street[i].stamp_ns): boxes[street[i].token] for i in range(len(street))}
@@ -168,7 +174,7 @@ def test_by_command(tmp_path, street, capsys):
     assert "CVAT task already" in capsys.readouterr().err
 
 
-def test_mistakes(tmp_path, street, sent):
+def test_mistakes(tmp_path: Path, street: StreetSource, sent: tuple[Any, ...]) -> None:
     _, _, task = sent
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"no\.json.*Datumaro 3D"):
@@ -187,7 +193,7 @@ def test_mistakes(tmp_path, street, sent):
         write_cvat_task(tmp_path / "other.json", street, tmp_path / "task-2")
 
 
-def test_pcd_header():
+def test_pcd_header() -> None:
     raw = pcd_bytes(np.arange(6, dtype=np.float32).reshape(2, 3))
     header, _, data = raw.partition(b"DATA binary\n")
     assert b"FIELDS x y z\n" in header

@@ -31,7 +31,7 @@ def annotations_of(objects: Boxes3D) -> Annotations:
     return Annotations(objects, ids, np.arange(1, len(objects) + 1), np.full(len(objects), np.nan, np.float32))
 
 
-def truth(annotated):
+def truth(annotated: Annotations) -> GroundTruth:
     return GroundTruth(annotated.boxes, annotated.num_lidar_pts, annotated.visibility)
 
 

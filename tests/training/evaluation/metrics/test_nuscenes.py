@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ def boxes(rows: npt.ArrayLike, scores: npt.ArrayLike | None = None, labels: npt.
     )
 
 
-def truth(objects: Boxes3D, num_lidar_pts=None, ego_xy_m=(0.0, 0.0)) -> GroundTruth:
+def truth(objects: Boxes3D, num_lidar_pts: Any = None, ego_xy_m: tuple[float, float] = (0.0, 0.0)) -> GroundTruth:
     points = np.full(len(objects), 10) if num_lidar_pts is None else np.asarray(num_lidar_pts)
     return GroundTruth(objects, points, np.full(len(objects), np.nan, np.float32), np.asarray(ego_xy_m, float))
 

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
+
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.grouping import PillarIndex
 
 torch = pytest.importorskip("torch")
 
 from lidarloop_core.pointcloud.grouping import group_pillars  # noqa: E402
 from lidarloop_training.models.encoders.pillar import PillarEncoder  # noqa: E402
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-def cloud(spec, num_points: int, seed: int) -> np.ndarray:
+    from lidarloop_core.model.spec import ModelSpec
+
+
+def cloud(spec: ModelSpec, num_points: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     points = rng.uniform(-1, 1, (num_points, 5)).astype(np.float32)
     points[:, 0] *= 10
@@ -18,12 +29,12 @@ def cloud(spec, num_points: int, seed: int) -> np.ndarray:
     return points
 
 
-def tensors(index):
+def tensors(index: PillarIndex) -> list[Tensor]:
     return [torch.from_numpy(a) for a in (index.points, index.slot, index.cell, index.count)]
 
 
 @pytest.fixture
-def encoder(spec) -> PillarEncoder:
+def encoder(spec: ModelSpec) -> PillarEncoder:
     torch.manual_seed(0)
     encoder = PillarEncoder(spec, channels=6).eval()
     encoder.norm.running_mean.normal_()
@@ -31,7 +42,7 @@ def encoder(spec) -> PillarEncoder:
     return encoder
 
 
-def by_hand(encoder: PillarEncoder, spec, index) -> np.ndarray:
+def by_hand(encoder: PillarEncoder, spec: ModelSpec, index: PillarIndex) -> np.ndarray:
     """Pillar by pillar and point by point, in float64 numpy."""
     num_columns, num_rows = spec.pillars.shape
     canvas = np.zeros((encoder.channels, num_rows, num_columns))
@@ -53,7 +64,7 @@ def by_hand(encoder: PillarEncoder, spec, index) -> np.ndarray:
     return canvas
 
 
-def test_agrees_with_pillar_by_pillar_arithmetic(encoder, spec):
+def test_agrees_with_pillar_by_pillar_arithmetic(encoder: PillarEncoder, spec: ModelSpec) -> None:
     index = group_pillars(cloud(spec, 400, seed=1), spec.pillars)
     with torch.no_grad():
         canvas = encoder(*tensors(index))
@@ -61,7 +72,7 @@ def test_agrees_with_pillar_by_pillar_arithmetic(encoder, spec):
     np.testing.assert_allclose(canvas[0].numpy(), by_hand(encoder, spec, index), atol=1e-5)
 
 
-def test_order_of_points_does_not_matter(encoder, spec):
+def test_order_of_points_does_not_matter(encoder: PillarEncoder, spec: ModelSpec) -> None:
     index = group_pillars(cloud(spec, 300, seed=2), spec.pillars)
     points, slot, cell, count = tensors(index)
     order = torch.randperm(len(points))
@@ -71,7 +82,7 @@ def test_order_of_points_does_not_matter(encoder, spec):
         )
 
 
-def test_a_batch_is_its_samples_one_by_one(encoder, spec):
+def test_a_batch_is_its_samples_one_by_one(encoder: PillarEncoder, spec: ModelSpec) -> None:
     indices = [group_pillars(cloud(spec, n, seed=n), spec.pillars) for n in (250, 1, 90)]
     cells_per_sample = spec.pillars.num_cells
     first = np.cumsum([0] + [len(i.cell) for i in indices])
@@ -85,7 +96,7 @@ def test_a_batch_is_its_samples_one_by_one(encoder, spec):
     assert torch.allclose(together, alone, atol=1e-6)
 
 
-def test_batch_norm_sees_real_points_only(spec):
+def test_batch_norm_sees_real_points_only(spec: ModelSpec) -> None:
     """A point repeated in every place has no variance; padding would bring some in."""
     encoder = PillarEncoder(spec, channels=4).train()
     points = torch.tensor([[0.5, 0.5, 0.0, 0.0, 0.0]]).repeat(3, 1)
@@ -93,7 +104,7 @@ def test_batch_norm_sees_real_points_only(spec):
     assert torch.allclose(encoder.norm.running_var, torch.full((4,), 1 - encoder.norm.momentum))
 
 
-def test_gradient_reaches_every_kept_point(encoder, spec):
+def test_gradient_reaches_every_kept_point(encoder: PillarEncoder, spec: ModelSpec) -> None:
     points, slot, cell, count = tensors(group_pillars(cloud(spec, 60, seed=5), spec.pillars))
     points.requires_grad_()
     encoder(points, slot, cell, count).sum().backward()

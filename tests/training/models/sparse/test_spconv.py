@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,8 @@ def test_on_a_gpu_spconv_and_the_pairs_give_what_the_cpu_gives(window: Window) -
     products = [pair_product, *([spconv_product] if spconv_is_installed() else [])]
     grad = torch.randn(coarse.num_voxels, 32)
     results = []
-    for device, ways in (("cpu", [pair_product]), ("cuda", products)):
+    runs: tuple[tuple[str, list[Any]], ...] = (("cpu", [pair_product]), ("cuda", products))
+    for device, ways in runs:
         for product in ways:
             inputs = [tensor.to(device).requires_grad_() for tensor in (features, weight)]
             output = product(*inputs, rulebook.to(device))

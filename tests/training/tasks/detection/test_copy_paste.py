@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,18 +19,22 @@ from lidarloop_training.tasks.detection.copy_paste import (
     centerpoint_copy_paste,
 )
 
+if TYPE_CHECKING:
+    from tests.training.conftest import BoxScenes
+
+
 CAR, BUS = NUSCENES_CLASSES.index("car"), NUSCENES_CLASSES.index("bus")
 MANY = CopyPasteConfig(num_objects=(("car", 3), ("bus", 2), ("pedestrian", 4), ("traffic_cone", 4)))
 
 
-def scene(box_scenes, index):
+def scene(box_scenes: type[Any], index: int) -> tuple[npt.NDArray[np.float32], Boxes3D]:
     sample = box_scenes(num_samples=100)[index]
     points = np.column_stack([sample.keyframe.points, np.zeros(len(sample.keyframe.points))]).astype(np.float32)
     return points, sample.annotations.boxes
 
 
 @pytest.fixture(scope="module")
-def database(box_scenes):
+def database(box_scenes: Callable[..., BoxScenes]) -> ObjectDatabase:
     database = ObjectDatabase(NUSCENES_CLASSES, MANY, seed=0)
     for index in range(20):
         database.add(*scene(box_scenes, index))
@@ -36,7 +43,9 @@ def database(box_scenes):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(20, 60))
-def test_what_is_pasted_touches_nothing_and_brings_its_points(box_scenes, database, seed, index):
+def test_what_is_pasted_touches_nothing_and_brings_its_points(
+    box_scenes: Callable[..., BoxScenes], database: ObjectDatabase, seed: int, index: int
+) -> None:
     points, boxes = scene(box_scenes, index)
     new_points, new_boxes = database.paste(points, boxes, np.random.default_rng(seed))
     np.testing.assert_array_equal(new_boxes.values[: len(boxes)], boxes.values)  # its own objects stay, first
@@ -52,7 +61,9 @@ def test_what_is_pasted_touches_nothing_and_brings_its_points(box_scenes, databa
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_a_class_is_filled_up_and_never_beyond(box_scenes, database, seed):
+def test_a_class_is_filled_up_and_never_beyond(
+    box_scenes: Callable[..., BoxScenes], database: ObjectDatabase, seed: int
+) -> None:
     points, boxes = scene(box_scenes, 40)
     _, new_boxes = database.paste(points, boxes, np.random.default_rng(seed))
     for name, wanted in MANY.num_objects:
@@ -61,7 +72,7 @@ def test_a_class_is_filled_up_and_never_beyond(box_scenes, database, seed):
         assert before <= after <= max(before, wanted)
 
 
-def test_an_empty_scene_far_from_everything_gets_all(database):
+def test_an_empty_scene_far_from_everything_gets_all(database: ObjectDatabase) -> None:
     nothing = np.zeros((0, 5), np.float32), Boxes3D.empty(NUSCENES_CLASSES)
     few = ObjectDatabase(NUSCENES_CLASSES, CopyPasteConfig((("car", 1),)), seed=0)
     few._objects = database._objects
@@ -70,7 +81,7 @@ def test_an_empty_scene_far_from_everything_gets_all(database):
     assert len(points) == points_in_boxes(points, boxes.values).sum() > 0
 
 
-def test_scenes_and_database_stay_as_they_are(box_scenes, database):
+def test_scenes_and_database_stay_as_they_are(box_scenes: Callable[..., BoxScenes], database: ObjectDatabase) -> None:
     points, boxes = scene(box_scenes, 30)
     before = points.copy(), boxes.values.copy(), [found.points.copy() for found in database.objects(CAR)]
     database.paste(points, boxes, np.random.default_rng(0))
@@ -80,7 +91,7 @@ def test_scenes_and_database_stay_as_they_are(box_scenes, database):
         np.testing.assert_array_equal(found.points, old)
 
 
-def test_weights_travel_with_the_objects(box_scenes):
+def test_weights_travel_with_the_objects(box_scenes: Callable[..., BoxScenes]) -> None:
     points, boxes = scene(box_scenes, 0)
     doubtful = dataclasses.replace(boxes, scores=np.full(len(boxes), 0.25))
     database = ObjectDatabase(NUSCENES_CLASSES, MANY, seed=0)
@@ -90,7 +101,7 @@ def test_weights_travel_with_the_objects(box_scenes):
     assert set(pasted.scores.tolist()) == {0.25}
 
 
-def test_objects_with_few_points_or_of_other_classes_are_not_kept(box_scenes):
+def test_objects_with_few_points_or_of_other_classes_are_not_kept(box_scenes: Callable[..., BoxScenes]) -> None:
     points, boxes = scene(box_scenes, 0)
     assert len(ObjectDatabase(NUSCENES_CLASSES, CopyPasteConfig(), seed=0)) == 0
     for config in (dataclasses.replace(MANY, min_points=10_000), CopyPasteConfig((("barrier", 5),))):
@@ -102,7 +113,7 @@ def test_objects_with_few_points_or_of_other_classes_are_not_kept(box_scenes):
         assert same_boxes is boxes
 
 
-def test_each_object_has_the_same_chance_to_be_kept():
+def test_each_object_has_the_same_chance_to_be_kept() -> None:
     box = np.array([[0, 0, 0, 4, 2, 2, 0, 0, 0]], np.float32)
     points = np.zeros((6, 5), np.float32)
     kept = np.zeros(20)
@@ -119,5 +130,5 @@ def test_each_object_has_the_same_chance_to_be_kept():
     assert np.abs(kept - 75).max() < 5 * 7.5
 
 
-def test_centerpoints_numbers_name_every_class():
+def test_centerpoints_numbers_name_every_class() -> None:
     assert {name for name, _ in centerpoint_copy_paste().num_objects} == set(NUSCENES_CLASSES)

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
+import numpy.typing as npt
 import pytest
+
+from lidarloop_core.model.spec import ModelSpec
 
 torch = pytest.importorskip("torch")
 
@@ -10,9 +16,12 @@ from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig  # n
 from lidarloop_training.tasks.detection.dataset import DetectionDataset, collate, visible_boxes  # noqa: E402
 from lidarloop_training.tasks.task import ExampleKey  # noqa: E402
 
+if TYPE_CHECKING:
+    from tests.training.conftest import BoxScenes
 
-def test_examples_depend_on_seed_epoch_and_index_alone(spec, box_scenes):
-    def example(seed, epoch, index):
+
+def test_examples_depend_on_seed_epoch_and_index_alone(spec: ModelSpec, box_scenes: Callable[..., BoxScenes]) -> None:
+    def example(seed: int, epoch: int, index: int) -> npt.NDArray[np.float32]:
         dataset = DetectionDataset(box_scenes(), spec, 2, augment=AugmentConfig(), seed=seed)
         return dataset[ExampleKey(epoch, index)].cloud.points
 
@@ -21,7 +30,7 @@ def test_examples_depend_on_seed_epoch_and_index_alone(spec, box_scenes):
         assert not np.array_equal(example(0, 3, 1), example(*other))
 
 
-def test_boxes_without_a_point_are_no_ground_truth(spec, box_scenes):
+def test_boxes_without_a_point_are_no_ground_truth(spec: ModelSpec, box_scenes: Callable[..., BoxScenes]) -> None:
     sample = box_scenes()[0]
     sample.annotations.num_lidar_pts[:] = (0, 5, 0, 1)
     np.testing.assert_array_equal(
@@ -29,19 +38,19 @@ def test_boxes_without_a_point_are_no_ground_truth(spec, box_scenes):
     )
 
 
-def test_unknown_numbers_of_points_are_counted(spec, box_scenes):
+def test_unknown_numbers_of_points_are_counted(spec: ModelSpec, box_scenes: Callable[..., BoxScenes]) -> None:
     sample = box_scenes()[0]
     sample.annotations.num_lidar_pts[:] = -1
     assert len(visible_boxes(sample, spec.class_names)) == 4
 
 
-def test_unlabelled_samples_are_refused(spec, box_scenes):
+def test_unlabelled_samples_are_refused(spec: ModelSpec, box_scenes: Callable[..., BoxScenes]) -> None:
     dataset = DetectionDataset(box_scenes(labelled=False), spec, 2, augment=NO_AUGMENTATION, seed=0)
     with pytest.raises(DatasetError, match="scene-1 has no annotations"):
         dataset[ExampleKey(0, 1)]
 
 
-def test_collated_batch_holds_its_examples(spec, box_scenes):
+def test_collated_batch_holds_its_examples(spec: ModelSpec, box_scenes: Callable[..., BoxScenes]) -> None:
     dataset = DetectionDataset(box_scenes(), spec, 2, augment=NO_AUGMENTATION, seed=0)
     examples = [dataset[ExampleKey(0, i)] for i in range(3)]
     batch = collate(examples, spec)

@@ -1,7 +1,7 @@
 """Neighbour tables against spconv's own index building, and a training step with rulebooks against plain gathers.
 
-    python benchmarks/sparse_speed.py                                  # ten real sweeps, toy-town clouds
-    python benchmarks/sparse_speed.py --spconv-python VENV/bin/python  # where spconv is installed
+    python -m benchmarks.sparse.speed                                  # ten real sweeps, toy-town clouds
+    python -m benchmarks.sparse.speed --spconv-python VENV/bin/python  # where spconv is installed
 
 One core. Times are CPU time of one thread, so that other jobs on the machine weigh little; each is the best of several.
 Memory is the growth of the process's peak over one step, each way in a process of its own.
@@ -24,8 +24,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import tyro
-from checks import REAL_DATA
 
+from benchmarks.checks import REAL_DATA, REPOSITORY
 from lidarloop_core.sparse.occupancy import Window
 from lidarloop_core.sparse.tables import LevelPlan, build_tables
 from lidarloop_core.sparse.voxels import group_voxels
@@ -65,6 +65,8 @@ class BenchGrid:
 
     Attributes:
         cell_size_m: edges of a voxel along x, y and z, metres.
+        capacity: largest number of voxels.
+        ranges_m: (low, high) along x, y and z, metres, LiDAR frame.
     """
 
     cell_size_m: tuple[float, float, float]
@@ -78,7 +80,7 @@ class BenchGrid:
 
 
 def table_building(cloud: npt.NDArray[np.float32], repeats: int = 15) -> dict[str, float]:
-    """Milliseconds of grouping and of all tables of four levels at 0.1 × 0.1 × 0.2 m, and voxels of each level."""
+    """ms of grouping (N, C) points and of all tables of four levels at 0.1 × 0.1 × 0.2 m, and voxels of each level."""
     grid: Any = BenchGrid((0.1, 0.1, 0.2))
     index = group_voxels(cloud, grid)
     tables = build_tables(index.voxels, FOUR_LEVELS)
@@ -90,7 +92,11 @@ def table_building(cloud: npt.NDArray[np.float32], repeats: int = 15) -> dict[st
 
 
 def spconv_index_building(cloud: npt.NDArray[np.float32], python: Path, repeats: int = 8) -> dict[str, Any] | None:
-    """The same for spconv's rulebooks, on one thread; None where spconv is not installed."""
+    """The same for spconv's rulebooks of an (N, C) cloud, on one thread; None where spconv is not installed.
+
+    Raises:
+        RuntimeError: if spconv fails.
+    """
     grid: Any = BenchGrid((0.1, 0.1, 0.2))
     places = group_voxels(cloud, grid).voxels.coordinates()[:, ::-1]
     with tempfile.TemporaryDirectory() as folder:
@@ -221,8 +227,9 @@ def main(
         toytown_clouds(toy)
         steps = {}
         for kind in ("rulebook", "table"):
-            command = [sys.executable, __file__, "--way", kind, "--clouds", str(toy)]
-            steps[kind] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            command = [sys.executable, "-m", "benchmarks.sparse.speed", "--way", kind, "--clouds", str(toy)]
+            done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+            steps[kind] = json.loads(done.stdout)
             print(f"training step by {kind}: {steps[kind]['ms']:.0f} ms, {steps[kind]['MB']:.0f} MB")
     print(f"memory ratio: {steps['rulebook']['MB'] / steps['table']['MB']:.2f}")
 
