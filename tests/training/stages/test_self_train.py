@@ -178,7 +178,7 @@ def with_out(config, out):
 
 
 def test_annotations_of_the_unlabelled_part_are_not_looked_at(config, drives):
-    class Unlabelled:
+    class Unlabelled(MadeSource):
         def __init__(self, source):
             self.source = source
 
