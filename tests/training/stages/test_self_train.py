@@ -195,7 +195,7 @@ def with_out(config: TrainConfig, out: Path) -> TrainConfig:
 
 
 def test_annotations_of_the_unlabelled_part_are_not_looked_at(config: SelfTrainConfig, drives: Drives) -> None:
-    class Unlabelled:
+    class Unlabelled(MadeSource):
         def __init__(self, source: SampleSource) -> None:
             self.source = source
 
