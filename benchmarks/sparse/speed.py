@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +25,7 @@ import numpy.typing as npt
 import tyro
 
 from benchmarks.checks import REAL_DATA, REPOSITORY
+from lidarloop_core.pointcloud.grid import VoxelGrid
 from lidarloop_core.sparse.occupancy import Window
 from lidarloop_core.sparse.tables import LevelPlan, build_tables
 from lidarloop_core.sparse.voxels import group_voxels
@@ -59,29 +59,14 @@ print(json.dumps({"ms": min(times), "counts": counts}))
 """
 
 
-@dataclass(frozen=True)
-class BenchGrid:
-    """A grid of ±51.2 m, −5 … 3 m.
-
-    Attributes:
-        cell_size_m: edges of a voxel along x, y and z, metres.
-        capacity: largest number of voxels.
-        ranges_m: (low, high) along x, y and z, metres, LiDAR frame.
-    """
-
-    cell_size_m: tuple[float, float, float]
-    capacity: int = ALL
-    ranges_m: tuple[tuple[float, float], ...] = ((-51.2, 51.2), (-51.2, 51.2), (-5.0, 3.0))
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        x, y, z = (round((high - low) / s) for (low, high), s in zip(self.ranges_m, self.cell_size_m, strict=True))
-        return x, y, z
+def grid_of(cell_size_m: tuple[float, float, float]) -> VoxelGrid:
+    """±51.2 m, −5 … 3 m; room for all voxels."""
+    return VoxelGrid((-51.2, 51.2), (-51.2, 51.2), (-5.0, 3.0), cell_size_m, ALL)
 
 
 def table_building(cloud: npt.NDArray[np.float32], repeats: int = 15) -> dict[str, float]:
     """ms of grouping (N, C) points and of all tables of four levels at 0.1 × 0.1 × 0.2 m, and voxels of each level."""
-    grid: Any = BenchGrid((0.1, 0.1, 0.2))
+    grid = grid_of((0.1, 0.1, 0.2))
     index = group_voxels(cloud, grid)
     tables = build_tables(index.voxels, FOUR_LEVELS)
     return {
@@ -97,7 +82,7 @@ def spconv_index_building(cloud: npt.NDArray[np.float32], python: Path, repeats:
     Raises:
         RuntimeError: if spconv fails.
     """
-    grid: Any = BenchGrid((0.1, 0.1, 0.2))
+    grid = grid_of((0.1, 0.1, 0.2))
     places = group_voxels(cloud, grid).voxels.coordinates()[:, ::-1]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "indices.npy"
@@ -128,7 +113,7 @@ def training_step(way: Way, clouds: Path) -> dict[str, float]:
     config = VoxelEncoderConfig((16, 32, 64), (1, 1, 1), (halve, halve), 64)
     fold = Window((1, 1, 5), (1, 1, 1), (0, 0, 0))
     plan = (LevelPlan(ALL), *[LevelPlan(ALL, halve)] * 2, LevelPlan(ALL, fold, has_submanifold=False))
-    grid: Any = BenchGrid((0.2, 0.2, 0.4))
+    grid = grid_of((0.2, 0.2, 0.4))
     stored = np.load(clouds)
     indices = [group_voxels(stored[name], grid) for name in stored.files]
     samples = [build_tables(index.voxels, plan) for index in indices]

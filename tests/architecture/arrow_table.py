@@ -19,7 +19,7 @@ CORE: dict[str, set[str]] = {
     "geometry": {"errors"},
     "sample": {"geometry"},
     "pointcloud": {"errors", "bounds", "geometry", "sample"},
-    "sparse": {"errors"},
+    "sparse": {"errors", "pointcloud"},
     "io": {"classes", "errors", "geometry", "sample", "pointcloud"},
     # What a model is, and how it runs.
     "model": {"errors", "bounds", "geometry", "pointcloud", "io"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lidarloop_core.pointcloud.grid import VoxelGrid
 from lidarloop_core.sparse.occupancy import Occupancy
 from lidarloop_core.sparse.voxels import VoxelIndex, group_voxels, group_voxels_reference
 
-
-@dataclass(frozen=True)
-class Grid:
-    ranges_m: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
-    cell_size_m: tuple[float, float, float]
-    capacity: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        x, y, z = (
-            round((high - low) / size) for (low, high), size in zip(self.ranges_m, self.cell_size_m, strict=True)
-        )
-        return x, y, z
-
-
-GRID = Grid(((-8.0, 8.0), (-4.0, 4.0), (-5.0, 3.0)), (0.5, 0.5, 0.4), 10**6)
+GRID = VoxelGrid((-8.0, 8.0), (-4.0, 4.0), (-5.0, 3.0), (0.5, 0.5, 0.4), 10**6)
 
 
 def assert_same(found: VoxelIndex, expected: VoxelIndex) -> None:
@@ -41,7 +26,7 @@ def assert_same(found: VoxelIndex, expected: VoxelIndex) -> None:
                 assert getattr(left, "dtype", int) == getattr(right, "dtype", int), f.name
 
 
-def assert_sound(index: VoxelIndex, points: np.ndarray, grid: Grid) -> None:
+def assert_sound(index: VoxelIndex, points: np.ndarray, grid: VoxelGrid) -> None:
     """What must hold of any grouping, whatever the implementation."""
     assert len(points) == index.count.sum() + index.num_out_of_range + index.num_thinned
     assert index.voxels.num_voxels == len(index.features) == min(index.voxels.num_found, grid.capacity)
@@ -74,7 +59,7 @@ def clouds(draw: st.DrawFn) -> np.ndarray:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(clouds(), st.integers(1, 120), st.sampled_from([0.5, 0.1, 0.32]), st.sampled_from([0.125, 0.2, 0.4, 8.0]))
 def test_numba_equals_the_reference(points: np.ndarray, capacity: int, size_m: float, height_m: float) -> None:
-    grid = Grid(((-8 * size_m, 8 * size_m), (-4.0, 4.0), (-5.0, 3.0)), (size_m, 0.5, height_m), capacity)
+    grid = VoxelGrid((-8 * size_m, 8 * size_m), (-4.0, 4.0), (-5.0, 3.0), (size_m, 0.5, height_m), capacity)
     index = group_voxels(points, grid)
     assert_same(index, group_voxels_reference(points, grid))
     assert_sound(index, points, grid)
@@ -121,7 +106,7 @@ def test_too_many_voxels_are_thinned_with_their_points_evenly() -> None:
 def test_numba_equals_the_reference_on_ten_real_sweeps(real_data: Path) -> None:
     path = next((real_data / "nuscenes_10sweep").glob("*.bin"))
     points = np.fromfile(path, np.float16).reshape(-1, 5).astype(np.float32)
-    grid = Grid(((-51.2, 51.2), (-51.2, 51.2), (-5.0, 3.0)), (0.1, 0.1, 0.2), 60_000)
+    grid = VoxelGrid((-51.2, 51.2), (-51.2, 51.2), (-5.0, 3.0), (0.1, 0.1, 0.2), 60_000)
     index = group_voxels(points, grid)
     assert index.voxels.num_found == 83_862
     assert_same(index, group_voxels_reference(points, grid))

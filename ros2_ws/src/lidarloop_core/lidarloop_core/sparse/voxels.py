@@ -7,11 +7,11 @@ sums as it goes, so that the mean is over all of them: nearer to the surface, no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.pointcloud.grid import VoxelGrid
 from lidarloop_core.sparse.compiled import average, list_rows, mark
 from lidarloop_core.sparse.occupancy import (
     GridShape,
@@ -20,30 +20,6 @@ from lidarloop_core.sparse.occupancy import (
     occupancy_of_words,
     thinned_reference,
 )
-
-
-class VoxelGrid(Protocol):
-    """What grouping asks of a grid."""
-
-    @property
-    def ranges_m(self) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-        """(low, high) along x, y and z, metres, LiDAR frame; low inclusive, high exclusive."""
-        ...
-
-    @property
-    def cell_size_m(self) -> tuple[float, float, float]:
-        """Edges of a voxel along x, y and z, metres."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Number of voxels along x, y and z."""
-        ...
-
-    @property
-    def capacity(self) -> int:
-        """Number of voxels that a cloud may fill."""
-        ...
 
 
 @dataclass(frozen=True)
