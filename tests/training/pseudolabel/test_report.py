@@ -87,7 +87,8 @@ def test_page_and_numbers_are_written_also_without_ground_truth(
     from lidarloop_training.toytown.drive import ToyTownDrive
 
     labels = write_drive(tmp_path / "d", frames, META)
-    monkeypatch.setattr(ToyTownDrive, "_annotations", lambda drive, index: None)
+    for name in ("annotations", "_seen_annotations"):
+        monkeypatch.setattr(ToyTownDrive, name, lambda drive, index: None)
 
     page = write_report(job, [labels], tmp_path)
 
