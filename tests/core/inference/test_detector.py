@@ -105,6 +105,23 @@ def test_a_score_that_is_no_number_is_a_fault(spec: ModelSpec, six_boxes: SixBox
         Detector(FixedBackend(spec, *six_boxes)).detect(ONE_POINT)
 
 
+def test_a_cloud_that_alone_gives_boxes_that_are_not_finite_is_refused_not_the_backend(
+    spec: ModelSpec, six_boxes: SixBoxes
+) -> None:
+    class Overflowing(FixedBackend):
+        def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+            outputs = super().infer(inputs)
+            if inputs["points"].max() > 1e30:
+                outputs["boxes"][0, 3] = np.inf
+            return outputs
+
+    detector = Detector(Overflowing(spec, *six_boxes))
+    wild = np.array([[1, 1, 0, 3e38, 0]], np.float32)
+    with pytest.raises(CloudFormatError, match="not finite for this cloud, though not for an ordinary one"):
+        detector.detect(wild)
+    assert len(detector.detect(ONE_POINT).boxes) == 3
+
+
 def test_rubbish_below_the_threshold_does_no_harm(spec: ModelSpec, six_boxes: SixBoxes) -> None:
     six_boxes[0][5] = np.inf
     assert len(Detector(FixedBackend(spec, *six_boxes)).detect(ONE_POINT).boxes) == 3

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lidarloop_core.errors import CloudFormatError
-from lidarloop_core.pointcloud.decode import decode_cloud, read_points
+from lidarloop_core.pointcloud.decode import _cached_point_dtype, decode_cloud, read_points
 from lidarloop_core.pointcloud.encode import encode_points
 
 STRUCT_CODES = {1: "b", 2: "B", 3: "h", 4: "H", 5: "i", 6: "I", 7: "f", 8: "d"}
@@ -48,7 +48,7 @@ class Cloud:
 
 
 def oracle(cloud: Cloud, columns: tuple[str, ...]) -> tuple[list[list[float]], int]:
-    """Reads point by point, value by value; gives rows and the number of points without a finite float32 position."""
+    """Reads point by point, value by value; gives rows, and the number of points at (0, 0, 0) or not finite."""
     order = ">" if cloud.is_bigendian else "<"
     named = {f.name: f for f in cloud.fields}
     data = bytes(cloud.data)
@@ -60,7 +60,7 @@ def oracle(cloud: Cloud, columns: tuple[str, ...]) -> tuple[list[list[float]], i
                 struct.unpack_from(order + STRUCT_CODES[named[n].datatype], data, start + named[n].offset)[0]
                 for n in columns
             ]
-            if all(math.isfinite(v) and abs(np.float64(v)) <= FLOAT32_MAX for v in row[:3]):
+            if any(row[:3]) and all(math.isfinite(v) and abs(np.float64(v)) <= FLOAT32_MAX for v in row):
                 rows.append(row)
             else:
                 num_dropped += 1
@@ -192,18 +192,21 @@ def test_a_cloud_of_no_points_gives_no_rows() -> None:
 
 
 def test_points_without_a_finite_position_are_dropped_and_counted() -> None:
-    points = np.array([[0, 0, 0], [np.nan, 0, 0], [1, np.inf, 1], [2, 2, 2]])
+    points = np.array([[1, 0, 0], [np.nan, 0, 0], [1, np.inf, 1], [2, 2, 2]])
     found = read_points(xyz_cloud(points), ("x", "y", "z"))
     np.testing.assert_array_equal(found.points, points[[0, 3]])
-    assert found.num_dropped == 2
+    assert (found.num_no_position, found.num_dropped, found.problem) == (2, 2, "")
 
 
-def test_nan_in_another_column_drops_nothing() -> None:
-    layout = encode_points({"x": np.zeros(2), "y": np.zeros(2), "z": np.zeros(2), "vx": np.array([np.nan, 1.0])})
-    cloud = Cloud([Field(*f) for f in layout.fields], layout.point_step, 2, layout.data)
+def test_a_value_that_is_not_finite_in_any_column_read_drops_its_point_and_is_named() -> None:
+    ones = np.ones(3)
+    vx, other = np.array([np.nan, 1.0, np.inf]), np.array([1.0, np.nan, 1.0])
+    layout = encode_points({"x": ones, "y": ones, "z": ones, "vx": vx, "other": other})
+    cloud = Cloud([Field(*f) for f in layout.fields], layout.point_step, 3, layout.data)
     found = read_points(cloud, ("x", "y", "z", "vx"))
-    assert found.num_dropped == 0
-    assert np.isnan(found.points[0, 3])
+    np.testing.assert_array_equal(found.points, np.ones((1, 4)))
+    assert (found.num_not_finite, found.num_dropped, found.num_received) == (2, 2, 3)
+    assert found.problem == "2 points left out, vx is NaN or infinite: check the driver"
 
 
 def test_positions_near_the_limit_of_float32_stay() -> None:
@@ -226,7 +229,7 @@ def test_positions_near_the_limit_of_float32_stay() -> None:
         ({"data": [0] * 24}, "received data of type list; expected contiguous bytes"),
         ({"width": 3}, "row_step 24; expected at least width × point_step = 3 × 12 = 36"),
         ({"fields": [Field("x", 0, 9)]}, r"field 'x' has datatype 9; expected 1 \(INT8\) … 8 \(FLOAT64\)"),
-        ({"fields": [Field("x", 0, 7), Field("x", 4, 7)]}, r"fields named \['x', 'x'\]; expected distinct"),
+        ({"fields": [Field("x", 0, 7), Field("x", 4, 7)]}, "2 fields named x, x; expected distinct"),
         ({"fields": [Field("x", 0, 7, 3), Field("y", 4, 7), Field("z", 8, 7)]}, "several values per point in x"),
     ],
 )
@@ -241,10 +244,22 @@ def test_an_unknown_column_is_refused_by_name() -> None:
         decode_cloud(xyz_cloud(np.zeros((1, 3))))["ring"]
 
 
+def test_a_huge_layout_is_named_in_short_and_not_cached() -> None:
+    before = _cached_point_dtype.cache_info().currsize
+    names = [f"{i:05d}" * 200 for i in range(10_000)]
+    cloud = Cloud([Field(name, 0, 7) for name in names], 4, 1, bytes(4))
+    for received in (cloud, replace(cloud, fields=[*cloud.fields, cloud.fields[0]])):
+        with pytest.raises(CloudFormatError) as refused:
+            read_points(received, ("x", "y", "z"))
+        assert len(str(refused.value)) < 2000
+        assert "10000" in str(refused.value) or "10001" in str(refused.value)
+    assert _cached_point_dtype.cache_info().currsize == before
+
+
 def test_rosbags_messages_are_read() -> None:
     from lidarloop_core.io.bag import message_type
     from lidarloop_core.io.messages import cloud_message
 
-    x = np.arange(3, dtype=np.float32)
+    x = np.arange(1, 4, dtype=np.float32)
     message = cloud_message({"x": x, "y": x + 1, "z": x + 2}, 5, "lidar", message_type)
     np.testing.assert_array_equal(read_points(message, ("x", "y", "z")).points, np.stack([x, x + 1, x + 2], axis=1))

@@ -7,7 +7,7 @@ import pytest
 
 from lidarloop_core.errors import CloudFormatError, DatasetError
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.pointcloud.sweeps import merge_sweeps, network_points
 from lidarloop_core.sample import Sweep
 
 COLUMNS = ("x", "y", "z", "intensity")
@@ -49,6 +49,17 @@ def test_ages_within_a_sweep_are_added() -> None:
     old = Sweep(points, ("x", "y", "z", "dt"), 0, EGO_SE3_LIDAR, SE3.identity())
     new = dataclasses.replace(old, stamp_ns=100_000_000)
     np.testing.assert_allclose(merge_sweeps([new, old], ("x", "y", "z", "dt"))[:, 3], [0.01, 0.02, 0.11, 0.12])
+
+
+def test_a_network_is_given_what_the_vehicle_would_decode() -> None:
+    """Each sweep is guarded in its own frame, where no return is at (0, 0, 0), and only in the columns taken."""
+    rows = [[1, 2, 3, 10, np.nan], [0, 0, 0, 10, 0], [np.nan, 2, 3, 10, 0], [1, 2, 3, np.inf, 0], [4, 5, 6, 1e6, 0]]
+    points = np.array(rows, np.float32)
+    new = Sweep(points, (*COLUMNS, "label"), 100_000_000, EGO_SE3_LIDAR, SE3.identity())
+    old = dataclasses.replace(new, stamp_ns=0)
+    found = network_points([new, old], ("x", "y", "z", "dt", "intensity"), {"intensity": (0.0, 255.0)})
+    one = np.array([[1, 2, 3, 0, 10], [4, 5, 6, 0, 255]])
+    np.testing.assert_allclose(found, np.vstack([one, one + np.array([0, 0, 0, 0.1, 0])]), atol=1e-6)
 
 
 def test_refusals() -> None:

@@ -12,6 +12,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.pointcloud.guard import GuardedPoints
 from lidarloop_ros.detector.cloud_health import CloudHealth, ground_height_m
 from lidarloop_ros.detector.cloud_statistics import CloudStatistics
 from lidarloop_ros.detector.diagnostics import Limits, ModelInfo, Report, status
@@ -35,8 +36,9 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
 
 
 def frame(num_sweeps: int = 3, num_points: int = 2000, **changes: Any) -> CloudResult:
-    known = {"non_finite_share": 0.25, "overflow": "", "motion_problem": "", "missing_column": ""}
     newest = np.zeros((num_points, 4), np.float32)
+    received = GuardedPoints(newest, num_no_return=0, num_no_position=num_points // 3)
+    known = {"received": received, "overflow": "", "motion_problem": "", "missing_column": ""}
     return CloudResult(
         boxes=Boxes3D.empty(("car",)),
         stage_ms={},
@@ -46,6 +48,10 @@ def frame(num_sweeps: int = 3, num_points: int = 2000, **changes: Any) -> CloudR
         columns=("x", "y", "z", "intensity"),
         **{**known, **changes},
     )
+
+
+def received(num_points: int = 2000, **numbers: Any) -> GuardedPoints:
+    return GuardedPoints(np.zeros((num_points, 4), np.float32), **numbers)
 
 
 def report(statistics: CloudStatistics, **given: Any) -> DiagnosticStatus:
@@ -85,7 +91,10 @@ def health(low: float = 0.0, high: float = 255.0, height_m: float | None = 1.8) 
         (lambda s: detect(s, overflow="17 points thinned out"), WARN, "17 points thinned out"),
         (lambda s: detect(s, latency_ms=101.0), WARN, "p99 latency above 100 ms"),
         (lambda s: detect(s, age_ms=201.0), WARN, "up to 201 ms old"),
-        (lambda s: detect(s, non_finite_share=0.6), WARN, "60% of a cloud's points"),
+        (lambda s: detect(s, received=received(num_no_position=3000)), WARN, "60% of a cloud's points"),
+        (lambda s: detect(s, received=received(num_no_return=3000)), OK, "active"),
+        (lambda s: detect(s, received=received(num_clamped=1, problem="1 points clamped")), WARN, "1 points clamped"),
+        (lambda s: detect(s, received=received(num_not_finite=1, problem="vx is NaN")), WARN, "vx is NaN"),
         (lambda s: detect(s, missing_column="no intensity"), WARN, "no intensity"),
         (lambda s: detect(s, num_points=199), WARN, "199 points, usually 2000"),
         (lambda s: detect(s, num_points=201), OK, "active"),
@@ -93,7 +102,6 @@ def health(low: float = 0.0, high: float = 255.0, height_m: float | None = 1.8) 
         (lambda s: s.inspected(health(7, 7)), WARN, "intensity is flat, every point has 7"),
         (lambda s: s.inspected(health(0, 0)), WARN, "intensity is flat, every point has 0"),
         (lambda s: s.inspected(health(0, 1)), WARN, "trained on 0 to 255"),
-        (lambda s: s.inspected(health(0, 65535)), WARN, "trained on 0 to 255"),
         (lambda s: s.inspected(health(height_m=0.9)), WARN, "0.90 m below the LiDAR"),
         (lambda s: s.inspected(health(height_m=None)), OK, "active"),
         (lambda s: s.time_jumped(), WARN, "time went backwards"),
@@ -122,9 +130,21 @@ def test_fewer_sweeps_are_no_fault_while_they_are_gathered() -> None:
     assert report(statistics).level == OK
 
 
-def test_the_status_holds_all_figures() -> None:
+def test_the_fewest_sweeps_of_a_period_are_told_though_later_clouds_have_all() -> None:
     statistics = CloudStatistics()
     detect(statistics, 10)
+    for num_sweeps in (3, 2, 1, 2, 3):
+        detect(statistics, 1, num_sweeps=num_sweeps)
+    assert report(statistics).message == "1 of the 3 sweeps the model was trained with"
+    detect(statistics, 5)
+    assert report(statistics).level == OK
+
+
+def test_the_status_holds_all_figures() -> None:
+    statistics = CloudStatistics()
+    detect(statistics, 9)
+    detect(statistics, 1, received=received(1200, num_no_return=400, num_no_position=300, num_not_finite=100,
+                                            num_clamped=7))  # fmt: skip
     statistics.received()
     statistics.replaced(1)
     statistics.rejected("no")
@@ -133,7 +153,8 @@ def test_the_status_holds_all_figures() -> None:
     assert values["frames_in"] == "11"
     assert (values["frames_detected"], values["frames_dropped"], values["frames_rejected"]) == ("10", "1", "1")
     assert (values["latency_ms_p50"], values["latency_ms_p99"]) == ("20.0", "20.0")
-    assert (values["sweeps_used"], values["non_finite_share"], values["overflow"]) == ("3", "0.2500", "none")
+    assert (values["sweeps_used"], values["non_finite_share"], values["overflow"]) == ("3", "0.1500", "none")
+    assert (values["no_return_share"], values["points_not_finite"], values["points_clamped"]) == ("0.2000", "100", "7")
     assert (values["model_sha256"], values["provider"]) == (MODEL.sha256, MODEL.device)
     assert float(values["rate_hz"]) > 0
     assert values["age_ms_max"] == "30.0"

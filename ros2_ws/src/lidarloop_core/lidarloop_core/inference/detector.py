@@ -97,8 +97,9 @@ class Detector:
                 network is not run.
 
         Raises:
-            CloudFormatError: C is not the number of the model's columns.
-            BackendError: the network failed, or gave boxes that are not finite.
+            CloudFormatError: C is not the number of the model's columns, or the network gave boxes that are not finite
+                for this cloud alone.
+            BackendError: the network failed, or gives boxes that are not finite for an ordinary cloud as well.
         """
         clock = StageClock()
         index = self.group(points)
@@ -138,18 +139,33 @@ class Detector:
             outputs: name → array, boxes (K, 9), scores (K,), labels (K,); None where the network was not run.
 
         Raises:
-            BackendError: boxes that are not finite.
+            CloudFormatError: boxes that are not finite, although those of an ordinary cloud are.
+            BackendError: boxes that are not finite, and neither are those of an ordinary cloud.
         """
         if outputs is None:
             return Boxes3D.empty(self.class_names)
+        passing = self._passing(outputs)
+        if not _is_finite(passing):
+            raise self._cause_of_not_finite()
+        return self.postprocessing.publishable(passing)
+
+    def _passing(self, outputs: Mapping[str, npt.NDArray[Any]]) -> Boxes3D:
         found = Boxes3D(outputs["boxes"], outputs["scores"], outputs["labels"], self.spec.class_names)
-        found = self.postprocessing.passing(found)
-        if not (np.isfinite(found.values).all() and np.isfinite(found.scores).all()):
-            raise BackendError(
-                f"{self.spec.name} on {self.backend.device} gave boxes that are not finite; "
-                "expected numbers: check the precision the engine was built with"
+        return self.postprocessing.passing(found)
+
+    def _cause_of_not_finite(self) -> BackendError | CloudFormatError:
+        """Whether the cloud or the backend is to blame: the backend, if it fails on an ordinary cloud as well."""
+        small, _ = warm_up_clouds(self.spec, len(self.spec.point_columns))
+        if _is_finite(self._passing(self.backend.infer(self.group(small).tensors()))):
+            return CloudFormatError(
+                f"{self.spec.name} on {self.backend.device} gave boxes that are not finite for this cloud, though not "
+                f"for an ordinary one: check the values that the driver gives {', '.join(self.spec.point_columns)}; if "
+                "they are as in training, check the precision the engine was built with"
             )
-        return self.postprocessing.publishable(found)
+        return BackendError(
+            f"{self.spec.name} on {self.backend.device} gave boxes that are not finite; "
+            "expected numbers: check the precision the engine was built with"
+        )
 
     def warm_up(self) -> None:
         """Runs a small and a large cloud, so that compiling and allocating are over before the first real one."""
@@ -164,11 +180,15 @@ class Detector:
         nms_rotated(np.repeat(box, 2, axis=0), np.ones(2, np.float32), 0.5)
 
 
+def _is_finite(boxes: Boxes3D) -> bool:
+    return bool(np.isfinite(boxes.values).all() and np.isfinite(boxes.scores).all())
+
+
 def warm_up_clouds(spec: ModelSpec, num_columns: int) -> Iterator[npt.NDArray[np.float32]]:
     """A small cloud and one that fills the model: (N, num_columns), x y z anywhere in range, metres, and zeros."""
     random = np.random.default_rng(0)
     low, high = zip(*spec.grid.ranges_m, strict=True)
-    for num_points in (100, 4 * spec.pillars.max_pillars):
+    for num_points in (100, 4 * spec.pillars.most_pillars):
         points = np.zeros((num_points, num_columns), np.float32)
         points[:, :3] = random.uniform(low, high, (num_points, 3))
         yield points

@@ -41,7 +41,7 @@ class SweepPipeline(Protocol):
         """Finds the objects. May be called again with the same sweep: it is kept only after success.
 
         Raises:
-            CloudFormatError: a sweep of other columns.
+            CloudFormatError: a sweep of other columns, or one that makes the network give boxes that are not finite.
             BackendError: the network or its device failed.
         """
         ...

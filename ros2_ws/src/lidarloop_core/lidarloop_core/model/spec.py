@@ -17,6 +17,7 @@ from lidarloop_core.model.outputs import Detection, Segmentation
 from lidarloop_core.model.spec_json import from_version_1, read_fields, read_object
 from lidarloop_core.model.tensors import TensorSpec
 from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid
+from lidarloop_core.pointcloud.guard import NO_LIMITS, Limits
 
 SPEC_VERSION = 2
 YAW_RULE = "counter-clockwise from +x, radians, length along the heading (REP-103)"
@@ -95,6 +96,19 @@ class ModelSpec:
     def output_tensors(self) -> tuple[TensorSpec, ...]:
         """The tensors that the graph gives, in its order."""
         return self.outputs.tensors(self.inputs)
+
+    @cached_property
+    def column_limits(self) -> Limits:
+        """Limits of the raw columns that the network takes: what a sensor of the training's unit can give.
+
+        For the intensity that is [0, 1 / ``intensity_scale``], widened to the deciles of the training data; where these
+        were not taken down, up to four times as much, beyond which it must be another unit.
+        """
+        if "intensity" not in self.point_columns or not self.intensity_scale:
+            return NO_LIMITS
+        full_scale = 1 / self.intensity_scale
+        lowest, *_, highest = self.training_intensity or (0.0, 4 * full_scale)
+        return {"intensity": (min(0.0, lowest), max(full_scale, highest))}
 
     @property
     def pillars(self) -> PillarGrid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.pointcloud.encode import POINT_FIELD_TYPES
+from lidarloop_core.pointcloud.guard import NO_LIMITS, GuardedPoints, Limits, guard_points
 
 
 @dataclass(eq=False)  # not frozen: that would double the time of making one
@@ -37,23 +39,10 @@ class PointColumns:
         """One column, (N,) or (N, count), copied only if a cloud's rows are padded; raises CloudFormatError."""
         if name not in self.names:
             raise CloudFormatError(
-                f"cloud has no field '{name}'; found {', '.join(self.names)}. Check the driver's fields"
+                f"cloud has no field '{name}'; found {_listed(self.names)}. Check the driver's fields"
             )
         column: npt.NDArray[Any] = self.array[name]
         return column.reshape(self.array.size, *column.shape[2:])
-
-
-@dataclass(frozen=True)
-class DecodedPoints:
-    """A cloud's points in the columns asked for.
-
-    Attributes:
-        points: (N, C) float32, a copy of the message's.
-        num_dropped: number of points left out because x, y or z was NaN, infinite or beyond float32.
-    """
-
-    points: npt.NDArray[np.float32]
-    num_dropped: int
 
 
 def decode_cloud(msg: Any) -> PointColumns:
@@ -81,12 +70,13 @@ def decode_cloud(msg: Any) -> PointColumns:
     return PointColumns(np.ndarray((height, width), dtype, buffer=data, strides=(row_step, point_step)))
 
 
-def read_points(msg: Any, columns: Sequence[str]) -> DecodedPoints:
-    """Reads some columns of a PointCloud2 as one float32 array, without the points that have no finite position.
+def read_points(msg: Any, columns: Sequence[str], limits: Limits = NO_LIMITS) -> GuardedPoints:
+    """Reads some columns of a PointCloud2 as one float32 array, a copy, of what ``guard_points`` leaves.
 
     Args:
         msg: message, as for ``decode_cloud``.
         columns: names of the columns in order; the first three are x, y, z.
+        limits: limits of single columns.
 
     Raises:
         CloudFormatError: a column is missing or holds several values per point, or the layout contradicts itself.
@@ -100,17 +90,7 @@ def read_points(msg: Any, columns: Sequence[str]) -> DecodedPoints:
         with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes inf and is dropped below
             for i, name in enumerate(columns):
                 points[:, i] = cloud[name]
-    return _without_non_finite(points)
-
-
-def _without_non_finite(points: npt.NDArray[np.float32]) -> DecodedPoints:
-    # A finite sum proves that every value is finite, and costs a fifth of testing each.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(points.sum()):
-            return DecodedPoints(points, 0)
-    finite = np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]) & np.isfinite(points[:, 2])
-    num_dropped = len(points) - int(np.count_nonzero(finite))
-    return DecodedPoints(points.compress(finite, axis=0) if num_dropped else points, num_dropped)
+    return guard_points(points, columns, limits)
 
 
 def _copy_float32_block(array: npt.NDArray[np.void], columns: Sequence[str]) -> npt.NDArray[np.float32] | None:
@@ -134,7 +114,7 @@ def _require_columns(cloud: PointColumns, columns: Sequence[str]) -> None:
     missing = [name for name in columns if name not in cloud.names]
     if missing:
         raise CloudFormatError(
-            f"cloud lacks field {', '.join(missing)}; found {', '.join(cloud.names)}, expected {', '.join(columns)}. "
+            f"cloud lacks field {', '.join(missing)}; found {_listed(cloud.names)}, expected {', '.join(columns)}. "
             "Configure the driver to publish it, or rename it there"
         )
     several = [name for name in columns if cloud.array.dtype[name].shape]
@@ -159,22 +139,25 @@ def _size_error(height: int, width: int, point_step: int, row_step: int, num_byt
     )
 
 
-@lru_cache(maxsize=64)  # a sensor's layout stays the same from cloud to cloud
-def _point_dtype(
-    fields: tuple[tuple[str, int, int, int], ...], is_bigendian: bool, point_step: int | None
-) -> np.dtype[np.void]:
-    """The structured dtype of one point.
+_Fields = tuple[tuple[str, int, int, int], ...]
+"""(name, offset, datatype, count) of each field."""
 
-    Args:
-        fields: (name, offset, datatype, count) of each.
-        is_bigendian: byte order of the values.
-        point_step: None where there is no point to fit into.
-    """
+
+def _point_dtype(fields: _Fields, is_bigendian: bool, point_step: int | None) -> np.dtype[np.void]:
+    """The structured dtype of one point; ``point_step`` is None where there is no point to fit into."""
+    # What is kept is bounded by its size, not by number alone: a layout may be of any size.
+    is_small = len(fields) <= 64 and sum(len(name) for name, *_ in fields) <= 2048
+    return (_cached_point_dtype if is_small else _new_point_dtype)(fields, is_bigendian, point_step)
+
+
+def _new_point_dtype(fields: _Fields, is_bigendian: bool, point_step: int | None) -> np.dtype[np.void]:
     if not fields:
         raise CloudFormatError("cloud has no fields; expected at least x, y, z. Check the driver")
     names = [name for name, *_ in fields]
     if "" in names or len(set(names)) != len(names):
-        raise CloudFormatError(f"cloud received fields named {names}; expected distinct names. Check the driver")
+        raise CloudFormatError(
+            f"cloud received {len(names)} fields named {_listed(names)}; expected distinct names. Check the driver"
+        )
     layouts = [_field_layout(field, is_bigendian, point_step) for field in fields]
     itemsize = max(end for _, end in layouts) if point_step is None else point_step
     return np.dtype(
@@ -187,9 +170,22 @@ def _point_dtype(
     )
 
 
+_cached_point_dtype = lru_cache(maxsize=64)(_new_point_dtype)  # a sensor's layout stays the same from cloud to cloud
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = 40
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a message, whatever a driver may send: the first of many, the beginning of long ones."""
+    shown = [name if name.isprintable() and 0 < len(name) <= 40 else _REPR.repr(name) for name in names[:16]]
+    return ", ".join(shown) + (f", … ({len(names)} in all)" if len(names) > len(shown) else "")
+
+
 def _field_layout(field: tuple[str, int, int, int], is_bigendian: bool, point_step: int | None) -> tuple[Any, int]:
     """A field's numpy format, and the byte of the point where it ends."""
-    name, offset, datatype, count = field
+    name, offset, datatype, count = _listed(field[:1]), *field[1:]
     code = POINT_FIELD_TYPES.get(datatype)
     if code is None:
         raise CloudFormatError(

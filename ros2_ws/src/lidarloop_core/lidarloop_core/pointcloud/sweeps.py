@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numba
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import CloudFormatError, DatasetError
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.pointcloud.guard import Limits, guard_points
 from lidarloop_core.sample import Sweep
 
 
@@ -53,6 +55,31 @@ def merge_sweeps(sweeps: Sequence[Sweep], columns: Sequence[str]) -> npt.NDArray
             _move(block, motion.rotation.astype(np.float32), motion.translation.astype(np.float32))
         start += len(block)
     return merged
+
+
+def network_points(sweeps: Sequence[Sweep], columns: Sequence[str], limits: Limits) -> npt.NDArray[np.float32]:
+    """``merge_sweeps`` of sweeps as a data source gives them, each guarded first as the vehicle does when it decodes.
+
+    Args:
+        sweeps: newest first, at least one.
+        columns: names of the cloud's columns, as for ``merge_sweeps``.
+        limits: limits of single columns, e.g. ``ModelSpec.column_limits``.
+
+    Returns:
+        (N, C) float32, metres, the newest sweep's LiDAR frame.
+
+    Raises:
+        CloudFormatError, DatasetError: as ``merge_sweeps``.
+    """
+    return merge_sweeps([_guarded(sweep, columns, limits) for sweep in sweeps], columns)
+
+
+def _guarded(sweep: Sweep, columns: Sequence[str], limits: Limits) -> Sweep:
+    """The sweep in those of its columns that the network takes; the source's other columns may hold anything."""
+    places = [i for i, name in enumerate(sweep.columns) if name in columns]
+    taken = tuple(sweep.columns[i] for i in places)
+    points = sweep.points if len(taken) == len(sweep.columns) else sweep.points[:, places]
+    return replace(sweep, points=guard_points(points, taken, limits).points, columns=taken)
 
 
 @numba.njit(cache=True, nogil=True)

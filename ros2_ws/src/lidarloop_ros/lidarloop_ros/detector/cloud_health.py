@@ -87,7 +87,7 @@ def _intensity_problem(low: float, median: float, high: float, spec: ModelSpec) 
     if low == high:
         return f"intensity is flat, every point has {low:g}: check the driver; scores will be lower"
     # A sensor in another unit (0 to 1, 16 bit) is off by far more than these factors; a dark scene is not.
-    if not 0.02 <= high * spec.intensity_scale <= 4:
+    if high * spec.intensity_scale < 0.02:
         unit = f"0 to {1 / spec.intensity_scale:.0f}" if spec.intensity_scale else "0 alone"
         return f"intensity is {low:g} to {high:g}, the model was trained on {unit}: scale it in the driver"
     if spec.training_intensity:

@@ -17,7 +17,7 @@ POINT_COUNTS_KEPT = 300
 
 @dataclass
 class Counts:
-    """Numbers of clouds by what became of them.
+    """Numbers of clouds and of points by what became of them.
 
     Attributes:
         num_in: clouds received.
@@ -28,6 +28,8 @@ class Counts:
         num_rejected: clouds that broke the input contract.
         num_failed: clouds whose processing, and callbacks that, an exception ended.
         num_retried: clouds inferred a second time.
+        num_points_not_finite: points left out because a value besides their position was NaN or infinite.
+        num_points_clamped: points with a value beyond what the model was trained on.
     """
 
     num_in: int = 0
@@ -38,11 +40,22 @@ class Counts:
     num_rejected: int = 0
     num_failed: int = 0
     num_retried: int = 0
+    num_points_not_finite: int = 0
+    num_points_clamped: int = 0
 
 
 @dataclass
 class Period(Counts):
-    """What happened since the last report; each reason is that of the last cloud concerned."""
+    """What happened since the last report; each reason is that of the last cloud concerned.
+
+    Attributes:
+        value_problem: what was wrong with values of points besides their position, or "".
+        non_finite_share: largest share of a cloud's points without a finite position, 0 to 1.
+        fewest_points: smallest number of points of a cloud; None without a cloud.
+        fewest_sweeps: smallest number of sweeps merged for a cloud that should have had more; None without one.
+        num_time_jumps: number of jumps back in time.
+        age_ms: ages of the clouds when they were answered, milliseconds.
+    """
 
     refused_because: str = ""
     rejected_because: str = ""
@@ -52,9 +65,10 @@ class Period(Counts):
     overflow: str = ""
     missing_column: str = ""
     lidar_problems: tuple[str, ...] = ()
+    value_problem: str = ""
     non_finite_share: float = 0.0
     fewest_points: int | None = None
-    too_few_sweeps: bool = False
+    fewest_sweeps: int | None = None
     num_time_jumps: int = 0
     age_ms: list[float] = field(default_factory=list)
 
@@ -116,8 +130,7 @@ class CloudStatistics:
     def replaced(self, num_clouds: int) -> None:
         """Counts clouds that a newer one replaced before the detector was free."""
         with self._lock:
-            for _ in range(num_clouds):
-                self._count("num_dropped")
+            self._count("num_dropped", num_clouds)
 
     def refused(self, reason: str) -> None:
         """Counts a cloud dropped because of its stamp."""
@@ -170,13 +183,18 @@ class CloudStatistics:
             period.overflow = result.overflow or period.overflow
             period.missing_column = result.missing_column or period.missing_column
             period.lidar_problems = result.lidar_problems or period.lidar_problems
-            period.non_finite_share = max(period.non_finite_share, result.non_finite_share)
+            received = result.received
+            self._count("num_points_not_finite", received.num_not_finite)
+            self._count("num_points_clamped", received.num_clamped)
+            period.value_problem = received.problem or period.value_problem
+            period.non_finite_share = max(period.non_finite_share, received.share(received.num_no_position))
             fewest = period.fewest_points
             num_new = len(result.newest_points)
             period.fewest_points = num_new if fewest is None else min(fewest, num_new)
             self._point_counts.append(num_new)
             filled = self._clouds_since_jump >= num_sweeps_expected
-            period.too_few_sweeps |= filled and result.num_sweeps < num_sweeps_expected
+            if filled and result.num_sweeps < num_sweeps_expected:
+                period.fewest_sweeps = min(result.num_sweeps, period.fewest_sweeps or num_sweeps_expected)
 
     @property
     def wants_health(self) -> bool:
@@ -215,9 +233,9 @@ class CloudStatistics:
                 health=health,
             )
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, number: int = 1) -> None:
         for counts in (self._period, self._totals):
-            setattr(counts, name, getattr(counts, name) + 1)
+            setattr(counts, name, getattr(counts, name) + number)
 
     def _note_motion(self, problem: str) -> None:
         if not problem:

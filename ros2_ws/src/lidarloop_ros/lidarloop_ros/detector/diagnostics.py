@@ -5,10 +5,11 @@ ERROR  configuring failed; a cloud was rejected; processing a cloud, or a callba
 STALE  no cloud for five seconds: the figures shown are old.
 WARN   no cloud for 1.5 seconds, or fewer a second than expected; clouds were dropped because the detector was busy,
        because of their stamp, or because ego-motion was missing; a further LiDAR is missing; no sweeps could be merged,
-       or fewer than the model was trained with; capacity was exceeded; many points not finite, or far fewer points than
-       usual; intensity flat, missing, or in another unit than in training; the ground at another height than in
-       training; p99 latency above the deadline, or clouds old when answered; time jumped back; ages unknown; inference
-       was repeated; a new model could not be loaded; a subscriber's QoS receives nothing.
+       or fewer than the model was trained with; capacity was exceeded; many points without a finite position, or far
+       fewer points than usual; values of points not finite (left out) or beyond the training's (clamped); intensity
+       flat, missing, or in another unit than in training; the ground at another height than in training; p99 latency
+       above the deadline, or clouds old when answered; time jumped back; ages unknown; inference was repeated; a new
+       model could not be loaded; a subscriber's QoS receives nothing.
 OK     otherwise.
 
 Each rule judges what happened since the last report; the message lists all reasons of the level that holds.
@@ -144,13 +145,13 @@ def _about_the_stream(report: Report) -> list[str]:
 
 
 def _about_motion(report: Report) -> list[str]:
-    period, result, model = report.statistics.period, report.statistics.last_result, report.model
+    period, model = report.statistics.period, report.model
     if period.num_without_motion:
         return [f"clouds dropped ({period.num_without_motion}): {period.motion_problem}"]
     if period.motion_problem:
         return [f"single sweep: {period.motion_problem}"]
-    if period.too_few_sweeps and model and result:
-        return [f"{result.num_sweeps} of the {model.spec.num_sweeps} sweeps the model was trained with"]
+    if period.fewest_sweeps is not None and model:
+        return [f"{period.fewest_sweeps} of the {model.spec.num_sweeps} sweeps the model was trained with"]
     return []
 
 
@@ -159,6 +160,8 @@ def _about_content(report: Report) -> list[str]:
     reasons = [period.overflow] if period.overflow else []
     if period.non_finite_share > report.limits.non_finite_warn_share:
         reasons.append(f"{period.non_finite_share:.0%} of a cloud's points had no finite position: check the sensor")
+    if period.value_problem:
+        reasons.append(period.value_problem)
     if period.missing_column:
         reasons.append(period.missing_column)
     reasons += period.lidar_problems
@@ -208,6 +211,8 @@ def _values(report: Report) -> dict[str, str]:
         "frames_rejected": str(totals.num_rejected),
         "frames_failed": str(totals.num_failed),
         "frames_retried": str(totals.num_retried),
+        "points_not_finite": str(totals.num_points_not_finite),
+        "points_clamped": str(totals.num_points_clamped),
         "rate_hz": f"{seen.period.num_detected / seen.period_s:.1f}" if seen.period_s else "0.0",
         "engine": report.engine,
     }
@@ -224,7 +229,8 @@ def _values(report: Report) -> dict[str, str]:
             "sweeps_used": str(result.num_sweeps),
             "num_points": str(result.num_points),
             "num_boxes": str(len(result.boxes)),
-            "non_finite_share": f"{result.non_finite_share:.4f}",
+            "non_finite_share": f"{result.received.share(result.received.num_no_position):.4f}",
+            "no_return_share": f"{result.received.share(result.received.num_no_return):.4f}",
             "overflow": result.overflow or "none",
         }
     if health := seen.health:

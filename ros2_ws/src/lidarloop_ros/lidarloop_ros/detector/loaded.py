@@ -15,6 +15,7 @@ from lidarloop_core.inference.backend import TENSORRT, open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.host_pipeline import HostPipeline
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
+from lidarloop_core.pointcloud.guard import warm_up_guard
 from lidarloop_ros.detector.diagnostics import ModelInfo
 from lidarloop_ros.detector.outputs import DetectionOutputs
 from lidarloop_ros.detector.params import DetectorParams
@@ -84,6 +85,7 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     detector = Detector(backend, postprocessing=settings.postprocessing())
     sweeps = _open_sweeps(detector, settings)
     sweeps.warm_up()
+    warm_up_guard(len(sweeps.columns))
     return sweeps
 
 
@@ -103,11 +105,12 @@ def needs_poses(detector: Detector, settings: DetectorParams) -> bool:
 def make_pipeline(sweeps: SweepPipeline, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
     """The pipeline from a message to detections, with the options of the settings."""
     topics = tuple(settings.extra_lidars)
+    limits = sweeps.detector.spec.column_limits
     return CloudPipeline(
         sweeps,
         motion.locate,
         requires_motion=settings.without_motion == "drop",
         fills_intensity=settings.missing_intensity == "zeros",
-        rig=LidarRig(cast(VehiclePoses, motion), sweeps.columns, topics) if topics else None,
+        rig=LidarRig(cast(VehiclePoses, motion), sweeps.columns, topics, limits) if topics else None,
         needs_pose=settings.tracking,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,8 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
 from lidarloop_core.io.messages import stamp_ns
-from lidarloop_core.pointcloud.decode import DecodedPoints, read_points
+from lidarloop_core.pointcloud.decode import read_points
+from lidarloop_core.pointcloud.guard import GuardedPoints
 from lidarloop_core.sample import Sweep
 from lidarloop_ros.inputs.lidar_rig import LidarRig
 from lidarloop_ros.inputs.motion import MotionUnavailableError, SensorPose
@@ -34,7 +35,7 @@ class CloudResult:
         stage_ms: stage → its duration in milliseconds, in order.
         num_points: number of points of all merged sweeps that entered the detector.
         num_sweeps: number of merged sweeps.
-        non_finite_share: share of the newest cloud's points left out because their position is not finite, 0 to 1.
+        received: the newest cloud as the first LiDAR sent it: what was left out, clamped and kept.
         overflow: what was left out because capacity was exceeded, or "".
         motion_problem: why sweeps could not be merged, or "".
         missing_column: which missing field was filled with zeros, or "".
@@ -48,7 +49,7 @@ class CloudResult:
     stage_ms: dict[str, float]
     num_points: int
     num_sweeps: int
-    non_finite_share: float
+    received: GuardedPoints
     overflow: str
     motion_problem: str
     missing_column: str
@@ -124,13 +125,12 @@ class CloudPipeline:
             newest, motion_problem = self._located(newest, msg.header.frame_id)
         clock.stop("motion")
         detections = self._sweeps.detect(newest)
-        num_received = len(decoded.points) + decoded.num_dropped
         return CloudResult(
             boxes=detections.found.boxes,
             stage_ms={**clock.stage_ms, **detections.found.stage_ms},
             num_points=detections.num_points,
             num_sweeps=detections.num_sweeps,
-            non_finite_share=decoded.num_dropped / num_received if num_received else 0.0,
+            received=decoded,
             overflow=_overflow(detections, self.detector.grid.max_pillars),
             motion_problem=motion_problem,
             missing_column=missing_column,
@@ -153,16 +153,16 @@ class CloudPipeline:
         """Frees the memory of the sweeps; the model is freed with its last reference. Ends the pipeline's use."""
         self._sweeps.close()
 
-    def _decoded(self, msg: Any) -> tuple[DecodedPoints, str]:
+    def _decoded(self, msg: Any) -> tuple[GuardedPoints, str]:
         """The points, and which missing field was filled with zeros, or ""."""
         columns = self._sweeps.columns
         if not self._fills_intensity or "intensity" not in columns or any(f.name == "intensity" for f in msg.fields):
-            return read_points(msg, columns), ""
+            return read_points(msg, columns, self.detector.spec.column_limits), ""
         place = columns.index("intensity")
         decoded = read_points(msg, columns[:place] + columns[place + 1 :])
         filled = np.insert(decoded.points, place, 0.0, axis=1)
         reason = "clouds have no field intensity, zeros are used: scores will be lower than in training"
-        return DecodedPoints(filled, decoded.num_dropped), reason
+        return replace(decoded, points=filled), reason
 
     def _located(self, sweep: Sweep, frame_id: str) -> tuple[Sweep, str]:
         try:

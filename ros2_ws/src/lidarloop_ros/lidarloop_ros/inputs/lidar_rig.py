@@ -12,6 +12,7 @@ from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.pointcloud.decode import read_points
+from lidarloop_core.pointcloud.guard import NO_LIMITS, Limits
 from lidarloop_ros.inputs.motion import MotionUnavailableError, Poses
 
 
@@ -22,12 +23,16 @@ class LidarRig:
         poses: gives the vehicle's motion and its sensors' mounting poses.
         columns: names of the points' columns, x y z first.
         topics: cloud topic of each further LiDAR.
+        limits: limits of single columns, see ``guard_points``.
     """
 
-    def __init__(self, poses: Poses, columns: tuple[str, ...], topics: tuple[str, ...]) -> None:
+    def __init__(
+        self, poses: Poses, columns: tuple[str, ...], topics: tuple[str, ...], limits: Limits = NO_LIMITS
+    ) -> None:
         self._poses = poses
         self._columns = columns
         self._topics = topics
+        self._limits = limits
 
     def joined(
         self, points: npt.NDArray[np.float32], header: Any, others: Mapping[str, Any]
@@ -40,8 +45,8 @@ class LidarRig:
             others: topic → sensor_msgs/PointCloud2 of the further LiDARs whose cloud came in time.
 
         Returns:
-            (M, C) points in the first LiDAR's frame at its stamp; and one line for each LiDAR that is missing, or was
-            joined without ego-motion.
+            (M, C) points in the first LiDAR's frame at its stamp; and one line for each LiDAR that is missing, was
+            joined without ego-motion, or gave values that the network must not be given.
         """
         clouds, problems = [points], []
         for topic in self._topics:
@@ -51,11 +56,12 @@ class LidarRig:
                 continue
             try:
                 first_SE3_other, problem = self._between(header, message.header)
-                cloud = read_points(message, self._columns).points
+                guarded = read_points(message, self._columns, self._limits)
             except (CloudFormatError, MotionUnavailableError) as error:
                 problems.append(f"{topic}: left out, {error}")
                 continue
-            problems += [f"{topic}: {problem}"] if problem else []
+            problems += [f"{topic}: {reason}" for reason in (problem, guarded.problem) if reason]
+            cloud = guarded.points
             cloud[:, :3] = first_SE3_other.transform(cloud[:, :3])
             clouds.append(cloud)
         return np.concatenate(clouds) if len(clouds) > 1 else points, tuple(problems)
