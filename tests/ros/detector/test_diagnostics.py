@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.pointcloud.guard import GuardedPoints
-from lidarloop_ros.detector.cloud_health import CloudHealth, ground_height_m
+from lidarloop_ros.detector.cloud_health import CloudHealth
 from lidarloop_ros.detector.cloud_statistics import CloudStatistics
 from lidarloop_ros.detector.diagnostics import Limits, ModelInfo, Report, status
 from lidarloop_ros.detector.pipeline import CloudResult
@@ -221,19 +221,12 @@ def test_intensity_unlike_in_training_is_a_warning(high: float, said: str) -> No
     assert (seen.level, said in seen.message) == (WARN if said else OK, True), seen.message
 
 
-@pytest.mark.parametrize("ground_z", [-1.8, -0.55, -3.0])
-def test_the_ground_is_found_below_cars_walls_and_trees(ground_z: float) -> None:
-    rng = np.random.default_rng(1)
-    ground = np.column_stack([rng.uniform(-20, 20, (3000, 2)), rng.normal(ground_z, 0.03, 3000)])
-    walls = np.column_stack([rng.uniform(-20, 20, (3000, 2)), rng.uniform(ground_z, 3.0, 3000)])
-    height_m = ground_height_m(np.vstack([ground, walls]).astype(np.float32))
-    assert height_m == pytest.approx(-ground_z, abs=0.05)
-
-
-def test_without_a_dominant_level_the_ground_height_is_unknown() -> None:
-    rng = np.random.default_rng(1)
-    assert ground_height_m(rng.uniform(-20, 20, (3000, 3)).astype(np.float32)) is None
-    assert ground_height_m(np.zeros((0, 4), np.float32)) is None
+def test_clouds_in_the_vehicles_frame_are_named_as_such() -> None:
+    statistics = CloudStatistics()
+    statistics.inspected(health(height_m=0.04))
+    assert "0.04 m below the LiDAR, the model was trained at 1.80 m: are the clouds in the vehicle's frame?" in (
+        report(statistics).message
+    )
 
 
 @pytest.mark.parametrize(

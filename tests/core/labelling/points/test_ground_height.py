@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lidarloop_core.labelling.points.ground_height import MAX_RANGE_M, GroundHeight
+from lidarloop_core.labelling.points.ground_height import MAX_RANGE_M, GroundHeight, sensor_height_m
 
 
 def _rings(
@@ -125,3 +126,94 @@ def test_under_labelled_boxes(real_data: Path) -> None:
         assert len(off_m) > 50
         assert np.median(off_m) < median_m
         assert np.quantile(off_m, 0.9) < ninth_m
+
+
+OT128 = np.radians(np.concatenate([np.arange(-25, -6, 1.0), np.arange(-6, 2, 0.125), np.arange(2, 15, 0.6)]))
+XT16 = np.radians(np.arange(-15, 16, 2.0))
+FLAT_ROOF = (0.3, -6.0, 1.0, 1.3)
+
+
+def _scan(
+    elevations: npt.NDArray[Any],
+    height_m: float,
+    walls_m: tuple[float, float],
+    roof: tuple[float, float, float, float] | None = None,
+) -> npt.NDArray[np.float32]:
+    """A revolution between four walls on a flat ground.
+
+    Args:
+        elevations: of the channels, radians.
+        height_m: of the LiDAR above the ground.
+        walls_m: distance of the walls along x and along y.
+        roof: of the vehicle itself: depth below the LiDAR, first and last x, largest |y|, metres.
+    """
+    azimuth, elevation = np.meshgrid(np.linspace(-np.pi, np.pi, 600, endpoint=False), elevations)
+    ray = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1)
+    ray = ray.reshape(-1, 3)
+    with np.errstate(divide="ignore"):
+        range_m = np.minimum(*(wall / np.abs(ray[:, i]) for i, wall in enumerate(walls_m)))
+        range_m = np.minimum(range_m, np.where(ray[:, 2] < 0, -height_m / ray[:, 2], np.inf))
+        if roof is not None:
+            depth, first, last, half_width = roof
+            to_roof = np.where(ray[:, 2] < 0, -depth / ray[:, 2], np.inf)
+            x, y = ray[:, 0] * to_roof, ray[:, 1] * to_roof
+            on_roof = (x > first) & (x < last) & (np.abs(y) < half_width) & (to_roof < range_m)
+            range_m = np.where(on_roof, to_roof, range_m)
+    noise = np.random.default_rng(0).normal(0, 0.02, len(ray))
+    return (ray * (range_m + noise)[:, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("elevations", "height_m", "walls_m", "roof"),
+    [
+        (OT128, 2.5, (24.0, 8.0), None),
+        (OT128, 2.5, (10.0, 5.0), None),
+        (XT16, 0.9, (24.0, 8.0), None),
+        (XT16, 0.9, (10.0, 5.0), None),
+        (OT128, 1.85, (36.0, 12.0), FLAT_ROOF),
+    ],
+)
+def test_a_sensors_height_is_found_between_walls_and_above_its_vehicles_roof(
+    elevations: npt.NDArray[Any],
+    height_m: float,
+    walls_m: tuple[float, float],
+    roof: tuple[float, float, float, float] | None,
+) -> None:
+    """Channels that crowd at the horizon see many points of the walls there, and dense ones of a white roof."""
+    cloud = _scan(elevations, height_m, walls_m, roof)
+    assert sensor_height_m(cloud) == pytest.approx(height_m, abs=0.05)
+    in_vehicle_frame = cloud + np.float32([0.8, 0, height_m])
+    assert sensor_height_m(in_vehicle_frame) == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("ground_z", [-1.8, -0.55, -3.0])
+def test_a_sensors_height_is_found_above_cars_walls_and_trees(ground_z: float) -> None:
+    rng = np.random.default_rng(1)
+    ground = np.column_stack([rng.uniform(-20, 20, (3000, 2)), rng.normal(ground_z, 0.03, 3000)])
+    walls = np.column_stack([rng.uniform(-20, 20, (3000, 2)), rng.uniform(ground_z, 3.0, 3000)])
+    height_m = sensor_height_m(np.vstack([ground, walls]).astype(np.float32))
+    assert height_m == pytest.approx(-ground_z, abs=0.05)
+
+
+def test_a_sensors_height_is_unknown_where_too_little_ground_is_seen() -> None:
+    rng = np.random.default_rng(1)
+    assert sensor_height_m(rng.uniform(-20, 20, (3000, 3)).astype(np.float32)) is None
+    assert sensor_height_m(np.zeros((0, 4), np.float32)) is None
+    assert sensor_height_m(np.full((500, 3), np.nan, np.float32)) is None
+    upwards = np.radians(np.arange(-2, 20, 0.25))
+    assert sensor_height_m(_scan(upwards, 2.5, (30.0, 8.0))) is None
+    for walls_m in ((8.0, 4.0), (4.0, 2.0)):
+        assert sensor_height_m(_scan(OT128, 2.5, walls_m)) in (None, pytest.approx(2.5, abs=0.05))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("frame", ["00", "36", "78"])
+def test_a_real_cars_roof_is_not_the_ground(real_data: Path, frame: str) -> None:
+    """PandaSet's Pandar64 looks down on the white roof of its own car."""
+    packed = real_data / "streets" / "unpack.py"
+    if not packed.is_file():
+        pytest.skip(f"{packed} is not there")
+    module = runpy.run_path(str(packed))
+    fields = module["decode"]((real_data / "streets" / "pandaset_002" / "lidar" / f"{frame}.npz.xz").read_bytes())
+    cloud = fields["xyz"][fields["sensor"] == 0]
+    assert sensor_height_m(cloud - np.float32([0.8, 0.0, 1.85])) == pytest.approx(2.15, abs=0.1)

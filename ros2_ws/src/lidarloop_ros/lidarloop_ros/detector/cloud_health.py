@@ -7,17 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.labelling.points.ground_height import sensor_height_m
 from lidarloop_core.model.spec import ModelSpec
 
 # With fewer points the intensity is not judged.
 MIN_POINTS = 100
-# The ground is looked for where it is seen in most revolutions: not under the vehicle, not beyond the next cars.
-GROUND_RANGE_M = (2.0, 20.0)
-GROUND_BIN_M = 0.1
-# The ground holds at least so many of the points there, or its height is unknown.
-MIN_GROUND_POINTS = 200
-MIN_GROUND_SHARE = 0.1
 GROUND_TOLERANCE_M = 0.4
+# A LiDAR so near to the ground is none: the clouds are in the frame of a vehicle, whose origin lies on the ground.
+IN_VEHICLE_FRAME_M = 0.4
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class CloudHealth:
 
 
 def inspect(points: npt.NDArray[np.float32], columns: tuple[str, ...]) -> CloudHealth:
-    """Figures of one sweep. Takes about a millisecond: meant for one cloud a second.
+    """Figures of one sweep. Takes a few milliseconds: meant for one cloud a second.
 
     Args:
         points: (N, C) points in the LiDAR's frame, metres.
@@ -44,29 +41,7 @@ def inspect(points: npt.NDArray[np.float32], columns: tuple[str, ...]) -> CloudH
     if "intensity" in columns and len(points) >= MIN_POINTS:
         low, median, high = np.percentile(points[:, columns.index("intensity")], (0, 50, 100))
         intensity = float(low), float(median), float(high)
-    return CloudHealth(intensity, ground_height_m(points))
-
-
-def ground_height_m(points: npt.NDArray[np.float32]) -> float | None:
-    """Height of the sensor above the level at which most points near it lie, metres; None without such a level.
-
-    Args:
-        points: (N, C) points in the LiDAR's frame, x y z first, metres.
-    """
-    range_m = np.hypot(points[:, 0], points[:, 1])
-    near = (range_m > GROUND_RANGE_M[0]) & (range_m < GROUND_RANGE_M[1])
-    z = points[near, 2]
-    z = z[(z > -10.0) & (z < 0.0)]
-    if len(z) < MIN_GROUND_POINTS:
-        return None
-    bins = np.floor(z / -GROUND_BIN_M).astype(np.int64)
-    # Pairs of bins: a level on the border of two is found too.
-    counts = np.bincount(bins, minlength=2)
-    pairs = counts[:-1] + counts[1:]
-    best = int(pairs.argmax())
-    if pairs[best] < MIN_GROUND_SHARE * np.count_nonzero(near):
-        return None
-    return -float(np.median(z[(bins == best) | (bins == best + 1)]))
+    return CloudHealth(intensity, sensor_height_m(points))
 
 
 def health_problems(health: CloudHealth, spec: ModelSpec) -> list[str]:
@@ -76,10 +51,12 @@ def health_problems(health: CloudHealth, spec: ModelSpec) -> list[str]:
         reasons.append(_intensity_problem(*health.intensity, spec))
     height_m = health.ground_height_m
     if height_m is not None and abs(height_m - spec.lidar_height_m) > GROUND_TOLERANCE_M:
+        is_lidar_frame = abs(height_m) > IN_VEHICLE_FRAME_M
         reasons.append(
             f"the ground lies {height_m:.2f} m below the LiDAR, the model was trained at {spec.lidar_height_m:.2f} m: "
-            "check the mounting, or train with clouds of this height"
-        )
+            + ("check the mounting, or train with clouds of this height" if is_lidar_frame else
+               "are the clouds in the vehicle's frame? Take the driver's clouds in the LiDAR's own")
+        )  # fmt: skip
     return [reason for reason in reasons if reason]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 from rclpy.subscription import Subscription
 
 from lidarloop_core.errors import ConfigError
@@ -16,6 +17,7 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.host_pipeline import HostPipeline
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_core.pointcloud.guard import warm_up_guard
+from lidarloop_ros.detector.cloud_health import inspect
 from lidarloop_ros.detector.diagnostics import ModelInfo
 from lidarloop_ros.detector.outputs import DetectionOutputs
 from lidarloop_ros.detector.params import DetectorParams
@@ -85,7 +87,9 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     detector = Detector(backend, postprocessing=settings.postprocessing())
     sweeps = _open_sweeps(detector, settings)
     sweeps.warm_up()
+    # What the pipeline does before and after the sweeps is compiled here too.
     warm_up_guard(len(sweeps.columns))
+    inspect(np.zeros((1, len(sweeps.columns)), np.float32), sweeps.columns)
     return sweeps
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.labelling.points.own_vehicle import without_own_vehicle
 from lidarloop_core.labelling.pseudo_labels import LeftOut
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 from lidarloop_core.sample import Sweep
@@ -52,13 +53,6 @@ def accumulate(sweeps: Sequence[Sweep], num_sweeps: int, ego_half_width_m: float
             usable.append(sweep)
     if len(sweeps) < num_sweeps:
         left_out.sweeps["not in the sample"] += num_sweeps - len(sweeps)
-    outside = [replace(sweep, points=_without_ego(sweep.points, ego_half_width_m)) for sweep in usable]
+    outside = [replace(sweep, points=without_own_vehicle(sweep.points, ego_half_width_m)) for sweep in usable]
     age = np.repeat(np.arange(len(outside), dtype=np.int8), [len(sweep.points) for sweep in outside])
     return Cloud(merge_sweeps(outside, ("x", "y", "z")), age, np.zeros(len(age), np.bool_))
-
-
-def _without_ego(points: npt.NDArray[np.float32], half_width_m: float) -> npt.NDArray[np.float32]:
-    """Points off the vehicle. Points that are not finite, which some drivers send, go too."""
-    near = (np.abs(points[:, 0]) < half_width_m) & (np.abs(points[:, 1]) < half_width_m)
-    kept: npt.NDArray[np.float32] = points[~near & np.isfinite(points[:, :3]).all(axis=1)]
-    return kept
