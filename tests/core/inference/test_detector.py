@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.model.model_file import write_model
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.decode import read_points
+from lidarloop_core.pointcloud.encode import encode_points
 
 SixBoxes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -136,6 +139,39 @@ def test_a_cloud_with_other_columns_is_refused(spec: ModelSpec, six_boxes: SixBo
 def test_impossible_thresholds_are_refused(spec: ModelSpec, six_boxes: SixBoxes, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="expected"):
         Detector(FixedBackend(spec, *six_boxes), **options)
+
+
+@pytest.mark.parametrize("intensity", [256.0, 1e6, 3e38, -1e6, np.nan, np.inf])
+def test_the_shipped_model_sees_a_wild_intensity_as_the_nearest_it_knows_or_not_at_all(
+    repository: Path, intensity: float
+) -> None:
+    detector = Detector(
+        open_backend(repository / "models" / "pillar-toytown.onnx", num_threads=1), score_threshold=0.02
+    )
+    columns, limits = ("x", "y", "z", "intensity"), detector.spec.column_limits
+    assert limits == {"intensity": (0.0, pytest.approx(255.0))}
+    random = np.random.default_rng(0)
+    cloud = random.uniform((-30, -30, -1.8, 0), (30, 30, 1, 255), (4000, 4)).astype(np.float32)
+
+    def boxes_of(points: np.ndarray) -> np.ndarray:
+        layout = encode_points({name: points[:, i] for i, name in enumerate(columns)})
+        fields = [SimpleNamespace(name=n, offset=o, datatype=d, count=1) for n, o, d in layout.fields]
+        message = SimpleNamespace(
+            height=1, width=len(points), fields=fields, is_bigendian=False, point_step=layout.point_step,
+            row_step=len(layout.data), data=layout.data,
+        )  # fmt: skip
+        found = read_points(message, columns, limits).points
+        return detector.detect(np.hstack([found, np.zeros((len(found), 1), np.float32)])).boxes.values
+
+    wild = cloud.copy()
+    wild[77, 3] = intensity
+    if np.isfinite(intensity):
+        expected = cloud.copy()
+        expected[77, 3] = np.clip(intensity, 0, 255)
+    else:
+        expected = np.delete(cloud, 77, axis=0)
+    assert len(boxes_of(cloud)) > 0
+    np.testing.assert_array_equal(boxes_of(wild), boxes_of(expected))
 
 
 def test_with_a_real_backend(

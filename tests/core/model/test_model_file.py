@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def test_a_sealed_file_is_still_onnx(network_bytes: bytes, spec: ModelSpec) -> N
     metadata = {p.key: p.value for p in model.metadata_props}
     assert ModelSpec.from_json(metadata["lidarloop.spec"]) == spec
     assert metadata["lidarloop.sha256"] == hashlib.sha256(sealed[:-86]).hexdigest()
+
+
+def test_a_path_that_is_no_model_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with (tmp_path / "endless.onnx").open("wb") as file:
+        file.truncate(1 << 40)
+    for path, said in (
+        (tmp_path / "pipe.onnx", "expected a regular file"),
+        (Path("/dev/zero"), "expected a regular file"),
+        (tmp_path / "endless.onnx", "1099511627776 bytes, expected at most 2147483647"),
+        (tmp_path, "it is a folder"),
+        (tmp_path / "missing.onnx", "No such file"),
+    ):
+        with pytest.raises(ModelFileError, match=said):
+            read_model(path)
 
 
 def test_flipping_any_bit_of_any_byte_is_noticed(tmp_path: Path, network_bytes: bytes, spec: ModelSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -97,6 +98,8 @@ def test_a_good_model_is_swapped_in_and_bad_ones_are_not(
     data = bytearray(new.read_bytes())
     data[len(data) // 2] ^= 1
     corrupt.write_bytes(data)
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
     robot.reconfigure(model=str(old))
     with streaming(robot) as stream:
         robot.detector.set_parameters({"model": str(new)})
@@ -111,6 +114,8 @@ def test_a_good_model_is_swapped_in_and_bad_ones_are_not(
         for bad, said in (
             (corrupt, "corrupt.onnx"),
             (tmp_path / "missing.onnx", "missing.onnx"),
+            (pipe, "expected a regular file"),
+            (Path("/dev/zero"), "expected a regular file"),
             (make_model(class_names=("car", "barrier", "pedestrian")), "expected those of sixteen"),
         ):
             robot.detector.set_parameters({"model": str(bad)})

@@ -17,7 +17,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Float64, String
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -166,6 +166,9 @@ def test_a_corrupt_model_fails_to_configure_and_a_good_one_then_works(
     robot.ask(robot.cloud(TWO_PILLARS, T0))
 
 
+HUGE_LAYOUT = [PointField(name=f"{i % 99:03d}" * 300, offset=0, datatype=7, count=1) for i in range(300)]
+
+
 def bad_clouds(robot: Robot) -> dict[str, PointCloud2]:
     def changed(**changes: Any) -> PointCloud2:
         msg = robot.cloud(TWO_PILLARS, T0)
@@ -189,6 +192,7 @@ def bad_clouds(robot: Robot) -> dict[str, PointCloud2]:
         "no fields": changed(fields=[]),
         "bytes of data": changed(data=array("B", bytes(7))),
         "row_step": changed(row_step=3),
+        "fields named 000000000000": changed(fields=HUGE_LAYOUT),
     }
 
 
@@ -201,6 +205,7 @@ def test_bad_clouds_are_errors_and_the_next_good_one_is_answered(active_robot: R
         active_robot.send(bad)
         status = active_robot.reported(ERROR, reason)
         assert values_of(status)["frames_rejected"] == str(i + 1)
+        assert len(status.message) < 2000
         assert len(active_robot.detections) == answers, "a rejected cloud publishes nothing"
     active_robot.ask(active_robot.cloud(TWO_PILLARS, T0 + SECOND))
     status = active_robot.stream_until(
@@ -209,6 +214,20 @@ def test_bad_clouds_are_errors_and_the_next_good_one_is_answered(active_robot: R
         lambda i: active_robot.cloud(TWO_PILLARS, T0 + (i + 2) * SECOND),
     )
     assert values_of(status)["frames_rejected"] == str(len(bad_clouds(active_robot)))
+
+
+@pytest.mark.fault("undecodable")
+def test_a_stamp_of_two_forms_is_refused(active_robot: Robot) -> None:
+    """Its answer could not have the cloud's own header: 10⁹ ns are published as a second."""
+    answers = len(active_robot.detections)
+    malformed = active_robot.cloud(TWO_PILLARS, T0)
+    malformed.header.stamp.nanosec = 1_500_000_000
+    active_robot.send(malformed)
+    active_robot.reported(ERROR, "received a stamp with nanosec 1500000000; expected less than 1000000000")
+    last = active_robot.cloud(TWO_PILLARS, T0)
+    last.header.stamp.nanosec = 999_999_999
+    detections, _ = active_robot.ask(last)
+    assert (detections.header, len(active_robot.detections)) == (last.header, answers + 1)
 
 
 @pytest.mark.fault("not_finite")

@@ -23,6 +23,13 @@ FAULTS = (
     Fault("empty_cloud", "Empty cloud", "An empty array with the cloud's header"),
     Fault("not_finite", "NaN or Inf in points", "Those points are left out; WARN above `non_finite_warn_share`"),
     Fault(
+        "wild_values",
+        "A value that is NaN, infinite or far beyond the training's, in a column besides x y z; (0, 0, 0) where "
+        "nothing came back",
+        "The point is left out, or clamped to what the model takes: counted, WARN with the column and the value, equal "
+        "boxes. (0, 0, 0) is no return: left out and counted apart, no fault",
+    ),
+    Fault(
         "intensity",
         "Intensity flat, zero, in another unit or missing",
         "Flat, zero, other unit: detects, WARN. Missing: dropped with an ERROR, or zeros with a WARN, by "
@@ -35,7 +42,8 @@ FAULTS = (
     ),
     Fault(
         "undecodable",
-        "Missing x, y or z, unknown datatype, inconsistent point_step, row_step or data size",
+        "Missing x, y or z, unknown datatype, inconsistent point_step, row_step or data size, thousands of fields, a "
+        "stamp with nanosec of a second or more",
         "The cloud is dropped, ERROR naming the field and what was expected; the next is answered",
     ),
     Fault("capacity", "Ten times more pillars or points than there is room for", "Thinned, WARN, still detects"),
@@ -79,12 +87,12 @@ FAULTS = (
     Fault("mounting", "The ground at another height than in training", "Detects, WARN with both heights"),
     Fault(
         "model_file",
-        "Model file missing, corrupt, of another hash or another spec",
+        "Model file missing, corrupt, of another hash or another spec, a pipe or a device",
         "Not configured, ERROR with the reason",
     ),
     Fault(
         "model_swap",
-        "A new model that is corrupt, or has other classes",
+        "A new model that is corrupt, has other classes, or is a pipe or a device",
         "It is not taken, the one in use goes on without losing a cloud; WARN and the service's answer give the reason",
     ),
     Fault(

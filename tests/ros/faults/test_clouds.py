@@ -12,9 +12,9 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import PointCloud2, PointField
 
-from lidarloop_core.io.messages import cloud_message
+from lidarloop_core.io.messages import boxes_from_cloud, cloud_message
 from lidarloop_ros.messages.conversions import message_type
-from tests.ros.conftest import Robot
+from tests.ros.conftest import CLASS_NAMES, Robot
 
 T0 = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -70,12 +70,42 @@ def test_intensity_and_mounting_unlike_in_training_are_warned_of(robot: Robot) -
         (
             (scene(intensity=0.0), "intensity is flat, every point has 0"),
             (scene() * [1, 1, 1, 1 / 255], "trained on 0 to 255"),
+            (scene() * [1, 1, 1, 257], "points clamped, intensity reaches 65"),
             (scene(ground_z=-0.9), "0.90 m below the LiDAR, the model was trained at 1.80 m"),
         )
     ):
         robot.send(robot.cloud(points, T0 + (i + 1) * 100 * MS))
         robot.reported(WARN, said)
-    robot.wait_for(lambda: len(robot.box_clouds) == 4, "an answer to each")
+    robot.wait_for(lambda: len(robot.box_clouds) == 5, "an answer to each")
+
+
+@pytest.mark.fault("wild_values")
+@pytest.mark.parametrize("intensity", [1e6, 3e38, -1e9, np.nan, np.inf])
+def test_one_wild_intensity_is_warned_of_and_costs_no_box(robot: Robot, intensity: float) -> None:
+    _, ordinary = robot.ask(robot.cloud(TWO_PILLARS, T0))
+    own = [[12, 12, 1]] if np.isfinite(intensity) else np.empty((0, 3))
+    for i in range(1, 4):  # a sensor that repeats it
+        _, boxes = robot.ask(robot.cloud([*TWO_PILLARS, [12, 12, 1, intensity]], T0 + i * 100 * MS))
+        np.testing.assert_array_equal(boxes.values[:2], ordinary.values)
+        np.testing.assert_array_equal(
+            boxes.values[2:, :3], [[12, 12, 1]] if np.isfinite(intensity) else np.empty((0, 3))
+        )
+    problem = "1 points clamped, intensity reaches" if np.isfinite(intensity) else "1 points left out, intensity is NaN"
+    robot.reported(WARN, problem)
+
+
+@pytest.mark.fault("wild_values")
+def test_points_where_nothing_came_back_are_left_out_and_no_fault(robot: Robot) -> None:
+    """As Ouster's drivers write them: (0, 0, 0), and intensity 0."""
+    _, expected = robot.ask(robot.cloud(scene(), T0))
+    cloud = np.vstack([np.zeros((9000, 4)), scene()])
+    seen = robot.stream_until(
+        lambda s: s.level == OK and any((v.key, v.value) == ("no_return_share", "0.8182") for v in s.values),
+        "an OK with their share",
+        lambda i: robot.cloud(cloud, T0 + (i + 1) * 100 * MS),
+    )
+    assert {v.key: v.value for v in seen.values}["num_points"] == "2000"
+    np.testing.assert_array_equal(boxes_from_cloud(robot.box_clouds[-1], CLASS_NAMES)[0].values, expected.values)
 
 
 @pytest.mark.fault("intensity")

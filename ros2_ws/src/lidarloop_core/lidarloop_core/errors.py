@@ -1,8 +1,24 @@
 """Errors that a user can cause. Each message names what was received, what was expected and the remedy."""
 
+_LONGEST_MESSAGE = 2000
+
+
+def shortened(text: str, longest: int = _LONGEST_MESSAGE) -> str:
+    """A text of at most ``longest`` characters, of a longer one the beginning, and the end, where the remedy is."""
+    if len(text) <= longest:
+        return text
+    tail = longest // 4
+    return f"{text[: longest - tail - 3]} … {text[-tail:]}"
+
 
 class LidarloopError(ValueError):
-    """A user's mistake: the command line prints its message as one line and exits with 1."""
+    """A user's mistake: the command line prints its message as one line and exits with 1.
+
+    The message may quote names and texts from outside, of any length: it is shortened to 2,000 characters.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message))
 
 
 class CloudFormatError(LidarloopError):

@@ -9,16 +9,24 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lidarloop_core.errors import DatasetError, ImageFormatError
+from lidarloop_core.errors import DatasetError, ImageFormatError, LidarloopError
+from lidarloop_core.io import regular_file
 from lidarloop_core.sample import CameraImage
 
 JPEG_QUALITY = 90
+
+MOST_PIXELS = 64_000_000
+"""Pictures of more pixels are refused unless a caller allows more, up to the 178 million that Pillow opens; the largest
+of a car's cameras have 8 million."""
+
+_MOST_FILE_BYTES = 1 << 30
+_FORMATS = ("JPEG", "PNG")
 
 # Encoding → number of bytes per pixel, and which of them are red, green and blue.
 _ENCODINGS = {
@@ -38,13 +46,18 @@ class EncodedImage:
     Attributes:
         data: the file's bytes.
         format: ``"jpeg"`` or ``"png"``, as in sensor_msgs/CompressedImage.
+        most_pixels: number of pixels above which it is refused.
+
+    Raises:
+        DatasetError: at a call, if the bytes are no readable picture or have too many pixels.
     """
 
     data: bytes
     format: str
+    most_pixels: int = MOST_PIXELS
 
     def __call__(self) -> npt.NDArray[np.uint8]:
-        return decode(self.data, f"{self.format} of {len(self.data)} bytes")
+        return decode(self.data, f"{self.format[:40]} of {len(self.data)} bytes", self.most_pixels)
 
     def encoded(self) -> EncodedImage:
         return self
@@ -61,14 +74,20 @@ class Encodable(Protocol):
 class ImageFile:
     """A picture on disk; calling it reads and decodes it.
 
+    Attributes:
+        path: the file, JPEG or PNG.
+        most_pixels: number of pixels above which it is refused.
+
     Raises:
-        DatasetError: at a call or ``encoded``, if the file cannot be read; at a call, also if it is no picture.
+        DatasetError: at a call or ``encoded``, if the file cannot be read; at a call, also if it is no picture or has
+            too many pixels.
     """
 
     path: Path
+    most_pixels: int = MOST_PIXELS
 
     def __call__(self) -> npt.NDArray[np.uint8]:
-        return decode(self._bytes(), str(self.path))
+        return decode(self._bytes(), str(self.path), self.most_pixels)
 
     def encoded(self) -> EncodedImage:
         """The file's bytes.
@@ -77,42 +96,74 @@ class ImageFile:
             DatasetError: the file cannot be read.
         """
         format = "png" if self.path.suffix.lower() == ".png" else "jpeg"
-        return EncodedImage(self._bytes(), format)
+        return EncodedImage(self._bytes(), format, self.most_pixels)
 
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, from the file's header.
 
         Raises:
-            DatasetError: the file is no readable picture.
+            DatasetError: the file is no readable picture, or one of too many pixels.
         """
         try:
-            with Image.open(self.path) as image:
-                return image.width, image.height
+            with regular_file.opened(self.path, _MOST_FILE_BYTES) as file:
+                width, height = _header_size(file, str(self.path))
         except OSError as error:
-            raise DatasetError(f"{self.path}: no readable picture ({error}); expected a JPEG or PNG file") from None
+            raise self._unreadable(error) from None
+        _require_size(str(self.path), width, height, self.most_pixels, DatasetError)
+        return width, height
 
     def _bytes(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return regular_file.read_bytes(self.path, _MOST_FILE_BYTES)
         except OSError as error:
-            raise DatasetError(f"{self.path}: cannot be read ({error.strerror}); restore the file") from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError) -> DatasetError:
+        return DatasetError(f"{self.path}: cannot be read ({error.strerror}); restore the file")
 
 
-def decode(data: bytes, what: str) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, what: str, most_pixels: int = MOST_PIXELS) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB picture of a JPEG or PNG file's bytes.
+
+    The size is read from the header first: a few bytes may promise more pixels than there is memory.
 
     Args:
         data: the file's bytes.
         what: its name in the error.
+        most_pixels: number of pixels above which it is refused.
 
     Raises:
-        DatasetError: the bytes are no readable picture.
+        DatasetError: the bytes are no readable picture, or one of too many pixels.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _require_size(what, image.width, image.height, most_pixels, DatasetError)
             return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise DatasetError(f"{what}: no readable picture ({error}); expected a JPEG or PNG file") from None
+    except LidarloopError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise a dozen types, from SyntaxError to struct.error
+        raise _no_picture(what, error) from None
+
+
+def _header_size(file: BinaryIO, what: str) -> tuple[int, int]:
+    """Width and height, pixels."""
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            return image.width, image.height
+    except Exception as error:  # see ``decode``
+        raise _no_picture(what, error) from None
+
+
+def _require_size(what: str, width: int, height: int, most_pixels: int, kind: type[LidarloopError]) -> None:
+    if width < 1 or height < 1 or width * height > most_pixels:
+        raise kind(
+            f"{what}: a picture of {width} × {height} pixels; expected at least one pixel and at most {most_pixels}: "
+            "check the camera's driver, or allow more"
+        )
+
+
+def _no_picture(what: str, error: Exception) -> DatasetError:
+    return DatasetError(f"{what}: no readable picture ({type(error).__name__}: {error}); expected a JPEG or PNG file")
 
 
 def encode_jpeg(pixels: npt.NDArray[np.uint8]) -> EncodedImage:
@@ -127,19 +178,21 @@ def encoded(image: CameraImage) -> EncodedImage:
     return image.load.encoded() if isinstance(image.load, Encodable) else encode_jpeg(image.load())
 
 
-def decode_raw(message: Any) -> npt.NDArray[np.uint8]:
+def decode_raw(message: Any, most_pixels: int = MOST_PIXELS) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a sensor_msgs/Image.
 
     Raises:
-        ImageFormatError: an encoding other than ``RAW_ENCODINGS``, or fewer bytes than height × step.
+        ImageFormatError: an encoding other than ``RAW_ENCODINGS``, no pixels or too many, or fewer bytes than
+            height × step.
     """
     if message.encoding not in _ENCODINGS:
         raise ImageFormatError(
-            f"received a picture of encoding {message.encoding}; expected one of {', '.join(RAW_ENCODINGS)}: "
+            f"received a picture of encoding {message.encoding[:40]!r}; expected one of {', '.join(RAW_ENCODINGS)}: "
             "take the camera's colour or its compressed topic"
         )
     num_channels, channels = _ENCODINGS[message.encoding]
     height, width, step = int(message.height), int(message.width), int(message.step)
+    _require_size(message.encoding, width, height, most_pixels, ImageFormatError)
     data = np.frombuffer(message.data, np.uint8)
     if step < width * num_channels or len(data) < height * step:
         raise ImageFormatError(

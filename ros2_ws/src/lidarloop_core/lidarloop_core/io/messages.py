@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.errors import BagError
+from lidarloop_core.errors import BagError, CloudFormatError
 from lidarloop_core.geometry.boxes import BOX_COLUMNS, Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.pointcloud.decode import decode_cloud
@@ -30,6 +30,19 @@ _NANOSECONDS = 1_000_000_000
 def stamp_ns(header: Any) -> int:
     """A header's time in nanoseconds."""
     return int(header.stamp.sec) * _NANOSECONDS + int(header.stamp.nanosec)
+
+
+def require_stamp(header: Any) -> None:
+    """Refuses a header whose time has more than one form: an answer could not have the same header.
+
+    Raises:
+        CloudFormatError: ``nanosec`` is a second or more.
+    """
+    if not 0 <= header.stamp.nanosec < _NANOSECONDS:
+        raise CloudFormatError(
+            f"received a stamp with nanosec {header.stamp.nanosec}; expected less than {_NANOSECONDS}: check the "
+            "driver's stamps"
+        )
 
 
 def time_message(time_ns: int, types: Types) -> Any:

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.errors import ModelFileError
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, regular_file
 from lidarloop_core.model.spec import ModelSpec
 
 SPEC_KEY = "lidarloop.spec"
 SHA256_KEY = "lidarloop.sha256"
 PRECISION_KEY = "lidarloop.precision"
 """Written by ``lidarloop optimise``; a file without it is as it was exported: fp32."""
+
+MAX_BYTES = (1 << 31) - 1
+"""The largest message that protobuf, and so ONNX, allows."""
 
 _METADATA_PROPS = 14  # field number in onnx.ModelProto
 _LENGTH_DELIMITED = 2  # protobuf wire type
@@ -69,10 +72,11 @@ def read_model(path: Path) -> ModelFile:
     """Reads a model file and verifies its seal.
 
     Raises:
-        ModelFileError: missing, not ONNX, not made by ``lidarloop export``, truncated, or changed by one bit or more.
+        ModelFileError: missing, no regular file, above ``MAX_BYTES``, not ONNX, not made by ``lidarloop export``,
+            truncated, or changed by one bit or more.
     """
     try:
-        data = Path(path).read_bytes()
+        data = regular_file.read_bytes(Path(path), MAX_BYTES)
     except OSError as error:
         raise ModelFileError(
             f"{path} cannot be read ({error.strerror}); expected a model.onnx made by `lidarloop export`"

@@ -12,7 +12,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import PointCloud2
 
 from lidarloop_core.errors import BackendError, CloudFormatError
-from lidarloop_core.io.messages import stamp_ns
+from lidarloop_core.io.messages import require_stamp, stamp_ns
 from lidarloop_ros.detector.cloud_health import inspect
 from lidarloop_ros.detector.cloud_statistics import CloudStatistics
 from lidarloop_ros.detector.loaded import Loaded
@@ -63,6 +63,11 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         """Leaves a cloud for detection in place of one not begun yet, unless its stamp is refused."""
         at_s = time.perf_counter()
         self._statistics.received()
+        try:
+            require_stamp(cloud.header)
+        except CloudFormatError as error:
+            self._rejected(error)
+            return
         if refusal := self._loaded.gate.refusal(stamp_ns(cloud.header)):
             self._statistics.refused(refusal)
             self._logger.warning(f"cloud dropped: {refusal}", throttle_duration_sec=LOG_EVERY_S)
@@ -106,8 +111,7 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
 
     def _failed(self, error: Exception) -> bool:
         if isinstance(error, CloudFormatError):
-            self._statistics.rejected(str(error))
-            self._logger.error(f"cloud rejected: {error}", throttle_duration_sec=LOG_EVERY_S)
+            self._rejected(error)
         elif isinstance(error, MotionUnavailableError):
             self._statistics.without_motion(str(error))
             self._logger.warning(f"cloud dropped: {error}", throttle_duration_sec=LOG_EVERY_S)
@@ -121,6 +125,10 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
             self._statistics.failed(f"{type(error).__name__}: {error}")
             self._logger.error(f"cloud failed:\n{traceback.format_exc()}", throttle_duration_sec=LOG_EVERY_S)
         return True
+
+    def _rejected(self, error: CloudFormatError) -> None:
+        self._statistics.rejected(str(error))
+        self._logger.error(f"cloud rejected: {error}", throttle_duration_sec=LOG_EVERY_S)
 
     def _hand_over(self) -> None:
         while self._successors:

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from lidarloop_core.errors import shortened
+
 # Longer than the time between two reports: a report about a cloud never complains of silence.
 SILENT_AFTER_S = 1.5
 STALE_AFTER_S = 5.0
+# Characters. Reasons may quote names and texts that others send.
+LONGEST_MESSAGE = 8000
 
 
 def make_status(
@@ -23,5 +27,6 @@ def make_status(
         name: the node's fully qualified name, without the leading slash.
         hardware_id: name of the computer.
     """
-    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return DiagnosticStatus(level=level, name=name, message="; ".join(reasons), hardware_id=hardware_id, values=pairs)
+    pairs = [KeyValue(key=key, value=shortened(str(value))) for key, value in values.items()]
+    message = shortened("; ".join(shortened(reason) for reason in reasons), LONGEST_MESSAGE)
+    return DiagnosticStatus(level=level, name=name, message=message, hardware_id=hardware_id, values=pairs)

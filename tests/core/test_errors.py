@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from lidarloop_core.errors import CloudFormatError, LidarloopError, shortened
+
+
+def test_a_message_that_quotes_much_is_shortened_in_its_middle() -> None:
+    error = CloudFormatError("cloud received " + "x" * 10_000_000 + ": check the driver")
+    assert len(str(error)) == 2000
+    assert str(error).startswith("cloud received xxx")
+    assert str(error).endswith("xxx: check the driver")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (CloudFormatError, str(error))
+
+
+@pytest.mark.parametrize("length", [0, 1, 1999, 2000])
+def test_other_messages_stay_as_they_are(length: int) -> None:
+    assert str(LidarloopError("a" * length)) == "a" * length
+    assert len(shortened("a" * 5000, 100 + length)) == 100 + length
