@@ -66,13 +66,13 @@ def test_the_limit_is_the_callers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(EncodedImage(data, "png", most_pixels=240)(), PIXELS)
     assert ImageFile(tmp_path / "a.png", most_pixels=240).size() == (20, 12)
     for load in (
-        EncodedImage(data, "png", 239),
-        ImageFile(tmp_path / "a.png", 239),
-        ImageFile(tmp_path / "a.png", 239).size,
+        EncodedImage(data, "png", most_pixels=239),
+        ImageFile(tmp_path / "a.png", most_pixels=239),
+        ImageFile(tmp_path / "a.png", most_pixels=239).size,
     ):
         with pytest.raises(DatasetError, match="20 × 12 pixels; expected at least one pixel and at most 239"):
             load()
-    assert ImageFile(tmp_path / "a.png", 239).encoded().most_pixels == 239
+    assert ImageFile(tmp_path / "a.png", most_pixels=239).encoded().most_pixels == 239
 
 
 @settings(max_examples=300, deadline=None)

@@ -166,7 +166,7 @@ def test_a_corrupt_model_fails_to_configure_and_a_good_one_then_works(
     robot.ask(robot.cloud(TWO_PILLARS, T0))
 
 
-HUGE_LAYOUT = [PointField(name=f"{i % 99:03d}" * 300, offset=0, datatype=7, count=1) for i in range(300)]
+HUGE_LAYOUT = [PointField(name=f"{i % 99:03d}" * 300, offset=0, datatype=7, count=1) for i in range(100)]
 
 
 def bad_clouds(robot: Robot) -> dict[str, PointCloud2]:
@@ -192,7 +192,7 @@ def bad_clouds(robot: Robot) -> dict[str, PointCloud2]:
         "no fields": changed(fields=[]),
         "bytes of data": changed(data=array("B", bytes(7))),
         "row_step": changed(row_step=3),
-        "fields named 000000000000": changed(fields=HUGE_LAYOUT),
+        "fields named '000000": changed(fields=HUGE_LAYOUT),
     }
 
 

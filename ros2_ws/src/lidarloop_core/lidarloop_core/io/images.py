@@ -7,7 +7,7 @@ compress it again.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -54,7 +54,7 @@ class EncodedImage:
 
     data: bytes
     format: str
-    most_pixels: int = MOST_PIXELS
+    most_pixels: int = field(default=MOST_PIXELS, kw_only=True)
 
     def __call__(self) -> npt.NDArray[np.uint8]:
         return decode(self.data, f"{self.format[:40]} of {len(self.data)} bytes", self.most_pixels)
@@ -84,7 +84,7 @@ class ImageFile:
     """
 
     path: Path
-    most_pixels: int = MOST_PIXELS
+    most_pixels: int = field(default=MOST_PIXELS, kw_only=True)
 
     def __call__(self) -> npt.NDArray[np.uint8]:
         return decode(self._bytes(), str(self.path), self.most_pixels)
@@ -96,7 +96,7 @@ class ImageFile:
             DatasetError: the file cannot be read.
         """
         format = "png" if self.path.suffix.lower() == ".png" else "jpeg"
-        return EncodedImage(self._bytes(), format, self.most_pixels)
+        return EncodedImage(self._bytes(), format, most_pixels=self.most_pixels)
 
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, from the file's header.

@@ -33,7 +33,7 @@ def opened(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         _require_regular(os.fstat(descriptor), path, most_bytes)
-        yield file  # type: ignore[misc]
+        yield file
 
 
 def read_bytes(path: Path, most_bytes: int, *, within_s: float = READ_WITHIN_S) -> bytes:

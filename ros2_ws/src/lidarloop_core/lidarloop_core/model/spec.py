@@ -77,8 +77,8 @@ class ModelSpec:
             ("training_intensity", _deciles(self.training_intensity)),
         ]
         bounds.set_fields(self, checked)
-        if "/" in self.name:
-            raise bounds.refused("ModelSpec.name", self.name, "a name without '/'")
+        if "/" in self.name or self.name in (".", ".."):
+            raise bounds.refused("ModelSpec.name", self.name, "a name that can be a file's")
         if self.point_columns[:3] != ("x", "y", "z"):
             raise bounds.refused("ModelSpec.point_columns", self.point_columns, "x, y, z first")
         if self.yaw_rule != YAW_RULE:
