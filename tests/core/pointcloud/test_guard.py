@@ -24,7 +24,13 @@ def ordinary(num_points: int) -> npt.NDArray[np.float32]:
 
 
 @settings(max_examples=500, deadline=None)
-@given(hnp.arrays(np.float32, st.tuples(st.integers(0, 12), st.just(5)), elements=st.sampled_from(np.float32(WILD))))
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(0, 12), st.just(5)),
+        elements=st.sampled_from([np.float32(value) for value in WILD]),
+    )
+)
 def test_points_are_judged_as_one_by_one(points: npt.NDArray[np.float32]) -> None:
     before = points.copy()
     kept: list[list[float]] = []
