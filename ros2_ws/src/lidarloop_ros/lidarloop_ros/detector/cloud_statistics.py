@@ -42,7 +42,11 @@ class Counts:
 
 @dataclass
 class Period(Counts):
-    """What happened since the last report; each reason is that of the last cloud concerned."""
+    """What happened since the last report; each reason is that of the last cloud concerned.
+
+    Attributes:
+        fewest_sweeps: smallest number of sweeps merged for a cloud that could have had all; None where none fell short.
+    """
 
     refused_because: str = ""
     rejected_because: str = ""
@@ -54,7 +58,7 @@ class Period(Counts):
     lidar_problems: tuple[str, ...] = ()
     non_finite_share: float = 0.0
     fewest_points: int | None = None
-    too_few_sweeps: bool = False
+    fewest_sweeps: int | None = None
     num_time_jumps: int = 0
     age_ms: list[float] = field(default_factory=list)
 
@@ -176,7 +180,8 @@ class CloudStatistics:
             period.fewest_points = num_new if fewest is None else min(fewest, num_new)
             self._point_counts.append(num_new)
             filled = self._clouds_since_jump >= num_sweeps_expected
-            period.too_few_sweeps |= filled and result.num_sweeps < num_sweeps_expected
+            if filled and result.num_sweeps < num_sweeps_expected:
+                period.fewest_sweeps = min(result.num_sweeps, period.fewest_sweeps or num_sweeps_expected)
 
     @property
     def wants_health(self) -> bool:

@@ -144,13 +144,13 @@ def _about_the_stream(report: Report) -> list[str]:
 
 
 def _about_motion(report: Report) -> list[str]:
-    period, result, model = report.statistics.period, report.statistics.last_result, report.model
+    period, model = report.statistics.period, report.model
     if period.num_without_motion:
         return [f"clouds dropped ({period.num_without_motion}): {period.motion_problem}"]
     if period.motion_problem:
         return [f"single sweep: {period.motion_problem}"]
-    if period.too_few_sweeps and model and result:
-        return [f"{result.num_sweeps} of the {model.spec.num_sweeps} sweeps the model was trained with"]
+    if period.fewest_sweeps is not None and model:
+        return [f"{period.fewest_sweeps} of the {model.spec.num_sweeps} sweeps the model was trained with"]
     return []
 
 
