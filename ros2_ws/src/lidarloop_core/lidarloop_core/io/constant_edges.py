@@ -44,7 +44,7 @@ class ConstantEdges:
         """Takes a tf2_msgs/TFMessage; transforms that are none (not finite, no rotation) are left out.
 
         Args:
-            message: of /tf_static or /tf.
+            message: transforms as /tf_static or /tf carries them.
             is_static: whether it is of /tf_static: the last one of a frame counts.
         """
         for stamped in message.transforms:

@@ -28,7 +28,7 @@ class MotionParams(NodeParams):
         low=0.0, high=1.0,
     )  # fmt: skip
     max_speed_mps: float = param(
-        60.0,
+        45.0,
         "Largest speed (m/s) of the vehicle: ego-motion that is faster between two clouds is a jump of the odometry or "
         "TF; the newest sweep is used alone, with a WARN.",
         low=0.1, high=400.0,

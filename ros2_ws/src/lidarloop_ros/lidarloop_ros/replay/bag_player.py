@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -20,6 +21,7 @@ from lidarloop_ros.replay.pace import RecordedPace
 DEFAULT_CLOUD = "/lidar/points"
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
+CALIBRATION_TYPE = "sensor_msgs/msg/CameraInfo"
 # Between two messages that go along with a cloud in lockstep, so that a burst of them overflows no queue.
 _BREATHER_S = 0.001
 
@@ -155,11 +157,15 @@ class BagPlayer:
             yield header_stamp_ns(held), self._send(self._topics.cloud, held)
 
     def _timed_messages(self) -> Iterator[tuple[str, int, bytes]]:
-        """All messages but the latched ones, which are published first."""
+        """All messages but the latched ones, which are published first, as is the first calibration of each camera."""
         latched = [topic for topic in self._topics.all if topic in self._reader.latched_topics]
         if latched:
             for topic, _, data in self._reader.raw_messages(latched):
                 self._publishers[topic].publish(data)
+        for topic in self._topics.others:
+            if self._reader.topics[topic] == CALIBRATION_TYPE:
+                for _, _, data in islice(self._reader.raw_messages([topic]), 1):
+                    self._publishers[topic].publish(data)
         return self._reader.raw_messages([topic for topic in self._topics.all if topic not in latched])
 
     def _send(self, topic: str, data: bytes) -> int:

@@ -27,6 +27,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
 from lidarloop_core.errors import LidarloopError
+from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.node import child, fastdds
 from lidarloop_ros.node.params import NodeParams
 
@@ -249,7 +250,7 @@ class ManagedNode:
         if refused := [result.reason for result in results if not result.successful]:
             raise NodeError(f"{self._name} refused: {'; '.join(refused)}")
 
-    def parameters(self, settings: type[NodeParams]) -> dict[str, Any]:
+    def parameters(self, settings: type[NodeParams] = DetectorParams) -> dict[str, Any]:
         """Present value of every parameter of the class ``settings``, by name."""
         names = [field.name for field in dataclasses.fields(settings)]
         values = self.call(self._get_parameters, GetParameters.Request(names=names)).values
