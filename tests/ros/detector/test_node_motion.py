@@ -80,9 +80,9 @@ def test_odometry_merges_sweeps_and_a_looped_bag_starts_afresh(mounted: Robot) -
     mounted.status_where(lambda s: any((p.key, p.value) == ("sweeps_used", "3") for p in s.values), "three sweeps")
 
     # The bag starts over: nothing of the first pass may enter the second.
-    last = stamps()[-1]
-    mounted.send_odometry(T0, odom_SE3_base(T0))
-    _, boxes = mounted.ask(mounted.cloud(seen_at(T0, last), T0))
+    last, begin = stamps()[-1], T0 - 1000 * MS
+    mounted.send_odometry(begin, odom_SE3_base(begin))
+    _, boxes = mounted.ask(mounted.cloud(seen_at(begin, last), begin))
     assert_single_sweep(boxes)
     mounted.reported(DiagnosticStatus.WARN, "time went backwards")
     assert_three_sweeps(drive(mounted, T0 + 1000 * MS))

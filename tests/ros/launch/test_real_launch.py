@@ -86,7 +86,7 @@ class Launched(NodeProcess):
                 RUN,
                 str(file),
                 *(f"{name}:={value}" for name, value in {**arguments, **PATIENCE}.items()),
-            ],  # fmt: skip
+            ],
             cwd=prefix,
             env=environment,
             stdin=subprocess.DEVNULL,

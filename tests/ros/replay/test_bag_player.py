@@ -109,9 +109,12 @@ def test_the_fast_dds_profile_is_there_and_well_formed() -> None:
     assert [e.text for e in root.iter() if e.tag.endswith("segment_size")] == [str(64 * 2**20)]
 
 
-def played(path: Path, topics_at_ms: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch, **options: float):
+def played(
+    path: Path, topics_at_ms: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch, **options: float
+) -> tuple[list[tuple[str, float]], list[str]]:
     """What was sent of a bag with messages at these times, each with its time in seconds, and what was said."""
-    clock, said = Clock(), []
+    clock = Clock()
+    said: list[str] = []
     with BagWriter(path) as bag:
         for i, (topic, time_ms) in enumerate(topics_at_ms):
             stamp = T0 + i * 100 * MS

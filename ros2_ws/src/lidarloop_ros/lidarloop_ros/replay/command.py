@@ -96,10 +96,10 @@ def replay(
         topic=topic,
         params_file=params_file or self_label,
     )
-    file = None if model is None else read_model(model)
+    model_file = None if model is None else read_model(model)
     with BagReader(bag) as reader:
         record = run_replay(reader, settings)
-        paths = [write_detections(out / f"{settings.program.answers}.json", record, reader, file)]
-        if file is not None and not settings.lockstep:
-            paths.append(write_latency(out / "latency.json", record, file.sha256))
+        paths = [write_detections(out / f"{settings.program.answers}.json", record, reader, model_file)]
+        if model_file is not None and not settings.lockstep:
+            paths.append(write_latency(out / "latency.json", record, model_file.sha256))
     print_summary(record, paths)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -51,7 +52,7 @@ def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model:
             markup=False,
         )
     settings = record.settings
-    meta = {
+    meta: dict[str, Any] = {
         "frame": "world" if poses else "lidar",
         "provenance": {
             "command": f"lidarloop replay {__version__}",
