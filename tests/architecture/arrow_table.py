@@ -54,7 +54,7 @@ ROS: dict[str, set[str]] = {
     # One folder a program.
     "detector": {"node", "messages", "inputs"},
     "self_labeller": {"node", "messages", "inputs"},
-    "replay": {"node", "messages", "inputs", "detector"},
+    "replay": {"node", "messages", "inputs", "detector", "self_labeller"},
 }
 
 TRAINING: dict[str, set[str]] = {

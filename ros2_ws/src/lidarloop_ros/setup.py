@@ -17,7 +17,7 @@ setup(
         ("share/lidarloop_ros", ["package.xml"]),
     ],
     package_data={"lidarloop_ros": ["py.typed", "config/*.xml"]},
-    install_requires=["lidarloop_core", "rich>=13"],
+    install_requires=["lidarloop_core", "pyyaml>=6", "rich>=13"],
     zip_safe=False,  # Fast DDS reads its profile as a file
     entry_points={
         "console_scripts": [

@@ -76,6 +76,17 @@ def health(low: float = 0.0, high: float = 255.0, height_m: float | None = 1.8) 
     return CloudHealth((low, (low + high) / 2, high), height_m)
 
 
+def test_the_number_of_sweeps_is_that_of_the_cloud_that_lacked_some() -> None:
+    statistics = CloudStatistics()
+    detect(statistics, num_frames=5)
+    detect(statistics, num_frames=1, num_sweeps=1)
+    detect(statistics, num_frames=1, num_sweeps=2)
+    detect(statistics, num_frames=3)
+    assert "1 of the 3 sweeps" in report(statistics).message
+    detect(statistics)
+    assert report(statistics).level == OK
+
+
 @pytest.mark.parametrize(
     ("event", "level", "said"),
     [

@@ -80,9 +80,9 @@ def test_odometry_merges_sweeps_and_a_looped_bag_starts_afresh(mounted: Robot) -
     mounted.status_where(lambda s: any((p.key, p.value) == ("sweeps_used", "3") for p in s.values), "three sweeps")
 
     # The bag starts over: nothing of the first pass may enter the second.
-    last = stamps()[-1]
-    mounted.send_odometry(T0, odom_SE3_base(T0))
-    _, boxes = mounted.ask(mounted.cloud(seen_at(T0, last), T0))
+    last, begin = stamps()[-1], T0 - 1000 * MS
+    mounted.send_odometry(begin, odom_SE3_base(begin))
+    _, boxes = mounted.ask(mounted.cloud(seen_at(begin, last), begin))
     assert_single_sweep(boxes)
     mounted.reported(DiagnosticStatus.WARN, "time went backwards")
     assert_three_sweeps(drive(mounted, T0 + 1000 * MS))
@@ -138,3 +138,49 @@ def test_tf_merges_sweeps(robot: Robot, make_model: Callable[..., Path]) -> None
         robot.send_transform(stamp, "odom", "base_link", odom_SE3_base(stamp))
         _, boxes = robot.ask(robot.cloud(seen_at(stamp, last), stamp))
     assert_three_sweeps(boxes)
+
+
+@pytest.mark.fault("implausible")
+@pytest.mark.parametrize("source", ["odometry", "tf"])
+def test_ego_motion_that_jumps_is_not_believed(robot: Robot, make_model: Callable[..., Path], source: str) -> None:
+    robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
+    robot.bring_up(model=str(make_model(**SPEC)), motion_source=source, motion_timeout_s=1.0)
+    (robot.wait_for_odometry_subscriber if source == "odometry" else robot.wait_for_transform_subscriber)()
+    for i in range(6):
+        stamp, pose = T0 + i * 100 * MS, SE3.from_yaw(0.0, (5.0 * (i % 2), 0.0, 0.0))
+        if source == "odometry":
+            robot.send_odometry(stamp, pose)
+        else:
+            robot.send_transform(stamp, "odom", "base_link", pose)
+        _, boxes = robot.ask(robot.cloud([[*LAST_POINT[0], 60.0]], stamp))
+        assert_single_sweep(boxes)
+    assert "max_speed_mps is 45" in robot.reported(DiagnosticStatus.WARN, "single sweep: implausible motion").message
+
+
+@pytest.mark.fault("disorder")
+def test_a_cloud_that_is_a_little_late_takes_no_motion_from_the_others(
+    robot: Robot, make_model: Callable[..., Path]
+) -> None:
+    robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
+    robot.bring_up(model=str(make_model(**SPEC)), motion_source="tf", motion_timeout_s=1.0)
+    robot.wait_for_transform_subscriber()
+    last = stamps()[-1]
+    for stamp in stamps():
+        robot.send_transform(stamp, "odom", "base_link", odom_SE3_base(stamp))
+        if stamp == last:
+            robot.ask(robot.cloud(seen_at(stamp, last), stamp - 95 * MS))  # 5 ms before the cloud before
+        _, boxes = robot.ask(robot.cloud(seen_at(stamp, last), stamp))
+    assert_three_sweeps(boxes)
+
+
+@pytest.mark.fault("frame_names")
+def test_frame_names_with_a_leading_slash_are_the_same_frames(robot: Robot, make_model: Callable[..., Path]) -> None:
+    robot.send_static_transform("/base_link", "/lidar_top", BASE_SE3_LIDAR)
+    robot.bring_up(model=str(make_model(**SPEC)), base_frame="/base_link", motion_timeout_s=1.0)
+    robot.wait_for_odometry_subscriber()
+    last = stamps()[-1]
+    for stamp in stamps():
+        robot.send_odometry(stamp, odom_SE3_base(stamp), child_frame_id="base_link")
+        answer, boxes = robot.ask(robot.cloud(seen_at(stamp, last), stamp, "/lidar_top"))
+    assert_three_sweeps(boxes)
+    assert answer.header.frame_id == "/lidar_top", "the cloud's own header"

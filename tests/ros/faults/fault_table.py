@@ -52,6 +52,7 @@ FAULTS = (
         "Stamps go backward, a bag loops, simulated time starts over",
         "Sweeps and ego-motion are dropped, WARN",
     ),
+    Fault("disorder", "A cloud comes a few milliseconds late", "Answered; sweeps and ego-motion of the others stay"),
     Fault("stamps", "Stamp zero, in the future or stale", "The cloud is dropped, WARN naming the reason"),
     Fault("other_clock", "Stamps of another clock (recording without /clock)", "Detects, WARN that ages are unknown"),
     Fault("duplicate", "The same cloud twice", "The second is dropped, WARN"),
@@ -61,6 +62,12 @@ FAULTS = (
         "A bounded wait off the executor; then a single sweep or a drop, by `without_motion`; WARN, and ERROR after "
         "`motion_error_after_s`",
     ),
+    Fault(
+        "implausible",
+        "Odometry or TF jumps: faster, or turning faster, than the vehicle can",
+        "A single sweep, by limits that are parameters; WARN naming the motion and the limit",
+    ),
+    Fault("frame_names", "Frame names with a leading slash", "The same frames; the answer has the cloud's own header"),
     Fault(
         "lidar_missing",
         "One of several LiDARs is silent, late or not placed by TF",
@@ -118,6 +125,7 @@ FAULTS = (
         "Not configured, ERROR naming the package and the remedy; without the parameter it detects",
     ),
     Fault("death", "kill -9 of the node", "Started again it is configured, active and detecting"),
+    Fault("orphan", "kill -9 of a replay", "Its node ends with it; a domain with a node left over is not taken"),
     Fault("signals", "SIGINT, SIGTERM, twice", "Ends with 0, nothing left behind"),
     Fault("namespaces", "Two nodes in two namespaces", "No cross-talk"),
     Fault("transitions", "A lifecycle transition that its state does not have", "Refused; the node goes on"),

@@ -393,6 +393,25 @@ def test_refuses_a_params_file_that_is_not_there(launch_file: ModuleType, tmp_pa
         evaluate(launch_file, model="a.onnx", params_file=str(tmp_path / "typo.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("other:\n  ros__parameters:\n    score_threshold: 0.6\n", "it names /other"),
+        (
+            "lidar_detector:\n  ros__parameters:\n    score_threshold: 0.6\n",
+            "sets no parameter of /front/lidar_detector",
+        ),
+        ("score_threshold: 0.6\n", "ros__parameters"),
+        ("/**:\n\tros__parameters:\n", "no YAML"),
+    ],
+)
+def test_refuses_a_params_file_without_effect(launch_file: ModuleType, tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RuntimeError, match=f"params_file: received .*{said}"):
+        evaluate(launch_file, model="a.onnx", namespace="front", params_file=str(path))
+
+
 def test_a_params_file_of_the_self_labeller_counts_only_when_it_is_started(
     launch_file: ModuleType, tmp_path: Path
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from rclpy.duration import Duration
@@ -15,7 +17,9 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 
-from lidarloop_ros.node.graph_check import qos_mismatch
+from lidarloop_core.fast_dds import PROFILE_VARIABLES, segment_bytes
+from lidarloop_ros.node import fastdds
+from lidarloop_ros.node.graph_check import qos_mismatch, silence_hint
 
 RELIABILITIES = (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
 DURABILITIES = (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL)
@@ -49,3 +53,22 @@ def test_a_mismatch_names_its_policy() -> None:
 def test_an_unset_duration_from_discovery_is_infinite() -> None:
     discovered = QoSProfile(depth=1, deadline=Duration(nanoseconds=2**63 - 1))
     assert qos_mismatch(QoSProfile(depth=1), discovered) == qos_mismatch(discovered, QoSProfile(depth=1)) == ""
+
+
+def test_the_hint_of_silence_names_the_segment_that_a_cloud_may_exceed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Graph:
+        def count_publishers(self, _: str) -> int:
+            return 1
+
+    for variable in PROFILE_VARIABLES:
+        monkeypatch.setenv(variable, str(fastdds.profile_path()))
+    hint = silence_hint(cast(Any, Graph()), "/points")
+    assert "Larger clouds than its segment_size, 67 MB, are lost too" in hint
+    assert str(fastdds.profile_path()) in hint
+
+
+def test_a_profile_is_made_with_a_larger_segment(tmp_path: Path) -> None:
+    larger = tmp_path / "fastdds.xml"
+    larger.write_text(fastdds.profile_with_segment(400_000_000))
+    assert segment_bytes(larger) == 400_000_000
+    assert segment_bytes(fastdds.profile_path()) == 64 * 2**20

@@ -188,6 +188,13 @@ class TestBuffer:
             assert isinstance(caught.value, tf2_ros.TransformException)
             assert not buffer.can_transform(target, source, at(missing_s))
 
+    def test_a_frame_to_itself_is_the_identity_known_or_not(self, buffer: tf2_ros.Buffer) -> None:
+        np.testing.assert_array_equal(matrix(buffer.lookup_transform("lidar", "lidar", Time())), np.eye(4))
+        np.testing.assert_array_equal(matrix(buffer.lookup_transform("lidar", "lidar", at(3))), np.eye(4))
+        buffer.set_transform(transform("odom", "base_link", 2), "test")
+        newest = buffer.lookup_transform("base_link", "base_link", Time())
+        assert (newest.header.stamp.sec, newest.header.frame_id) == (2, "base_link")
+
     def test_normalises_quaternions(self, buffer: tf2_ros.Buffer) -> None:
         msg = transform("odom", "base_link", 1, rotation=Rotation.from_rotvec([0.3, 0, 0]))
         wanted = matrix(msg)

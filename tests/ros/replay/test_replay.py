@@ -36,21 +36,45 @@ def odom_SE3_base(i: int) -> SE3:
 
 
 def write_bag(
-    path: Path, num_clouds: int, *, num_odometry: int = 1000, columns: tuple[str, ...] = ("intensity",)
+    path: Path,
+    num_clouds: int,
+    *,
+    num_odometry: int = 1000,
+    columns: tuple[str, ...] = ("intensity",),
+    slashes: bool = False,
+    mounted_on: str = "/tf_static",
 ) -> Path:
-    """A LiDAR that drives by one point that stands still in the world; odometry falls silent after some clouds."""
+    """A LiDAR that drives by one point that stands still in the world.
+
+    Args:
+        num_odometry: after so many clouds odometry falls silent.
+        columns: names of the points' columns beside x y z.
+        slashes: whether frames are named as in ROS 1, some of them at least.
+        mounted_on: topic of the mounting pose; "" for odometry of the LiDAR itself, without any transform.
+    """
+    slash = "/" if slashes else ""
     with BagWriter(path) as bag:
         mounting = transforms_message([("base_link", "lidar_top", BASE_SE3_LIDAR)], T0, message_type)
-        bag.write("/tf_static", T0, mounting)
+        if mounted_on == "/tf_static":
+            bag.write("/tf_static", T0, mounting)
         for i in range(num_clouds):
             stamp = T0 + i * 100 * MS
+            if mounted_on == "/tf":
+                for k in range(4):
+                    bag.write("/tf", stamp - k * 20 * MS, mounting)
             if i < num_odometry:
-                pose = odometry_message(odom_SE3_base(i), (5, 0, 0), (0, 0, 0), stamp, message_type)
-                bag.write("/odom", stamp, pose)
+                pose, frame = odom_SE3_base(i), f"{slash}base_link"
+                if not mounted_on:
+                    pose, frame = pose @ BASE_SE3_LIDAR, "lidar_top"
+                bag.write(
+                    "/odom",
+                    stamp,
+                    odometry_message(pose, (5, 0, 0), (0, 0, 0), stamp, message_type, child_frame_id=frame),
+                )
             point = (odom_SE3_base(i) @ BASE_SE3_LIDAR).inverse().transform(WORLD_POINT).astype(np.float32)
             cloud = {name: point[:, k] for k, name in enumerate("xyz")}
             cloud |= {name: np.ones(1, np.float32) for name in columns}
-            bag.write("/lidar/points", stamp, cloud_message(cloud, stamp, "lidar_top", message_type))
+            bag.write("/lidar/points", stamp, cloud_message(cloud, stamp, f"{slash}lidar_top", message_type))
     return path
 
 
@@ -62,31 +86,54 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_every_cloud_is_answered_and_recorded(make_model: Callable[..., Path], tmp_path: Path) -> None:
-    model = make_model(num_sweeps=3, sweep_interval_s=0.1)
-    bag = write_bag(tmp_path / "drive.mcap", 12)
-    result = run(bag, "--model", model, "--out", tmp_path / "out", "--rate", "0.5")
+def test_the_recorded_pace_gives_latencies_and_the_load_they_were_measured_under(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = make_model()
+    bag = write_bag(tmp_path / "drive.mcap", 30)
+    result = run(bag, "--model", model, "--out", tmp_path / "out", "--rate", "0.5", "--duration-s", "1.15")
     assert result.returncode == 0, result.stderr
-    assert "dropped" in result.stdout
+    assert "the machine was" in result.stdout
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.json", "latency.json"]
 
-    sha256 = read_model(model).sha256
     latency = json.loads((tmp_path / "out" / "latency.json").read_text())
-    assert (latency["frames_sent"], latency["frames_detected"], latency["frames_dropped"]) == (12, 12, 0)
-    assert len(latency["latency_ms"]["samples"]) == 12
+    num_answered = latency["frames_detected"]
+    # How many of them a busy machine answers before the next one comes is its own affair.
+    assert latency["frames_sent"] == 12 == num_answered + latency["frames_dropped"]
+    assert len(latency["latency_ms"]["samples"]) == num_answered > 0
     p50, p99, p99_9, largest = (latency["latency_ms"][name] for name in ("p50", "p99", "p99_9", "max"))
     assert 0 < p50 <= p99 <= p99_9 <= largest == max(latency["latency_ms"]["samples"])
     assert tuple(latency["stage_ms"]) == STAGES
-    # Slow enough that even a machine with much else to do answers each cloud before the next.
-    assert latency["rate_hz"] == pytest.approx(5, rel=0.2), "10 Hz, played half as fast"
+    assert 0 < latency["rate_hz"] < 5.5, "10 Hz, played half as fast"
     assert 50 < latency["rss_mb"] < 600
-    assert latency["model_sha256"] == sha256
+    assert latency["model_sha256"] == read_model(model).sha256
     assert latency["deadline_misses"] >= 0
+    assert latency["conditions"].startswith(
+        "at the recorded pace, 0.5 times as fast, the first 1.15 s of the drive; the"
+    )
+    assert latency["load"]["cores"] >= 1
+    assert latency["load"]["other_processes_cores"] >= 0
+    _, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
+    assert (meta["provenance"]["pace"], meta["provenance"]["rate"]) == ("recorded", 0.5)
+
+
+def test_in_lockstep_every_cloud_is_answered_and_no_latency_is_claimed(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The network takes far longer than the 2 ms between two clouds: at the recorded pace most would be dropped."""
+    model = make_model(num_sweeps=3, sweep_interval_s=0.1, busy_layers=40)
+    sha256 = read_model(model).sha256
+    bag = write_bag(tmp_path / "drive.mcap", 12, slashes=True)
+    result = run(bag, "--model", model, "--out", tmp_path / "out", "--pace", "lockstep")
+    assert result.returncode == 0, result.stderr
+    assert "latency" not in "".join(result.stdout.split("the node reported")[0])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["detections.json"]
 
     boxes, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
     assert (meta["frame"], meta["model_sha256"]) == ("world", sha256)
     assert meta["provenance"]["bag"] == "drive.mcap"
     assert meta["provenance"]["node_parameters"]["motion_source"] == "odometry"
+    assert (meta["provenance"]["pace"], meta["provenance"]["clouds_sent"]) == ("lockstep", 12)
     assert list(boxes) == [str(T0 + i * 100 * MS) for i in range(12)]
     for i, (stamp, found) in enumerate(boxes.items()):
         # One box at the point, in the world, whatever the pillar borders split off.
@@ -96,7 +143,7 @@ def test_every_cloud_is_answered_and_recorded(make_model: Callable[..., Path], t
 
 def test_a_bag_without_odometry_is_answered_in_the_lidar_frame(make_model: Callable[..., Path], tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "still.mcap", 3, num_odometry=0)
-    result = run(bag, "--model", make_model(num_sweeps=3), "--out", tmp_path / "out")
+    result = run(bag, "--model", make_model(num_sweeps=3), "--out", tmp_path / "out", "--pace", "lockstep")
     assert result.returncode == 0, result.stderr
     boxes, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
     assert meta["frame"] == "lidar"
@@ -104,15 +151,44 @@ def test_a_bag_without_odometry_is_answered_in_the_lidar_frame(make_model: Calla
     np.testing.assert_allclose(boxes[str(T0)].centers, first, atol=1e-4)
 
 
+@pytest.mark.parametrize("mounted_on", ["", "/tf"], ids=["odometry of the LiDAR itself", "mounting on /tf alone"])
+def test_without_static_transforms_results_are_in_the_world_all_the_same(
+    make_model: Callable[..., Path], tmp_path: Path, mounted_on: str
+) -> None:
+    bag = write_bag(tmp_path / "drive.mcap", 8, mounted_on=mounted_on)
+    model = make_model(num_sweeps=3, sweep_interval_s=0.1)
+    result = run(bag, "--model", model, "--out", tmp_path / "out", "--pace", "lockstep")
+    assert result.returncode == 0, result.stderr
+    boxes, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
+    assert meta["frame"] == "world"
+    for stamp, found in boxes.items():
+        np.testing.assert_allclose(found.centers, np.repeat(WORLD_POINT, len(found), axis=0), atol=1e-3, err_msg=stamp)
+    assert boxes[str(T0 + 700 * MS)].scores.sum() == pytest.approx(3 / 8), "merged"
+
+
+def test_clouds_of_stamp_zero_are_counted_and_named(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    """In the bag's own times, too, the first is 54 years before the others."""
+    columns = {name: np.full(1, 3.0, np.float32) for name in ("x", "y", "z", "intensity")}
+    with BagWriter(tmp_path / "zeros.mcap") as bag:
+        for i in range(8):
+            stamp = T0 + i * 100 * MS if i >= 6 else 0
+            time_ns = T0 + i * 100 * MS if i else 0
+            bag.write("/lidar/points", time_ns, cloud_message(columns, stamp, "lidar_top", message_type))
+    result = run(tmp_path / "zeros.mcap", "--model", make_model(), "--out", tmp_path / "out", "--pace", "lockstep")
+    assert result.returncode == 0, result.stderr
+    boxes, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
+    assert (len(boxes), meta["provenance"]["clouds_sent"]) == (2, 8)
+    assert "stamp is 0" in " ".join(result.stdout.split())
+
+
 def test_clouds_beyond_the_odometry_are_reported(make_model: Callable[..., Path], tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "silent.mcap", 12, num_odometry=4)
-    result = run(bag, "--model", make_model(num_sweeps=3), "--out", tmp_path / "out", "--rate", "2")
+    result = run(bag, "--model", make_model(num_sweeps=3), "--out", tmp_path / "out", "--pace", "lockstep")
     assert result.returncode == 0, result.stderr
     boxes, meta = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
     num_without = meta["provenance"]["num_without_pose"]
-    num_answered = json.loads((tmp_path / "out" / "latency.json").read_text())["frames_detected"]
-    assert num_without == num_answered - len(boxes) > 0
-    said = f"{num_without} of {num_answered} answered clouds are not in detections.json"
+    assert num_without == 12 - len(boxes) > 0
+    said = f"{num_without} of 12 answered clouds are not in detections.json"
     assert said in " ".join(result.stderr.split())
 
 
@@ -133,7 +209,7 @@ def test_a_bag_that_breaks_off_is_refused_and_once_salvaged_answered(
     assert "--salvage" in refused.stderr
     num_saved = salvage(broken, saved).message_counts["/lidar/points"]
     assert 3 <= num_saved < 8
-    result = run(saved, "--model", make_model(), "--out", tmp_path / "out")
+    result = run(saved, "--model", make_model(), "--out", tmp_path / "out", "--pace", "lockstep")
     assert result.returncode == 0, result.stderr
     boxes, _ = read_results(tmp_path / "out" / "detections.json", CLASS_NAMES)
     assert list(boxes) == [str(T0 + i * 100 * MS) for i in range(num_saved)]
@@ -147,6 +223,10 @@ def test_mistakes_are_one_line_and_exit_code_1(
     truncated.write_bytes(bag.read_bytes()[:-100])
     foreign = tmp_path / "foreign.onnx"
     foreign.write_bytes(b"no model")
+    params = {name: tmp_path / f"{name}.yaml" for name in ("other", "flat", "tab")}
+    params["other"].write_text("other_node:\n  ros__parameters:\n    score_threshold: 0.5\n")
+    params["flat"].write_text("score_threshold: 0.5\n")
+    params["tab"].write_text("lidar_detector:\n\tros__parameters:\n")
     cases = {
         "missing.mcap": (tmp_path / "missing.mcap", "--model", model),
         "truncated": (truncated, "--model", model),
@@ -154,10 +234,20 @@ def test_mistakes_are_one_line_and_exit_code_1(
         "expected sensor_msgs/msg/PointCloud2": (bag, "--model", model, "--topic", "/odom"),
         "foreign.onnx": (bag, "--model", foreign),
         "--params-file": (bag, "--model", model, "--params-file", tmp_path / "no.yaml"),
-        "--rate": (bag, "--model", model, "--rate", "-1"),
+        "--rate received": (bag, "--model", model, "--rate", "-1"),
+        "--rate is for the recorded pace": (bag, "--model", model, "--rate", "2", "--pace", "lockstep"),
+        "--duration-s": (bag, "--model", model, "--duration-s", "nan"),
+        "either --model": (bag,),
+        "--self-label": (bag, "--model", model, "--self-label", params["other"]),
+        "it names /other_node": (bag, "--model", model, "--params-file", params["other"]),
+        "`ros__parameters`": (bag, "--model", model, "--params-file", params["flat"]),
+        "line 2": (bag, "--model", model, "--params-file", params["tab"]),
+        "sets no parameter of /self_labeller": (bag, "--self-label", params["other"]),
+        f"but {bag} is none": (bag, "--model", model, "--out", bag),
+        f"but {foreign} is none": (bag, "--model", model, "--out", foreign / "out"),
     }
     for said, arguments in cases.items():
-        code = main(["replay", *map(str, arguments), "--out", str(out)])
+        code = main(["replay", "--out", str(out), *map(str, arguments)])
         stderr = capfd.readouterr().err
         assert code == 1, (said, stderr)
         assert said in stderr
@@ -200,9 +290,9 @@ def heed_interrupts() -> None:
 
 
 def start_long_replay(model: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], int]:
-    """A replay that would go on for minutes, and the process id of its node, which has had time to begin."""
-    bag = write_bag(tmp_path / "long.mcap", 100)
-    arguments = command(bag, "--model", model, "--out", tmp_path / "out", "--rate", "0.1")
+    """A replay that waits for minutes between its first two clouds and says so, and the process id of its node."""
+    bag = write_bag(tmp_path / "long.mcap", 2)
+    arguments = command(bag, "--model", model, "--out", tmp_path / "out", "--rate", "0.01")
     process = subprocess.Popen(
         arguments,
         stdout=subprocess.DEVNULL,
@@ -215,7 +305,8 @@ def start_long_replay(model: Path, tmp_path: Path) -> tuple[subprocess.Popen[str
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(4)
+    assert process.stderr is not None
+    assert "the recording pauses" in process.stderr.readline()
     return process, node
 
 
@@ -227,6 +318,18 @@ def test_death_of_the_node_ends_the_replay_with_an_error(make_model: Callable[..
     assert process.returncode == 1
     assert "the node was killed by signal SIGKILL" in stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.fault("orphan")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc here")
+def test_a_killed_replay_takes_its_node_along(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    process, node = start_long_replay(make_model(), tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{node}").exists():
+        assert time.monotonic() < deadline, "the node lives on"
+        time.sleep(0.01)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc here")

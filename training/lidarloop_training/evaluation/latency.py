@@ -29,6 +29,7 @@ class Latency:
         deadline_misses: number of answers later than ``DEADLINE_MS``; None where not recorded.
         rate_hz: clouds per second sent; None where not recorded.
         rss_mb: memory of the node process, megabytes; None where not recorded.
+        conditions: pace, part of the drive and load of the machine that it was measured under; "" where not recorded.
     """
 
     latency_ms: Mapping[str, float | None]
@@ -41,6 +42,7 @@ class Latency:
     deadline_misses: int | None = None
     rate_hz: float | None = None
     rss_mb: float | None = None
+    conditions: str = ""
 
 
 def read_latency(path: Path) -> Latency:
@@ -64,6 +66,7 @@ def read_latency(path: Path) -> Latency:
             deadline_misses=record.get("deadline_misses"),
             rate_hz=record.get("rate_hz"),
             rss_mb=record.get("rss_mb"),
+            conditions=str(record.get("conditions", "")),
         )
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}); expected the latency.json of a replay") from None

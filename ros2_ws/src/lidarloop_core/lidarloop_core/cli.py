@@ -15,8 +15,10 @@ import contextlib
 import functools
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -96,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, command: Callable[..., int | None], args: Sequence[str]) -> int:
     try:
-        return _parsed(name, command, args)() or 0
+        with sigterm_as_interrupt():
+            return _parsed(name, command, args)() or 0
     except LidarloopError as error:
         print(f"lidarloop {name}: {error}", file=sys.stderr)
         return 1
@@ -109,6 +112,28 @@ def _run(name: str, command: Callable[..., int | None], args: Sequence[str]) -> 
     except OSError as error:  # a full disk, a folder that may not be written to: it names the file itself
         print(f"lidarloop {name}: {error}", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Lets a SIGTERM unwind the stack as Ctrl-C does: child processes are ended, no temporary file is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def interrupt(*_: object) -> None:
+        if os.getpid() == owner:
+            raise KeyboardInterrupt
+        # A forked worker inherits this handler; its pool ends it by this very signal.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parsed(name: str, command: Callable[..., int | None], args: Sequence[str]) -> Callable[[], int | None]:

@@ -10,6 +10,7 @@ from lidarloop_core.errors import BagError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.trajectory import Trajectory
 from lidarloop_core.io import messages
+from lidarloop_core.io.messages import frame_name
 from lidarloop_training.data.bag import layout
 
 
@@ -52,11 +53,6 @@ class FrameTree:
                 raise BagError(f"{layout.TF_STATIC} goes in a circle through {frame}; expected a tree of frames")
             seen.add(frame)
         return frame, pose
-
-
-def frame_name(frame: str) -> str:
-    """Without the leading slash that bags converted from ROS 1 have on some of their frames."""
-    return frame.removeprefix("/")
 
 
 def odometry_trajectory(odometry: Iterable[Any]) -> tuple[Trajectory, str | None]:

@@ -85,7 +85,7 @@ def _latency_line(latency: Latency) -> str:
     statistics = ", ".join(f"{key.replace('_', '.')} {_number(value, 1)}" for key, value in latency.latency_ms.items())
     return (
         f"latency, ms: {statistics}; {latency.frames_sent} clouds sent, {latency.frames_detected} answered, "
-        f"{latency.frames_dropped} dropped"
+        f"{latency.frames_dropped} dropped{'; ' if latency.conditions else ''}{latency.conditions}"
     )
 
 

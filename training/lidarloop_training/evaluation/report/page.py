@@ -216,6 +216,8 @@ def _counts(latency: Latency) -> list[tuple[str, str]]:
         counts.append((f"later than {DEADLINE_MS:g} ms", str(latency.deadline_misses)))
     if latency.rss_mb is not None:
         counts.append(("node memory (RSS)", f"{latency.rss_mb:.0f} MB"))
+    if latency.conditions:
+        counts.append(("measured", latency.conditions))
     return counts
 
 

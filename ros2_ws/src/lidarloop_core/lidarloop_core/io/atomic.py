@@ -8,6 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lidarloop_core.errors import ConfigError
+
+
+def require_output_folder(path: Path, option: str) -> None:
+    """Checks, before long work begins, that files can be written to a folder; does not make it.
+
+    Args:
+        path: the folder, which need not exist.
+        option: what names it on the command line, e.g. ``"--out"``.
+
+    Raises:
+        ConfigError: it, or what it would lie in, is no folder or may not be written to.
+    """
+    nearest = next((p for p in (path, *path.absolute().parents) if os.path.lexists(p)), Path("/"))
+    if not nearest.is_dir():
+        raise ConfigError(f"{option} received {path}; expected a folder, but {nearest} is none: name another")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option} received {path}; expected a folder that may be written to: {nearest} may not")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

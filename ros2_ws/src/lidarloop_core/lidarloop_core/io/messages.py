@@ -45,6 +45,15 @@ def require_stamp(header: Any) -> None:
         )
 
 
+def frame_name(frame_id: str) -> str:
+    """The name of a coordinate frame without leading slashes.
+
+    ROS 1 and some drivers write them; tf2 drops them where it stores a transform, and refuses them where it is asked.
+    Every name is compared and looked up in this form.
+    """
+    return frame_id.lstrip("/")
+
+
 def time_message(time_ns: int, types: Types) -> Any:
     """builtin_interfaces/Time."""
     return types("builtin_interfaces/msg/Time")(sec=time_ns // _NANOSECONDS, nanosec=time_ns % _NANOSECONDS)

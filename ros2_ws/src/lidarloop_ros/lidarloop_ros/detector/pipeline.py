@@ -20,7 +20,7 @@ from lidarloop_core.pointcloud.decode import read_points
 from lidarloop_core.pointcloud.guard import GuardedPoints
 from lidarloop_core.sample import Sweep
 from lidarloop_ros.inputs.lidar_rig import LidarRig
-from lidarloop_ros.inputs.motion import MotionUnavailableError, SensorPose
+from lidarloop_ros.inputs.motion import ImplausibleMotionError, MotionUnavailableError, SensorPose
 
 Locate = Callable[[int, str], SensorPose]
 """(stamp_ns, LiDAR frame) → the LiDAR's pose; raises MotionUnavailableError."""
@@ -168,6 +168,8 @@ class CloudPipeline:
         try:
             pose = self._locate(sweep.stamp_ns, frame_id)
         except MotionUnavailableError as error:
+            if isinstance(error, ImplausibleMotionError):
+                self._sweeps.forget()
             if self._requires_motion:
                 raise
             return sweep, str(error)

@@ -18,7 +18,7 @@ from lidarloop_ros.detector.cloud_statistics import CloudStatistics
 from lidarloop_ros.detector.loaded import Loaded
 from lidarloop_ros.detector.pipeline import CloudPipeline, CloudResult
 from lidarloop_ros.inputs.assembler import AssembledCloud, CloudAssembler
-from lidarloop_ros.inputs.motion import MotionUnavailableError
+from lidarloop_ros.inputs.motion import TIME_JUMP_NS, MotionUnavailableError
 from lidarloop_ros.node.worker import Worker
 
 LOG_EVERY_S = 5.0
@@ -104,7 +104,7 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         self._statistics.detected(result, total_ms, loaded.gate.age_ms(stamp), spec.num_sweeps)
         stage_ms = result.stage_ms | {"publish": (published_s - processed_s) * 1e3, "total": total_ms}
         loaded.outputs.publish_extras(result.boxes, header, stage_ms)
-        if loaded.tracks is not None:
+        if loaded.tracks is not None and stamp == self._last_stamp_ns:  # a late cloud is of no use to them
             loaded.tracks.publish(result, header)
         if self._statistics.wants_health:
             self._statistics.inspected(inspect(result.newest_points, result.columns))
@@ -149,14 +149,16 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         if self._must_forget:
             self._must_forget = False
             self._forget()
-        if stamp < self._last_stamp_ns:
+        if stamp < self._last_stamp_ns - TIME_JUMP_NS:
             self._forget()
             self._loaded.motion.time_jumped_back_to(stamp)
             self._statistics.time_jumped()
             self._logger.warning(
                 f"stamps went back by {(self._last_stamp_ns - stamp) * 1e-9:.3f} s; sweeps and ego-motion dropped"
             )
-        self._last_stamp_ns = stamp
+            self._last_stamp_ns = stamp
+        # A cloud that is late by less is answered, merged with those before it: disorder is no jump.
+        self._last_stamp_ns = max(stamp, self._last_stamp_ns)
 
     def _forget(self) -> None:
         self._loaded.pipeline.forget_sweeps()

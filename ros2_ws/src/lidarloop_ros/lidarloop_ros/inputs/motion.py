@@ -18,12 +18,16 @@ MAX_GAP_NS = 500_000_000
 # A cloud may be this much younger than the newest odometry without waiting: at 3 m/s² of acceleration the straight
 # continuation is 4 mm off after 50 ms, while waiting for the next message would cost up to its period.
 MAX_AHEAD_NS = 50_000_000
-# Odometry that goes back by more than this is a bag that starts over, not jitter.
+# Stamps that go back by more than this are a recording that starts over, not jitter.
 TIME_JUMP_NS = 500_000_000
 
 
 class MotionUnavailableError(Exception):
     """No pose for a cloud; the message gives the reason and the remedy."""
+
+
+class ImplausibleMotionError(MotionUnavailableError):
+    """The pose is known, but no vehicle moves so; poses before it belong to another course."""
 
 
 class Poses(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lidarloop_ros.inputs.plausibility import MotionLimits
 from lidarloop_ros.node.params import NodeParams, param
 
 
@@ -26,3 +27,22 @@ class MotionParams(NodeParams):
         "Longest wait for the ego-motion of a cloud, in seconds; after it the newest sweep is used alone, with a WARN.",
         low=0.0, high=1.0,
     )  # fmt: skip
+    max_speed_mps: float = param(
+        45.0,
+        "Largest speed (m/s) of the vehicle: ego-motion that is faster between two clouds is a jump of the odometry or "
+        "TF; the newest sweep is used alone, with a WARN.",
+        low=0.1, high=400.0,
+    )  # fmt: skip
+    max_acceleration_mps2: float = param(
+        20.0, "Largest acceleration (m/s²) of the vehicle between three clouds; beyond it as max_speed_mps.",
+        low=0.1, high=1000.0,
+    )  # fmt: skip
+    max_turn_rate_radps: float = param(
+        4.0, "Largest rate of turning (rad/s) about any axis between two clouds; beyond it as max_speed_mps.",
+        low=0.05, high=100.0,
+    )  # fmt: skip
+
+    @property
+    def motion_limits(self) -> MotionLimits:
+        """What the vehicle can do."""
+        return MotionLimits(self.max_speed_mps, self.max_acceleration_mps2, self.max_turn_rate_radps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from typing import Protocol
 
 import tf2_ros
@@ -14,9 +16,11 @@ from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
 
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io.messages import pose_from_message, stamp_ns, transform_from_message
-from lidarloop_ros.inputs.motion import MotionUnavailableError, OdometryTrack, SensorPose, poll
+from lidarloop_core.io.constant_edges import ConstantEdges
+from lidarloop_core.io.messages import frame_name, pose_from_message, stamp_ns, transform_from_message
+from lidarloop_ros.inputs.motion import TIME_JUMP_NS, MotionUnavailableError, OdometryTrack, SensorPose, poll
 from lidarloop_ros.inputs.motion_params import MotionParams
+from lidarloop_ros.inputs.plausibility import PlausibleMotion
 
 
 class MotionSource(Protocol):
@@ -79,29 +83,51 @@ class NoMotion:
 
 
 class Mountings:
-    """Mounting poses of sensors from /tf_static alone."""
+    """Mounting poses of sensors from /tf_static, and where that lacks one, from what stays the same on /tf."""
 
     def __init__(self, node: Node, base_frame: str) -> None:
         self._node = node
-        self._base_frame = base_frame
-        self._buffer = tf2_ros.Buffer()
-        self._subscription = node.create_subscription(
-            TFMessage,
-            "/tf_static",
-            self._on_static_transforms,
-            QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-        )
+        self._base_frame = frame_name(base_frame)
+        self._edges = ConstantEdges()
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        add_static = partial(self._add, is_static=True)
+        self._subscriptions = [node.create_subscription(TFMessage, "/tf_static", add_static, latched)]
 
     def mounting(self, frame: str) -> SE3:
         """``base_SE3_sensor`` of the sensor with this frame; raises MotionUnavailableError."""
-        return _mounting(self._buffer, self._base_frame, frame, "/tf_static")
+        frame = frame_name(frame)
+        try:
+            with self._lock:
+                pose, is_on_tf = (
+                    self._edges.between(self._base_frame, frame),
+                    self._edges.on_tf(self._base_frame, frame),
+                )
+        except LookupError as error:
+            self._listen_to_tf()
+            raise MotionUnavailableError(_no_mounting(self._base_frame, frame, "/tf_static", error)) from None
+        if is_on_tf and frame not in self._warned:
+            self._warned.add(frame)
+            self._node.get_logger().warning(
+                f"the pose of '{frame}' in '{self._base_frame}' is on /tf alone; it does not change, so it is taken as "
+                "a mounting pose. Publish it on /tf_static"
+            )
+        return pose
 
     def destroy(self) -> None:
-        self._node.destroy_subscription(self._subscription)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
 
-    def _on_static_transforms(self, msg: TFMessage) -> None:
-        for transform in msg.transforms:
-            self._buffer.set_transform_static(transform, self._node.get_name())
+    def _listen_to_tf(self) -> None:
+        """Only where /tf_static does not suffice: /tf is busy, and each of its messages takes the executor's time."""
+        if len(self._subscriptions) == 1:
+            add = partial(self._add, is_static=False)
+            self._subscriptions.append(self._node.create_subscription(TFMessage, "/tf", add, QoSProfile(depth=100)))
+
+    def _add(self, msg: TFMessage, *, is_static: bool) -> None:
+        with self._lock:
+            self._edges.add(msg, is_static=is_static)
 
 
 class StandingStill(Mountings):
@@ -130,6 +156,7 @@ class OdometryMotion(Mountings):
         super().__init__(node, params.base_frame)
         self._timeout_s = params.motion_timeout_s
         self._track = OdometryTrack()
+        self._plausible = PlausibleMotion(params.motion_limits)
         self._foreign_child_frame = ""
         self.inputs: tuple[Subscription, ...] = (
             node.create_subscription(
@@ -143,7 +170,9 @@ class OdometryMotion(Mountings):
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
         # The motion first: where both are missing, it is the one more likely to be a temporary fault.
-        return SensorPose(self.motion(stamp_ns), self.mounting(lidar_frame))
+        world_SE3_ego = self.motion(stamp_ns)
+        self._plausible.require(stamp_ns, world_SE3_ego)
+        return SensorPose(world_SE3_ego, self.mounting(lidar_frame))
 
     def motion(self, stamp_ns: int) -> SE3:
         """``odom_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
@@ -156,6 +185,7 @@ class OdometryMotion(Mountings):
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
         self._track.time_jumped_back_to(stamp_ns)
+        self._plausible.clear()
 
     def destroy(self) -> None:
         super().destroy()
@@ -163,7 +193,8 @@ class OdometryMotion(Mountings):
             self._node.destroy_subscription(subscription)
 
     def _on_odometry(self, msg: Odometry) -> None:
-        self._foreign_child_frame = "" if msg.child_frame_id == self._base_frame else msg.child_frame_id or "(empty)"
+        child_frame = frame_name(msg.child_frame_id)
+        self._foreign_child_frame = "" if child_frame == self._base_frame else child_frame or "(empty)"
         try:
             pose = pose_from_message(msg.pose.pose)
         except ValueError as error:
@@ -178,18 +209,28 @@ class TfMotion:
     inputs: tuple[Subscription, ...] = ()
 
     def __init__(self, node: Node, params: MotionParams) -> None:
-        self._base_frame = params.base_frame
-        self._odom_frame = params.odom_frame
+        self._base_frame = frame_name(params.base_frame)
+        self._odom_frame = frame_name(params.odom_frame)
         self._timeout_s = params.motion_timeout_s
+        self._plausible = PlausibleMotion(params.motion_limits)
+        self._newest_ns = 0
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
-        return SensorPose(self._in_odom(lidar_frame, stamp_ns), SE3.identity())
+        odom_SE3_lidar = self._in_odom(frame_name(lidar_frame), stamp_ns)
+        self._plausible.require(stamp_ns, odom_SE3_lidar)
+        return SensorPose(odom_SE3_lidar, SE3.identity())
 
     def mounting(self, frame: str) -> SE3:
         """``base_SE3_sensor`` of the sensor with this frame; raises MotionUnavailableError."""
-        return _mounting(self._buffer, self._base_frame, frame, "/tf_static or /tf")
+        frame = frame_name(frame)
+        if frame == self._base_frame:
+            return SE3.identity()
+        try:
+            return transform_from_message(self._buffer.lookup_transform(self._base_frame, frame, Time()).transform)
+        except tf2_ros.TransformException as error:
+            raise MotionUnavailableError(_no_mounting(self._base_frame, frame, "/tf_static or /tf", error)) from None
 
     def motion(self, stamp_ns: int) -> SE3:
         """``odom_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
@@ -200,20 +241,20 @@ class TfMotion:
             transform = self._buffer.lookup_transform(self._odom_frame, frame, Time(nanoseconds=stamp_ns))
             return transform_from_message(transform.transform)
 
+        self._newest_ns = max(self._newest_ns, stamp_ns)
         return poll(look_up, tf2_ros.TransformException, timeout_s=self._timeout_s)
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
-        # tf2 ignores older data until it is cleared; static transforms stay.
-        self._buffer.clear()
+        # tf2 ignores older data until it is cleared; static transforms stay. Disorder of a few milliseconds is no jump:
+        # to clear for it would take the ego-motion from the clouds that come in order.
+        if stamp_ns < self._newest_ns - TIME_JUMP_NS:
+            self._buffer.clear()
+            self._plausible.clear()
+            self._newest_ns = 0
 
     def destroy(self) -> None:
         self._listener.unregister()
 
 
-def _mounting(buffer: tf2_ros.Buffer, base_frame: str, frame: str, where: str) -> SE3:
-    try:
-        return transform_from_message(buffer.lookup_transform(base_frame, frame, Time()).transform)
-    except tf2_ros.TransformException as error:
-        raise MotionUnavailableError(
-            f"no transform from '{base_frame}' to the sensor's frame '{frame}' on {where} ({error})"
-        ) from None
+def _no_mounting(base_frame: str, frame: str, where: str, error: Exception) -> str:
+    return f"no transform from '{base_frame}' to the sensor's frame '{frame}' on {where} ({error})"

@@ -30,7 +30,9 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 
+from lidarloop_core.errors import ConfigError
 from lidarloop_core.fast_dds import PROFILE_VARIABLES
+from lidarloop_ros.node.params_file import parameters_for
 
 ASK_AGAIN_AFTER_S = 1.0
 RESPAWN_DELAY_S = 2.0
@@ -135,7 +137,7 @@ def lifecycle_node(
         output="screen",
         condition=condition,
     )
-    check = OpaqueFunction(function=_RefuseMissingFile(params_argument), condition=condition)
+    check = OpaqueFunction(function=_RefuseUselessFile(params_argument, executable), condition=condition)
     return [check, *BringUp(node).handlers(), node]
 
 
@@ -184,18 +186,25 @@ def fast_dds_profile(config: Path) -> list[SetEnvironmentVariable]:
     ]
 
 
-class _RefuseMissingFile:
-    """Ends the launch where a parameter file is missing; launch would only warn, and the node use its defaults."""
+class _RefuseUselessFile:
+    """Ends the launch where a parameter file is missing, or sets nothing for its node, which would use its defaults."""
 
-    def __init__(self, argument: str) -> None:
+    def __init__(self, argument: str, node_name: str) -> None:
         self._argument = argument
+        self._node_name = node_name
 
     def __call__(self, context: LaunchContext) -> None:
         path = Path(LaunchConfiguration(self._argument).perform(context))
-        if not path.is_file():
-            raise RuntimeError(
-                f"{self._argument}: received {path}, which is not a file; expected a YAML like those in config/"
-            )
+        try:
+            parameters_for(path, self._full_name(context))
+        except ConfigError as error:
+            raise RuntimeError(f"{self._argument}: received {error}") from None
+
+    def _full_name(self, context: LaunchContext) -> str:
+        """With the namespaces of the argument and of the groups around it, as launch_ros joins them."""
+        own = LaunchConfiguration("namespace").perform(context)
+        around = "" if own.startswith("/") else context.launch_configurations.get("ros_namespace", "")
+        return "/" + "/".join(part.strip("/") for part in (around, own, self._node_name) if part.strip("/"))
 
 
 class _RefuseMissingExecutable:

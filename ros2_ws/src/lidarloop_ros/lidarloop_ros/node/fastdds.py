@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from lidarloop_core.fast_dds import PROFILE_VARIABLES
@@ -12,6 +13,11 @@ def profile_path() -> Path:
     return Path(__file__).parents[1] / "config" / "fastdds.xml"
 
 
-def environment() -> dict[str, str]:
-    """Environment variables that make Fast DDS of any distribution load the profile."""
-    return dict.fromkeys(PROFILE_VARIABLES, str(profile_path()))
+def environment(profile: Path | None = None) -> dict[str, str]:
+    """Environment variables that make Fast DDS of any distribution load a profile, by default the shipped one."""
+    return dict.fromkeys(PROFILE_VARIABLES, str(profile or profile_path()))
+
+
+def profile_with_segment(num_bytes: int) -> str:
+    """The shipped profile's text with a larger shared memory segment, for messages that its own does not hold."""
+    return re.sub(r"(?<=<segment_size>)\d+(?=</segment_size>)", str(num_bytes), profile_path().read_text())

@@ -12,7 +12,7 @@ from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, Reliabilit
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-from lidarloop_core.fast_dds import PROFILE_VARIABLES
+from lidarloop_core.fast_dds import PROFILE_VARIABLES, profile_in_use, segment_bytes
 from lidarloop_ros.node import fastdds
 
 # What DDS gives for a duration that is not set.
@@ -58,9 +58,12 @@ def silence_hint(node: Node, topic: str) -> str:
     num_publishers = node.count_publishers(topic)
     if num_publishers == 0:
         return f"{topic} has no publisher; check the LiDAR driver and the remapping of ~/input/points"
+    profile = profile_in_use()
+    room = segment_bytes(profile) if profile else 0
+    too_large = f". Larger clouds than its segment_size, {room / 1e6:.0f} MB, are lost too: raise it" if room else ""
     return (
         f"{topic} has {num_publishers} publishers, but nothing arrives. Fast DDS loses clouds above 0.5 MB unless "
-        f"the publisher too runs with {PROFILE_VARIABLES[0]}={fastdds.profile_path()}"
+        f"the publisher too runs with {PROFILE_VARIABLES[0]}={profile or fastdds.profile_path()}{too_large}"
     )
 
 

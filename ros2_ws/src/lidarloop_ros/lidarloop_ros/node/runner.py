@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -10,10 +12,13 @@ from typing import Protocol, cast
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from rclpy.task import Future
 from rclpy.utilities import try_shutdown
+
+RCLError = rclpy_implementation.RCLError
 
 # A supervisor (launch's respawn, systemd's Restart=on-failure) starts the node again after this exit code.
 EXIT_FOR_RESPAWN = 3
@@ -52,10 +57,15 @@ def run(make_node: Callable[[], RunnableNode], args: list[str] | None = None) ->
         args: ROS arguments; None takes the command line's.
 
     Returns:
-        Exit code: 0 after a signal, ``EXIT_FOR_RESPAWN`` after ``node.ended``.
+        Exit code: 0 after a signal, ``EXIT_FOR_RESPAWN`` after ``node.ended``, 1 where the ROS arguments cannot be
+        used, e.g. a parameter file that is no YAML.
     """
     try:
-        rclpy.init(args=args)
+        try:
+            rclpy.init(args=args)
+        except RCLError as error:
+            print(f"the node cannot start: {_one_line(error)}", file=sys.stderr)
+            return 1
         executor = SingleThreadedExecutor()
         node = make_node()
         try:
@@ -81,12 +91,19 @@ def _spin(executor: SingleThreadedExecutor, node: RunnableNode) -> int:
         except (KeyboardInterrupt, ExternalShutdownException):
             raise
         except Exception as error:  # rclpy lets an exception of any callback end the spinning
+            if not node.context.ok():
+                return 0  # a signal came while a callback worked, which could not answer any more
             node.get_logger().error(f"a callback failed:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
             node.callback_failed(error)
     if not node.ended.done():
         return 0
     node.report_end()
     return EXIT_FOR_RESPAWN
+
+
+def _one_line(error: Exception) -> str:
+    """rcl's message without the places in its source files."""
+    return re.sub(r", at /[^,\n]*", "", str(error)).replace("\n", " ")
 
 
 def _nothing() -> None:

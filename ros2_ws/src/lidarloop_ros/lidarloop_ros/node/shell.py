@@ -82,6 +82,8 @@ class LifecycleShell(LifecycleNode, ABC):
         except LidarloopError as error:
             return self._refuse_to_configure(str(error))
         except Exception:  # rclpy would drop it without a message
+            if not self.context.ok():
+                return FAILURE  # a signal has shut ROS down meanwhile: nothing can be made any more
             return self._refuse_to_configure(traceback.format_exc())
         self.configure_problem = ""
         # Everything imported and loaded so far lives as long as the process. A full garbage collection need not visit

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,12 +28,16 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 
 from lidarloop_core.errors import LidarloopError
 from lidarloop_ros.detector.params import DetectorParams
-from lidarloop_ros.node import fastdds
+from lidarloop_ros.node import child, fastdds
+from lidarloop_ros.node.params import NodeParams
 
 STOP_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 60.0
 # Loading a model compiles code the first time.
 TRANSITION_TIMEOUT_S = 120.0
+# The mapping of domains to ports in the RTPS standard (9.6.1.1).
+_FIRST_PORT, _PORTS_PER_DOMAIN = 7400, 250
+_NUM_DOMAINS = 100
 
 
 Process = TypeVar("Process", bound="NodeProcess")
@@ -44,17 +48,55 @@ class NodeError(LidarloopError):
 
 
 @contextmanager
-def isolated_node(name: str) -> Iterator[Node]:
+def _free_domain() -> Iterator[int]:
+    """A DDS domain that no coordinated process holds, and on which no node of this machine is left over."""
+    with ExitStack() as held:
+        for _ in range(_NUM_DOMAINS):
+            try:
+                domain = int(held.enter_context(domain_coordinator.domain_id()))
+            except RuntimeError:
+                break
+            if not domain_in_use(domain):
+                yield domain
+                return
+    raise NodeError("every DDS domain from 1 to 100 is in use on this machine: end nodes that are left over")
+
+
+def domain_in_use(domain: int) -> bool:
+    """Whether a process of this machine takes part in a DDS domain: it has bound one of the domain's UDP ports.
+
+    Known at once, unlike what discovery finds. False where the kernel lists no ports.
+    """
+    first = _FIRST_PORT + _PORTS_PER_DOMAIN * domain
+    return any(first <= port < first + _PORTS_PER_DOMAIN for port in _bound_udp_ports())
+
+
+def _bound_udp_ports() -> Iterator[int]:
+    for table in ("/proc/net/udp", "/proc/net/udp6"):
+        with suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                yield int(line.split()[1].rpartition(":")[2], 16)
+
+
+@contextmanager
+def isolated_node(name: str, *, profile: Path | None = None) -> Iterator[Node]:
     """A node in this process, spun by a thread, on a DDS domain that no other process of this machine uses.
 
     Child processes started inside the block use the same domain, and the Fast DDS profile: it is in their environment.
+
+    Args:
+        name: name of the node.
+        profile: the Fast DDS profile; None takes the shipped one.
+
+    Raises:
+        NodeError: every domain is in use.
     """
-    with domain_coordinator.domain_id() as domain, tempfile.TemporaryDirectory(prefix="lidarloop-") as log_folder:
+    with _free_domain() as domain, tempfile.TemporaryDirectory(prefix="lidarloop-") as log_folder:
         environment = {
             "ROS_DOMAIN_ID": str(domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "ROS_LOG_DIR": log_folder,
-            **fastdds.environment(),
+            **fastdds.environment(profile),
         }
         with _environment(environment):
             context = Context()
@@ -81,6 +123,8 @@ _OWN_GROUP: dict[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11)
 class NodeProcess:
     """A node of this package, run by this interpreter. Use as a context manager: it never outlives the block.
 
+    Nor does it outlive this process, even if that is killed: see ``node.child``.
+
     Args:
         module: e.g. ``"lidarloop_ros.detector.node"``.
         arguments: ROS arguments, e.g. remappings.
@@ -89,7 +133,7 @@ class NodeProcess:
     def __init__(self, module: str, arguments: Sequence[str] = ()) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, "--ros-args", *arguments],
+            child.command(module, ["--ros-args", *arguments]),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -206,9 +250,9 @@ class ManagedNode:
         if refused := [result.reason for result in results if not result.successful]:
             raise NodeError(f"{self._name} refused: {'; '.join(refused)}")
 
-    def parameters(self) -> dict[str, Any]:
-        """Present value of every parameter of ``lidar_detector``."""
-        names = [field.name for field in dataclasses.fields(DetectorParams)]
+    def parameters(self, settings: type[NodeParams] = DetectorParams) -> dict[str, Any]:
+        """Present value of every parameter of the class ``settings``, by name."""
+        names = [field.name for field in dataclasses.fields(settings)]
         values = self.call(self._get_parameters, GetParameters.Request(names=names)).values
         return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
 

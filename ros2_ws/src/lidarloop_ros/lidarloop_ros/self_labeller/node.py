@@ -35,6 +35,7 @@ from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_core.labelling.lifting.warm_up import warm_up
 from lidarloop_ros.inputs.cameras import CameraInputs
 from lidarloop_ros.inputs.motion_sources import open_vehicle_poses
+from lidarloop_ros.inputs.plausibility import PlausibleMotion
 from lidarloop_ros.node import params
 from lidarloop_ros.node.graph_check import input_problems
 from lidarloop_ros.node.runner import run
@@ -75,7 +76,14 @@ class SelfLabeller(LifecycleShell):
         with ExitStack() as release:
             poses = open_vehicle_poses(self, settings)
             release.callback(poses.destroy)
-            pipeline = LabelPipeline(mask_model, settings.priors(), settings.lifting(), poses, scene=self._scene())
+            pipeline = LabelPipeline(
+                mask_model,
+                settings.priors(),
+                settings.lifting(),
+                poses,
+                scene=self._scene(),
+                plausible=PlausibleMotion(settings.motion_limits),
+            )
             clouds = message_filters.Subscriber(self, PointCloud2, "~/input/points", qos_profile=best_effort)
             release.callback(self.destroy_subscription, clouds.sub)
             # Before the cameras' synchronisers, which receive each cloud after this callback.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lidarloop_core.errors import LidarloopError
@@ -21,7 +21,8 @@ from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.pointcloud.decode import read_points
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.sample import CameraImage, LaneMap, Sample, Sweep
-from lidarloop_ros.inputs.motion import MotionUnavailableError, Poses
+from lidarloop_ros.inputs.motion import ImplausibleMotionError, MotionUnavailableError, Poses
+from lidarloop_ros.inputs.plausibility import PlausibleMotion
 
 COLUMNS = ("x", "y", "z", "intensity")
 SWEEP_INTERVAL_S = 0.1
@@ -56,16 +57,26 @@ class LabelPipeline:
         poses: the vehicle's motion and its sensors' mounting poses. A camera without a mounting pose is left out;
             without ego-motion a single sweep is used, and images count as taken at its stamp.
         scene: name of the drive, written into the samples.
+        plausible: judges the vehicle's motion from cloud to cloud; None: all is believed.
     """
 
     def __init__(
-        self, mask_model: MaskModel, priors: ShapePriors, config: LiftingConfig, poses: Poses, *, scene: str
+        self,
+        mask_model: MaskModel,
+        priors: ShapePriors,
+        config: LiftingConfig,
+        poses: Poses,
+        *,
+        scene: str,
+        plausible: PlausibleMotion | None = None,
     ) -> None:
         self.mask_model = mask_model
         self._priors = priors
         self._config = config
         self._poses = poses
         self._scene = scene
+        self._plausible = plausible
+        self._course_began_ns = 0  # clouds before belong to a course that a jump of the ego-motion has ended
         self._recent: deque[Any] = deque(maxlen=2 * config.num_sweeps)
         self._lane_map: LaneMap | None = None
         self._lanes: LaneLookup | None = None
@@ -81,6 +92,9 @@ class LabelPipeline:
     def forget_sweeps(self) -> None:
         """Drops all sweeps, after a jump in time."""
         self._recent.clear()
+        self._course_began_ns = 0
+        if self._plausible is not None:
+            self._plausible.clear()
 
     def label(
         self, cloud: Any, images: Mapping[str, Any], calibrations: Mapping[str, Calibration | None]
@@ -117,12 +131,12 @@ class LabelPipeline:
         return LabelledSample(sample, labels, left_out, tuple(degraded + failures), clock.stage_ms)
 
     def _sweeps(self, cloud: Any) -> tuple[list[Sweep], list[str]]:
-        newest, problem = self._sweep(cloud)
+        newest, problem = self._judged(self._sweep(cloud))
         if problem is not None:
             return [newest], [f"single sweep: {problem}"]
         buffer: SweepBuffer[Sweep] = SweepBuffer(self._config.num_sweeps, SWEEP_INTERVAL_S)
         recent = list(self._recent)  # a copy: the receiving thread goes on adding
-        for older in [c for c in recent if stamp_ns(c.header) < newest.stamp_ns]:
+        for older in [c for c in recent if self._course_began_ns <= stamp_ns(c.header) < newest.stamp_ns]:
             try:
                 sweep, problem = self._sweep(older)
             except (LidarloopError, MotionUnavailableError):
@@ -132,6 +146,18 @@ class LabelPipeline:
         sweeps = buffer.select(newest)
         lacking = self._config.num_sweeps - len(sweeps)
         return sweeps, [f"{lacking} of {self._config.num_sweeps} sweeps missing"] if lacking else []
+
+    def _judged(self, found: tuple[Sweep, str | None]) -> tuple[Sweep, str | None]:
+        """The sweep, without its pose where no vehicle moves so; the sweeps before it are of another course then."""
+        sweep, problem = found
+        if self._plausible is None or sweep.world_SE3_ego is None:
+            return found
+        try:
+            self._plausible.require(sweep.stamp_ns, sweep.world_SE3_ego)
+        except ImplausibleMotionError as error:
+            self._course_began_ns = sweep.stamp_ns + 1
+            return replace(sweep, world_SE3_ego=None), str(error)
+        return sweep, problem
 
     def _sweep(self, cloud: Any) -> tuple[Sweep, str | None]:
         """The sweep, and why it cannot be merged with others, or None."""

@@ -95,6 +95,11 @@ class Buffer:
             get_logger("tf2").error(f"transform of '{child}' from {authority} ignored: {fault}")
 
     def _look_up(self, target_frame: str, source_frame: str, stamp_ns: int) -> TransformStamped:
+        # Before any check: a frame to itself is the identity, known or not.
+        if target_frame == source_frame:
+            known = self._histories.get(source_frame)
+            newest_ns = 0 if known is None or known.is_static else known.newest_stamp_ns
+            return _stamped(target_frame, source_frame, stamp_ns or newest_ns, IDENTITY)
         for frame in (target_frame, source_frame):
             if not frame or frame.startswith("/"):
                 raise InvalidArgumentException(f"'{frame}': a frame name is not empty and has no leading slash")
@@ -109,11 +114,7 @@ class Buffer:
             if ends:
                 raise ExtrapolationException(f"from '{source_frame}' to '{target_frame}': {ends}")
             raise ConnectivityException(f"'{source_frame}' and '{target_frame}' are not in one tree")
-        result = TransformStamped(child_frame_id=source_frame)
-        result.header.frame_id = target_frame
-        result.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
-        result.transform = (target_chain[common].inverse() @ source_chain[common]).to_message()
-        return result
+        return _stamped(target_frame, source_frame, stamp_ns, target_chain[common].inverse() @ source_chain[common])
 
     def _chain(self, frame: str, stamp_ns: int) -> tuple[dict[str, Rigid], str]:
         """`ancestor_SE3_frame` of each ancestor, nearest first, and why the chain ends early ("" when at its root)."""
@@ -136,8 +137,7 @@ class Buffer:
         if common is None:
             raise ConnectivityException(f"'{source_frame}' and '{target_frame}' are not in one tree")
         way = source_line[: source_line.index(common)] + target_line[: target_line.index(common)]
-        # A frame to itself has no way: its own newest stamp counts.
-        histories = [self._histories[frame] for frame in way or [source_frame] if frame in self._histories]
+        histories = [self._histories[frame] for frame in way if frame in self._histories]
         return min((history.newest_stamp_ns for history in histories if not history.is_static), default=0)
 
     def _line(self, frame: str) -> list[str]:
@@ -147,6 +147,14 @@ class Buffer:
                 raise LookupException(f"the tree has a loop at '{history.newest_parent}'")
             line.append(history.newest_parent)
         return line
+
+
+def _stamped(target_frame: str, source_frame: str, stamp_ns: int, pose: Rigid) -> TransformStamped:
+    result = TransformStamped(child_frame_id=source_frame)
+    result.header.frame_id = target_frame
+    result.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
+    result.transform = pose.to_message()
+    return result
 
 
 class _History:
