@@ -9,6 +9,8 @@ SHELL := bash
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= out
+SEED   ?= 0
+N      ?= 6000
 MODEL  ?= models/pillar-toytown.onnx
 # A drive the shipped model was not trained on (see models/pillar-toytown.md).
 DEMO_SEED ?= 7
@@ -36,11 +38,13 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export AMENT_PREFIX_PATH := $(VIRTUAL_ENV)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
 export ROS_LOG_DIR ?= $(abspath $(OUT))/ros_log
 
-.PHONY: help setup demo demo-real test lint bench check-data check-pseudolabel check-onboard check-engine clean
+.PHONY: help setup demo demo-real test test-long fuzz lint bench check-data check-pseudolabel check-onboard check-engine clean
 
 help:
 	@echo "make demo       a drive, a bag, the node, boxes, a report: $(OUT)/demo/report.html"
 	@echo "make test       all tests"
+	@echo "make test-long  all tests thrice, their property tests with random seeds (SEEDS=\"1 2 3\" repeats them)"
+	@echo "make fuzz       hostile inputs wherever data from outside enters (N=$(N) SEED=$(SEED))"
 	@echo "make demo-real  the same node on a real KITTI drive (\$$LIDARLOOP_REAL_DATA or ../shared/data)"
 	@echo "make check-data        what readers, metrics and viewer promise, measured: $(OUT)/checks/data.json"
 	@echo "make check-pseudolabel what pseudo-labels and training on them promise: $(OUT)/checks/pseudolabel.json"
@@ -94,6 +98,17 @@ demo-real: $(VENV)/.demo-ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# SEEDS="1 2 3" repeats a run; without it, three new ones.
+test-long: $(VENV)/.ready
+	for seed in $${SEEDS:-$$(shuf -i 1-999999999 -n 3)}; do \
+	  echo "== property tests at random; to repeat: make test-long SEEDS=$$seed"; \
+	  $(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile=random --hypothesis-seed=$$seed; \
+	done
+
+# N inputs over all boundaries where data from outside enters.
+fuzz: $(VENV)/.ready
+	$(BIN)/python -m tests.fuzz --num-inputs $(N) --seed $(SEED)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

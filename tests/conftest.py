@@ -9,8 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Property tests. `make test` runs "fixed": the same examples on every machine, however slow or busy it is. `make test-long`
+# runs "random" with seeds that it prints; what it finds becomes an @example.
+settings.register_profile(
+    "fixed", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("random", settings.get_profile("fixed"), derandomize=False, max_examples=300, print_blob=True)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Rotated overlap against shapely's polygons, and suppression against its definition."""
+"""Rotated overlap against exact arithmetic, and suppression against its definition."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from hypothesis import strategies as st
 
 from lidarloop_core.geometry.boxes import bev_corners
 from lidarloop_core.geometry.iou import bev_iou, nms_circle, nms_rotated
-
-shapely = pytest.importorskip("shapely")
+from tests.exact_overlap import polygon_overlaps
 
 
 def box(x: float, y: float, length: float, width: float, yaw_rad: float) -> list[float]:
     return [x, y, 0.0, length, width, 1.0, yaw_rad, 0.0, 0.0]
 
 
-def shapely_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    first, second = shapely.polygons(bev_corners(a))[:, None], shapely.polygons(bev_corners(b))[None, :]
-    shared = shapely.area(shapely.intersection(first, second))
-    return shared / (shapely.area(first) + shapely.area(second) - shared)
+def exact_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return polygon_overlaps(bev_corners(a), bev_corners(b))[1]
 
 
 def random_boxes(random: np.random.Generator, num: int, spread_m: float) -> np.ndarray:
@@ -33,10 +30,10 @@ def random_boxes(random: np.random.Generator, num: int, spread_m: float) -> np.n
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.0, 5.0]), st.sampled_from([0.0, 1e3, 1e5]))
-def test_overlap_equals_shapely(seed: int, spread_m: float, far_m: float) -> None:
+def test_overlap_is_exact(seed: int, spread_m: float, far_m: float) -> None:
     random = np.random.default_rng(seed)
-    a, b = random_boxes(random, 12, spread_m), random_boxes(random, 12, spread_m)
-    expected = shapely_iou(a, b)
+    a, b = random_boxes(random, 6, spread_m), random_boxes(random, 6, spread_m)
+    expected = exact_iou(a, b)
     a[:, :2] += far_m
     b[:, :2] += far_m
     np.testing.assert_allclose(bev_iou(a, b), expected, atol=1e-9 if far_m == 0 else 1e-7)
@@ -48,9 +45,18 @@ GRID_BOXES = st.builds(box, GRID, GRID, GRID.filter(bool), GRID.filter(bool), RI
 
 
 @settings(deadline=None)
-@given(st.lists(GRID_BOXES, min_size=1, max_size=6), st.lists(GRID_BOXES, min_size=1, max_size=6))
-def test_boxes_that_share_edges_and_corners_equal_shapely_too(a: list[list[float]], b: list[list[float]]) -> None:
-    np.testing.assert_allclose(bev_iou(np.array(a), np.array(b)), shapely_iou(np.array(a), np.array(b)), atol=1e-9)
+@given(st.lists(GRID_BOXES, min_size=1, max_size=4), st.lists(GRID_BOXES, min_size=1, max_size=4))
+def test_overlap_of_boxes_that_share_edges_and_corners_is_exact(a: list[list[float]], b: list[list[float]]) -> None:
+    np.testing.assert_allclose(bev_iou(np.array(a), np.array(b)), exact_iou(np.array(a), np.array(b)), atol=1e-9)
+
+
+@pytest.mark.parametrize("turns", range(-8, 9))
+@pytest.mark.parametrize("side_m", [0.5, 1.0, 2.0])
+def test_a_square_turned_onto_itself_overlaps_itself(turns: int, side_m: float) -> None:
+    square = np.array([box(1.0, 0.5, side_m, side_m, np.pi / 4)])
+    turned = square + np.array(box(0, 0, 0, 0, turns * np.pi / 2)) * (np.arange(9) == 6)
+    assert bev_iou(square, turned)[0, 0] == pytest.approx(1, abs=1e-9)
+    assert exact_iou(square, turned)[0, 0] == pytest.approx(1, abs=1e-9)
 
 
 def test_overlap_in_closed_form() -> None:
