@@ -61,7 +61,7 @@ def _edges(polygon: Sequence[Point]) -> Iterable[tuple[Point, Point]]:
     return zip(polygon, [*polygon[1:], *polygon[:1]], strict=True)
 
 
-def _turn(o: Point, p: Point, q: Point) -> Fraction:
+def _turn(o: Point, p: Point, q: Point) -> Fraction | int:
     """Twice the area of the triangle: positive if q lies left of the way from o to p."""
     return (p[0] - o[0]) * (q[1] - o[1]) - (p[1] - o[1]) * (q[0] - o[0])
 

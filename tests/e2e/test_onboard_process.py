@@ -39,7 +39,7 @@ def test_help_is_answered_without_loading_ros() -> None:
 
 
 def test_the_shipped_model_answers_every_cloud_within_its_memory(repository: Path, tmp_path: Path) -> None:
-    """Latency is measured by the demo, on a calm machine; here only that nothing is lost."""
+    """In lockstep, so that none is lost on a busy machine; latency is measured by the demo, on a calm one."""
     pytest.importorskip("rclpy", reason="no ROS 2 here")
     pytest.importorskip("embreex", reason="no ray caster here: pip install lidarloop[toytown]")
     model = repository / MODEL
@@ -47,9 +47,13 @@ def test_the_shipped_model_answers_every_cloud_within_its_memory(repository: Pat
         pytest.skip(f"{MODEL} is not in this checkout")
     bag, out = tmp_path / "drive.mcap", tmp_path / "out"
     assert main(["convert", "toytown", "901", str(bag), "--duration-s", "2", "--no-cameras"]) == 0
-    assert main(["replay", str(bag), "--model", str(model), "--out", str(out), "--rate", "0.25"]) == 0
+    replay = ["replay", str(bag), "--model", str(model), "--out", str(out)]
+    assert main([*replay, "--pace", "lockstep"]) == 0
+    detections = json.loads((out / "detections.json").read_text())
+    assert len(detections["results"]) == 20
+    assert detections["meta"]["frame"] == "world"
+    assert main([*replay, "--rate", "0.25", "--duration-s", "1"]) == 0
     latency = json.loads((out / "latency.json").read_text())
-    assert (latency["frames_sent"], latency["frames_detected"], latency["frames_dropped"]) == (20, 20, 0)
+    assert latency["frames_sent"] == 10
     assert latency["rss_mb"] < 600
     assert latency["model_sha256"] == read_model(model).sha256
-    assert json.loads((out / "detections.json").read_text())["meta"]["frame"] == "world"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -30,7 +30,7 @@ def refuse(line: str) -> None:
 
 
 @pytest.fixture
-def place():
+def place() -> Iterator[Sandbox]:
     with sandbox() as found:
         yield found
 
