@@ -75,4 +75,4 @@ def mean_ap(found: Sequence[Boxes3D], clouds: Sequence[Cloud]) -> float | None:
         cloud.frame.token: cloud.frame.to_level(boxes, "lidar") for cloud, boxes in zip(clouds, found, strict=True)
     }
     truth = {cloud.frame.token: cloud.frame.ground_truth() for cloud in clouds}
-    return evaluate_detections(predictions, truth, DetectionConfig()).mean_ap
+    return evaluate_detections(predictions, truth, DetectionConfig.of_classes(found[0].class_names)).mean_ap

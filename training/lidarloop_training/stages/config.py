@@ -95,7 +95,8 @@ class TrainConfig(Generic[T_co]):
         optimisation: how the weights are found.
         run: where and how the run is executed.
         labels: which share of the data's labels is learnt from.
-        init_from: run or checkpoint whose weights to start with, and nothing else of it; None starts at random.
+        init_from: run, checkpoint or model file (.onnx) whose weights to start with, and nothing else of it; None
+            starts at random.
         init_parts: which parts of the network ``init_from`` gives, e.g. encoder backbone; the others start at random.
         seed: seed for initial weights, order and augmentation.
     """
@@ -130,6 +131,8 @@ class SelfTrainConfig:
             counts by its score, so that a doubtful label does little more than keep its place from being called empty.
         unlabelled: further drives without labels.
         unlabelled_source: what kind they are.
+        human_labels: False learns without annotations, from ``pseudo_labels`` and the model's own labels alone: there
+            is no fine-tuning.
     """
 
     fine_tune: TrainConfig[DetectionConfig]
@@ -141,6 +144,7 @@ class SelfTrainConfig:
     min_score: tuple[float, ...] = (0.2,)
     unlabelled: tuple[Path, ...] = ()
     unlabelled_source: DriveName = "bag"
+    human_labels: bool = True
 
     def __post_init__(self) -> None:
         check_ranges("SelfTrainConfig", num_rounds=(self.num_rounds, 0, 1000), min_score=(self.min_score, 0, 1))

@@ -54,6 +54,7 @@ def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model:
     settings = record.settings
     meta: dict[str, Any] = {
         "frame": "world" if poses else "lidar",
+        "class_names": list(model.spec.class_names),
         "provenance": {
             "command": f"lidarloop replay {__version__}",
             "bag": reader.path.name,
