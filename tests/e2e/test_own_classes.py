@@ -14,29 +14,19 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.model.model_file import read_model
 from lidarloop_core.sample import Annotations, Sample
 
+NETWORK = {
+    "pillar-channels": "8",
+    "stage-channels": "8 16",
+    "stage-depths": "1 1",
+    "neck-channels": "8",
+    "shared-channels": "8",
+    "group-channels": "8",
+}
+OPTIMISATION = {"num-steps": "2", "batch-size": "2", "precision": "float32"}
 TINY = [
-    "--task.network.pillar-channels",
-    "8",
-    "--task.network.stage-channels",
-    "8",
-    "16",
-    "--task.network.stage-depths",
-    "1",
-    "1",
-    "--task.network.neck-channels",
-    "8",
-    "--task.network.shared-channels",
-    "8",
-    "--task.network.group-channels",
-    "8",
-    "--optimisation.num-steps",
-    "4",
-    "--optimisation.batch-size",
-    "2",
-    "--optimisation.precision",
-    "float32",
-    "--run.num-workers",
-    "0",
+    *(word for name, value in NETWORK.items() for word in (f"--task.network.{name}", *value.split())),
+    *(word for name, value in OPTIMISATION.items() for word in (f"--optimisation.{name}", value)),
+    *("--run.num-workers", "0"),
 ]
 
 
