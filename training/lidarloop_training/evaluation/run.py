@@ -156,8 +156,8 @@ def _unknown_objects(samples: Sequence[SampleRecord], class_names: Sequence[str]
         return ""
     if set(class_names).isdisjoint(_names(samples)) and not set(class_names) <= set(NUSCENES_CLASSES):
         raise DatasetError(
-            f"received class {', '.join(class_names[:12])}; expected some of {', '.join(sorted(others)[:12])}, which the "
-            "ground truth has: take the results of this drive's model, or give --class-agnostic"
+            f"received class {', '.join(class_names[:12])}; expected some of {', '.join(sorted(others)[:12])}, "
+            "which the ground truth has: take the results of this drive's model, or give --class-agnostic"
         )
     listed = ", ".join(f"{name} {number}" for name, number in others.most_common(12))
     return f"{others.total()} objects are of classes that the model does not have, and are not scored: {listed}"

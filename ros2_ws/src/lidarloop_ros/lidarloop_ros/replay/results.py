@@ -54,7 +54,6 @@ def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model:
     settings = record.settings
     meta: dict[str, Any] = {
         "frame": "world" if poses else "lidar",
-        "class_names": list(model.spec.class_names),
         "provenance": {
             "command": f"lidarloop replay {__version__}",
             "bag": reader.path.name,
@@ -69,6 +68,7 @@ def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model:
     }
     if model is not None:
         meta["model_sha256"] = model.sha256
+        meta["class_names"] = list(model.spec.class_names)
         meta["provenance"]["model"] = model.spec.name
     write_results(path, boxes, meta)
     return path
