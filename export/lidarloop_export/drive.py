@@ -13,7 +13,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.pointcloud.sweeps import network_points
 from lidarloop_training.data.drive_spec import DriveName, drive_named
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
@@ -56,7 +56,7 @@ def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
     clouds = []
     for position in spread(len(source) - skipped, num_frames):
         sample = source[position + skipped]
-        points = merge_sweeps(sample.sweeps[: spec.num_sweeps], spec.point_columns)
+        points = network_points(sample.sweeps[: spec.num_sweeps], spec.point_columns, spec.column_limits)
         clouds.append(Cloud(points, SampleRecord.of(sample, position + skipped)))
     return clouds
 
@@ -75,4 +75,4 @@ def mean_ap(found: Sequence[Boxes3D], clouds: Sequence[Cloud]) -> float | None:
         cloud.frame.token: cloud.frame.to_level(boxes, "lidar") for cloud, boxes in zip(clouds, found, strict=True)
     }
     truth = {cloud.frame.token: cloud.frame.ground_truth() for cloud in clouds}
-    return evaluate_detections(predictions, truth, DetectionConfig()).mean_ap
+    return evaluate_detections(predictions, truth, DetectionConfig.of_classes(found[0].class_names)).mean_ap

@@ -7,7 +7,10 @@ from typing import Literal
 
 import tyro
 
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.io.outputs import check_output
 from lidarloop_core.model.model_file import seal, write_model
+from lidarloop_core.shell import command_line
 from lidarloop_export.clouds import clouds
 from lidarloop_export.graph import with_raw_maps, without_raw_maps
 from lidarloop_export.parity import check_parity
@@ -30,8 +33,15 @@ def export(
         checkpoint: a run's folder, or one of its checkpoints.
         out: the model file to write.
         check_nvidia: whether NVIDIA's parser and builder (tensorrt-rtx, needs no GPU) are run.
+
+    Raises:
+        ConfigError: there is no readable checkpoint, or the model file would replace one of its files or a folder.
     """
+    check_output(out, checkpoint)
+    if out.is_dir():
+        raise ConfigError(f"received {out} to write to, which is a folder; expected a file, e.g. {out / 'model.onnx'}")
     task, trained, folder = load_task(checkpoint)
+    check_output(out, *folder.iterdir())
     print(f"exporting {folder}")
     view = task.export_view(trained)
     full = with_raw_maps(view)
@@ -44,4 +54,4 @@ def export(
         print("NVIDIA: not checked (pip install lidarloop[rtx] brings its parser)")
     sha256 = write_model(out, network, task.spec)
     print(f"wrote {out}: {out.stat().st_size / 1e6:.2f} MB, sha256 {sha256}")
-    print(f"next: lidarloop replay BAG --model {out} --out out/replay")
+    print(f"next: {command_line('lidarloop', 'replay', 'BAG', '--model', out, '--out', 'out/replay')}")

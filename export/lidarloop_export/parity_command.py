@@ -14,10 +14,12 @@ import tyro
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.io import atomic
+from lidarloop_core.io.outputs import check_output
 from lidarloop_core.machine import machine, versions
 from lidarloop_core.model.model_file import read_model
 from lidarloop_export.box_parity import LIMITS, Deviations, deviations
 from lidarloop_export.drive import Cloud, Drive, detect_all, mean_ap, read_drive
+from lidarloop_training.ranges import check_ranges
 
 Runtime = Literal["onnxruntime", "onnxruntime-cuda", "tensorrt", "torch", "torch-cuda"]
 
@@ -64,6 +66,8 @@ def parity(
         frames: clouds, spread over the drive.
         json: also writes the report to this file.
     """
+    check_output(json, model, *variants, checkpoint, Path(drive[1]))
+    check_ranges("parity", frames=(frames, 1, 100_000))
     reference = open_backend(model)
     clouds = read_drive(drive, reference.spec, frames)
     candidates = _candidates(model, against, variants, checkpoint)

@@ -10,13 +10,16 @@ import onnx
 import tyro
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io.outputs import check_output
 from lidarloop_core.model.model_file import PRECISION_KEY, ModelFile, read_model, write_model
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.shell import command_line
 from lidarloop_export.clouds import graph_inputs
 from lidarloop_export.drive import Drive, read_drive
 from lidarloop_export.optimise import optimised
 from lidarloop_export.precision_fp16 import in_float16
 from lidarloop_export.quantise import ERROR_BUDGET, Form, Inputs, Quantised, quantised
+from lidarloop_training.ranges import check_ranges
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -47,9 +50,12 @@ def optimise(
         budget: int8 only: error allowed in the head's maps; less leaves more layers in float.
 
     Raises:
-        ConfigError: int8 without a drive to calibrate on, or a model that is not in fp32.
+        ConfigError: the output is the input, a value is out of its range, int8 without a drive to calibrate on, or a
+            model that is not in fp32.
         ModelFileError: the file is damaged, or an operator or weight does not fit float16.
     """
+    check_output(out, model, Path(calibrate[1]) if calibrate else None)
+    check_ranges("optimise", frames=(frames, 1, 100_000), budget=(budget, 0, 1))
     file = read_model(model)
     inputs: list[Inputs] = []
     if precision == "int8":
@@ -65,7 +71,8 @@ def optimise(
         _print(report)
     sha256 = write_model(out, network, file.spec)
     print(f"wrote {out}: {precision}, {out.stat().st_size / 1e6:.2f} MB, sha256 {sha256}")
-    print(f"next: lidarloop parity {model} --variants {out} --drive toytown 3301")
+    following = command_line("lidarloop", "parity", model, "--variants", out, "--drive", "toytown", 3301)
+    print(f"next: {following}")
 
 
 def calibration_inputs(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Inputs]:

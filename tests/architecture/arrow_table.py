@@ -15,6 +15,7 @@ CORE: dict[str, set[str]] = {
     "machine": set(),
     "progress": set(),
     "bounds": {"errors"},
+    "shell": set(),
     # What a cloud is, and how it is read and grouped.
     "geometry": {"errors"},
     "sample": {"geometry"},
@@ -59,6 +60,7 @@ ROS: dict[str, set[str]] = {
 
 TRAINING: dict[str, set[str]] = {
     "workers": set(),
+    "ranges": set(),
     "toytown": set(),
     # Where samples come from.
     "data.writing": {"workers", "toytown"},
@@ -70,12 +72,12 @@ TRAINING: dict[str, set[str]] = {
     "data.nuscenes": {"data.writing", "data.views"},
     "data.waymo": set(),
     "data.once": {"data.waymo"},
-    "data.toytown": {"workers", "toytown", "data.nuscenes", "data.views"},
+    "data.toytown": {"ranges", "workers", "toytown", "data.nuscenes", "data.views"},
     "data": {
-        "toytown", "data.av2", "data.bag", "data.kept_frames", "data.kitti", "data.nuscenes", "data.once",
+        "ranges", "toytown", "data.av2", "data.bag", "data.kept_frames", "data.kitti", "data.nuscenes", "data.once",
         "data.views", "data.waymo",
     },
-    "data.convert": {"toytown", "data", "data.bag", "data.nuscenes", "data.views", "data.writing"},
+    "data.convert": {"ranges", "toytown", "data", "data.bag", "data.nuscenes", "data.views", "data.writing"},
     # How detections are judged and shown.
     "evaluation.metrics": {"data.waymo"},
     "evaluation.statistics": {"evaluation.metrics"},
@@ -94,15 +96,15 @@ TRAINING: dict[str, set[str]] = {
     "models.sparse": set(),
     "models.encoders": {"models.sparse"},
     "models.heads": {"models.backbones"},
-    "models": {"models.backbones", "models.encoders", "models.heads"},
-    "losses": {"models.heads"},
-    "tasks": set(),
-    "tasks.detection": {"data.views", "models", "models.heads", "losses", "tasks"},
-    "stages": {"data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection"},
+    "models": {"ranges", "models.backbones", "models.encoders", "models.heads"},
+    "losses": {"ranges", "models.heads"},
+    "tasks": {"ranges"},
+    "tasks.detection": {"ranges", "data.views", "models", "models.heads", "losses", "tasks"},
+    "stages": {"ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection"},
     "recipes": {"data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "stages"},
     # The command line; nothing imports it.
     "commands": {
-        "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
+        "ranges", "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
         "pseudolabel", "pseudolabel.executors", "stages", "recipes",
     },
 }  # fmt: skip

@@ -25,6 +25,7 @@ class Ramps(MadeSource):
     def __getitem__(self, index: int) -> Sample:
         self.read.append(index)
         points = np.zeros((12, len(self.columns)), np.float32)
+        points[:, 0] = 1.0  # a point at the origin is no return
         points[:, -1] = [*range(index, index + 11), np.nan]
         return Sample(str(index), "drive", index, (Sweep(points, self.columns, index, SE3.identity(), None),))
 

@@ -42,6 +42,9 @@ class CountedClouds(Examples[Example]):
     def __len__(self) -> int:
         return len(self.source)
 
+    def token(self, sample: int) -> str:
+        return self.source.keys[sample].token
+
     def __getitem__(self, key: ExampleKey) -> Example:
         points, boxes = labelled_cloud(self.source[key.sample], self.config.spec)
         rng = np.random.default_rng((self.seed, key.epoch, key.sample))
@@ -93,6 +96,9 @@ class CountingTask:
         if self.config.on_pillars:
             return Counter(PillarEncoder(spec, channels), channels)
         return Counter(ColumnSums(len(spec.point_columns), spec.pillars, channels), channels)
+
+    def check(self, source: SampleSource, *, training: bool) -> str:
+        return ""
 
     def dataset(self, source: SampleSource, *, training: bool, seed: int) -> CountedClouds:
         return CountedClouds(source, self.config, 0.01 if training else 0.0, seed)

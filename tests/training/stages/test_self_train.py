@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 from rich.console import Console  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
+from lidarloop_core.errors import LidarloopError  # noqa: E402
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa: E402
 from lidarloop_core.sample import Sample, SampleSource  # noqa: E402
 from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
@@ -208,3 +209,46 @@ def test_annotations_of_the_unlabelled_part_are_not_looked_at(config: SelfTrainC
     labelled, unlabelled = drives
     last = learn(dataclasses.replace(config, pseudo_labels=None), labelled, Unlabelled(unlabelled), ConcatSource([]))
     assert dataclasses.replace(load_task(last).task.spec, training_intensity=()) == config.fine_tune.task.spec
+
+
+def test_without_human_labels_the_own_labels_follow_on_the_pseudo_labels(config, drives):
+    everything = ConcatSource([drives[0], drives[1]])
+    unlabelled = Unlabelled(everything)
+    config = dataclasses.replace(config, human_labels=False)
+    last = learn(config, ConcatSource([]), unlabelled, ConcatSource([]))
+    assert last == latest_checkpoint(config.out / "round-1/train")
+    assert sorted(path.name for path in config.out.iterdir()) == ["pretrain", "round-1"]
+    assert sorted(path.name for path in (config.out / "round-1").iterdir()) == ["labels", "train"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({}, "has no annotations; expected labelled samples: .* `lidarloop self-train --no-human-labels`"),
+        ({"min_score": (0.1, 0.2)}, "received 2 --min-score; expected one value, or one for each of the 10 classes"),
+        ({"human_labels": False, "pseudo_labels": None}, "--no-human-labels without --pseudo-labels"),
+    ],
+)
+def test_what_a_stage_lacks_shows_before_the_first_step(config, drives, changes, complaint):
+    with pytest.raises(LidarloopError, match=complaint):
+        learn(dataclasses.replace(config, **changes), Unlabelled(drives[0]), drives[1], ConcatSource([]))
+    assert not config.out.exists()
+
+
+def test_rounds_without_unlabelled_samples_are_refused_before_the_first_step(config, drives):
+    with pytest.raises(LidarloopError, match="1 rounds of self-training received no unlabelled sample"):
+        learn(config, drives[0], ConcatSource([]), ConcatSource([]))
+    assert not config.out.exists()
+
+
+class Unlabelled(MadeSource):
+    """A source without its annotations."""
+
+    def __init__(self, source) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int):
+        return dataclasses.replace(self.source[index], annotations=None)

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Union
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar, Union
 
 import tyro
 
 from lidarloop_training.stages.config import TrainConfig
+from lidarloop_training.tasks.detection.task import DetectionConfig
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Chosen(Generic[C]):
+    """A recipe, and what decides several of its values at once.
+
+    Attributes:
+        config: the recipe's values.
+        classes: names of the classes to learn, as the drives name them, in place of the recipe's. The network's groups
+            follow from them.
+    """
+
+    config: Annotated[C, tyro.conf.arg(name="")]
+    classes: tuple[str, ...] = ()
+
+
+def for_classes(config: TrainConfig[Any], classes: tuple[str, ...]) -> TrainConfig[Any]:
+    """The run with other classes; with none given those of its spec, to which the groups are fitted.
+
+    Raises:
+        ModelFileError: the names are no distinct, printable texts.
+    """
+    if not isinstance(config.task, DetectionConfig):
+        return config
+    return dataclasses.replace(config, task=config.task.for_classes(classes or config.task.spec.class_names))
 
 
 def choice(recipes: Mapping[str, tuple[Any, str]]) -> Any:
@@ -17,7 +47,7 @@ def choice(recipes: Mapping[str, tuple[Any, str]]) -> Any:
         recipes: name on the command line → (configuration, one line of help).
     """
     kinds = (
-        Annotated[_type(config), tyro.conf.subcommand(name, default=config, description=description)]
+        Annotated[_type(config), tyro.conf.subcommand(name, default=Chosen(config), description=description)]
         for name, (config, description) in recipes.items()
     )
     return Union[tuple(kinds)]  # noqa: UP007  # the members are known at run time alone
@@ -25,4 +55,6 @@ def choice(recipes: Mapping[str, tuple[Any, str]]) -> Any:
 
 def _type(config: Any) -> Any:
     """A configuration's type; a run's is that of its task, so that the task's own settings become options."""
-    return TrainConfig[type(config.task)] if isinstance(config, TrainConfig) else type(config)  # type: ignore[misc]
+    if isinstance(config, TrainConfig):
+        return Chosen[TrainConfig[type(config.task)]]  # type: ignore[misc]
+    return Chosen[type(config)]  # type: ignore[misc]

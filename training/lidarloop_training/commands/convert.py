@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal
 import tyro
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io.outputs import check_replaced
+from lidarloop_core.shell import command_line
 from lidarloop_training.commands.over_drives import D, one_of
 from lidarloop_training.data.convert.options import ConvertOptions, TablesLayout
 from lidarloop_training.data.drive_spec import (
@@ -170,9 +172,10 @@ def convert(request: Annotated[Request, tyro.conf.arg(name="")]) -> int | None:
         request: the kind of drive.
 
     Raises:
-        ConfigError: the options do not fit the drive or the destination.
+        ConfigError: the options do not fit the drive or the destination, or the destination is the drive or holds it.
         DatasetError: the drive cannot be read, or the destination is taken.
     """
+    check_replaced(request.to.dst, getattr(request.drive, "path", None))
     # Heavy imports only when something is done, so that `--help` and wrong usage answer at once.
     if not isinstance(request, BagConversion) or not request.salvage:
         _convert(request, request.drive)
@@ -216,5 +219,6 @@ def _to_tables(request: Conversion[Any], drive: Drive) -> Converted:
 
 def _next_command(to: Destination) -> str:
     if to.is_bag:
-        return f"lidarloop replay {to.dst} --model models/pillar-toytown.onnx --out {to.dst.with_suffix('')}"
-    return f"lidarloop convert nuscenes {to.dst} {to.dst}.mcap"
+        model, out = "models/pillar-toytown.onnx", to.dst.with_suffix("")
+        return command_line("lidarloop", "replay", to.dst, "--model", model, "--out", out)
+    return command_line("lidarloop", "convert", "nuscenes", to.dst, f"{to.dst}.mcap")

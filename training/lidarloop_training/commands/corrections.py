@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic
 import tyro
 
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io.outputs import check_output, check_replaced
+from lidarloop_core.shell import command_line
 from lidarloop_training.commands.over_drives import D, one_of
 from lidarloop_training.data.drive_spec import KINDS
 
@@ -45,11 +47,12 @@ def send(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     from lidarloop_training.data.writing.cvat import write_cvat_task
 
     out = request.out
+    check_replaced(out, request.results, getattr(request.drive, "path", None))
     num_boxes = write_cvat_task(request.results, request.drive.open(), out, min_score=request.min_score)
     print(f"{out}  ({num_boxes} boxes to look at)")
     print(f"next: create a 3D task of {out}/upload in CVAT with the labels of {out}/labels.json; zip")
     print(f"      {out}/annotations and import it as 'Datumaro 3D 1.0'; export the same into {out} when done, then")
-    print(f"      lidarloop corrections receive {out}/EXPORT.zip --out corrected.json")
+    print(f"      {command_line('lidarloop', 'corrections', 'receive', out / 'EXPORT.zip', '--out', 'corrected.json')}")
 
 
 def receive(
@@ -70,6 +73,7 @@ def receive(
     """
     from lidarloop_training.data.writing.cvat import CORRECTED, TASK_FILE, read_cvat_export
 
+    check_output(out, export, export.parent / TASK_FILE)
     if out.exists() and not overwrite:
         raise DatasetError(f"{out} exists: choose another file, or pass --overwrite to replace it")
     num_boxes = read_cvat_export(export, export.parent / TASK_FILE, out)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
+from lidarloop_core.io.outputs import check_output
 from lidarloop_training.data.drive_spec import DriveName, drive_at, drive_named
 from lidarloop_training.evaluation.options import ScoringOptions
 
@@ -45,6 +46,8 @@ def evaluate(
         DatasetError: a file is missing or malformed, or the results are not of this ground truth.
     """
     _check_paths(results, compare, out)
+    for name in ("metrics.json", "report.html"):
+        check_output(out / name, results, compare, latency, ground_truth)
     scoring.check()
     if pictures < 0:
         raise ConfigError(f"received --pictures {pictures}; expected 0 for none, or how many to write")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic
 
 import tyro
 
+from lidarloop_core.io.outputs import check_output
+from lidarloop_core.shell import command_line
 from lidarloop_training.commands.over_drives import D, one_of
 from lidarloop_training.commands.pseudolabel_options import (
     ExecutorOptions,
@@ -90,7 +92,9 @@ def pseudolabel(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     Args:
         request: the kind of drive.
     """
-    job, executor, out = request.job(), request.executor.open(), request.out
+    job, out = request.job(), request.out
+    check_output(out, getattr(request.drive, "path", None))
+    executor = request.executor.open()
     # Heavy imports only now, so that `--help` and wrong usage answer at once.
     from lidarloop_core.progress import counted
     from lidarloop_training.pseudolabel.manifest import remove_run
@@ -111,7 +115,8 @@ def pseudolabel(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
 
         print(write_report(job, labels, out))
     words = drive_arguments(request.drive)
-    print(f"look: lidarloop view {' '.join(words)} --results {labels[0]} --every {job.every}")
+    view = command_line("lidarloop", "view", *words, "--results", labels[0], "--every", job.every)
+    print(f"look: {view}")
     if not isinstance(request.drive, ToyTown):
-        data = f"--data.source {words[0]} --data.path {words[1]} --data.labels {out}"
-        print(f"next: lidarloop train pillar-pretrain {data}")
+        data = ("--data.source", words[0], "--data.path", words[1], "--data.labels", out)
+        print(f"next: {command_line('lidarloop', 'train', 'pillar-pretrain', *data)}")

@@ -19,6 +19,7 @@ from lidarloop_training.pseudolabel.mask_model_choice import (
     ToyTownMaskModelSpec,
     TransformersMaskModelSpec,
 )
+from lidarloop_training.ranges import check_ranges
 
 if TYPE_CHECKING:
     from lidarloop_training.pseudolabel.pipeline import Executor
@@ -172,6 +173,11 @@ class ExecutorOptions:
     workers: int | None = None
     ray_address: str | None = None
     gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_ranges("ExecutorOptions", gpus_per_worker=(self.gpus_per_worker, 0, 64))
+        if self.workers is not None:
+            check_ranges("ExecutorOptions", workers=(self.workers, 1, 100_000))
 
     def open(self) -> Executor:
         """The executor.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
-from lidarloop_training.commands.choice import choice
+from lidarloop_core.shell import command_line
+from lidarloop_training.commands.choice import Chosen, choice, for_classes
 from lidarloop_training.data.drive_spec import drive_named
 from lidarloop_training.data.views.concat import ConcatSource
-from lidarloop_training.data.views.label_share import split_labels
+from lidarloop_training.data.views.label_share import Split, split_labels
 from lidarloop_training.recipes.pillar_drives import pillar_self_train
 from lidarloop_training.recipes.pillar_toytown import self_train_smoke
 from lidarloop_training.stages.config import SelfTrainConfig
@@ -19,7 +21,7 @@ from lidarloop_training.stages.trainer import new_accelerator
 from lidarloop_training.stages.training_data import open_data
 
 if TYPE_CHECKING:
-    Recipe = SelfTrainConfig
+    Recipe = Chosen[SelfTrainConfig]
 else:
     Recipe = choice(
         {
@@ -35,18 +37,20 @@ else:
     )
 
 
-def self_train(config: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(name="")]) -> None:
+def self_train(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(name="")]) -> None:
     """Trains a detector with few labels, stage by stage; the same command resumes an interrupted run.
 
     Args:
-        config: the recipe; each of its values can be overridden.
+        recipe: the recipe; each of its values can be overridden.
     """
+    config = recipe.config
+    config = replace(config, fine_tune=for_classes(config.fine_tune, recipe.classes))
     accelerator = new_accelerator()
     console = Console(quiet=not accelerator.is_main_process)
     run = config.fine_tune
     with accelerator.main_process_first():
         drives, validation = open_data(run.data, run.task.spec.num_sweeps, console)
-    labelled, rest = split_labels(drives, run.labels)
+    labelled, rest = split_labels(drives, run.labels) if config.human_labels else Split.unlabelled(drives)
     more = [
         drive_named(config.unlabelled_source, str(path)).open(
             num_sweeps=run.task.spec.num_sweeps, cameras=False, lane_map=False
@@ -55,4 +59,5 @@ def self_train(config: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.a
     ]
     console.print(f"{len(labelled)} samples with labels, {len(rest) + sum(map(len, more))} without")
     folder = learn(config, labelled, ConcatSource([rest, *more]), validation, accelerator=accelerator, console=console)
-    console.print(f"next: lidarloop export {folder} model.onnx", soft_wrap=True)
+    following = command_line("lidarloop", "export", folder, "model.onnx")
+    console.print(f"next: {following}", soft_wrap=True, markup=False)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from rich.console import Console
 
-from lidarloop_training.commands.choice import choice
+from lidarloop_core.shell import command_line
+from lidarloop_training.commands.choice import Chosen, choice, for_classes
 from lidarloop_training.data.views.label_share import split_labels
 from lidarloop_training.recipes.pillar_drives import pillar_drives, pillar_fine_tune, pillar_pretrain
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
@@ -16,7 +17,7 @@ from lidarloop_training.stages.trainer import fit, new_accelerator
 from lidarloop_training.stages.training_data import open_data
 
 if TYPE_CHECKING:
-    Recipe = TrainConfig[Any]
+    Recipe = Chosen[TrainConfig[Any]]
 else:
     Recipe = choice(
         {
@@ -32,18 +33,20 @@ else:
     )
 
 
-def train(config: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(name="")]) -> None:
+def train(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(name="")]) -> None:
     """Trains a network and writes checkpoints; the same command resumes an interrupted run.
 
     On several GPUs: torchrun --nproc-per-node N -m lidarloop_core.cli train RECIPE.
 
     Args:
-        config: the recipe; each of its values can be overridden.
+        recipe: the recipe; each of its values can be overridden.
     """
+    config = for_classes(recipe.config, recipe.classes)
     accelerator = new_accelerator()
     console = Console(quiet=not accelerator.is_main_process)
     with accelerator.main_process_first():
         training, validation = open_data(config.data, config.task.spec.num_sweeps, console)
     labelled, _ = split_labels(training, config.labels)
     folder = fit(config, labelled, validation, accelerator=accelerator, console=console)
-    console.print(f"next: lidarloop export {folder} model.onnx", soft_wrap=True)
+    following = command_line("lidarloop", "export", folder, "model.onnx")
+    console.print(f"next: {following}", soft_wrap=True, markup=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic
 import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
+from lidarloop_core.io.outputs import check_output
 from lidarloop_training.commands.over_drives import D, one_of
 from lidarloop_training.data.drive_spec import KINDS, drive_arguments
 from lidarloop_training.viewer.point_color import PointColor
@@ -81,6 +82,9 @@ def view(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     from lidarloop_core.progress import progress
     from lidarloop_training.viewer.frames import Results, shown_frames
 
+    path = getattr(request.drive, "path", None)
+    for out in (request.save, request.png):
+        check_output(out, request.results, path)
     boxes = Results.read(request.results, request.min_score) if request.results else None
     drive = request.drive.open()
     if not len(drive):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
+from lidarloop_training.ranges import check_ranges
 
 if TYPE_CHECKING:
     from lidarloop_core.sample import SampleSource
@@ -89,6 +90,14 @@ class ToyTown(DriveSpec):
     seed: Annotated[tyro.conf.Positional[int], tyro.conf.arg(metavar="SEED")]
     duration_s: float = 20.0
     rate_hz: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "toytown",
+            seed=(self.seed, 0, 2**32),
+            duration_s=(self.duration_s, 0.1, 3600),
+            rate_hz=(self.rate_hz, 2, 100),
+        )
 
     def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
         from lidarloop_training.toytown.drive import ToyTownDrive

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io.results import read_results, results_frame
+from lidarloop_core.io.results import read_results, results_classes, results_frame
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.evaluation.comparison import Comparison, compare
 from lidarloop_training.evaluation.field_metrics import FieldTable, check_metric, kitti_table, waymo_table
@@ -111,14 +112,17 @@ def evaluate_results(
     check_metric(options.metric, source)
     samples = [in_nuscenes_classes(sample) for sample in read_samples(source)]
     labelled = [sample for sample in samples if sample.annotations is not None]
-    first = _read_results(results, source, labelled or samples, options)
-    second = _read_results(compare_with, source, labelled or samples, options) if compare_with else None
+    names = _class_names(results, compare_with, options)
+    first = _read_results(results, source, labelled or samples, names, options)
+    second = _read_results(compare_with, source, labelled or samples, names, options) if compare_with else None
+    if not options.class_agnostic and (note := _unknown_objects(labelled, names)):
+        first = replace(first, notes=[*first.notes, note])
     _check_same_model(first.meta, record)
     if not labelled:
         return EvaluationRun(first, ground_truth, latency=record, second=second)
 
     resampling = Resampling.of(labelled, options.resamples) if options.resamples else None
-    config = class_agnostic_config(DetectionConfig()) if options.class_agnostic else DetectionConfig()
+    config = class_agnostic_config(DetectionConfig()) if options.class_agnostic else DetectionConfig.of_classes(names)
     score = score_detections(first.detections, config, resampling)
     return EvaluationRun(
         first,
@@ -131,10 +135,47 @@ def evaluate_results(
     )
 
 
+def _class_names(results: Path, compare_with: Path | None, options: ScoringOptions) -> tuple[str, ...]:
+    """The classes of the model that made the results, then what the second results have beyond them."""
+    if options.class_agnostic:
+        return (*NUSCENES_CLASSES, OBJECT)
+    named = [results_classes(path) for path in (results, compare_with) if path is not None]
+    return tuple(dict.fromkeys(name for names in named for name in names))
+
+
+def _unknown_objects(samples: Sequence[SampleRecord], class_names: Sequence[str]) -> str:
+    """What of the ground truth is not scored, since the model does not have the class; empty where there is nothing."""
+    others = Counter(
+        name
+        for sample in samples
+        if sample.annotations is not None
+        for name in sample.annotations.boxes.names
+        if name not in class_names
+    )
+    if not others:
+        return ""
+    if set(class_names).isdisjoint(_names(samples)) and not set(class_names) <= set(NUSCENES_CLASSES):
+        raise DatasetError(
+            f"received class {', '.join(class_names[:12])}; expected some of {', '.join(sorted(others)[:12])}, "
+            "which the ground truth has: take the results of this drive's model, or give --class-agnostic"
+        )
+    listed = ", ".join(f"{name} {number}" for name, number in others.most_common(12))
+    return f"{others.total()} objects are of classes that the model does not have, and are not scored: {listed}"
+
+
+def _names(samples: Sequence[SampleRecord]) -> set[str]:
+    """The classes of all objects."""
+    return {name for s in samples if s.annotations is not None for name in s.annotations.boxes.names}
+
+
 def _read_results(
-    path: Path, source: SampleSource, samples: Sequence[SampleRecord], options: ScoringOptions
+    path: Path,
+    source: SampleSource,
+    samples: Sequence[SampleRecord],
+    class_names: tuple[str, ...],
+    options: ScoringOptions,
 ) -> ResultsFile:
-    boxes, meta = read_results(path, (*NUSCENES_CLASSES, OBJECT) if options.class_agnostic else NUSCENES_CLASSES)
+    boxes, meta = read_results(path, class_names)
     try:
         covered, notes = cover(boxes, samples, options.allow_missing)
         detections = Detections(source, samples, covered, results_frame(meta))

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lidarloop_training.models.heads.center import HeadOutput
+from lidarloop_core.errors import ConfigError
+from lidarloop_training.models.heads.center import REGRESSION_COLUMNS, HeadOutput
+from lidarloop_training.ranges import check_ranges
 
 # CenterNet, equation 1.
 ALPHA = 2
@@ -31,6 +33,18 @@ class CenterLossConfig:
 
     regression_weight: float = 0.25
     code_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "CenterLossConfig",
+            regression_weight=(self.regression_weight, 0, 1e6),
+            code_weights=(self.code_weights, 0, 1e6),
+        )
+        if len(self.code_weights) != len(REGRESSION_COLUMNS):
+            raise ConfigError(
+                f"CenterLossConfig received {len(self.code_weights)} code_weights; expected {len(REGRESSION_COLUMNS)}, "
+                f"one each for {', '.join(REGRESSION_COLUMNS)}"
+            )
 
 
 class BatchTargets(NamedTuple):

@@ -11,6 +11,7 @@ from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.models.backbones.bev import BevBackbone
 from lidarloop_training.models.encoders.pillar import PillarEncoder
 from lidarloop_training.models.heads.center import CenterHead, HeadOutput
+from lidarloop_training.ranges import check_ranges
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,22 @@ class NetworkConfig:
     neck_channels: int = 64
     shared_channels: int = 64
     group_channels: int = 64
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "NetworkConfig",
+            pillar_channels=(self.pillar_channels, 1, 4096),
+            stage_channels=(self.stage_channels, 1, 4096),
+            stage_depths=(self.stage_depths, 0, 100),
+            neck_channels=(self.neck_channels, 1, 4096),
+            shared_channels=(self.shared_channels, 1, 4096),
+            group_channels=(self.group_channels, 1, 4096),
+        )
+        if not self.stage_channels or len(self.stage_channels) != len(self.stage_depths):
+            raise ConfigError(
+                f"NetworkConfig received {len(self.stage_channels)} stage_channels and {len(self.stage_depths)} "
+                "stage_depths; expected one of each for every stage, at least one stage"
+            )
 
 
 class CenterPoint(nn.Module):

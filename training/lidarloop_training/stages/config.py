@@ -10,6 +10,7 @@ from lidarloop_training.data.drive_folder import DriveFolder
 from lidarloop_training.data.drive_spec import DriveName
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives
 from lidarloop_training.data.views.label_share import LabelShare
+from lidarloop_training.ranges import check_ranges
 from lidarloop_training.stages.schedule import OneCycleConfig
 from lidarloop_training.tasks.detection.task import DetectionConfig
 from lidarloop_training.tasks.task import TaskConfig
@@ -42,6 +43,16 @@ class OptimisationConfig:
     max_gradient_norm: float = 35.0
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            "OptimisationConfig",
+            num_steps=(self.num_steps, 1, 10**9),
+            batch_size=(self.batch_size, 1, 10**5),
+            beta2=(self.beta2, 0, 0.999999),
+            weight_decay=(self.weight_decay, 0, 100),
+            max_gradient_norm=(self.max_gradient_norm, 1e-9, 1e9),
+        )
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -63,6 +74,16 @@ class RunConfig:
     validate_every: int = 1000
     checkpoint_every: int = 500
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            "RunConfig",
+            num_workers=(self.num_workers, 0, 1024),
+            num_threads=(self.num_threads, 0, 1024),
+            log_every=(self.log_every, 1, 10**9),
+            validate_every=(self.validate_every, 1, 10**9),
+            checkpoint_every=(self.checkpoint_every, 1, 10**9),
+        )
+
 
 @dataclass(frozen=True)
 class TrainConfig(Generic[T_co]):
@@ -74,7 +95,8 @@ class TrainConfig(Generic[T_co]):
         optimisation: how the weights are found.
         run: where and how the run is executed.
         labels: which share of the data's labels is learnt from.
-        init_from: run or checkpoint whose weights to start with, and nothing else of it; None starts at random.
+        init_from: run, checkpoint or model file (.onnx) whose weights to start with, and nothing else of it; None
+            starts at random.
         init_parts: which parts of the network ``init_from`` gives, e.g. encoder backbone; the others start at random.
         seed: seed for initial weights, order and augmentation.
     """
@@ -87,6 +109,9 @@ class TrainConfig(Generic[T_co]):
     init_from: Path | None = None
     init_parts: tuple[str, ...] = ALL_PARTS
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges("TrainConfig", seed=(self.seed, 0, 2**63 - 1))
 
 
 @dataclass(frozen=True)
@@ -106,6 +131,8 @@ class SelfTrainConfig:
             counts by its score, so that a doubtful label does little more than keep its place from being called empty.
         unlabelled: further drives without labels.
         unlabelled_source: what kind they are.
+        human_labels: False learns without annotations, from ``pseudo_labels`` and the model's own labels alone: there
+            is no fine-tuning.
     """
 
     fine_tune: TrainConfig[DetectionConfig]
@@ -117,3 +144,7 @@ class SelfTrainConfig:
     min_score: tuple[float, ...] = (0.2,)
     unlabelled: tuple[Path, ...] = ()
     unlabelled_source: DriveName = "bag"
+    human_labels: bool = True
+
+    def __post_init__(self) -> None:
+        check_ranges("SelfTrainConfig", num_rounds=(self.num_rounds, 0, 1000), min_score=(self.min_score, 0, 1))

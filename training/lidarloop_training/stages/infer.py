@@ -14,7 +14,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.model.tensors import names
-from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.pointcloud.sweeps import network_points
 from lidarloop_core.sample import Sample
 from lidarloop_training.stages.checkpoint import load_task
 from lidarloop_training.tasks.export_view import ExportView
@@ -87,4 +87,5 @@ class SampleDetector:
     def __call__(self, sample: Sample) -> Boxes3D:
         """Boxes in the frame of the keyframe LiDAR, best first; metres and radians."""
         spec = self._onboard.spec
-        return self._onboard.detect(merge_sweeps(sample.sweeps[: spec.num_sweeps], spec.point_columns)).boxes
+        points = network_points(sample.sweeps[: spec.num_sweeps], spec.point_columns, spec.column_limits)
+        return self._onboard.detect(points).boxes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Sampler
 
 from lidarloop_core.errors import DatasetError
@@ -48,11 +49,7 @@ class StepSampler(Sampler[list[ExampleKey]]):
         self.rank = rank
         self.world_size = world_size
         self.steps_per_epoch = num_samples // (batch_size * world_size)
-        if self.steps_per_epoch == 0:
-            raise DatasetError(
-                f"training received {num_samples} samples; expected at least one batch of "
-                f"{batch_size} × {world_size}: use more data or a smaller batch"
-            )
+        check_batch(num_samples, batch_size, world_size)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -62,6 +59,26 @@ class StepSampler(Sampler[list[ExampleKey]]):
         for step in self.steps:
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
-                order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
-            first = (step % self.steps_per_epoch * self.world_size + self.rank) * self.batch_size
-            yield [ExampleKey(epoch, int(i)) for i in order[first : first + self.batch_size]]
+                order = self._order(epoch)
+            yield self._batch(step, epoch, order)
+
+    def batch(self, step: int) -> list[ExampleKey]:
+        """The keys of one step's batch."""
+        epoch = step // self.steps_per_epoch
+        return self._batch(step, epoch, self._order(epoch))
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        return np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
+
+    def _batch(self, step: int, epoch: int, order: npt.NDArray[np.int64]) -> list[ExampleKey]:
+        first = (step % self.steps_per_epoch * self.world_size + self.rank) * self.batch_size
+        return [ExampleKey(epoch, int(i)) for i in order[first : first + self.batch_size]]
+
+
+def check_batch(num_samples: int, batch_size: int, world_size: int) -> None:
+    """Raises DatasetError if the samples are too few for one batch of every process."""
+    if num_samples < batch_size * world_size:
+        raise DatasetError(
+            f"training received {num_samples} samples; expected at least one batch of "
+            f"{batch_size} × {world_size}: use more data or a smaller batch"
+        )

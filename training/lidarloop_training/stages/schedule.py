@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lidarloop_training.ranges import check_ranges
+
 
 @dataclass(frozen=True)
 class OneCycleConfig:
@@ -27,6 +29,16 @@ class OneCycleConfig:
     end_divisor: float = 1e4
     warm_up_share: float = 0.3
     beta1: tuple[float, float] = (0.95, 0.85)
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "OneCycleConfig",
+            peak_learning_rate=(self.peak_learning_rate, 0, 10),
+            start_divisor=(self.start_divisor, 1, 1e9),
+            end_divisor=(self.end_divisor, 1, 1e9),
+            warm_up_share=(self.warm_up_share, 0, 1),
+            beta1=(self.beta1, 0, 0.9999),
+        )
 
 
 class OneCycle(NamedTuple):

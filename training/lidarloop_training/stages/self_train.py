@@ -18,6 +18,7 @@ import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
 
+from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.views.concat import ConcatSource
@@ -27,7 +28,8 @@ from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LabelledFram
 from lidarloop_training.stages.checkpoint import find_checkpoint, weights_sha256
 from lidarloop_training.stages.config import ALL_PARTS, OptimisationConfig, SelfTrainConfig, TrainConfig
 from lidarloop_training.stages.infer import SampleDetector, TorchBackend
-from lidarloop_training.stages.trainer import fit, new_accelerator
+from lidarloop_training.stages.sampler import check_batch
+from lidarloop_training.stages.trainer import check_run, fit, new_accelerator
 from lidarloop_training.tasks.detection.task import DetectionConfig
 
 DetectionRun = TrainConfig[DetectionConfig]
@@ -54,9 +56,14 @@ def learn(
 
     Returns:
         The last checkpoint's folder.
+
+    Raises:
+        ConfigError: a setting contradicts another, or the checkpoint to start from.
+        DatasetError: a stage lacks what it learns from; known before the first step of the first.
     """
     accelerator = accelerator or new_accelerator()
     console = console or Console(quiet=True)
+    check_stages(config, labelled, unlabelled, validation, accelerator.num_processes)
 
     def run_stage(stage: DetectionRun, samples: SampleSource) -> Path:
         console.print(f"== {stage.run.out.relative_to(config.out)}", highlight=False)
@@ -66,15 +73,64 @@ def learn(
     if config.pseudo_labels is not None:
         everything = open_labelled(ConcatSource([labelled, unlabelled]), config.pseudo_labels)
         newest = run_stage(_on_doubtful_labels(config, config.pretrain, "pretrain", newest), everything)
-    newest = run_stage(_on_true_labels(config, "fine-tune", newest), labelled)
+    if config.human_labels:
+        newest = run_stage(_on_true_labels(config, "fine-tune", newest), labelled)
+    assert newest is not None  # one of the two stages has run, as was checked
     for number in range(1, config.num_rounds + 1):
         own_labels = config.out / f"round-{number}" / "labels"
         with accelerator.main_process_first():
             relabel(newest, unlabelled, own_labels, config.min_score, console)
         both = ConcatSource([labelled, PseudoLabelledSource(unlabelled, own_labels)])
         newest = run_stage(_on_doubtful_labels(config, config.retrain, f"round-{number}/train", newest), both)
-        newest = run_stage(_on_true_labels(config, f"round-{number}/fine-tune", newest), labelled)
+        if config.human_labels:
+            newest = run_stage(_on_true_labels(config, f"round-{number}/fine-tune", newest), labelled)
     return newest
+
+
+def check_stages(
+    config: SelfTrainConfig,
+    labelled: SampleSource,
+    unlabelled: SampleSource,
+    validation: SampleSource,
+    num_processes: int = 1,
+) -> None:
+    """Whether every stage has what it needs, known without reading a cloud.
+
+    Args:
+        config: the stages.
+        labelled: samples with true labels; none without ``config.human_labels``.
+        unlabelled: samples whose annotations are not looked at.
+        validation: labelled samples; may be empty.
+        num_processes: number of processes that train.
+
+    Raises:
+        ConfigError: a setting contradicts another.
+        DatasetError: a stage lacks what it learns from.
+    """
+    classes = config.fine_tune.task.spec.class_names
+    if len(config.min_score) not in (1, len(classes)):
+        raise ConfigError(
+            f"received {len(config.min_score)} --min-score; expected one value, or one for each of the "
+            f"{len(classes)} classes {', '.join(classes)}"
+        )
+    if not config.human_labels and config.pseudo_labels is None:
+        raise ConfigError(
+            "received --no-human-labels without --pseudo-labels; expected the labels to learn from: "
+            "`lidarloop pseudolabel` makes them"
+        )
+    if config.num_rounds and not len(unlabelled):
+        raise DatasetError(
+            f"{config.num_rounds} rounds of self-training received no unlabelled sample; expected some: give "
+            "--unlabelled, a smaller --fine-tune.labels.percent, or --num-rounds 0"
+        )
+    if config.human_labels:
+        check_run(config.fine_tune, labelled, validation, num_processes)
+    if config.pseudo_labels is not None:
+        everything = open_labelled(ConcatSource([labelled, unlabelled]), config.pseudo_labels)
+        stage = _on_doubtful_labels(config, config.pretrain, "pretrain", config.fine_tune.init_from)
+        check_run(stage, everything, validation, num_processes)
+    if config.num_rounds:
+        check_batch(len(labelled) + len(unlabelled), config.retrain.batch_size, num_processes)
 
 
 def _on_doubtful_labels(

@@ -19,6 +19,7 @@ from lidarloop_training.stages.checkpoint import (
 )
 from lidarloop_training.stages.config import ALL_PARTS
 from lidarloop_training.stages.saved_task import as_json
+from lidarloop_training.stages.start_model import SUFFIX, file_sha256, read_weights, unfolded
 from lidarloop_training.tasks.task import TaskConfig
 
 # Fields of a spec that describe the data it was trained on, and nothing of its network.
@@ -32,7 +33,7 @@ def start_from(path: Path, parts: Sequence[str], network: nn.Module, config: Tas
     """Loads the weights of another run's newest checkpoint, or of one checkpoint, and nothing else of it.
 
     Args:
-        path: the run or the checkpoint.
+        path: the run, the checkpoint, or a model file as `lidarloop export` writes it.
         parts: names of the parts to load, or ``ALL_PARTS``; the others of the network stay as they are.
         network: takes the weights.
         config: task that the network was built for.
@@ -41,8 +42,11 @@ def start_from(path: Path, parts: Sequence[str], network: nn.Module, config: Tas
         The hash of the weights' file.
 
     Raises:
+        ModelFileError: a model file is missing, foreign or damaged.
         ConfigError: there is no checkpoint, a part is on one side only, or its weights are of another network.
     """
+    if path.suffix == SUFFIX:
+        return _start_from_model(path, parts, network, config)
     folder = find_checkpoint(path)
     if tuple(parts) == ALL_PARTS:
         _check_same_task(folder, config)
@@ -56,6 +60,37 @@ def start_from(path: Path, parts: Sequence[str], network: nn.Module, config: Tas
         _check_shapes(part, folder, wanted, found)
         network.get_submodule(part).load_state_dict(found)
     return weights_sha256(folder)
+
+
+def _start_from_model(path: Path, parts: Sequence[str], network: nn.Module, config: TaskConfig) -> str:
+    """``start_from`` of a model file; its norms still lack statistics, see ``measure_norms``."""
+    spec, stored = read_weights(path)
+    ours, theirs = as_json(config.spec), as_json(spec)
+    if tuple(parts) == ALL_PARTS:
+        if differing := _differing(ours, theirs, _OF_THE_DATA):
+            raise ConfigError(
+                f"--init-from received {path}, whose spec has another {', '.join(differing)} than this run's; expected "
+                "the same, without which the weights have another meaning: name the parts that are alike by "
+                "--init-parts"
+            )
+        parts = parts_of(network)
+    weights = unfolded(stored, network)
+    for part in parts:
+        if part not in parts_of(network):
+            raise ConfigError(
+                f"--init-parts received {part}, which this run's network does not have; expected parts of "
+                f"{', '.join(parts_of(network))}"
+            )
+        for field in _MEANING.get(part, ()):
+            if ours[field] != theirs[field]:
+                raise ConfigError(
+                    f"--init-from received {path}, whose {part} was trained with {field} {theirs[field]}; expected "
+                    f"this run's {ours[field]}: take another model or other parts"
+                )
+        found = _of_part(weights, part)
+        _check_shapes(part, path, _of_part(network.state_dict(), part), found)
+        network.get_submodule(part).load_state_dict(found)
+    return file_sha256(path)
 
 
 def _check_same_task(folder: Path, config: TaskConfig) -> None:

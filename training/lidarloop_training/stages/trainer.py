@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,19 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.intensity import intensity_deciles
 from lidarloop_training.stages.checkpoint import SavedRun, latest_checkpoint, resume, write_checkpoint
 from lidarloop_training.stages.config import TrainConfig
-from lidarloop_training.stages.sampler import StepSampler
+from lidarloop_training.stages.finite import all_finite, cause_of_not_finite
+from lidarloop_training.stages.loading import load_batch, load_batches
+from lidarloop_training.stages.sampler import StepSampler, check_batch
 from lidarloop_training.stages.schedule import one_cycle
 from lidarloop_training.stages.start import start_from
-from lidarloop_training.tasks.task import Batch, ExampleKey, Forward, LossTerms
+from lidarloop_training.stages.start_model import SUFFIX, measure_norms
+from lidarloop_training.tasks.task import Batch, ExampleKey, Examples, Forward, LossTerms
 
 
 def fit(
@@ -50,13 +53,48 @@ def fit(
         The last checkpoint's folder.
 
     Raises:
-        ConfigError: the settings contradict one another, the run's checkpoint, or the one to start from.
-        DatasetError: the samples lack what the task learns from, or are too few for one batch.
+        ConfigError: the settings contradict one another, the run's checkpoint, or the one to start from, or loss or
+            gradient stopped being finite.
+        DatasetError: the samples lack what the task learns from, are too few for one batch, or a sample gives a loss or
+            gradient that is not finite. Known before the first step but for the last.
     """
     accelerator = accelerator or new_accelerator()
-    spec = replace(config.task.spec, training_intensity=intensity_deciles(training))
+    summary = check_run(config, training, validation, accelerator.num_processes)
+    limits = replace(config.task.spec, training_intensity=()).column_limits
+    spec = replace(config.task.spec, training_intensity=intensity_deciles(training, limits))
     config = replace(config, task=replace(config.task, spec=spec))
-    return _Run(config, accelerator, console or Console(quiet=True)).fit(training, validation, stop_after)
+    console = console or Console(quiet=True)
+    if summary:
+        console.print(summary, soft_wrap=True, markup=False, highlight=False)
+    return _Run(config, accelerator, console).fit(training, validation, stop_after)
+
+
+def check_run(
+    config: TrainConfig[Any], training: SampleSource, validation: SampleSource, num_processes: int = 1
+) -> str:
+    """Whether a run has what it needs, known without reading a cloud.
+
+    Args:
+        config: the run.
+        training: samples to learn from.
+        validation: samples for the loss alone; may be empty.
+        num_processes: number of processes that train.
+
+    Returns:
+        One line on what there is to learn; may be empty.
+
+    Raises:
+        DatasetError: the samples lack what the task learns from, or are too few for one batch.
+    """
+    task = config.task.task()
+    summary = task.check(training, training=True)
+    task.check(validation, training=False)
+    check_batch(len(training), config.optimisation.batch_size, num_processes)
+    return summary
+
+
+_NUM_MEASURED = 8
+"""Batches on which the norms of a model file are measured."""
 
 
 class _Run:
@@ -86,7 +124,7 @@ class _Run:
         self.first_step = 0
         if newest is not None:
             self.first_step = resume(newest, self.network, self.optimizer, self.saved)
-            console.print(f"resuming from {newest}", soft_wrap=True)
+            console.print(f"resuming from {newest}", soft_wrap=True, markup=False)
 
     def fit(self, training: SampleSource, validation: SampleSource, stop_after: int | None) -> Path:
         run, num_steps = self.config.run, self.config.optimisation.num_steps
@@ -94,11 +132,23 @@ class _Run:
         folder = latest_checkpoint(run.out)
         if folder is not None and self.first_step >= last_step:
             return folder
-        loader = self._training_batches(training, last_step)
+        examples = self.task.dataset(training, training=True, seed=self.config.seed)
+        if examples.summary:
+            self.console.print(examples.summary, soft_wrap=True)
+        sampler = self._sampler(len(examples), last_step)
+        loader = load_batches(self.task, examples, sampler, run.num_workers)
+        if self.first_step == 0 and self.config.init_from is not None and self.config.init_from.suffix == SUFFIX:
+            self._measure_norms(examples, sampler)
         with _scalars(run.out, self.accelerator.is_main_process) as scalars:
             clock = _Clock()
             for step, batch in enumerate(loader, self.first_step):
-                loss, gradient_norm = self._step(step, batch.to(self.accelerator.device))
+                loss, gradient_norm = self._gradient(step, batch.to(self.accelerator.device))
+                if not self._is_finite(loss, gradient_norm):
+                    keys = sampler.batch(step)
+                    raise cause_of_not_finite(
+                        self.task, examples, keys, self.network, partial(self._loss, self.network), step=step + 1
+                    )
+                self.optimizer.step()
                 done = step + 1
                 is_last = done == last_step
                 clock.tick()
@@ -113,17 +163,25 @@ class _Run:
         assert folder is not None  # num_steps ≥ 1, and the last step writes one
         return folder
 
-    def _step(self, step: int, batch: Batch) -> tuple[LossTerms, Tensor]:
+    def _gradient(self, step: int, batch: Batch) -> tuple[LossTerms, Tensor]:
+        """Loss of a batch, and the gradient's norm before it is clipped."""
         now = one_cycle(step, self.config.optimisation.num_steps, self.config.optimisation.schedule)
         for group in self.optimizer.param_groups:
             group["lr"], group["betas"] = now.learning_rate, (now.beta1, self.config.optimisation.beta2)
         self.wrapped.train()
-        loss = self.task.loss(self._in_precision(self.wrapped), batch)
+        loss = self._loss(self.wrapped, batch)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss.total)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimisation.max_gradient_norm)
-        self.optimizer.step()
         return loss, norm
+
+    def _loss(self, network: Forward, batch: Batch) -> LossTerms:
+        return self.task.loss(self._in_precision(network), batch)
+
+    def _is_finite(self, loss: LossTerms, gradient_norm: Tensor) -> bool:
+        """Whether loss and gradient are finite in every process: all of them stop together."""
+        finite = all_finite(loss.total, gradient_norm)
+        return bool(self.accelerator.gather(finite.reshape(1)).all())
 
     def _in_precision(self, network: Forward) -> Forward:
         """The forward pass in the run's precision; the loss that is computed of its result stays in float32."""
@@ -136,12 +194,17 @@ class _Run:
 
         return forward
 
-    def _training_batches(self, source: SampleSource, last_step: int) -> Iterable[Batch]:
-        examples = self.task.dataset(source, training=True, seed=self.config.seed)
-        if examples.summary:
-            self.console.print(examples.summary, soft_wrap=True)
-        sampler = StepSampler(
-            len(examples),
+    def _measure_norms(self, examples: Examples[Any], sampler: StepSampler) -> None:
+        """Statistics for the batch norms of a model file, which has none, on the first batches."""
+        batches = [
+            load_batch(self.task, examples, sampler.batch(step)).to(self.accelerator.device)
+            for step in range(min(_NUM_MEASURED, sampler.steps_per_epoch))
+        ]
+        measure_norms(self.network, partial(self.task.loss, self.network), batches)
+
+    def _sampler(self, num_examples: int, last_step: int) -> StepSampler:
+        return StepSampler(
+            num_examples,
             self.config.optimisation.batch_size,
             first_step=self.first_step,
             num_steps=last_step,
@@ -149,13 +212,6 @@ class _Run:
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )
-        batches: Iterable[Batch] = DataLoader(
-            examples,
-            batch_sampler=sampler,
-            num_workers=self.config.run.num_workers,
-            collate_fn=self.task.collate,
-        )
-        return batches
 
     @torch.no_grad()
     def _validate(self, step: int, source: SampleSource, scalars: SummaryWriter | None) -> None:

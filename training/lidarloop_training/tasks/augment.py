@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.geometry.boxes import wrap_angle
+from lidarloop_training.ranges import check_ranges
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,16 @@ class AugmentConfig:
     max_rotation_rad: float = float(np.pi / 8)
     max_scaling: float = 0.05
     max_drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "AugmentConfig",
+            flip_left_right=(self.flip_left_right, 0, 1),
+            flip_front_back=(self.flip_front_back, 0, 1),
+            max_rotation_rad=(self.max_rotation_rad, 0, np.pi),
+            max_scaling=(self.max_scaling, 0, 0.9),
+            max_drop=(self.max_drop, 0, 1),
+        )
 
 
 NO_AUGMENTATION = AugmentConfig(0.0, 0.0, 0.0, 0.0, 0.0)

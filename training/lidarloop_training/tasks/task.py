@@ -65,6 +65,10 @@ class Examples(Dataset[E], ABC, Generic[E]):
     @abstractmethod
     def __getitem__(self, key: ExampleKey) -> E: ...
 
+    @abstractmethod
+    def token(self, sample: int) -> str:
+        """The token of the sample that an example is made of, by its index in the data set, for messages."""
+
 
 class Batch(Protocol):
     """Collated examples."""
@@ -91,6 +95,21 @@ class Task(Protocol[E, B]):
 
         Raises:
             ConfigError: the settings contradict one another.
+        """
+        ...
+
+    def check(self, source: SampleSource, *, training: bool) -> str:
+        """Whether a source has what the task learns from, known before the first step; reads no cloud.
+
+        Args:
+            source: samples.
+            training: False for a source to validate on, which may hold nothing to learn.
+
+        Returns:
+            One line for the log on what there is to learn; empty where there is nothing to report.
+
+        Raises:
+            DatasetError: a sample lacks what the task needs, or there is nothing to learn.
         """
         ...
 

@@ -41,7 +41,7 @@ class ToyTownDrive:
     def __init__(
         self, seed: int, *, duration_s: float = 20.0, rate_hz: float = 10.0, num_sweeps: int = 1, cameras: bool = True
     ) -> None:
-        if seed < 0 or duration_s <= 0 or rate_hz < 2 or num_sweeps < 1:
+        if seed < 0 or not 0 < duration_s < float("inf") or not rate_hz >= 2 or num_sweeps < 1:
             raise ConfigError(
                 f"ToyTownDrive received seed {seed}, duration {duration_s} s, rate {rate_hz} Hz, {num_sweeps} sweeps; "
                 "expected a seed ≥ 0, a duration > 0, a rate ≥ 2 and at least one sweep"

@@ -25,6 +25,7 @@ from lidarloop_core.gpu.cuda import Cuda, import_runtime
 from lidarloop_core.inference.tensorrt.backend import engine_key, import_tensorrt
 from lidarloop_core.inference.tensorrt.cache import EngineCache, EngineKey
 from lidarloop_core.io import atomic
+from lidarloop_core.io.outputs import check_output
 from lidarloop_core.model.model_file import read_model
 
 State = Literal["ok", "absent", "warning", "fault"]
@@ -61,6 +62,7 @@ def doctor(model: tyro.conf.Positional[Path | None] = None, *, json: Path | None
         model: a model file, to check whether its engine is built for this GPU.
         json: file to which the findings are written, too.
     """
+    check_output(json, model)
     findings = list(examine(model))
     _print(findings)
     if json is not None:

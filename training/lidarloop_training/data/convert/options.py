@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_training.ranges import check_ranges
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,8 @@ class TablesLayout:
 
     keyframe_every: int = 5
     sweeps_per_keyframe: int | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges("TablesLayout", keyframe_every=(self.keyframe_every, 1, 10**6))
+        if self.sweeps_per_keyframe is not None:
+            check_ranges("TablesLayout", sweeps_per_keyframe=(self.sweeps_per_keyframe, 0, 10**6))

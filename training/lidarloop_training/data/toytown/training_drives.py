@@ -11,6 +11,7 @@ from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.nuscenes.reader import NuScenesSource
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from lidarloop_training.data.views.concat import ConcatSource
+from lidarloop_training.ranges import check_ranges
 from lidarloop_training.workers import worker_pool
 
 RATE_HZ = 10.0
@@ -39,6 +40,18 @@ class ToyTownDrives:
     duration_s: float = 20.0
     keyframe_every: int = 10
     num_processes: int = 2
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "ToyTownDrives",
+            first_train_seed=(self.first_train_seed, 0, 2**32),
+            num_train_drives=(self.num_train_drives, 1, 10**6),
+            first_validation_seed=(self.first_validation_seed, 0, 2**32),
+            num_validation_drives=(self.num_validation_drives, 0, 10**6),
+            duration_s=(self.duration_s, 0.1, 3600),
+            keyframe_every=(self.keyframe_every, 1, 10**6),
+            num_processes=(self.num_processes, 1, 1024),
+        )
 
     @property
     def train_seeds(self) -> range:

@@ -39,6 +39,11 @@ class Split(NamedTuple):
     labelled: SubsetSource
     rest: SubsetSource
 
+    @staticmethod
+    def unlabelled(source: SampleSource) -> Split:
+        """All samples taken as unlabelled."""
+        return Split(SubsetSource(source, []), SubsetSource(source, np.arange(len(source))))
+
 
 def split_labels(source: SampleSource, share: LabelShare) -> Split:
     """Takes the share; reads no cloud."""

@@ -66,6 +66,12 @@ class DetectionConfig:
                 f"DetectionConfig received tp_distance_m={self.tp_distance_m}; expected one of {self.match_distances_m}"
             )
 
+    @staticmethod
+    def of_classes(class_names: Sequence[str]) -> DetectionConfig:
+        """The devkit's rules for any classes: those that it does not know count up to 50 m, as most of its own."""
+        ranges = _nuscenes_ranges()
+        return DetectionConfig({name: ranges.get(name, max(ranges.values())) for name in class_names})
+
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.class_range_m)

@@ -60,10 +60,24 @@ def group_of_class(class_names: Sequence[str], class_groups: Sequence[Sequence[s
     named = [name for group in class_groups for name in group]
     if sorted(named) != sorted(class_names):
         raise ConfigError(
-            f"class_groups received {class_groups}; expected groups that hold each of {', '.join(class_names)} once"
+            f"class_groups received {class_groups}; expected groups that hold each of {', '.join(class_names)} once: "
+            "name the classes by --classes, from which the groups follow"
         )
     where = {name: i for i, group in enumerate(class_groups) for name in group}
     return tuple(where[name] for name in class_names)
+
+
+def fitted_groups(class_names: Sequence[str], class_groups: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """Groups of other classes: the given groups without the classes that are gone, and one more of those that are new.
+
+    Args:
+        class_names: the classes.
+        class_groups: groups of any classes.
+    """
+    kept = [tuple(name for name in group if name in class_names) for group in class_groups]
+    named = {name for group in kept for name in group}
+    new = tuple(name for name in class_names if name not in named)
+    return tuple(group for group in (*kept, new) if group)
 
 
 class CenterHead(nn.Module):

@@ -8,13 +8,14 @@ before the sensor, so that the density and the visible side of its points stay t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.geometry.iou import bev_iou
+from lidarloop_training.ranges import check_ranges
 
 _SEED = 0xC0B9
 
@@ -33,6 +34,22 @@ class CopyPasteConfig:
     num_objects: tuple[tuple[str, int], ...] = ()
     min_points: int = 5
     max_kept: int = 2000
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "CopyPasteConfig",
+            num_objects=(tuple(number for _, number in self.num_objects), 0, 1000),
+            min_points=(self.min_points, 0, 10**6),
+            max_kept=(self.max_kept, 1, 10**6),
+        )
+
+    def for_classes(self, class_names: tuple[str, ...]) -> CopyPasteConfig:
+        """The same for other classes: those without a number get the least of those that are there."""
+        if not self.num_objects:
+            return self
+        numbers = dict(self.num_objects)
+        least = min(numbers.values())
+        return replace(self, num_objects=tuple((name, numbers.get(name, least)) for name in class_names))
 
 
 NO_COPY_PASTE = CopyPasteConfig()

@@ -18,7 +18,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grouping import PillarIndex, group_pillars
-from lidarloop_core.pointcloud.sweeps import merge_sweeps
+from lidarloop_core.pointcloud.sweeps import network_points
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.losses.center import BatchTargets
 from lidarloop_training.tasks.augment import AugmentConfig, augment
@@ -99,6 +99,9 @@ class DetectionDataset(Examples[DetectionExample]):
     def __len__(self) -> int:
         return len(self.source)
 
+    def token(self, sample: int) -> str:
+        return self.source.keys[sample].token
+
     def __getitem__(self, key: ExampleKey) -> DetectionExample:
         """One example.
 
@@ -132,12 +135,13 @@ def labelled_cloud(sample: Sample, spec: ModelSpec) -> tuple[npt.NDArray[np.floa
     """What a network sees of a sample, and the objects that it should find.
 
     Returns:
-        The merged sweeps (N, C) float32 in ``spec.point_columns``, and the visible boxes; metres, LiDAR frame.
+        The merged sweeps (N, C) float32 in ``spec.point_columns``, guarded as on the vehicle, and the visible boxes;
+        metres, LiDAR frame.
 
     Raises:
         DatasetError: the sample is unlabelled.
     """
-    points = merge_sweeps(sample.sweeps[: spec.num_sweeps], spec.point_columns)
+    points = network_points(sample.sweeps[: spec.num_sweeps], spec.point_columns, spec.column_limits)
     return points, visible_boxes(sample, spec.class_names)
 
 

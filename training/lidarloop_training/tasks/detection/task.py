@@ -13,8 +13,9 @@ from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.views.balanced import balanced
 from lidarloop_training.losses.center import CenterLossConfig, center_loss
 from lidarloop_training.models.detector import CenterPoint, NetworkConfig, center_point
-from lidarloop_training.models.heads.center import group_of_class
+from lidarloop_training.models.heads.center import fitted_groups, group_of_class
 from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig
+from lidarloop_training.tasks.detection.census import check_labelled, check_learnable, take_census
 from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE, CopyPasteConfig
 from lidarloop_training.tasks.detection.dataset import (
     DetectionBatch,
@@ -51,6 +52,20 @@ class DetectionConfig(TaskConfig):
         """The task with these settings."""
         return DetectionTask(self)
 
+    def for_classes(self, class_names: tuple[str, ...]) -> DetectionConfig:
+        """The same task for other classes: the network's groups and the copy-paste follow the list.
+
+        Raises:
+            ModelFileError: the names are no distinct, printable texts.
+        """
+        groups = fitted_groups(class_names, self.network.class_groups)
+        return replace(
+            self,
+            spec=replace(self.spec, class_names=class_names),
+            network=replace(self.network, class_groups=groups),
+            copy_paste=self.copy_paste.for_classes(class_names),
+        )
+
     def for_doubtful_labels(self) -> DetectionConfig:
         """The same task without copy-paste and balancing, which would multiply the mistakes of doubtful labels."""
         return replace(self, balance_classes=False, copy_paste=NO_COPY_PASTE)
@@ -71,6 +86,19 @@ class DetectionTask:
             ConfigError: the backbone cannot halve the grid as often as it wants to.
         """
         return center_point(self.spec, self.config.network)
+
+    def check(self, source: SampleSource, *, training: bool) -> str:
+        """Objects by class; see ``Task.check``.
+
+        Raises:
+            DatasetError: a sample is unlabelled, or no object is of the spec's classes and in its range.
+        """
+        if not training:
+            check_labelled(source)
+            return ""
+        census = take_census(source, self.spec)
+        check_learnable(census, self.spec)
+        return str(census)
 
     def dataset(self, source: SampleSource, *, training: bool, seed: int) -> DetectionDataset:
         """Examples of labelled samples; copy-paste and balancing read each sample once before.

@@ -28,6 +28,7 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.io import atomic
 from lidarloop_core.io.bag import message_type
 from lidarloop_core.io.messages import cloud_message
+from lidarloop_core.io.outputs import check_output
 from lidarloop_core.labelling.lifting.synthetic_scene import synthetic_scene
 from lidarloop_core.labelling.lifting_config import full_lifting, paper_lifting
 from lidarloop_core.machine import load_1min, machine, versions
@@ -90,8 +91,9 @@ def bench(
         json: also writes the figures to this file, with machine and versions.
 
     Raises:
-        ConfigError: inference without a model.
+        ConfigError: inference without a model, or figures that would replace it.
     """
+    check_output(json, model)
     if what == "inference":
         if model is None:
             raise ConfigError(

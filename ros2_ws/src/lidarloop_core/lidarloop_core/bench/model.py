@@ -21,6 +21,7 @@ from lidarloop_core.errors import BackendError, ConfigError
 from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.io import atomic
+from lidarloop_core.io.outputs import check_output
 from lidarloop_core.machine import load_1min, machine, versions
 from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.spec import ModelSpec
@@ -128,8 +129,10 @@ def bench_model(
         json: also writes the figures to this file.
 
     Raises:
-        ConfigError: sizes that are no numbers, or one of --tflops and --gbps alone.
+        ConfigError: figures that would replace the model, sizes that are no numbers, or one of --tflops and --gbps
+            alone.
     """
+    check_output(json, model)
     sizes = parse_sizes(points)
     opened = open_backend(model, providers=PROVIDERS[backend], num_threads=num_threads)
     precision = read_model(model).precision

@@ -47,7 +47,7 @@ def write_results(
         path: the JSON file.
         results: boxes of each sample, all in frame ``meta["frame"]``.
         meta: ``frame`` ("world", or "lidar" where there is no ego-motion) and what else belongs with the results:
-            model_sha256, provenance. The official devkit's ``use_*`` keys are filled in.
+            model_sha256, class_names, provenance. The official devkit's ``use_*`` keys are filled in.
         track_ids: sample_token → as many ids as boxes, equal for the same object over a drive; "" for none. They become
             ``tracking_id``, nuScenes' own name in its tracking task.
 
@@ -83,6 +83,24 @@ def read_results(path: Path, class_names: tuple[str, ...] | None = None) -> tupl
     try:
         names = class_names or _class_names(document["results"])
         return _boxes_by_token(document["results"], names), dict(document["meta"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _foreign(path, error) from None
+
+
+def results_classes(path: Path) -> tuple[str, ...]:
+    """The classes that the results are of: those of the model in ``meta.class_names``, else as in ``read_results``.
+
+    Raises:
+        DatasetError: the file is missing, no results JSON, or its ``class_names`` are no texts.
+    """
+    document = _read(path)
+    try:
+        names = document["meta"].get("class_names")
+        if names is None:
+            return _class_names(document["results"])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("meta.class_names are no texts")
+        return tuple(dict.fromkeys(names))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _foreign(path, error) from None
 

@@ -10,6 +10,7 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes, Positional
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io.outputs import check_output
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ def replay(
     for option, file in (("--params-file", params_file), ("--self-label", self_label)):
         if file is not None and not file.is_file():
             raise ConfigError(f"{option} received {file}; expected a YAML file")
+
+    for name in ("detections.json", "latency.json"):
+        check_output(out / name, bag, model, params_file)
 
     # ROS and numpy are loaded only now, so that --help and wrong usage are answered at once.
     from lidarloop_core.io.atomic import require_output_folder

@@ -68,6 +68,7 @@ def write_detections(path: Path, record: ReplayRecord, reader: BagReader, model:
     }
     if model is not None:
         meta["model_sha256"] = model.sha256
+        meta["class_names"] = list(model.spec.class_names)
         meta["provenance"]["model"] = model.spec.name
     write_results(path, boxes, meta)
     return path
