@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from lidarloop_core.errors import LidarloopError, PoseError
 from lidarloop_core.geometry.se3 import SE3, interpolate
 
 
@@ -85,3 +88,23 @@ def test_poses_do_not_change_with_the_arrays_they_came_from() -> None:
 def test_what_is_no_rigid_transform_is_refused(rotation: np.ndarray, translation: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SE3(rotation, translation)
+
+
+@pytest.mark.parametrize(
+    "quaternion",
+    [(0, 0, 0, 0), (np.nan, 0, 0, 1), (np.inf, 0, 0, 1), (1e-200, 0, 0, 0), (0, 0, 1), None, "xyzw", (0, 0, 0, "a")],
+)
+def test_quaternions_that_turn_nothing_are_pose_errors(quaternion: Any) -> None:
+    with pytest.raises(PoseError, match="SE3 received"):
+        SE3.from_xyzw(quaternion, (0, 0, 0))
+    with pytest.raises(PoseError, match="SE3 received"):
+        SE3.from_wxyz(quaternion, (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "matrix", [np.ones((4, 4)), np.full((4, 4), np.nan), np.eye(3), None, [[1, 2], [3]], "eye", np.diag([1, 1, -1, 1])]
+)
+def test_matrices_that_are_no_transform_are_pose_errors(matrix: Any) -> None:
+    with pytest.raises(PoseError, match="SE3"):
+        SE3.from_matrix(matrix)
+    assert issubclass(PoseError, LidarloopError)

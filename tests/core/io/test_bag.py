@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -228,3 +229,67 @@ def test_messages_can_be_made_without_rosbags() -> None:
         "sys.exit(any(m in sys.modules for m in ('rosbags', 'onnxruntime', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def _with_json_channel(path: Path, *, profile: str = "ros2") -> None:
+    """A healthy recording of CDR clouds and, beside them, a channel of JSON, as Foxglove's tools write it."""
+    from mcap.writer import Writer as McapWriter
+
+    store = typestore()
+    with path.open("wb") as file:
+        writer = McapWriter(file)
+        writer.start(profile=profile, library="test")
+        definition, _ = store.generate_msgdef("sensor_msgs/msg/PointCloud2")
+        cdr = writer.register_schema("sensor_msgs/msg/PointCloud2", "ros2msg", definition.encode())
+        json_schema = writer.register_schema("foxglove.Log", "jsonschema", b'{"type": "object"}')
+        clouds = writer.register_channel("/lidar/points", "cdr", cdr)
+        logs = writer.register_channel("/logs", "json", json_schema)
+        for i in range(3):
+            raw = bytes(store.serialize_cdr(cloud(i), "sensor_msgs/msg/PointCloud2"))
+            writer.add_message(clouds, i, raw, i)
+            writer.add_message(logs, i, b'{"message": "hello"}', i)
+        writer.finish()
+
+
+@pytest.mark.parametrize("profile", ["ros2", ""])
+def test_channels_that_are_not_ros_are_left_aside(tmp_path: Path, profile: str) -> None:
+    _with_json_channel(tmp_path / "mixed.mcap", profile=profile)
+    with BagReader(tmp_path / "mixed.mcap") as bag:
+        assert bag.topics == {"/lidar/points": "sensor_msgs/msg/PointCloud2"}
+        assert bag.message_counts == {"/lidar/points": 3}
+        assert [(topic, message.width) for topic, _, message in bag.messages()] == [("/lidar/points", 1000)] * 3
+
+
+@pytest.mark.parametrize("place", ["drive.mcap", "drive.db3", "folder"])
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path, place: str) -> None:
+    path = tmp_path / place
+    if place == "folder":
+        path.mkdir()
+        os.mkfifo(path / "metadata.yaml")
+    elif place.endswith("mcap"):
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(BagError, match=r"pipe, a device.*expected an \.mcap"):
+        BagReader(path)
+
+
+def test_a_cut_message_is_named_with_its_topic_and_time(tmp_path: Path) -> None:
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    store = typestore()
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/lidar/points", "sensor_msgs/msg/PointCloud2", typestore=store)
+        whole = bytes(store.serialize_cdr(cloud(7), "sensor_msgs/msg/PointCloud2"))
+        writer.write(connection, 7, whole[:40])
+    with BagReader(tmp_path / "bag") as bag, pytest.raises(BagError, match=r"/lidar/points at 7 ns is no .*40 bytes"):
+        list(bag.messages())
+
+
+@pytest.mark.parametrize("topic", ["points", "/a b", "/../../etc", "/1st", "//", "/a/"])
+def test_topics_that_ros_does_not_allow_are_not_written(tmp_path: Path, topic: str) -> None:
+    with (
+        pytest.raises(BagError, match="expected parts of letters"),
+        BagWriter(tmp_path / "drive.mcap") as bag,
+    ):
+        bag.write(topic, 0, messages.string_message(1, message_type))

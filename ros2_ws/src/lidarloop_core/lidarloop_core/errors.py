@@ -45,5 +45,9 @@ class DatasetError(LidarloopError):
     """A data set folder with a missing table, a missing file, or a file of the wrong size."""
 
 
+class PoseError(LidarloopError):
+    """Numbers that are no rigid transform: not finite, a quaternion of zeros, or a matrix that is no rotation."""
+
+
 class ConfigError(LidarloopError):
     """An unknown recipe or parameter, or a value outside its range."""

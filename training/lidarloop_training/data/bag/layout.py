@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lidarloop_core.io.names import topic_part
+
 POINTS = "/lidar/points"
 ODOMETRY = "/odom"
 TF = "/tf"
@@ -19,9 +21,10 @@ LIDAR_FRAME = "lidar_top"
 
 
 def image_topic(camera: str) -> str:
-    return f"/camera/{camera.lower()}/image/compressed"
+    """The topic of the camera's compressed images; what a topic may not have in the name is replaced."""
+    return f"/camera/{topic_part(camera.lower())}/image/compressed"
 
 
 def camera_frame(camera: str) -> str:
     """The camera's optical frame: x right, y down, z forward."""
-    return f"{camera.lower()}_optical"
+    return f"{topic_part(camera.lower())}_optical"

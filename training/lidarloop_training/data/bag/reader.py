@@ -7,7 +7,6 @@ recorded; ours are 0–255.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ from lidarloop_core.errors import BagError, DatasetError, ImageFormatError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.trajectory import Trajectory
-from lidarloop_core.io import messages
+from lidarloop_core.io import json_text, messages
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.camera_messages import Calibration, calibration_from_message, camera_info_topic, camera_name
 from lidarloop_core.io.images import RAW_ENCODINGS
@@ -168,8 +167,8 @@ class BagSource:
         """The value of the first JSON string on a topic; None where there is none."""
         for message in self._all(topic):
             try:
-                return json.loads(message.data)
-            except json.JSONDecodeError as error:
+                return json_text.parse(message.data)
+            except ValueError as error:
                 raise BagError(f"{self.path}: {topic} holds a string that is no JSON ({error})") from None
         return None
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io.names import below
 from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
 from lidarloop_training.data.nuscenes.reader import NuScenesSource, read_table
@@ -36,7 +37,7 @@ class NuScenesLidarsegSource:
         folder = source.root / source.version
         files = {record["sample_data_token"]: record["filename"] for record in read_table(folder, "lidarseg")}
         self._files = {
-            record["sample_token"]: source.root / files[record["token"]]
+            record["sample_token"]: below(source.root, files[record["token"]], f"{folder}/lidarseg.json")
             for record in read_table(folder, "sample_data")
             if record["token"] in files
         }

@@ -6,7 +6,6 @@ rule: the difference of the object's neighbouring annotations, unknown (NaN) whe
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io import json_text
 from lidarloop_core.io.cloud_file import read_cloud
 from lidarloop_core.io.images import ImageFile
+from lidarloop_core.io.names import below
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.classes import CATEGORY_TO_CLASS, visible_share
 from lidarloop_training.data.nuscenes.lane_map import read_lane_map
@@ -154,7 +155,7 @@ class NuScenesSource:
         if not self._with_map:
             return None
         if location not in self._maps:
-            path = self.root / "maps" / "expansion" / f"{location}.json"
+            path = below(self.root / "maps" / "expansion", f"{location}.json", f"{self.root / self.version}/log.json")
             self._maps[location] = read_lane_map(path) if path.is_file() else None
         return self._maps[location]
 
@@ -269,7 +270,7 @@ def read_table(folder: Path, table: str) -> list[dict[str, Any]]:
     """
     path = folder / f"{table}.json"
     try:
-        records = json.loads(path.read_bytes())
+        records = json_text.read(path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected the table of nuScenes v1.0") from None
     except ValueError as error:
@@ -284,6 +285,7 @@ class _Parser:
 
     def __init__(self, root: Path, folder: Path, num_sweeps: int, cameras: bool) -> None:
         self._root = root
+        self._folder = folder
         self._num_sweeps = num_sweeps
         self._samples = _index(folder, "sample")
         self._sample_data = _index(folder, "sample_data")
@@ -339,7 +341,7 @@ class _Parser:
     def _frame(self, record: dict[str, Any]) -> _Frame:
         pose = self._poses[record["ego_pose_token"]]
         return _Frame(
-            path=self._root / record["filename"],
+            path=below(self._root, record["filename"], f"{self._folder}/sample_data.json"),
             stamp_ns=record["timestamp"] * 1000,
             mounting=self._mountings[record["calibrated_sensor_token"]][1],
             pose=(*pose["translation"], *pose["rotation"]),

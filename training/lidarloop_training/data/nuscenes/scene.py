@@ -17,6 +17,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import encode_jpeg, encoded
+from lidarloop_core.io.names import safe_name
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.data.nuscenes.classes import (
     CLASS_TO_CATEGORY,
@@ -268,7 +269,7 @@ class Scene:
         )
         day = datetime.fromtimestamp(stamp_ns / 1e9, tz=timezone.utc).date().isoformat()
         self._tables.add(
-            "log", token("log", scene), logfile=scene, vehicle="lidarloop", date_captured=day, location=scene
+            "log", token("log", scene), logfile=scene, vehicle="lidarloop", date_captured=day, location=safe_name(scene)
         )
 
     def _add_map(self, sample: Sample) -> None:
@@ -283,7 +284,7 @@ class Scene:
         write_synced(self._root / filename, buffer.getvalue())
         if sample.lane_map is not None:
             layers = json.dumps(map_expansion(sample.lane_map, sample.scene)).encode()
-            write_synced(self._root / "maps" / "expansion" / f"{sample.scene}.json", layers)
+            write_synced(self._root / "maps" / "expansion" / f"{safe_name(sample.scene)}.json", layers)
 
 
 def _lidar_file(sweep: Sweep) -> npt.NDArray[np.float32]:
@@ -303,6 +304,7 @@ def _lidar_file(sweep: Sweep) -> npt.NDArray[np.float32]:
 
 def _filename(scene: str, channel: str, stamp_ns: int, suffix: str, is_keyframe: bool) -> str:
     folder = "samples" if is_keyframe else "sweeps"
+    scene, channel = safe_name(scene), safe_name(channel)
     return f"{folder}/{channel}/{scene}__{channel}__{_microseconds(stamp_ns)}.{suffix}"
 
 

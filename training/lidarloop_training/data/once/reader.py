@@ -16,7 +16,6 @@ a sequence that is written apart from this reader.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +30,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes, wrap_angle
 from lidarloop_core.geometry.rectify import distortion_coefficients, rectify
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io import json_text
 from lidarloop_core.io.cloud_file import read_cloud
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
@@ -253,7 +253,7 @@ class _Parser:
         self._folder = folder
         self._path = folder / f"{folder.name}.json"
         try:
-            self._content: dict[str, Any] = json.loads(self._path.read_bytes())
+            self._content: dict[str, Any] = json_text.read(self._path)
             self._records: list[dict[str, Any]] = sorted(self._content["frames"], key=lambda r: int(r["frame_id"]))
         except OSError as error:
             raise DatasetError(f"{self._path}: cannot be read ({error.strerror}); restore the file") from None

@@ -18,12 +18,11 @@ roads and come back exactly. CVAT itself rounds to two decimals when it exports 
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,11 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, json_text
 from lidarloop_core.io.images import encoded
+from lidarloop_core.io.names import safe_name
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
+from lidarloop_core.io.zip_file import DAMAGED_ZIP, read_member
 from lidarloop_core.sample import Sample, SampleSource
 
 TASK_FILE = "task.json"
@@ -42,6 +43,7 @@ ANNOTATIONS_FILE = "annotations/default.json"
 CORRECTED = "corrected by hand"
 """``meta.provenance.labels`` of what comes back."""
 
+_MOST_EXPORT_BYTES = 1 << 30
 _POINT_CLOUD_MEDIA = 6  # Datumaro's number for the kind of data
 
 
@@ -136,7 +138,7 @@ def read_cvat_export(export: Path, task_file: Path, results: Path) -> int:
             boxes[frames[name].token] = _shifted(found, frames[name], +1)
             track_ids[frames[name].token] = ids
         sent = task["meta"]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(
@@ -178,7 +180,7 @@ def _write_upload(folder: Path, frame: CvatFrame, sample: Sample, turned: SE3) -
     for image in sample.cameras:
         picture = encoded(image)
         suffix = "png" if picture.format == "png" else "jpg"
-        path = folder / "related_images" / f"{frame.name}_pcd" / f"{image.name}.{suffix}"
+        path = folder / "related_images" / f"{frame.name}_pcd" / f"{safe_name(image.name)}.{suffix}"
         atomic.write_bytes(path, picture.data)
 
 
@@ -273,21 +275,28 @@ def _new_track(number: int | None) -> str:
 
 def _read_export(path: Path) -> Any:
     """The Datumaro JSON of a zip or of the bare file."""
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         return _read_json(path)
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if Path(name).match("annotations/*.json")]
-        if len(names) != 1:
-            raise DatasetError(
-                f"{path}: holds {len(names)} files annotations/*.json; expected one: export the task from CVAT as "
-                "'Datumaro 3D 1.0'"
-            )
-        return json.load(io.BytesIO(archive.read(names[0])))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if PurePosixPath(name).match("annotations/*.json")]
+            if len(names) != 1:
+                raise DatasetError(
+                    f"{path}: holds {len(names)} files annotations/*.json; expected one: export the task from CVAT as "
+                    "'Datumaro 3D 1.0'"
+                )
+            return json_text.parse(read_member(archive, names[0], _MOST_EXPORT_BYTES))
+    except (*DAMAGED_ZIP, ValueError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(
+            f"{path}: no readable export ({type(error).__name__}: {error}); expected CVAT's zip as 'Datumaro 3D 1.0'"
+        ) from None
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json_text.read(path)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be read ({error.strerror}); expected CVAT's export beside the {TASK_FILE} that "

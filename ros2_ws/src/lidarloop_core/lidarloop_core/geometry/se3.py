@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from lidarloop_core.errors import PoseError
+
 FloatArray = npt.NDArray[np.floating[Any]]
 
 _IDENTITY = np.eye(3)
@@ -21,25 +23,25 @@ class SE3:
     Attributes:
         rotation: (3, 3) float64, proper orthogonal.
         translation: (3,) float64, metres.
+
+    Raises:
+        PoseError: another shape, numbers that are not finite, or a matrix that is no rotation.
     """
 
     rotation: npt.NDArray[np.float64]
     translation: npt.NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        rotation = np.array(self.rotation, dtype=np.float64)
-        translation = np.array(self.translation, dtype=np.float64)
+        rotation, translation = _numbers(self.rotation), _numbers(self.translation)
         if rotation.shape != (3, 3) or translation.shape != (3,):
-            raise ValueError(
+            raise PoseError(
                 f"SE3 received rotation {rotation.shape} and translation {translation.shape}; expected (3, 3) and (3,)"
             )
         if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
-            raise ValueError("SE3 received a non-finite rotation or translation; check the pose's source")
+            raise PoseError("SE3 received a non-finite rotation or translation; check the pose's source")
         # A tenth of np.allclose's time, which counts: a node composes dozens of poses for each cloud.
         if np.abs(rotation @ rotation.T - _IDENTITY).max() > 1e-4 or np.linalg.det(rotation) < 0:
-            raise ValueError(
-                "SE3 received a matrix that is no rotation; expected an orthogonal one with determinant +1"
-            )
+            raise PoseError("SE3 received a matrix that is no rotation; expected an orthogonal one with determinant +1")
         rotation.setflags(write=False)
         translation.setflags(write=False)
         object.__setattr__(self, "rotation", rotation)
@@ -54,23 +56,32 @@ class SE3:
         """From a (4, 4) or (3, 4) homogeneous matrix.
 
         Raises:
-            ValueError: another shape, or its rotation is none.
+            PoseError: another shape, or its rotation is none.
         """
-        m = np.asarray(matrix, dtype=np.float64)
+        m = _numbers(matrix)
         if m.shape not in ((4, 4), (3, 4)):
-            raise ValueError(f"SE3.from_matrix received shape {m.shape}; expected (4, 4) or (3, 4)")
+            raise PoseError(f"SE3.from_matrix received shape {m.shape}; expected (4, 4) or (3, 4)")
         return SE3(m[:3, :3], m[:3, 3])
 
     @staticmethod
     def from_xyzw(quaternion_xyzw: npt.ArrayLike, translation: npt.ArrayLike) -> SE3:
-        """From a (4,) quaternion in ROS order (x, y, z, w), which need not be normalised, and (3,) metres."""
-        return SE3(Rotation.from_quat(np.array(quaternion_xyzw, dtype=np.float64)).as_matrix(), np.asarray(translation))
+        """From a (4,) quaternion in ROS order (x, y, z, w), which need not be normalised, and (3,) metres.
+
+        Raises:
+            PoseError: another shape, a quaternion of zeros, or numbers that are not finite.
+        """
+        xyzw = _numbers(quaternion_xyzw)
+        if xyzw.shape != (4,) or not np.isfinite(xyzw).all() or np.linalg.norm(xyzw) < 1e-9:
+            raise PoseError(
+                f"SE3 received the quaternion {xyzw.tolist()}; expected 4 finite numbers that are not all zero: check "
+                "the pose's source"
+            )
+        return SE3(Rotation.from_quat(xyzw).as_matrix(), _numbers(translation))
 
     @staticmethod
     def from_wxyz(quaternion_wxyz: npt.ArrayLike, translation: npt.ArrayLike) -> SE3:
-        """From a (4,) quaternion in nuScenes order (w, x, y, z), and (3,) metres."""
-        w, x, y, z = np.asarray(quaternion_wxyz, dtype=np.float64)
-        return SE3.from_xyzw((x, y, z, w), translation)
+        """From a (4,) quaternion in nuScenes order (w, x, y, z), and (3,) metres; raises as ``from_xyzw``."""
+        return SE3.from_xyzw(np.roll(_numbers(quaternion_wxyz), -1), translation)
 
     @staticmethod
     def from_yaw(yaw_rad: float, translation: npt.ArrayLike = (0.0, 0.0, 0.0)) -> SE3:
@@ -129,6 +140,14 @@ class SE3:
         headings = self.rotate(np.stack([np.cos(yaws_rad), np.sin(yaws_rad), np.zeros_like(yaws_rad)], axis=1))
         rotated: FloatArray = np.arctan2(headings[:, 1], headings[:, 0])
         return rotated
+
+
+def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """A copy as float64."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PoseError(f"SE3 received {str(values)[:200]} ({error}); expected numbers") from None
 
 
 def interpolate(a: SE3, b: SE3, fraction: float) -> SE3:

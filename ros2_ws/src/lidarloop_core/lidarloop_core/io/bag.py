@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from rosbags.interfaces import (
     Connection,
@@ -21,12 +22,13 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from lidarloop_core.errors import BagError
-from lidarloop_core.io import atomic, vision_msgs
+from lidarloop_core.io import atomic, regular_file, vision_msgs
+from lidarloop_core.io.mcap_storage import RosReader
 
 # Published once and kept for late subscribers (transient local).
 LATCHED_TOPICS = frozenset({"/tf_static", "/lane_map", "/ground_truth/class_names"})
@@ -75,14 +77,15 @@ class BagReader:
         duration_ns: from the first message to the last.
 
     Raises:
-        BagError: the bag is missing, truncated or no ROS 2 bag.
+        BagError: the bag is missing, truncated, no ROS 2 bag, or a file of it is a pipe or a device.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._store = _default_store()
         with _bag_errors(self.path):
-            self._reader = Reader(self.path)
+            _require_regular_files(self.path)
+            self._reader = RosReader(self.path)
             self._reader.open()
         connections = self._reader.connections
         self.topics = {c.topic: c.msgtype for c in sorted(connections, key=lambda c: c.topic)}
@@ -161,7 +164,7 @@ class BagReader:
         self, connections: list[Connection], start_ns: int | None, stop_ns: int | None
     ) -> Iterator[tuple[str, int, Any]]:
         for connection, time_ns, raw in self._records(connections, start_ns, stop_ns):
-            with _bag_errors(self.path):
+            with _message_errors(self.path, connection, time_ns, len(raw)):
                 message = self._store.deserialize_cdr(raw, connection.msgtype)
             yield connection.topic, time_ns, message
 
@@ -185,6 +188,46 @@ class BagReader:
             self._store.register({name: fields for name, fields in types.items() if name not in self._store.fielddefs})
 
 
+def header_stamp_ns(raw: bytes) -> int | None:
+    """The stamp of a serialised message that starts with a std_msgs/Header, nanoseconds; None if it is too short."""
+    if len(raw) < _STAMPED_SIZE:
+        return None
+    order: Literal["little", "big"] = "little" if raw[1] & 1 else "big"
+    seconds = int.from_bytes(raw[4:8], order, signed=True)
+    return seconds * 1_000_000_000 + int.from_bytes(raw[8:12], order)
+
+
+_STAMPED_SIZE = 12  # bytes: the encapsulation's header, seconds, nanoseconds
+
+
+def _require_regular_files(path: Path) -> None:
+    """Raises OSError for a pipe or a device, at which opening or reading would not end."""
+    if path.is_dir():
+        with regular_file.opened(path / "metadata.yaml", _MOST_METADATA_BYTES):
+            pass
+    for file in path.iterdir() if path.is_dir() else (path,):
+        if file.suffix in (".mcap", ".db3", ".zstd") or file == path:
+            with regular_file.opened(file, _MOST_BAG_BYTES):
+                pass
+
+
+_MOST_METADATA_BYTES = 64 << 20
+_MOST_BAG_BYTES = 1 << 50  # a recording may be larger than the memory: it is read piece by piece
+
+
+@contextmanager
+def _message_errors(path: Path, connection: Connection, time_ns: int, num_bytes: int) -> Iterator[None]:
+    """Names the message that cannot be decoded."""
+    try:
+        yield
+    except Exception as error:  # rosbags raises a dozen types for short or damaged bytes
+        raise BagError(
+            f"{path}: the message of {connection.topic} at {time_ns} ns is no {connection.msgtype} "
+            f"({type(error).__name__} in {num_bytes} bytes); expected a complete one: leave the topic out, or "
+            "record it again"
+        ) from None
+
+
 @contextmanager
 def _bag_errors(path: Path) -> Iterator[None]:
     """Turns the errors of rosbags on missing or corrupt bags into ``BagError``."""
@@ -196,6 +239,10 @@ def _bag_errors(path: Path) -> Iterator[None]:
         ) from None
     except PermissionError as error:
         raise BagError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+    except regular_file.UnreadableFileError as error:
+        raise BagError(
+            f"{path} is no bag ({error.strerror}); expected an .mcap or .db3 file, or a folder with metadata.yaml"
+        ) from None
     except Exception as error:  # besides its own errors: struct, type and assertion errors on cut records
         raise BagError(
             f"{path} is truncated, corrupt or no ROS 2 bag ({error or type(error).__name__}); expected an intact MCAP "
@@ -253,11 +300,12 @@ class BagWriter:
         """Appends one message (of a class from ``message_type``).
 
         Raises:
-            BagError: the topic already carries messages of another type.
+            BagError: the topic has a name that ROS does not allow, or already carries messages of another type.
         """
         msgtype: str = msg.__msgtype__
         connection = self._connections.get(topic)
         if connection is None:
+            _require_topic_name(topic)
             connection = self._connections[topic] = self._writer.add_connection(
                 topic,
                 msgtype,
@@ -267,3 +315,11 @@ class BagWriter:
         if connection.msgtype != msgtype:
             raise BagError(f"BagWriter received a {msgtype} on {topic}; expected a {connection.msgtype} as before")
         self._writer.write(connection, time_ns, self._store.serialize_cdr(msg, msgtype))
+
+
+def _require_topic_name(topic: str) -> None:
+    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", topic):
+        raise BagError(
+            f"BagWriter received the topic {topic[:200]!r}; expected parts of letters, digits and _, each after a / "
+            "and without a digit first"
+        )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, json_text
 
 _SENSORS = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
 
@@ -83,7 +83,7 @@ def read_results(path: Path, class_names: tuple[str, ...] | None = None) -> tupl
     try:
         names = class_names or _class_names(document["results"])
         return _boxes_by_token(document["results"], names), dict(document["meta"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise _foreign(path, error) from None
 
 
@@ -122,7 +122,7 @@ def read_track_ids(path: Path) -> dict[str, tuple[str, ...]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(Path(path).read_bytes())
+        document: dict[str, Any] = json_text.read(Path(path))
         return document
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}); expected a results JSON") from None

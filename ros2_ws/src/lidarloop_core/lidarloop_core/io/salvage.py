@@ -7,6 +7,7 @@ off, the messages before the break are recovered.
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from mcap.stream_reader import get_chunk_data_stream
 from mcap.writer import CompressionType, Writer
 
 from lidarloop_core.errors import BagError
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, regular_file
 
+_MOST_BYTES = 1 << 50  # a recording may be larger than the memory: it is read record by record
 _MAGIC = b"\x89MCAP0\r\n"
 _FRAME_SIZE = 9  # kind and length of a record
 _CHUNK_HEADER_SIZE = 28  # start and end time, uncompressed size, checksum; the compression's name follows
@@ -60,7 +62,12 @@ def salvage(path: Path | str, dst: Path | str) -> Salvage:
     """
     path, dst = Path(path), Path(dst)
     try:
-        with path.open("rb") as file, atomic.replacing(dst) as temporary, temporary.open("wb") as out:
+        with (
+            regular_file.opened(path, _MOST_BYTES) as raw,
+            io.BufferedReader(raw) as file,
+            atomic.replacing(dst) as temporary,
+            temporary.open("wb") as out,
+        ):
             wreck = _Wreck(file, path)
             writer = Writer(out, compression=CompressionType.NONE)
             writer.start(profile=wreck.profile, library="lidarloop salvage")

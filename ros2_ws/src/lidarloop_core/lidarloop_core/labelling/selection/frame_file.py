@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,13 +22,20 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, json_text, regular_file
 from lidarloop_core.io.images import EncodedImage, encoded
+from lidarloop_core.io.names import safe_name
+from lidarloop_core.io.zip_file import DAMAGED_ZIP, read_member
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 
 SUFFIX = ".frame.zip"
 _VERSION = 1
+_MOST_FILE_BYTES = 4 << 30
+_MOST_HEADER_BYTES = 64 << 20
+_MOST_MEMBER_BYTES = 512 << 20  # a cloud of 5 million points, or a picture
+
+_DAMAGED = (*DAMAGED_ZIP, KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError)
 
 _T = TypeVar("_T")
 
@@ -105,15 +113,17 @@ def read_header(path: Path) -> FrameHeader:
 
 def _read(path: Path, parse: Callable[[dict[str, Any], zipfile.ZipFile], _T]) -> _T:
     try:
-        with zipfile.ZipFile(path) as archive:
-            document = json.loads(archive.read("frame.json"))
+        with regular_file.opened(path, _MOST_FILE_BYTES) as file, zipfile.ZipFile(file) as archive:
+            document = json_text.parse(read_member(archive, "frame.json", _MOST_HEADER_BYTES))
             if document["version"] != _VERSION:
                 raise ValueError(f"version {document['version']}, this program reads {_VERSION}")
+            if not document["sweeps"]:
+                raise ValueError("it has no sweep")
             return parse(document, archive)
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         raise DatasetError(
-            f"{path} is no readable frame ({error}); expected an intact *{SUFFIX} of the self-labelling node: "
-            "restore the file, or delete it"
+            f"{path} is no readable frame ({type(error).__name__}: {error}); expected an intact *{SUFFIX} of the "
+            "self-labelling node: restore the file, or delete it"
         ) from None
 
 
@@ -169,7 +179,7 @@ def _frame(document: dict[str, Any], archive: zipfile.ZipFile) -> KeptFrame:
         token=document["token"],
         scene=document["scene"],
         stamp_ns=document["stamp_ns"],
-        sweeps=tuple(_sweep(row, archive.read(_sweep_name(i))) for i, row in enumerate(document["sweeps"])),
+        sweeps=tuple(_sweep(row, archive, i) for i, row in enumerate(document["sweeps"])),
         cameras=tuple(_camera(row, archive) for row in document["cameras"]),
         annotations=_annotations(document, labels),
     )
@@ -212,13 +222,11 @@ def _annotations(document: dict[str, Any], labels: PseudoLabels) -> Annotations:
 
 
 def _lidar_pose(row: dict[str, Any]) -> LidarPose:
-    mounting = _pose(row["ego_SE3_lidar"])
-    assert mounting is not None
-    return LidarPose(mounting, _pose(row["world_SE3_ego"]))
+    return LidarPose(SE3.from_matrix(row["ego_SE3_lidar"]), _pose(row["world_SE3_ego"]))
 
 
-def _sweep(row: dict[str, Any], data: bytes) -> Sweep:
-    points: npt.NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
+def _sweep(row: dict[str, Any], archive: zipfile.ZipFile, index: int) -> Sweep:
+    points = _array(read_member(archive, _sweep_name(index), _MOST_MEMBER_BYTES))
     if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != len(row["columns"]):
         raise ValueError(f"a sweep of {points.dtype} {points.shape} with columns {', '.join(row['columns'])}")
     pose = _lidar_pose(row)
@@ -226,18 +234,31 @@ def _sweep(row: dict[str, Any], data: bytes) -> Sweep:
 
 
 def _camera(row: dict[str, Any], archive: zipfile.ZipFile) -> CameraImage:
-    mounting = _pose(row["ego_SE3_camera"])
-    assert mounting is not None
+    name, format = row["name"], row["format"]
+    if safe_name(name) != name or format not in ("jpeg", "png"):
+        raise ValueError(f"a camera {str(name)[:80]!r} with a picture of format {str(format)[:20]!r}")
     return CameraImage(
-        name=row["name"],
-        load=EncodedImage(archive.read(_picture_name(row["name"], row["format"])), row["format"]),
+        name=name,
+        load=EncodedImage(read_member(archive, _picture_name(name, format), _MOST_MEMBER_BYTES), format),
         intrinsics=np.array(row["intrinsics"], np.float64).reshape(3, 3),
         width=row["width"],
         height=row["height"],
         stamp_ns=row["stamp_ns"],
-        ego_SE3_camera=mounting,
+        ego_SE3_camera=SE3.from_matrix(row["ego_SE3_camera"]),
         world_SE3_ego=_pose(row["world_SE3_ego"]),
     )
+
+
+def _array(data: bytes) -> npt.NDArray[np.float32]:
+    """The array of an npy file; what its header promises is held against the bytes that are there."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("a sweep that is no npy file of version 1.0")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    size = math.prod(shape) * dtype.itemsize
+    if dtype != np.float32 or is_fortran or size != len(data) - stream.tell():
+        raise ValueError(f"a sweep of {dtype} {shape} in {len(data)} bytes")
+    return np.frombuffer(data, np.float32, offset=stream.tell()).reshape(shape).copy()
 
 
 def _matrix(pose: SE3 | None) -> list[list[float]] | None:
