@@ -162,7 +162,7 @@ def test_real_recording_goes_through_a_bag(real_data: Path, tmp_path: Path) -> N
 
 def test_names_labels_and_poses_of_the_benchmark_need_no_cloud(object_root: Path) -> None:
     source = KittiObjectSource(object_root)
-    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.object.read_cloud")
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.object.read_unit_intensities")
     counts = source.annotations(0).num_lidar_pts
     assert len(counts) > 0
     assert (counts == -1).all()  # KITTI publishes none: the cloud would have to be read
@@ -172,4 +172,37 @@ def test_names_labels_and_poses_of_the_benchmark_need_no_cloud(object_root: Path
 @pytest.mark.real
 def test_names_and_poses_of_a_recording_need_no_cloud(real_data: Path) -> None:
     source = KittiRawSource(real_data / "kitti_raw_sequence", cameras=False)
-    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.raw.read_cloud")
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.raw.read_unit_intensities")
+
+
+def test_a_cloud_whose_numbers_are_of_another_format_is_named(object_root: Path) -> None:
+    path = object_root / "velodyne" / "000007.bin"
+    random = np.random.default_rng(0)
+    points = random.uniform((-50, -50, -2, 0), (50, 50, 3, 255), (500, 4)).astype(np.float32)
+    points.tofile(path)
+    with pytest.raises(DatasetError, match=r"000007\.bin.*intensities from .* to 25\d.*KITTI.*0–1"):
+        KittiObjectSource(object_root)[0]
+    random.integers(0, 2**31, (500, 4)).astype("<i4").tofile(path)
+    with pytest.raises(DatasetError, match=r"000007\.bin"):
+        KittiObjectSource(object_root)[0]
+
+
+def test_one_wild_point_does_not_cost_the_cloud(object_root: Path) -> None:
+    random = np.random.default_rng(0)
+    points = random.uniform((-50, -50, -2, 0), (50, 50, 3, 1), (500, 4)).astype(np.float32)
+    points[0, 3], points[1, 0] = 1e30, np.nan
+    points.tofile(object_root / "velodyne" / "000007.bin")
+    read = KittiObjectSource(object_root)[0].keyframe.points
+    assert read[0, 3] == 255.0
+    np.testing.assert_allclose(read[2:, 3], points[2:, 3] * 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("matrix", ["0 0 0 0 0 0 0 0 0 0 0 0", "1 1 1 0 1 1 1 0 1 1 1 0", "nan 0 0 0 0 1 0 0 0 0 1 0"])
+def test_a_calibration_that_is_no_rotation_names_its_file(object_root: Path, matrix: str) -> None:
+    text = f"P2: {P2}\nR0_rect: 1 0 0 0 1 0 0 0 1\nTr_velo_to_cam: {matrix}\n"
+    (object_root / "calib" / "000007.txt").write_text(text)
+    with pytest.raises(DatasetError, match=r"calib.*000007\.txt.*restore"):
+        KittiObjectSource(object_root)[0]
+    (object_root / "calib" / "000007.txt").write_bytes(b"P2: \xff\xfe\n" + text.encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"calib.*000007\.txt"):
+        KittiObjectSource(object_root)[0]

@@ -177,4 +177,4 @@ def test_class_maps() -> None:
 
 def test_names_and_poses_need_no_cloud(root: Path) -> None:
     source = SemanticKittiSource(root, cameras=False)
-    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.semantic.read_cloud")
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.kitti.semantic.read_unit_intensities")

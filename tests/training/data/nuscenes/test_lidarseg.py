@@ -114,4 +114,4 @@ def test_a_missing_package_is_named(street: StreetSource, root: Path, tmp_path: 
 
 def test_names_labels_and_poses_need_no_cloud(root: Path) -> None:
     source = NuScenesLidarsegSource(NuScenesSource(root))
-    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.reader.read_cloud")
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.reader.read_format")

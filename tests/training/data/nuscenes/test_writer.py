@@ -286,5 +286,5 @@ def test_names_labels_and_poses_need_no_cloud(make_street: type[StreetSource], t
     for name in ("first", "second"):
         write_nuscenes(make_street(name), tmp_path / name, keyframe_every=3)
     source = open_nuscenes(tmp_path, num_sweeps=2)
-    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.reader.read_cloud")
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.nuscenes.reader.read_format")
     assert [key.drive for key in source.keys] == ["first"] * 5 + ["second"] * 5

@@ -188,7 +188,7 @@ def test_converted_by_the_command(folder: Path, tmp_path: Path, capsys: pytest.C
 
 def test_names_labels_and_poses_need_no_cloud(folder: Path) -> None:
     source = OnceSource(folder, cameras=False)
-    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.once.reader.read_cloud")
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.once.reader.read_unit_intensities")
     labelled = [source.annotations(i) for i in range(len(source)) if source.annotations(i) is not None]
     assert labelled
     assert all((annotations.num_lidar_pts == -1).all() for annotations in labelled)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.errors import DatasetError
+from lidarloop_core.errors import DatasetError, PoseError
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import CameraImage
 
@@ -19,9 +22,6 @@ VELODYNE_HEIGHT_M = 1.73
 
 EGO_SE3_LIDAR = SE3(np.eye(3), np.array([0.0, 0.0, VELODYNE_HEIGHT_M]))
 """KITTI has no frame on the ground: our ego frame lies on it below the Velodyne, x forward, y left."""
-
-INTENSITY_SCALE = 255.0
-"""KITTI's reflectances lie in 0–1; a ``Sweep`` of ours has intensities of 0–255."""
 
 CAMERA = "CAM_FRONT"
 """The name we give to the left colour camera, image_02."""
@@ -84,11 +84,12 @@ def read_object_calibration(path: Path) -> KittiCalibration:
         DatasetError: the file or one of P2, R0_rect and Tr_velo_to_cam is missing.
     """
     values = _read_values(path)
-    return KittiCalibration.from_matrices(
-        _matrix(values, "P2", (3, 4), path),
-        _matrix(values, "R0_rect", (3, 3), path),
-        SE3.from_matrix(_matrix(values, "Tr_velo_to_cam", (3, 4), path)),
-    )
+    with _poses_of(path):
+        return KittiCalibration.from_matrices(
+            _matrix(values, "P2", (3, 4), path),
+            _matrix(values, "R0_rect", (3, 3), path),
+            SE3.from_matrix(_matrix(values, "Tr_velo_to_cam", (3, 4), path)),
+        )
 
 
 def read_odometry_calibration(path: Path) -> KittiCalibration:
@@ -98,9 +99,10 @@ def read_odometry_calibration(path: Path) -> KittiCalibration:
         DatasetError: the file or one of P2 and Tr is missing.
     """
     values = _read_values(path)
-    return KittiCalibration.from_matrices(
-        _matrix(values, "P2", (3, 4), path), np.eye(3), SE3.from_matrix(_matrix(values, "Tr", (3, 4), path))
-    )
+    with _poses_of(path):
+        return KittiCalibration.from_matrices(
+            _matrix(values, "P2", (3, 4), path), np.eye(3), SE3.from_matrix(_matrix(values, "Tr", (3, 4), path))
+        )
 
 
 def read_raw_calibration(folder: Path) -> KittiCalibration:
@@ -118,19 +120,32 @@ def read_raw_calibration(folder: Path) -> KittiCalibration:
         if cameras.is_file() and velodyne.is_file():
             values, pose = _read_values(cameras), _read_values(velodyne)
             rotation, translation = _matrix(pose, "R", (3, 3), velodyne), _matrix(pose, "T", (3,), velodyne)
-            return KittiCalibration.from_matrices(
-                _matrix(values, "P_rect_02", (3, 4), cameras),
-                _matrix(values, "R_rect_00", (3, 3), cameras),
-                SE3(rotation, translation),
-            )
+            with _poses_of(velodyne):
+                return KittiCalibration.from_matrices(
+                    _matrix(values, "P_rect_02", (3, 4), cameras),
+                    _matrix(values, "R_rect_00", (3, 3), cameras),
+                    SE3(rotation, translation),
+                )
     for path in sorted(folder.glob("*.txt")):
-        assignments = _ASSIGNMENT.findall(path.read_text(errors="replace"))
+        assignments = _ASSIGNMENT.findall(regular_file.read_bytes(path, _MOST_BYTES).decode(errors="replace"))
         if assignments:
             return _from_assignments(assignments, path)
     raise DatasetError(
         f"{folder}: found no calibration; expected calib_cam_to_cam.txt and calib_velo_to_cam.txt in it or above it: "
         "download the calibration of the recording's date"
     )
+
+
+_MOST_BYTES = 1 << 24
+
+
+@contextmanager
+def _poses_of(path: Path) -> Iterator[None]:
+    """Names the file whose matrices are no rigid transforms or no projection."""
+    try:
+        yield
+    except (PoseError, np.linalg.LinAlgError) as error:
+        raise DatasetError(f"{path}: {error}; expected KITTI's calibration: restore the file") from None
 
 
 _ASSIGNMENT = re.compile(r"(\w+)\.at<double>\((\d),\s*(\d)\)\s*=\s*([-+.\deE]+)")
@@ -144,15 +159,16 @@ def _from_assignments(assignments: list[tuple[str, str, str, str]], path: Path) 
     for name, (rows, columns) in wanted.items():
         if name not in matrices or np.isnan(matrices[name][:rows, :columns]).any():
             raise DatasetError(f"{path}: matrix {name} is missing or incomplete; expected {', '.join(wanted)}")
-    return KittiCalibration.from_matrices(
-        matrices["P_rect_00"][:3], matrices["R_rect_00"][:3, :3], SE3.from_matrix(matrices["RT"][:3])
-    )
+    with _poses_of(path):
+        return KittiCalibration.from_matrices(
+            matrices["P_rect_00"][:3], matrices["R_rect_00"][:3, :3], SE3.from_matrix(matrices["RT"][:3])
+        )
 
 
 def _read_values(path: Path) -> dict[str, npt.NDArray[np.float64]]:
     """The lines ``name: number number …`` of a calibration file."""
     try:
-        lines = path.read_text().splitlines()
+        lines = regular_file.read_bytes(path, _MOST_BYTES).decode(errors="replace").splitlines()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the calibration") from None
     values = {}

@@ -17,11 +17,10 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import BOX_COLUMNS, Boxes3D, points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io.cloud_file import read_cloud
+from lidarloop_core.io.cloud_file import KITTI, read_unit_intensities
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import (
     EGO_SE3_LIDAR,
-    INTENSITY_SCALE,
     KittiCalibration,
     read_object_calibration,
 )
@@ -76,8 +75,7 @@ class KittiObjectSource:
         """
         name = self._names[index]
         calibration = read_object_calibration(self.root / "calib" / f"{name}.txt")
-        points = read_cloud(self.root / "velodyne" / f"{name}.bin", num_columns=4)
-        points[:, 3] *= INTENSITY_SCALE
+        points = read_unit_intensities(self.root / "velodyne" / f"{name}.bin", KITTI)
         _, drive, stamp_ns = self.keys[index]
         annotations = self._annotations(name, calibration)
         if annotations is not None:
@@ -132,7 +130,7 @@ def _read_labels(path: Path, calibration: KittiCalibration) -> tuple[npt.NDArray
     """(N, 9) box columns in the Velodyne's frame, and KITTI's class of each."""
     values, names = [], []
     lidar_SE3_reference = calibration.reference_SE3_lidar.inverse()
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         fields = line.split()
         if not fields or fields[0] == "DontCare":
             continue

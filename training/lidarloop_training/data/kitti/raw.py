@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io.cloud_file import read_cloud
+from lidarloop_core.io.cloud_file import KITTI, read_unit_intensities
 from lidarloop_core.sample import CameraImage, LidarPose, Sample, SampleKey, Sweep
-from lidarloop_training.data.kitti.calibration import EGO_SE3_LIDAR, INTENSITY_SCALE, read_raw_calibration
+from lidarloop_training.data.kitti.calibration import EGO_SE3_LIDAR, read_raw_calibration
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 
@@ -59,8 +59,7 @@ class KittiRawSource:
 
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
-        points = read_cloud(self._clouds[name], num_columns=4)
-        points[:, 3] *= INTENSITY_SCALE
+        points = read_unit_intensities(self._clouds[name], KITTI)
         stamp_ns = self._stamps[name]
         return Sample(
             token=self.keys[index].token,
@@ -93,7 +92,7 @@ def _stamps(path: Path, names: list[str]) -> dict[str, int]:
     """Nanoseconds of each frame. Line n of the file is of the frame with number n, for some lack their cloud."""
     if not path.is_file():
         return {name: _DAY_NS + i * _PERIOD_NS for i, name in enumerate(names)}
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
     try:
         return {name: _parse_time(lines[int(name)]) for name in names}
     except (IndexError, ValueError) as error:

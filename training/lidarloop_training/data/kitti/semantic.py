@@ -20,11 +20,10 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io.cloud_file import read_cloud
+from lidarloop_core.io.cloud_file import KITTI, read_unit_intensities
 from lidarloop_core.sample import CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import (
     EGO_SE3_LIDAR,
-    INTENSITY_SCALE,
     KittiCalibration,
     read_odometry_calibration,
 )
@@ -133,8 +132,7 @@ class _Sequence:
 
     def sweep(self, position: int) -> Sweep:
         name = self.names[position]
-        points = read_cloud(self.folder / "velodyne" / f"{name}.bin", num_columns=4)
-        points[:, 3] *= INTENSITY_SCALE
+        points = read_unit_intensities(self.folder / "velodyne" / f"{name}.bin", KITTI)
         columns: tuple[str, ...] = LIDAR_COLUMNS
         if self.is_labelled:
             labels = read_labels(self.folder / "labels" / f"{name}.label", len(points))

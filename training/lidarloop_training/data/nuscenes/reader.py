@@ -21,7 +21,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import json_text
-from lidarloop_core.io.cloud_file import read_cloud
+from lidarloop_core.io.cloud_file import NUSCENES, read_format
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.io.names import below
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
@@ -205,7 +205,7 @@ def _only_version(root: Path) -> str:
 
 def _read_sweep(frame: _Frame) -> Sweep:
     return Sweep(
-        points=read_cloud(frame.path, num_columns=5),
+        points=read_format(frame.path, NUSCENES),
         columns=LIDAR_COLUMNS,
         stamp_ns=frame.stamp_ns,
         ego_SE3_lidar=frame.mounting,

@@ -31,7 +31,7 @@ from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes, wrap_angle
 from lidarloop_core.geometry.rectify import distortion_coefficients, rectify
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import json_text
-from lidarloop_core.io.cloud_file import read_cloud
+from lidarloop_core.io.cloud_file import ONCE, read_unit_intensities
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.once.classes import ONCE_CLASSES, ONCE_TO_NUSCENES
@@ -59,7 +59,6 @@ LIDAR_SE3_ONCE = SE3(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0
 """Ours from ONCE's LiDAR frame: forward is -y, left is x."""
 
 _TURN_RAD = np.pi / 2
-_INTENSITY_SCALE = 255.0
 
 
 @dataclass(frozen=True)
@@ -184,12 +183,13 @@ class OnceSource:
         return LidarPose(EGO_SE3_LIDAR, self._frames[index].world_SE3_ego)
 
     def _sweep(self, frame: _Frame) -> Sweep:
-        stored = read_cloud(self._sequences[frame.sequence].folder / "lidar_roof" / f"{frame.name}.bin", num_columns=4)
+        folder = self._sequences[frame.sequence].folder / "lidar_roof"
+        stored = read_unit_intensities(folder / f"{frame.name}.bin", ONCE)
         points = np.empty_like(stored)
         points[:, 0] = -stored[:, 1]
         points[:, 1] = stored[:, 0]
         points[:, 2] = stored[:, 2]
-        points[:, 3] = (stored[:, 3] * _INTENSITY_SCALE).clip(0.0, 255.0)
+        points[:, 3] = stored[:, 3]
         return Sweep(points, LIDAR_COLUMNS, frame.stamp_ns, EGO_SE3_LIDAR, frame.world_SE3_ego)
 
     def _camera_images(self, frame: _Frame) -> tuple[CameraImage, ...]:

@@ -1,8 +1,8 @@
 """Pictures without lens distortion: what ``CameraImage`` promises, from data sets that publish pictures as taken.
 
 Distortion follows OpenCV's model (calib3d, "Camera Calibration and 3D Reconstruction"): coefficients k1 k2 p1 p2, then
-optionally k3, then optionally k4 k5 k6. The rectified picture keeps size and pinhole matrix; what the lens did not see
-becomes black.
+optionally k3, then optionally k4 k5 k6. Its thin prism (s1 s2 s3 s4) and tilt (τx τy) must be zero. The rectified
+picture keeps size and pinhole matrix; what the lens did not see becomes black.
 """
 
 from __future__ import annotations
@@ -13,22 +13,29 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
 
-_ALLOWED = (0, 4, 5, 8)
+_ALLOWED = (0, 4, 5, 8, 12, 14)
+_NUM_USED = 8
 
 
 def distortion_coefficients(values: npt.ArrayLike, where: str) -> npt.NDArray[np.float64]:
-    """(8,) coefficients k1 k2 p1 p2 k3 k4 k5 k6 from the 0, 4, 5 or 8 that a data set provides.
+    """(8,) coefficients k1 k2 p1 p2 k3 k4 k5 k6 from the 0, 4, 5, 8, 12 or 14 that a data set provides.
 
     Raises:
-        DatasetError: another number of them, or one that is not finite; ``where`` names the file.
+        DatasetError: another number of them, one that is not finite, or a thin prism or tilt other than zero;
+            ``where`` names the source.
     """
     given = np.asarray(values, dtype=np.float64).reshape(-1)
     if len(given) not in _ALLOWED or not np.isfinite(given).all():
         raise DatasetError(
             f"{where}: received distortion coefficients {given.tolist()}; expected k1 k2 p1 p2 [k3 [k4 k5 k6]]: "
-            "restore the file"
+            "restore the calibration"
         )
-    return np.concatenate([given, np.zeros(8 - len(given))])
+    if given[_NUM_USED:].any():
+        raise DatasetError(
+            f"{where}: received a lens with thin prism or tilt, {given[_NUM_USED:].tolist()}; expected zeros there: "
+            "rectify the images with image_proc and take image_rect"
+        )
+    return np.concatenate([given[:_NUM_USED], np.zeros(max(0, _NUM_USED - len(given)))])
 
 
 def rectify(
