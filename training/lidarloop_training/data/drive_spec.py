@@ -274,14 +274,16 @@ class Bag(StoredDrive):
         path: the .mcap or .db3 file, or the bag's folder.
         points_topics: topics of the clouds; several LiDARs are merged into the first one's clouds. By default
             /lidar/points or the only one there is.
-        odometry_topic: topic of the odometry; by default /odom or the only one there is, else poses are taken from
-            /tf.
+        odometry_topic: topic of the odometry; by default /odom or the only one with messages, else poses are taken
+            from /tf; none does without poses.
+        stamps: whether messages are timed by their headers or by when they were received.
     """
 
     name: ClassVar[DriveName] = "bag"
 
     points_topics: tuple[str, ...] = ()
     odometry_topic: str | None = None
+    stamps: Literal["header", "reception"] = "header"
 
     def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
         from lidarloop_training.data.bag.reader import BagSource
@@ -292,6 +294,7 @@ class Bag(StoredDrive):
             cameras=cameras,
             points_topics=self.points_topics,
             odometry_topic=self.odometry_topic,
+            stamps=self.stamps,
         )
 
 

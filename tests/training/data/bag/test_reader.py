@@ -372,5 +372,5 @@ def test_sqlite3_bags(street: StreetSource, tmp_path: Path) -> None:
 
 def test_names_labels_and_poses_need_no_cloud(street: StreetSource, tmp_path: Path) -> None:
     source = BagSource(write_bag(street, tmp_path / "street.mcap"), num_sweeps=2)
-    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.bag.reader.read_points")
+    assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.bag.columns.read_points")
     assert source.annotations(0) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from lidarloop_core.cli import main
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
+from lidarloop_core.sample import Sample
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.writing.cvat import CORRECTED, pcd_bytes, read_cvat_export, write_cvat_task
+from tests.training.sources import MadeSource
 
 if TYPE_CHECKING:
     from tests.training.street import StreetSource
@@ -199,3 +202,37 @@ def test_pcd_header() -> None:
     assert b"FIELDS x y z\n" in header
     assert b"POINTS 2\n" in header
     np.testing.assert_array_equal(np.frombuffer(data, np.float32), np.arange(6))
+
+
+def test_a_camera_whose_name_leads_elsewhere_is_written_inside_the_task(street: StreetSource, tmp_path: Path) -> None:
+    boxes, ids = detections(street, "lidar")
+    write_results(tmp_path / "results.json", boxes, {"frame": "lidar"}, track_ids=ids)
+
+    class Hostile(MadeSource):
+        def __len__(self) -> int:
+            return len(street)
+
+        def __getitem__(self, index: int) -> Sample:
+            sample = street[index]
+            cameras = tuple(dataclasses.replace(c, name="../../../../evil") for c in sample.cameras)
+            return dataclasses.replace(sample, cameras=cameras)
+
+    write_cvat_task(tmp_path / "results.json", Hostile(), tmp_path / "a" / "b" / "task")
+    assert not list(tmp_path.rglob("evil*"))
+    pictures = list((tmp_path / "a" / "b" / "task" / "upload" / "related_images").rglob("*.png"))
+    pictures += (tmp_path / "a" / "b" / "task" / "upload" / "related_images").rglob("*.jpg")
+    assert len(pictures) == len(street)
+
+
+@pytest.mark.parametrize("text", [b"[" * 200_000, b"{}", b"null", b"\xff"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_export_that_is_none_is_one_clear_line(sent: tuple[Any, ...], text: bytes, packed: bool) -> None:
+    _, _, task = sent
+    path = task / ("export.zip" if packed else "default.json")
+    if packed:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("annotations/default.json", text)
+    else:
+        path.write_bytes(text)
+    with pytest.raises(DatasetError, match="expected|export it"):
+        read_cvat_export(path, task / "task.json", task / "back.json")

@@ -8,7 +8,7 @@ recorded; ours are 0–255.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,34 +16,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.errors import BagError, DatasetError, ImageFormatError
+from lidarloop_core.errors import BagError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.trajectory import Trajectory
 from lidarloop_core.io import json_text, messages
 from lidarloop_core.io.bag import BagReader
-from lidarloop_core.io.camera_messages import Calibration, calibration_from_message, camera_info_topic, camera_name
-from lidarloop_core.io.images import RAW_ENCODINGS
+from lidarloop_core.io.camera_messages import camera_name
 from lidarloop_core.io.lane_map import lane_map_from_json
-from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
-from lidarloop_training.data.bag import layout
-from lidarloop_training.data.bag.frame_tree import FrameTree, odometry_trajectory, tf_trajectory
-from lidarloop_training.data.bag.pictures import (
-    COMPRESSED_TYPE,
-    RAW_TYPE,
-    BagPicture,
-)
-
-CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
-ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
+from lidarloop_training.data.bag import cameras as cameras_of
+from lidarloop_training.data.bag import layout, topics
+from lidarloop_training.data.bag.cameras import BagCamera
+from lidarloop_training.data.bag.columns import CloudFields
+from lidarloop_training.data.bag.frame_tree import FrameTree, Problems, odometry_trajectory, tf_trajectory
+from lidarloop_training.data.bag.pictures import BagPicture
+from lidarloop_training.data.bag.stamps import Stamps, require_plausible, scan
 
 MAX_POSE_GAP_NS = 500_000_000
 MAX_CAMERA_OFFSET_NS = 100_000_000
 MAX_LIDAR_OFFSET_NS = 60_000_000
 """Largest offset of another LiDAR's cloud that is merged: half a turn at 10 Hz, and a margin for the clocks."""
-
-_OPTIONAL_COLUMNS = ("intensity", "ring", "dt", "label", "instance")
 
 
 class BagSource:
@@ -60,6 +53,7 @@ class BagSource:
         cameras: bool = True,
         points_topics: Sequence[str] = (),
         odometry_topic: str | None = None,
+        stamps: Stamps = "header",
     ) -> None:
         """Scans the bag.
 
@@ -70,39 +64,46 @@ class BagSource:
             points_topics: topics of the clouds; empty takes ``/lidar/points`` or the only one there is. Of several, the
                 first gives stamps, frame and mounting: each of its clouds is joined by the nearest of every other
                 LiDAR, brought into its frame by the static transforms and, where there are poses, to its stamp.
-            odometry_topic: topic of the odometry; None takes ``/odom`` or the only one there is; without any, poses
-                are those of ``/tf`` for the frame that all sensors are fixed to. Clouds before the first pose and
-                after the last are left out, with a warning.
+            odometry_topic: topic of the odometry, or a /tf topic; None takes ``/odom`` or the only one that has
+                messages; without any, poses are those of ``/tf`` for the frame that all sensors are fixed to. ``none``
+                does without poses. Clouds before the first pose and after the last are left out, with a warning.
+            stamps: whether messages are timed by their headers or by when they were received.
 
         Raises:
-            BagError: no bag, no such topic, several to choose from, no cloud, or no transform between ego and LiDAR.
+            BagError: no bag, no such topic, one of another type or without messages, several to choose from, no cloud,
+                implausible stamps, or no transform between ego and LiDAR.
         """
         self.path = Path(path)
         self.scene = self.path.stem
         self._reader: BagReader | None = None
-        bag = self._bag
-        self.points_topics = tuple(points_topics) or (_only_topic(bag, CLOUD_TYPE, layout.POINTS, "points_topics"),)
-        odometry = odometry_topic or (
-            _only_topic(bag, ODOMETRY_TYPE, layout.ODOMETRY, "odometry_topic")
-            if ODOMETRY_TYPE in bag.topics.values()
-            else None
-        )
-        bag.require(*self.points_topics, *([odometry] if odometry else []))
-        image_topics = self._image_topics() if cameras else []
-        wanted = [*self.points_topics, layout.GROUND_TRUTH_BOXES, layout.GROUND_TRUTH_DETECTIONS, *image_topics]
-        self._times = self._scan(wanted)
+        self._by_reception = stamps == "reception"
+        bag, problems = self._bag, Problems()
+        self.points_topics = tuple(points_topics) or (topics.points_topic(bag),)
+        for topic in self.points_topics:
+            topics.require(bag, topic, "points_topics", topics.CLOUD_TYPE)
+        motion = self._motion_topic(odometry_topic)
+        image_topics = cameras_of.image_topics(bag) if cameras else []
+        truth = [layout.GROUND_TRUTH_BOXES, layout.GROUND_TRUTH_DETECTIONS]
+        self._times = scan(bag, [*self.points_topics, *truth, *image_topics], stamps, problems)
+        for topic in self.points_topics:
+            require_plausible(self.path, topic, self._times[topic], bag.message_counts[topic])
         self._stamps_of = {topic: np.array(list(times), dtype=np.int64) for topic, times in self._times.items()}
-        tree = FrameTree(self._all(layout.TF_STATIC))
+        self._tree = FrameTree(self._timed(layout.TF_STATIC), problems)
         first_clouds = [self._first_cloud(topic) for topic in self.points_topics]
-        lidar_frames = [cloud.header.frame_id for cloud in first_clouds]
-        self._trajectory, self._ego_frame = self._read_motion(odometry, tree.root(lidar_frames[0]))
-        self._mountings = [tree.transform(self._ego_frame, frame, self.path) for frame in lidar_frames]
-        names = [decode_cloud(cloud).names for cloud in first_clouds]
-        self._columns = ("x", "y", "z", *(c for c in _OPTIONAL_COLUMNS if all(c in found for found in names)))
+        self._lidar_frames = [cloud.header.frame_id for cloud in first_clouds]
+        self._found_cameras = list(cameras_of.find_cameras(bag, image_topics, self._times, self._read, stamps))
+        self._take_constant_tf()
+        self._trajectory, self._ego_frame = self._read_motion(motion, problems)
+        for frame in self._lidar_frames:
+            self._tree.transform(self._ego_frame, frame, self.path)
+        self._fields = self._read_fields(first_clouds)
+        self._columns = self._fields[0].columns
         self._stamps = self._with_pose(list(self._times[self.points_topics[0]]))
         self._warn_of_gaps()
         self._num_sweeps = num_sweeps if self._trajectory is not None else 1
-        self._cameras = dict(self._find_cameras(tree, image_topics))
+        self._cameras = self._mounted_cameras()
+        for line in problems.lines():
+            warnings.warn(f"{self.path}: {line}", stacklevel=2)
         self._class_names = tuple(self._json(layout.GROUND_TRUTH_CLASS_NAMES) or ())
         lane_map = self._json(layout.LANE_MAP)
         self._lane_map: LaneMap | None = None if lane_map is None else lane_map_from_json(lane_map, layout.LANE_MAP)
@@ -138,7 +139,7 @@ class BagSource:
         return self._annotations(self._stamps[index])
 
     def pose(self, index: int) -> LidarPose:
-        return LidarPose(self._mountings[0], self._pose(self._stamps[index]))
+        return LidarPose(self._mounting(0, self._stamps[index]), self._pose(self._stamps[index]))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}  # an open file: every process opens its own
@@ -149,19 +150,14 @@ class BagSource:
             self._reader = BagReader(self.path)
         return self._reader
 
-    def _scan(self, topics: Iterable[str]) -> dict[str, dict[int, int]]:
-        """Header stamp → recording time of each topic's messages, in order of the stamps; empty for a missing topic.
-
-        One pass for all. Only the header is looked at: it is the first thing in the serialised message.
-        """
-        times: dict[str, dict[int, int]] = {topic: {} for topic in topics}
-        for topic, time_ns, raw in self._bag.raw_messages([t for t in times if t in self._bag.topics]):
-            times[topic][_stamp_ns(raw)] = time_ns
-        return {topic: dict(sorted(found.items())) for topic, found in times.items()}
-
     def _all(self, topic: str) -> Iterator[Any]:
         if topic in self._bag.topics:
             yield from (message for _, _, message in self._bag.messages([topic]))
+
+    def _timed(self, topic: str) -> Iterator[tuple[int, Any]]:
+        """(time of recording in nanoseconds, message) of each on a topic."""
+        if topic in self._bag.topics:
+            yield from ((time_ns, message) for _, time_ns, message in self._bag.messages([topic]))
 
     def _json(self, topic: str) -> Any:
         """The value of the first JSON string on a topic; None where there is none."""
@@ -176,6 +172,8 @@ class BagSource:
         """The message of a topic with this header stamp."""
         time_ns = self._times[topic][stamp_ns]
         found = self._bag.messages([topic], start_ns=time_ns, stop_ns=time_ns + 1)
+        if self._by_reception:
+            return next(message for _, _, message in found)
         return next(message for _, _, message in found if messages.stamp_ns(message.header) == stamp_ns)
 
     def _first_cloud(self, topic: str) -> Any:
@@ -183,12 +181,70 @@ class BagSource:
             raise BagError(f"{self.path} has no cloud on {topic}; record some, or name another topic")
         return self._read(topic, next(iter(self._times[topic])))
 
-    def _read_motion(self, odometry: str | None, sensors_frame: str) -> tuple[Trajectory | None, str]:
-        """The ego's poses, and which frame is the ego's; ``sensors_frame`` is the one all sensors are fixed to."""
-        if odometry is None:
-            return tf_trajectory(self._all(layout.TF), sensors_frame), sensors_frame
-        trajectory, frame = odometry_trajectory(self._all(odometry))
+    def _motion_topic(self, named: str | None) -> str | None:
+        """The topic that poses are read from; None for ``/tf``, NO_ODOMETRY for no poses."""
+        if named == topics.NO_ODOMETRY:
+            return named
+        if named is None:
+            return topics.odometry_topic(self._bag)
+        topics.require(self._bag, named, "odometry_topic", topics.ODOMETRY_TYPE, topics.TF_TYPE)
+        return named
+
+    def _read_motion(self, topic: str | None, problems: Problems) -> tuple[Trajectory | None, str]:
+        """The ego's poses, and which frame is the ego's."""
+        sensors_frame = self._tree.root(self._lidar_frames[0])
+        if topic == topics.NO_ODOMETRY:
+            return None, sensors_frame
+        if topic is None or self._bag.topics[topic] == topics.TF_TYPE:
+            timed = self._timed(topic or layout.TF)
+            return tf_trajectory(timed, sensors_frame, problems, by_reception=self._by_reception), sensors_frame
+        stamped = (
+            (time_ns if self._by_reception else messages.stamp_ns(message.header), message)
+            for time_ns, message in self._timed(topic)
+        )
+        trajectory, frame = odometry_trajectory(stamped, topic, problems)
+        if not len(trajectory):
+            raise BagError(
+                f"{self.path}: none of the {self._bag.message_counts[topic]} poses on {topic} is a rigid transform; "
+                "expected a normalised quaternion and finite numbers: name another odometry_topic, or none"
+            )
         return trajectory, frame or sensors_frame
+
+    def _take_constant_tf(self) -> None:
+        """Mountings that are on ``/tf`` alone, as in bags converted from ROS 1."""
+        frames = [*self._lidar_frames, *(camera.frame for camera in self._found_cameras)]
+        missing = [frame for frame in frames if frame not in self._tree]
+        taken = self._tree.add_constant(self._timed(layout.TF), missing) if missing else []
+        if taken:
+            warnings.warn(
+                f"{self.path}: {', '.join(taken)} on {layout.TF} never change and are taken as static", stacklevel=3
+            )
+
+    def _mounting(self, number: int, stamp_ns: int) -> SE3:
+        """``ego_SE3_lidar`` of one LiDAR when its cloud with this stamp was recorded."""
+        time_ns = self._times[self.points_topics[number]][stamp_ns]
+        return self._tree.transform(self._ego_frame, self._lidar_frames[number], self.path, time_ns)
+
+    def _read_fields(self, clouds: list[Any]) -> list[CloudFields]:
+        """Each LiDAR's fields for the columns that all have."""
+        fields = [CloudFields.of(cloud) for cloud in clouds]
+        for topic, found in zip(self.points_topics, fields, strict=True):
+            if remarks := found.remarks():
+                warnings.warn(f"{self.path}: {topic}: {', '.join(remarks)}", stacklevel=3)
+        common = [c for c in fields[0].columns if all(c in found.columns for found in fields)]
+        return [found.only(common) for found in fields]
+
+    def _mounted_cameras(self) -> list[BagCamera]:
+        """The cameras that the bag has a mounting for."""
+        mounted = []
+        for camera in self._found_cameras:
+            try:
+                self._tree.transform(self._ego_frame, camera.frame, self.path)
+            except BagError as error:
+                warnings.warn(f"{error}; {camera.topic} is left out", stacklevel=3)
+                continue
+            mounted.append(camera)
+        return mounted
 
     def _pose(self, stamp_ns: int) -> SE3 | None:
         if self._trajectory is None:
@@ -204,8 +260,10 @@ class BagSource:
         known = [stamp_ns for stamp_ns in stamps if self._pose(stamp_ns) is not None]
         if not known:
             raise BagError(
-                f"{self.path}: none of {len(stamps)} clouds on {self.points_topics[0]} lies between two poses; "
-                "expected odometry at the clouds' stamps: check that both use one clock"
+                f"{self.path}: none of {len(stamps)} clouds on {self.points_topics[0]} lies between two poses: the "
+                f"clouds are stamped {stamps[0] * 1e-9:.3f}…{stamps[-1] * 1e-9:.3f} s, the {len(self._trajectory)} "
+                f"poses {self._trajectory.span()}; expected odometry at the clouds' stamps: check that both use one clock, "
+                "name another odometry_topic, or none"
             )
         if len(known) < len(stamps):
             warnings.warn(f"{self.path}: {len(stamps) - len(known)} clouds without a pose are left out", stacklevel=3)
@@ -229,69 +287,42 @@ class BagSource:
 
     def _sweep(self, stamp_ns: int) -> Sweep:
         pose = self._pose(stamp_ns)
-        clouds = [self._cloud(self.points_topics[0], stamp_ns)]
-        for topic, ego_SE3_other in zip(self.points_topics[1:], self._mountings[1:], strict=True):
+        mounting = self._mounting(0, stamp_ns)
+        clouds = [self._cloud(0, stamp_ns)]
+        for number, topic in enumerate(self.points_topics[1:], start=1):
             other_ns = self._nearest(topic, stamp_ns, MAX_LIDAR_OFFSET_NS)
             if other_ns is not None:
-                points = self._cloud(topic, other_ns)
+                points = self._cloud(number, other_ns)
                 ego_SE3_then = _motion(pose, self._pose(other_ns))
-                points[:, :3] = (self._mountings[0].inverse() @ ego_SE3_then @ ego_SE3_other).transform(points[:, :3])
+                lidar_SE3_other = mounting.inverse() @ ego_SE3_then @ self._mounting(number, other_ns)
+                points[:, :3] = lidar_SE3_other.transform(points[:, :3])
                 if "dt" in self._columns:  # ages count from the sweep's stamp
                     points[:, self._columns.index("dt")] += np.float32((stamp_ns - other_ns) * 1e-9)
                 clouds.append(points)
         points = clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
-        return Sweep(points, self._columns, stamp_ns, self._mountings[0], pose)
+        return Sweep(points, self._columns, stamp_ns, mounting, pose)
 
-    def _cloud(self, topic: str, stamp_ns: int) -> npt.NDArray[np.float32]:
-        return read_points(self._read(topic, stamp_ns), self._columns).points
-
-    def _find_cameras(self, tree: FrameTree, topics: list[str]) -> Iterator[tuple[str, tuple[Calibration, SE3]]]:
-        """Image topic → (calibration, ego_SE3_camera) of the cameras whose calibration the bag has."""
-        for topic in topics:
-            info = next(self._all(camera_info_topic(topic)), None)
-            if info is None:
-                warnings.warn(f"{self.path}: {topic} has no camera_info beside it and is left out", stacklevel=3)
-                continue
-            try:
-                calibration = calibration_from_message(info, topic)
-            except (ImageFormatError, DatasetError) as error:
-                warnings.warn(f"{self.path}: {error}; its pictures are left out", stacklevel=3)
-                continue
-            if self._times[topic] and self._is_readable(topic):
-                yield topic, (calibration, tree.transform(self._ego_frame, info.header.frame_id, self.path))
-
-    def _is_readable(self, topic: str) -> bool:
-        if self._bag.topics[topic] != RAW_TYPE:
-            return True
-        encoding = self._read(topic, next(iter(self._times[topic]))).encoding
-        if encoding not in RAW_ENCODINGS:
-            warnings.warn(
-                f"{self.path}: {topic} has encoding {encoding}, none of {', '.join(RAW_ENCODINGS)}, and is left out",
-                stacklevel=4,
-            )
-        return encoding in RAW_ENCODINGS
-
-    def _image_topics(self) -> list[str]:
-        """One topic for each camera: the compressed one of two."""
-        topics = self._bag.topics.items()
-        compressed = [topic for topic, kind in topics if kind == COMPRESSED_TYPE]
-        known = {camera_name(topic) for topic in compressed}
-        return compressed + [t for t, kind in topics if kind == RAW_TYPE and camera_name(t) not in known]
+    def _cloud(self, number: int, stamp_ns: int) -> npt.NDArray[np.float32]:
+        return self._fields[number].read(self._read(self.points_topics[number], stamp_ns))
 
     def _pictures(self, stamp_ns: int) -> Iterator[CameraImage]:
-        for topic, (calibration, ego_SE3_camera) in self._cameras.items():
-            nearest_ns = self._nearest(topic, stamp_ns, MAX_CAMERA_OFFSET_NS)
+        for camera in self._cameras:
+            nearest_ns = self._nearest(camera.topic, stamp_ns, MAX_CAMERA_OFFSET_NS)
             if nearest_ns is None:
                 continue
-            read = partial(self._read, topic, nearest_ns)
+            time_ns = self._times[camera.topic][nearest_ns]
+            calibration = camera.calibration(nearest_ns, time_ns)
+            if calibration is None:
+                continue
+            read = partial(self._read, camera.topic, nearest_ns)
             yield CameraImage(
-                name=camera_name(topic),
+                name=camera_name(camera.topic),
                 load=BagPicture(read, calibration),
                 intrinsics=calibration.intrinsics,
                 width=calibration.width,
                 height=calibration.height,
                 stamp_ns=nearest_ns,
-                ego_SE3_camera=ego_SE3_camera,
+                ego_SE3_camera=self._tree.transform(self._ego_frame, camera.frame, self.path, time_ns),
                 world_SE3_ego=self._pose(nearest_ns),
             )
 
@@ -324,24 +355,3 @@ def _motion(world_SE3_now: SE3 | None, world_SE3_then: SE3 | None) -> SE3:
     if world_SE3_now is None or world_SE3_then is None:
         return SE3.identity()
     return world_SE3_now.inverse() @ world_SE3_then
-
-
-def _only_topic(bag: BagReader, message_type: str, preferred: str, option: str) -> str:
-    """The topic of a type: the preferred name, or the only one that is no ground truth."""
-    found = [t for t, kind in bag.topics.items() if kind == message_type and not t.startswith("/ground_truth/")]
-    if preferred in found:
-        return preferred
-    if len(found) == 1:
-        return found[0]
-    topics = ", ".join(f"{t} ({kind})" for t, kind in bag.topics.items()) or "none"
-    raise BagError(
-        f"{bag.path} has {len(found)} topics of type {message_type}; expected {preferred} or a single one. "
-        f"Topics found: {topics}. Name the one to use: {option}, on the command line --{option.replace('_', '-')}"
-    )
-
-
-def _stamp_ns(raw: bytes) -> int:
-    """The header's stamp of a serialised message that starts with a std_msgs/Header."""
-    order = "little" if raw[1] & 1 else "big"
-    seconds = int.from_bytes(raw[4:8], order, signed=True)  # type: ignore[arg-type]
-    return seconds * 1_000_000_000 + int.from_bytes(raw[8:12], order)  # type: ignore[arg-type]

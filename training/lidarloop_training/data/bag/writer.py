@@ -63,10 +63,9 @@ def write_bag(
     path = Path(path)
     with BagWriter(path, latched_topics={*LATCHED_TOPICS, layout.PROVENANCE}) as bag:
         stamps_of_pictures: dict[str, int] = {}
-        latched: set[str] = set()
+        latched: dict[str, Any] = {}
         for frame in _with_twist(_frames(samples)):
             pending = list(_latched(frame, provenance or {}, latched))
-            latched.update(topic for topic, _, _ in pending)
             pending += _sweep_messages(frame)
             for image in frame.sample.cameras if frame.is_keyframe else ():
                 if image.stamp_ns > stamps_of_pictures.get(image.name, -1):
@@ -140,19 +139,37 @@ def _twist(first: Sweep, now: Sweep, last: Sweep) -> _Twist | None:
     return now.world_SE3_ego.rotation.T @ travelled / duration_s, turned / duration_s
 
 
-def _latched(frame: _Frame, provenance: Mapping[str, Any], written: set[str]) -> Iterator[_Message]:
-    """Messages that are written once, when their content is first known."""
+def _latched(frame: _Frame, provenance: Mapping[str, Any], written: dict[str, Any]) -> Iterator[_Message]:
+    """Messages that are written when their content is first known; mountings also when they change.
+
+    ``written`` holds the content of each topic so far, and is kept up to date.
+    """
     sample, time_ns = frame.sample, frame.sweep.stamp_ns
     if layout.PROVENANCE not in written:
-        yield layout.PROVENANCE, time_ns, _string({"scene": sample.scene, **provenance})
-    if layout.TF_STATIC not in written:
-        mountings = [(layout.EGO_FRAME, layout.LIDAR_FRAME, frame.sweep.ego_SE3_lidar)]
-        mountings += [(layout.EGO_FRAME, layout.camera_frame(c.name), c.ego_SE3_camera) for c in sample.cameras]
-        yield layout.TF_STATIC, time_ns, messages.transforms_message(mountings, time_ns, message_type)
+        written[layout.PROVENANCE] = {"scene": sample.scene, **provenance}
+        yield layout.PROVENANCE, time_ns, _string(written[layout.PROVENANCE])
+    yield from _mounting_messages(frame, written)
     if layout.LANE_MAP not in written and sample.lane_map is not None:
+        written[layout.LANE_MAP] = sample.lane_map
         yield layout.LANE_MAP, time_ns, _string(lane_map_json(sample.lane_map, layout.WORLD_FRAME))
     if layout.GROUND_TRUTH_CLASS_NAMES not in written and sample.annotations is not None:
+        written[layout.GROUND_TRUTH_CLASS_NAMES] = sample.annotations.boxes.class_names
         yield layout.GROUND_TRUTH_CLASS_NAMES, time_ns, _string(sample.annotations.boxes.class_names)
+
+
+def _mounting_messages(frame: _Frame, written: dict[str, Any]) -> Iterator[_Message]:
+    """All mountings known so far, where one of them is new or has changed; a latched topic keeps its last message."""
+    known: dict[str, SE3] = written.get(layout.TF_STATIC, {})
+    found = {layout.LIDAR_FRAME: frame.sweep.ego_SE3_lidar}
+    found |= {layout.camera_frame(c.name): c.ego_SE3_camera for c in frame.sample.cameras}
+    if all(child in known and np.array_equal(known[child].matrix, pose.matrix) for child, pose in found.items()):
+        return
+    mountings = written[layout.TF_STATIC] = {**known, **found}
+    time_ns = frame.sweep.stamp_ns
+    if known:  # it holds for the frame's images too, which may be older than its cloud
+        time_ns = min([time_ns, *(camera.stamp_ns for camera in frame.sample.cameras)])
+    transforms = [(layout.EGO_FRAME, child, pose) for child, pose in mountings.items()]
+    yield layout.TF_STATIC, time_ns, messages.transforms_message(transforms, time_ns, message_type)
 
 
 def _string(value: Any) -> Any:

@@ -15,7 +15,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.salvage import Salvage, salvage
 from lidarloop_training.data.bag.layout import PROVENANCE
-from lidarloop_training.data.bag.reader import BagSource
+from lidarloop_training.data.bag.topics import points_topic
 from lidarloop_training.data.drive_spec import Bag
 
 
@@ -54,8 +54,9 @@ def salvaged(broken: Bag, folder: Path) -> Iterator[SalvagedDrive]:
         saved = Path(temporary) / f"{path.stem}.mcap"
         found = salvage(path, saved)
         drive = dataclasses.replace(broken, path=saved)
-        topics = drive.points_topics or BagSource(saved, cameras=False).points_topics
-        yield SalvagedDrive(drive, found.is_whole, loss_report(path, saved, found, topics[0]))
+        with BagReader(saved) as bag:
+            topic = drive.points_topics[0] if drive.points_topics else points_topic(bag)
+        yield SalvagedDrive(drive, found.is_whole, loss_report(path, saved, found, topic))
 
 
 def loss_report(path: Path, saved: Path, found: Salvage, points_topic: str) -> str:

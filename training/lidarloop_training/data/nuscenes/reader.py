@@ -7,6 +7,7 @@ rule: the difference of the object's neighbouring annotations, unknown (NaN) whe
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.errors import DatasetError
+from lidarloop_core.errors import DatasetError, LidarloopError, PoseError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import json_text
@@ -32,6 +33,7 @@ from lidarloop_training.data.views.concat import ConcatSource
 LIDAR = "LIDAR_TOP"
 LIDAR_COLUMNS = ("x", "y", "z", "intensity", "ring")
 MAX_VELOCITY_GAP_S = 1.5
+_LEAST_NORM = 1e-6  # of a quaternion
 
 _T = TypeVar("_T")
 
@@ -256,9 +258,12 @@ def _parse(root: Path, folder: Path, num_sweeps: int, cameras: bool, scenes: Seq
         return _Parser(root, folder, num_sweeps, cameras).keyframes(
             [record for record in scene_records if scenes is None or record["name"] in scenes]
         )
-    except KeyError as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, LidarloopError):
+            raise
         raise DatasetError(
-            f"{folder}: a record lacks its {error}; expected complete nuScenes v1.0 tables: restore the folder"
+            f"{folder}: a record lacks its part or has it of another type ({type(error).__name__}: {error}); "
+            "expected complete nuScenes v1.0 tables: restore the folder"
         ) from None
 
 
@@ -292,9 +297,9 @@ class _Parser:
         self._poses = _index(folder, "ego_pose")
         self._locations = _column(folder, "log", "location")
         channels = _column(folder, "sensor", "channel")
-        self._mountings: _ByToken[tuple[str, SE3, Any]] = _ByToken(folder / "calibrated_sensor.json", ())
+        self._mountings: _ByToken[tuple[str, SE3 | None, Any]] = _ByToken(folder / "calibrated_sensor.json", ())
         for record in read_table(folder, "calibrated_sensor"):
-            mounting = SE3.from_wxyz(record["rotation"], record["translation"])
+            mounting = _mounting(record)
             self._mountings[record["token"]] = (channels[record["sensor_token"]], mounting, record["camera_intrinsic"])
         self._files: dict[str, dict[str, dict[str, Any]]] = {}
         for record in self._sample_data.values():
@@ -313,12 +318,26 @@ class _Parser:
 
     def keyframes(self, scenes: list[dict[str, Any]]) -> list[_Keyframe]:
         found = []
+        problems: list[str] = []
         for scene in scenes:
             location = self._locations[scene["log_token"]]
             token = scene["first_sample_token"]
+            seen: set[str] = set()
             while token:
-                found.append(self._keyframe(token, scene["name"], location))
+                if token in seen:
+                    raise DatasetError(
+                        f"{self._folder}/sample.json: samples go in a circle at {token}; restore the table"
+                    )
+                seen.add(token)
+                try:
+                    found.append(self._keyframe(token, scene["name"], location))
+                except _BrokenRecordError as error:
+                    problems.append(f"{token}: {error}")
                 token = self._samples[token]["next"]
+        if problems:
+            warnings.warn(
+                f"{self._folder}: {len(problems)} samples are left out, the first {problems[0]}", stacklevel=4
+            )
         return found
 
     def _keyframe(self, token: str, scene: str, location: str) -> _Keyframe:
@@ -340,11 +359,17 @@ class _Parser:
 
     def _frame(self, record: dict[str, Any]) -> _Frame:
         pose = self._poses[record["ego_pose_token"]]
+        mounting = self._mountings[record["calibrated_sensor_token"]][1]
+        if mounting is None:
+            raise _BrokenRecordError(f"mounting {record['calibrated_sensor_token']} is no rigid transform")
+        numbers = (*pose["translation"], *pose["rotation"])
+        if len(numbers) != 7 or not all(map(_is_finite, numbers)) or math.hypot(*numbers[3:]) < _LEAST_NORM:
+            raise _BrokenRecordError(f"ego pose {record['ego_pose_token']} is no rigid transform")
         return _Frame(
             path=below(self._root, record["filename"], f"{self._folder}/sample_data.json"),
             stamp_ns=record["timestamp"] * 1000,
-            mounting=self._mountings[record["calibrated_sensor_token"]][1],
-            pose=(*pose["translation"], *pose["rotation"]),
+            mounting=mounting,
+            pose=numbers,
         )
 
     def _camera(self, name: str, record: dict[str, Any]) -> _Camera:
@@ -354,7 +379,11 @@ class _Parser:
     def _objects(self, sample_token: str) -> _Objects:
         records = [r for r in self._by_sample.get(sample_token, []) if self._labels[r["instance_token"]] is not None]
         quaternions = np.array([r["rotation"] for r in records], dtype=np.float64).reshape(-1, 4)
-        w, x, y, z = quaternions.T / np.maximum(np.linalg.norm(quaternions, axis=1), 1e-12)
+        if not np.isfinite(quaternions).all() or (
+            len(records) and np.linalg.norm(quaternions, axis=1).min() < _LEAST_NORM
+        ):
+            raise _BrokenRecordError("a box has no heading: its quaternion is zero or not finite")
+        w, x, y, z = quaternions.T / norms
         return _Objects(
             centers=np.array([r["translation"] for r in records], dtype=np.float64).reshape(-1, 3),
             # The tables' size is width, length, height.
@@ -363,7 +392,7 @@ class _Parser:
             velocities=np.array([self._velocity(r) for r in records], dtype=np.float64).reshape(-1, 3),
             labels=np.array([self._labels[r["instance_token"]] for r in records], dtype=np.int64),
             instance_ids=tuple(r["instance_token"] for r in records),
-            num_lidar_pts=np.array([r["num_lidar_pts"] for r in records], dtype=np.int64),
+            num_lidar_pts=np.array([_count(r["num_lidar_pts"]) for r in records], dtype=np.int64),
             visibility=np.array([visible_share(r["visibility_token"]) for r in records], dtype=np.float32),
         )
 
@@ -382,6 +411,27 @@ class _Parser:
             return math.nan, math.nan, math.nan
         vx, vy, _ = ((b - a) / gap_s for a, b in zip(first["translation"], last["translation"], strict=True))
         return vx, vy, 0.0  # horizontal, as it is scored
+
+
+class _BrokenRecordError(Exception):
+    """A record whose numbers cannot be used; the sample that needs it is left out."""
+
+
+def _mounting(record: dict[str, Any]) -> SE3 | None:
+    """``ego_SE3_sensor``; None where the numbers are no rigid transform."""
+    try:
+        return SE3.from_wxyz(record["rotation"], record["translation"])
+    except PoseError:
+        return None
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, int | float) and math.isfinite(number)
+
+
+def _count(value: Any) -> int:
+    """A number of points; -1, which is "unknown", where the table has null."""
+    return -1 if value is None else int(value)
 
 
 class _ByToken(dict[str, _T]):

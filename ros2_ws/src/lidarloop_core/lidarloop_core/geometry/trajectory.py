@@ -59,6 +59,10 @@ class Trajectory:
             raise LookupError(f"no pose at {stamp_ns} ns: a gap of {after_ns - before_ns} ns; allowed: {max_gap_ns} ns")
         return interpolate(self._poses[i - 1], self._poses[i], (stamp_ns - before_ns) / (after_ns - before_ns))
 
+    def span(self) -> str:
+        """First and last stamp in words, seconds."""
+        return f"{self._stamps_ns[0] * 1e-9:.3f}…{self._stamps_ns[-1] * 1e-9:.3f} s" if len(self) else "none"
+
     def clear(self) -> None:
         """Forgets all poses, e.g. after a jump in time."""
         self._stamps_ns.clear()

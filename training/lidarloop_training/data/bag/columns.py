@@ -1,0 +1,77 @@
+"""Which fields of a PointCloud2 are the columns of a sweep, and what their units are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.pointcloud.decode import decode_cloud, read_points
+
+_OPTIONAL = ("intensity", "ring", "dt", "label", "instance")
+_OTHER_NAMES = {"intensity": ("reflectivity", "i", "intensities")}
+
+# A sweep lasts 0.05–2 s, so that the ranges of the units do not touch. (largest value, unit, seconds)
+_UNITS = ((5.0, "s", 1.0), (5e3, "ms", 1e-3), (5e6, "µs", 1e-6), (np.inf, "ns", 1e-9))
+
+
+@dataclass(frozen=True)
+class CloudFields:
+    """The fields of one topic's clouds that are read.
+
+    Attributes:
+        columns: names of the columns: x y z and those of intensity, ring, dt, label, instance that there are.
+        fields: the message's field for each.
+        dt_unit_s: unit of the field ``dt``, seconds.
+    """
+
+    columns: tuple[str, ...]
+    fields: tuple[str, ...]
+    dt_unit_s: float
+
+    @staticmethod
+    def of(cloud: Any) -> CloudFields:
+        """By the names in a PointCloud2, and by the size of its times.
+
+        Raises:
+            CloudFormatError: the cloud's layout contradicts itself.
+        """
+        decoded = decode_cloud(cloud)
+        found = {"x": "x", "y": "y", "z": "z"}
+        for column in _OPTIONAL:
+            names = [name for name in (column, *_OTHER_NAMES.get(column, ())) if name in decoded.names]
+            if names:
+                found[column] = names[0]
+        unit_s = _unit(decoded["dt"])[1] if "dt" in found else 1.0
+        return CloudFields(tuple(found), tuple(found.values()), unit_s)
+
+    def only(self, columns: Sequence[str]) -> CloudFields:
+        """Without the columns that are not among these."""
+        kept = [(c, f) for c, f in zip(self.columns, self.fields, strict=True) if c in columns]
+        return CloudFields(tuple(c for c, _ in kept), tuple(f for _, f in kept), self.dt_unit_s)
+
+    def read(self, cloud: Any) -> npt.NDArray[np.float32]:
+        """(N, C) float32 points of a PointCloud2, ``dt`` in seconds.
+
+        Raises:
+            CloudFormatError: a field is missing, or the layout contradicts itself.
+        """
+        points = read_points(cloud, self.fields).points
+        if self.dt_unit_s != 1.0:
+            points[:, self.columns.index("dt")] *= np.float32(self.dt_unit_s)
+        return points
+
+    def remarks(self) -> list[str]:
+        """What was read as something else than it is named."""
+        said = [f"{f} is read as {c}" for c, f in zip(self.columns, self.fields, strict=True) if f != c]
+        units = {seconds: unit for _, unit, seconds in _UNITS}
+        return said if self.dt_unit_s == 1.0 else [*said, f"dt is read as {units[self.dt_unit_s]}"]
+
+
+def _unit(times: npt.NDArray[Any]) -> tuple[str, float]:
+    values = np.abs(times.astype(np.float64).reshape(-1))
+    largest = float(values[np.isfinite(values)].max(initial=0.0))
+    return next((unit, seconds) for limit, unit, seconds in _UNITS if largest <= limit)
