@@ -262,8 +262,8 @@ class BagSource:
             raise BagError(
                 f"{self.path}: none of {len(stamps)} clouds on {self.points_topics[0]} lies between two poses: the "
                 f"clouds are stamped {stamps[0] * 1e-9:.3f}…{stamps[-1] * 1e-9:.3f} s, the {len(self._trajectory)} "
-                f"poses {self._trajectory.span()}; expected odometry at the clouds' stamps: check that both use one clock, "
-                "name another odometry_topic, or none"
+                f"poses {self._trajectory.span()}; expected odometry at the clouds' stamps: check that both use one "
+                "clock, name another odometry_topic, or none"
             )
         if len(known) < len(stamps):
             warnings.warn(f"{self.path}: {len(stamps) - len(known)} clouds without a pose are left out", stacklevel=3)

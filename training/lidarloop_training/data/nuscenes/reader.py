@@ -379,9 +379,8 @@ class _Parser:
     def _objects(self, sample_token: str) -> _Objects:
         records = [r for r in self._by_sample.get(sample_token, []) if self._labels[r["instance_token"]] is not None]
         quaternions = np.array([r["rotation"] for r in records], dtype=np.float64).reshape(-1, 4)
-        if not np.isfinite(quaternions).all() or (
-            len(records) and np.linalg.norm(quaternions, axis=1).min() < _LEAST_NORM
-        ):
+        norms = np.linalg.norm(quaternions, axis=1)
+        if not (np.isfinite(norms) & (norms > _LEAST_NORM)).all():
             raise _BrokenRecordError("a box has no heading: its quaternion is zero or not finite")
         w, x, y, z = quaternions.T / norms
         return _Objects(
