@@ -234,5 +234,5 @@ def test_an_export_that_is_none_is_one_clear_line(sent: tuple[Any, ...], text: b
             archive.writestr("annotations/default.json", text)
     else:
         path.write_bytes(text)
-    with pytest.raises(DatasetError, match="expected|export it"):
+    with pytest.raises(DatasetError, match=r"expected|export it"):
         read_cvat_export(path, task / "task.json", task / "back.json")

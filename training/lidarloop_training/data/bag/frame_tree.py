@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from lidarloop_core.errors import BagError, PoseError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.trajectory import Trajectory
 from lidarloop_core.io import messages
+from lidarloop_core.io.constant_edges import MIN_SEEN
 from lidarloop_core.io.messages import frame_name
 from lidarloop_training.data.bag import layout
 
@@ -49,15 +51,17 @@ class FrameTree:
             What was taken, each as "parent→child".
         """
         first: dict[str, tuple[str, SE3]] = {}
+        counts: Counter[str] = Counter()
         moving: set[str] = set()
         for _, child, parent, pose in _edges(transform_messages, Problems()):
+            counts[child] += 1
             known_parent, known_pose = first.setdefault(child, (parent, pose))
             if parent != known_parent or not np.allclose(pose.matrix, known_pose.matrix, rtol=0, atol=1e-6):
                 moving.add(child)
         taken = []
         for frame in map(frame_name, frames):
             child = self.root(frame)
-            while child in first and child not in moving and first[child][0] not in WORLD_FRAMES:
+            while counts[child] >= MIN_SEEN and child not in moving and first[child][0] not in WORLD_FRAMES:
                 parent, pose = first[child]
                 self._edges[child] = [(0, parent, pose)]
                 taken.append(f"{parent}→{child}")
