@@ -75,7 +75,14 @@ class SelfLabeller(LifecycleShell):
         with ExitStack() as release:
             poses = open_vehicle_poses(self, settings)
             release.callback(poses.destroy)
-            pipeline = LabelPipeline(mask_model, settings.priors(), settings.lifting(), poses, scene=self._scene())
+            pipeline = LabelPipeline(
+                mask_model,
+                settings.priors(),
+                settings.lifting(),
+                poses,
+                scene=self._scene(),
+                most_megapixels=settings.max_picture_mpx,
+            )
             clouds = message_filters.Subscriber(self, PointCloud2, "~/input/points", qos_profile=best_effort)
             release.callback(self.destroy_subscription, clouds.sub)
             # Before the cameras' synchronisers, which receive each cloud after this callback.

@@ -32,6 +32,10 @@ class SelfLabelParams(MotionParams):
         0.2, "How long (s) a cloud waits for its images; then it is labelled without those that are missing.",
         low=0.0, high=5.0,
     )  # fmt: skip
+    max_picture_mpx: float = param(
+        64.0, "Largest picture (megapixels) that is looked at; a camera that sends a larger one is left out.",
+        low=0.01, high=178.0,
+    )  # fmt: skip
     mask_model: str = param(
         "onnx",
         "The 2D network that labels: `onnx` (a detector and a segmenter), or `masks` (a COCO JSON file that another "

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lidarloop_core.errors import LidarloopError
+from lidarloop_core.errors import ImageFormatError, LidarloopError
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.io.camera_messages import Calibration, MessagePicture
 from lidarloop_core.io.messages import stamp_ns
+from lidarloop_core.io.picture_size import MOST_MEGAPIXELS, check_picture
 from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.placing.lanes import LaneLookup
+from lidarloop_core.labelling.points.frustum import why_unfit
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.pointcloud.decode import read_points
@@ -56,16 +58,25 @@ class LabelPipeline:
         poses: the vehicle's motion and its sensors' mounting poses. A camera without a mounting pose is left out;
             without ego-motion a single sweep is used, and images count as taken at its stamp.
         scene: name of the drive, written into the samples.
+        most_megapixels: a camera whose picture is larger is left out.
     """
 
     def __init__(
-        self, mask_model: MaskModel, priors: ShapePriors, config: LiftingConfig, poses: Poses, *, scene: str
+        self,
+        mask_model: MaskModel,
+        priors: ShapePriors,
+        config: LiftingConfig,
+        poses: Poses,
+        *,
+        scene: str,
+        most_megapixels: float = MOST_MEGAPIXELS,
     ) -> None:
         self.mask_model = mask_model
         self._priors = priors
         self._config = config
         self._poses = poses
         self._scene = scene
+        self._most_megapixels = most_megapixels
         self._recent: deque[Any] = deque(maxlen=2 * config.num_sweeps)
         self._lane_map: LaneMap | None = None
         self._lanes: LaneLookup | None = None
@@ -114,6 +125,7 @@ class LabelPipeline:
         clock.stop("masks")
         labels, left_out = lift(sample, found, self._priors, self._config, self._lanes)
         clock.stop("lift")
+        failures += _unfit(sample, found)
         return LabelledSample(sample, labels, left_out, tuple(degraded + failures), clock.stage_ms)
 
     def _sweeps(self, cloud: Any) -> tuple[list[Sweep], list[str]]:
@@ -153,9 +165,10 @@ class LabelPipeline:
             return None, "no usable camera_info"
         stamp = stamp_ns(message.header)
         try:
+            check_picture(message, calibration, self._most_megapixels)
             mounting = self._poses.mounting(message.header.frame_id)
             world_SE3_ego = self._poses.motion(stamp) if has_motion else None
-        except MotionUnavailableError as error:
+        except (ImageFormatError, MotionUnavailableError) as error:
             return None, str(error)
         image = CameraImage(
             name,
@@ -178,3 +191,13 @@ class LabelPipeline:
             except LidarloopError as error:
                 failures.append(f"{image.name}: {error}")
         return found, failures
+
+
+def _unfit(sample: Sample, found: Mapping[str, InstanceMasks]) -> list[str]:
+    """One line for each picture whose masks could not be lifted."""
+    reasons = [
+        (image.name, why_unfit(image, found[image.name], sample.keyframe))
+        for image in sample.cameras
+        if image.name in found
+    ]
+    return [f"{name}: {reason}" for name, reason in reasons if reason is not None]
