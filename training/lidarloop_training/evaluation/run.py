@@ -17,6 +17,7 @@ from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
 from lidarloop_training.evaluation.latency import Latency, read_latency
 from lidarloop_training.evaluation.metrics.class_agnostic import OBJECT, class_agnostic_config
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
+from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics
 from lidarloop_training.evaluation.options import Metric, ScoringOptions
 from lidarloop_training.evaluation.samples import SampleRecord, read_samples
 from lidarloop_training.evaluation.scoring import (
@@ -73,7 +74,7 @@ class EvaluationRun:
     @property
     def notes(self) -> list[str]:
         """What a reader must know before the numbers, one sentence each."""
-        notes = [] if self.score else [NOT_SCORED]
+        notes = _unjudged(self.score.metrics) if self.score else [NOT_SCORED]
         notes += self.results.notes
         if self.second is not None:
             if self.comparison is None:
@@ -81,6 +82,16 @@ class EvaluationRun:
             else:
                 notes += [f"second result: {note}" for note in self.second.notes]
         return notes
+
+
+def _unjudged(metrics: DetectionMetrics) -> list[str]:
+    """What the ground truth does not tell, and what becomes of the score."""
+    names = [c.name for c in metrics.present if c.unjudged]
+    if not names:
+        return []
+    if metrics.unjudged:
+        return ["the ground truth has no velocities: AVE cannot be judged, and NDS is over mAP and the other errors"]
+    return [f"the ground truth has no velocities of {', '.join(names)}: AVE is over the other classes"]
 
 
 def evaluate_results(
