@@ -280,3 +280,14 @@ def test_masks_of_another_picture_size_are_reported(messages: dict[str, list[Any
     pictures = pictures_of(messages, stamp_ns(cloud.header))
     frame = pipeline.label(cloud, pictures, calibrations_of(messages, CAMERA_NAMES))
     assert "CAM_FRONT: picture size differs from that of the masks" in frame.degraded
+
+
+def test_lane_headings_without_a_lane_map_are_a_problem(messages: dict[str, list[Any]], mask_model: TrueMasks) -> None:
+    def pipeline(config: LiftingConfig) -> LabelPipeline:
+        return LabelPipeline(mask_model, ShapePriors.paper(), config, BagPoses(messages), scene="drive")
+
+    plain = pipeline(paper_lifting())
+    assert "no lane map" in plain.problems()[0]
+    plain.use_lane_map(LaneMap((np.array([[0.0, 0, 0], [1, 0, 0]]),), ("only",)))
+    assert plain.problems() == []
+    assert pipeline(full_lifting()).problems() == []

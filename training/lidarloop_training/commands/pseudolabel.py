@@ -89,11 +89,15 @@ def pseudolabel(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
 
     Args:
         request: the kind of drive.
+
+    Raises:
+        DatasetError: no label was found in the drive.
     """
     job, executor, out = request.job(), request.executor.open(), request.out
     # Heavy imports only now, so that `--help` and wrong usage answer at once.
     from lidarloop_core.progress import counted
     from lidarloop_training.pseudolabel.manifest import remove_run
+    from lidarloop_training.pseudolabel.outcome import require_labels
     from lidarloop_training.pseudolabel.pipeline import label_drives
 
     if isinstance(job.mask_model, ToyTownMaskModelSpec):
@@ -106,6 +110,8 @@ def pseudolabel(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     print(f"labelled in {time.monotonic() - started:.1f} s:")
     for file in labels:
         print(file)
+    for line in require_labels(job, labels):
+        print(line)
     if request.report:
         from lidarloop_training.pseudolabel.report import write_report
 

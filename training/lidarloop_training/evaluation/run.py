@@ -29,6 +29,9 @@ from lidarloop_training.evaluation.scoring import (
     without_classes,
 )
 
+SHOWN_SCORE = 0.3
+"""Without ground truth there is no best threshold to find; detectors put out many boxes of low score."""
+
 NOT_SCORED = "no ground truth: nothing scored"
 
 
@@ -41,12 +44,16 @@ class ResultsFile:
         meta: content of the file's ``meta``: model, provenance, frame of reference.
         detections: boxes and their samples.
         notes: sentences about what did not fit the ground truth.
+        noun: what the boxes are, for captions: "detections" or "labels".
+        shown_score: least score of the boxes in pictures that no ground truth colours, in [0, 1].
     """
 
     path: Path
     meta: Mapping[str, Any]
     detections: Detections
     notes: Sequence[str] = ()
+    noun: str = "detections"
+    shown_score: float = SHOWN_SCORE
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ def moves(class_name: str) -> bool:
 
 def has_velocity(matching: Matching, label: int) -> npt.NDArray[np.bool_]:
     """(N,) whether each object of a class has a velocity in the ground truth."""
-    known: npt.NDArray[np.bool_] = np.isfinite(matching.objects.values[matching.objects.labels == label, 7:9]).all(axis=1)
+    known: npt.NDArray[np.bool_] = np.isfinite(matching.objects.values[matching.objects.labels == label, 7:9]).all(
+        axis=1
+    )
     return known
 
 

@@ -3,8 +3,8 @@
 ERROR  configuring failed; a cloud could not be labelled, or labelling one failed; a publisher's type or QoS cannot be
        received.
 STALE  no cloud for five seconds.
-WARN   no cloud for 1.5 seconds; clouds, but none labelled; a camera is missing, late or not calibrated; no sweeps could
-       be accumulated; keeping frames is paused; time jumped back.
+WARN   no cloud for 1.5 seconds; clouds, but none labelled; a camera is missing, late or not calibrated, or its picture
+       cannot be used; headings are not known; no sweeps could be accumulated; keeping frames is paused; time jumped back.
 OK     otherwise.
 
 Each rule judges what happened since the last report; the message lists all reasons of the level that holds.
@@ -34,7 +34,7 @@ class LabelReport:
         statistics: what happened since the last report.
         silent_s: time since the last cloud, or since activation, seconds.
         input_problems: publishers that cannot be received, each with the remedy.
-        camera_problems: cameras without a usable calibration.
+        setup_problems: cameras without a usable calibration, and settings that spoil the labels.
         keeper: what became of the frames offered for keeping; None where none are kept.
     """
 
@@ -46,7 +46,7 @@ class LabelReport:
     statistics: LabelStatistics
     silent_s: float
     input_problems: list[str]
-    camera_problems: list[str]
+    setup_problems: list[str]
     keeper: KeeperReport | None
 
 
@@ -105,7 +105,7 @@ def _warnings(report: LabelReport) -> list[str]:
         )
     if statistics.time_jumps:
         warnings.append("time jumped back")
-    warnings += report.camera_problems
+    warnings += report.setup_problems
     warnings += [f"{what} ({count} of {statistics.num_labelled} clouds)" for what, count in statistics.degraded.items()]
     if report.keeper is not None and report.keeper.problem:
         warnings.append(report.keeper.problem)

@@ -184,7 +184,7 @@ class SelfLabeller(LifecycleShell):
             statistics=worker.take_statistics() if worker else LabelStatistics(),
             silent_s=time.monotonic() - self._last_cloud_s,
             input_problems=input_problems(self, inputs),
-            camera_problems=loaded.cameras.problems() if loaded else [],
+            setup_problems=[*loaded.cameras.problems(), *loaded.pipeline.problems()] if loaded else [],
             keeper=keeper.report if keeper else None,
         )
 

@@ -85,6 +85,12 @@ class LabelPipeline:
         """Takes yaws from this lane map from now on; its frame is that of the poses (world)."""
         self._lane_map, self._lanes = lane_map, LaneLookup(lane_map)
 
+    def problems(self) -> list[str]:
+        """One line for each setting that spoils the labels."""
+        if self._lanes is None and self._config.yaw == ("lane",):
+            return ["headings are 0 in the world: the recipe takes them from lanes, and no lane map has come"]
+        return []
+
     def remember(self, cloud: Any) -> None:
         """Adds a sensor_msgs/PointCloud2, in order; accumulated sweeps are taken from the recent ones."""
         self._recent.append(cloud)
