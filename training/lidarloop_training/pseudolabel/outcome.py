@@ -29,8 +29,8 @@ def require_labels(job: LabelJob, labels: Sequence[Path]) -> list[str]:
     num_labels = sum(len(found) for drive in drives for found in drive.labels.values())
     if not num_labels:
         raise DatasetError(
-            f"{num_frames} frames gave no label ({_reasons(left_out)}); expected labels: check the cameras' calibration "
-            "and mounting, the pictures and the 2D model"
+            f"{num_frames} frames gave no label ({_reasons(left_out)}); expected labels: check the cameras' "
+            "calibration and mounting, the pictures and the 2D model"
         )
     lines = [f"{num_labels} labels in {num_frames} frames"]
     if left_out.cameras.total():

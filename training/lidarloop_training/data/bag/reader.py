@@ -26,6 +26,7 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.camera_messages import Calibration, calibration_from_message, camera_info_topic, camera_name
 from lidarloop_core.io.images import RAW_ENCODINGS
 from lidarloop_core.io.lane_map import lane_map_from_json
+from lidarloop_core.io.picture_times import MAX_OFFSET_NS, SLOP_S, usual_offset_ns
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.bag import layout
@@ -40,7 +41,6 @@ CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 
 MAX_POSE_GAP_NS = 500_000_000
-MAX_CAMERA_OFFSET_NS = 100_000_000
 MAX_LIDAR_OFFSET_NS = 60_000_000
 """Largest offset of another LiDAR's cloud that is merged: half a turn at 10 Hz, and a margin for the clocks."""
 
@@ -104,6 +104,7 @@ class BagSource:
         self._warn_of_gaps()
         self._num_sweeps = num_sweeps if self._trajectory is not None else 1
         self._cameras = dict(self._find_cameras(tree, image_topics))
+        self._camera_offsets_ns = {topic: self._offset_ns(topic) for topic in self._cameras}
         self._class_names = tuple(self._json(layout.GROUND_TRUTH_CLASS_NAMES) or ())
         lane_map = self._json(layout.LANE_MAP)
         self._lane_map: LaneMap | None = None if lane_map is None else lane_map_from_json(lane_map, layout.LANE_MAP)
@@ -279,9 +280,14 @@ class BagSource:
         known = {camera_name(topic) for topic in compressed}
         return compressed + [t for t, kind in topics if kind == RAW_TYPE and camera_name(t) not in known]
 
+    def _offset_ns(self, topic: str) -> int:
+        """How far a camera's pictures usually are off the clouds, nanoseconds; see ``picture_times``."""
+        nearest = ((stamp_ns, self._nearest(topic, stamp_ns, MAX_OFFSET_NS)) for stamp_ns in self._stamps)
+        return usual_offset_ns(at_ns - stamp_ns for stamp_ns, at_ns in nearest if at_ns is not None)
+
     def _pictures(self, stamp_ns: int) -> Iterator[CameraImage]:
         for topic, (calibration, ego_SE3_camera) in self._cameras.items():
-            nearest_ns = self._nearest(topic, stamp_ns, MAX_CAMERA_OFFSET_NS)
+            nearest_ns = self._nearest(topic, stamp_ns + self._camera_offsets_ns[topic], round(SLOP_S * 1e9))
             if nearest_ns is None:
                 continue
             read = partial(self._read, topic, nearest_ns)

@@ -98,8 +98,8 @@ class ClassMetrics:
         num_objects: number of objects in the ground truth, after the filters by range and points.
         num_detections: number of detections within range.
         average_precision: match distance in metres → AP.
-        devkit_errors: ``TP_ERRORS`` → mean over the recalls from 10 % up to the highest reached; NaN where the class has
-            none.
+        devkit_errors: ``TP_ERRORS`` → mean over the recalls from 10 % up to the highest reached; NaN where the class
+            has none.
         curves: match distance in metres → precision–recall curve.
         unjudged: those of ``TP_ERRORS`` that the class has and that the ground truth does not tell.
     """

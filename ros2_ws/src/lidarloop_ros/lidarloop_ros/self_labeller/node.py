@@ -183,6 +183,7 @@ class SelfLabeller(LifecycleShell):
             mask_model=loaded.pipeline.mask_model.name if loaded else "",
             statistics=worker.take_statistics() if worker else LabelStatistics(),
             silent_s=time.monotonic() - self._last_cloud_s,
+            missing_images=loaded.cameras.missing() if loaded else {},
             input_problems=input_problems(self, inputs),
             setup_problems=[*loaded.cameras.problems(), *loaded.pipeline.problems()] if loaded else [],
             keeper=keeper.report if keeper else None,

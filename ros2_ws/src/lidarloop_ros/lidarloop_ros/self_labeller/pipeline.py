@@ -27,6 +27,7 @@ from lidarloop_ros.inputs.motion import MotionUnavailableError, Poses
 
 COLUMNS = ("x", "y", "z", "intensity")
 SWEEP_INTERVAL_S = 0.1
+NO_IMAGE = "no image"
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class LabelPipeline:
     ) -> tuple[CameraImage | None, str | None]:
         """The image of a message; or None, and the reason."""
         if message is None:
-            return None, "no image"
+            return None, NO_IMAGE
         if calibration is None:
             return None, "no usable camera_info"
         stamp = stamp_ns(message.header)
