@@ -2,12 +2,13 @@
 
 A LiDAR sweeps a camera's view at some moment of its turn, and a camera that is triggered then is always off the cloud's
 stamp by about the same time: 100 ms for a camera that looks back from a LiDAR that starts its turn in front. So each
-camera has an *offset*, the usual difference between the stamps of a cloud and its nearest picture. The picture of a cloud
-is the one nearest to the cloud's stamp plus the offset, if it is no more than ``slop`` off.
+camera has an *offset*, the usual difference between the stamps of a cloud and its nearest picture. The picture of a
+cloud is the one nearest to the cloud's stamp plus the offset, if it is no more than ``slop`` off.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
@@ -123,5 +124,5 @@ class PictureTimes(Generic[Picture]):
         """Whether no later picture can be nearer, at the camera's own period."""
         if stamps_ns[-1] >= target_ns:
             return True
-        steps = sorted(b - a for a, b in zip(stamps_ns[:-1], stamps_ns[1:], strict=True))
+        steps = sorted(b - a for a, b in itertools.pairwise(stamps_ns))
         return bool(steps) and target_ns - at_ns <= steps[len(steps) // 2] / 2

@@ -26,8 +26,8 @@ class SelfLabelParams(MotionParams):
         "Its sensor_msgs/CameraInfo lies beside it; the part before names the camera: /camera/<name>/image/compressed.",
     )
     camera_slop_s: float = param(
-        SLOP_S, "Largest difference (s) between an image's stamp and the cloud's plus the camera's own offset, which is "
-        "learnt: a camera that the LiDAR sweeps late in its turn is always off by the same time.",
+        SLOP_S, "Largest difference (s) between an image's stamp and the cloud's plus the camera's own offset, which "
+        "is learnt: a camera that the LiDAR sweeps late in its turn is always off by the same time.",
         low=0.001, high=1.0,
     )  # fmt: skip
     camera_patience_s: float = param(
