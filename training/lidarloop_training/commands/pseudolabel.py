@@ -18,7 +18,7 @@ from lidarloop_training.commands.pseudolabel_options import (
     ToyTownMaskModelOptions,
 )
 from lidarloop_training.data.drive_spec import KINDS, ToyTown, drive_arguments
-from lidarloop_training.pseudolabel.job import LabelJob
+from lidarloop_training.pseudolabel.job import MASK_CACHE, LabelJob
 from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
 
 
@@ -35,6 +35,8 @@ class LabelRequest(Generic[D]):
         executor: what runs the work.
         report: also writes OUT/report.html and OUT/metrics.json: the quality of the labels.
         overwrite: begin anew where OUT holds a labelling run.
+        mask_cache: folder in which the masks of --mask-model onnx and transformers are kept, by picture and model, so
+            that another recipe or threshold does not run the networks again; by default mask-cache beside OUT.
     """
 
     drive: Annotated[D, tyro.conf.arg(name="")]
@@ -45,6 +47,7 @@ class LabelRequest(Generic[D]):
     executor: Annotated[ExecutorOptions, tyro.conf.arg(name="")] = field(default_factory=ExecutorOptions)
     report: bool = False
     overwrite: bool = False
+    mask_cache: Path | None = None
 
     def job(self) -> LabelJob:
         """The labelling run that is asked for.
@@ -62,6 +65,7 @@ class LabelRequest(Generic[D]):
             sensors=self.steps.sensors,
             every=self.pieces.every,
             segment_frames=self.pieces.segment_frames,
+            mask_cache=self.mask_cache or self.out.resolve().parent / MASK_CACHE,
         )
 
 
