@@ -247,7 +247,7 @@ def largest_difference(ours: DetectionMetrics, theirs: Any, curves: Any) -> floa
             pairs.append((ap, theirs.get_label_ap(c.name, distance)))
             pairs += zip(c.curves[distance].precision, curves[c.name, distance].precision, strict=True)
             pairs += zip(c.curves[distance].confidence, curves[c.name, distance].confidence, strict=True)
-        pairs += [(c.errors[key], theirs.get_label_tp(c.name, name)) for key, name in DEVKIT_ERRORS.items()]
+        pairs += [(c.devkit_errors[key], theirs.get_label_tp(c.name, name)) for key, name in DEVKIT_ERRORS.items()]
     mine, its = np.array(pairs, dtype=np.float64).T
     if (np.isnan(mine) != np.isnan(its)).any():
         return math.inf

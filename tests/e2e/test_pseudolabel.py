@@ -110,6 +110,39 @@ def test_drives_without_ground_truth_get_the_diagnostics_that_need_none(real_dat
     assert read_results(labels)[1]["frame"] == "lidar"  # no ego-motion
 
 
+def test_a_run_that_labels_nothing_names_what_was_left_out_and_fails(tmp_path: Path) -> None:
+    """Masks of another size than the calibration's: nothing can be lifted."""
+    masks = tmp_path / "masks.json"
+    cameras = ["CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
+    box = {"bbox": [10, 10, 30, 30], "segmentation": [[10, 10, 40, 10, 40, 40, 10, 40]], "category_id": 1}
+    document = {
+        "images": [
+            {
+                "id": i,
+                "file_name": f"{camera}.jpg",
+                "width": 64,
+                "height": 64,
+                "sample_token": "toytown-3000-0000",
+                "camera": camera,
+            }
+            for i, camera in enumerate(cameras)
+        ],
+        "annotations": [{"id": i, "image_id": i, **box} for i in range(len(cameras))],
+        "categories": [{"id": 1, "name": "car"}],
+    }
+    masks.write_text(json.dumps(document))
+    out = tmp_path / "out"
+
+    code, said = run_here(
+        *SHORT, "--every", "9", "--mask-model", "masks", "--masks.file", masks, "--out", out, "--recipe", "paper"
+    )
+
+    assert code == 1
+    assert said.startswith("lidarloop pseudolabel: 1 frames gave no label")
+    assert "picture size differs from that of the masks (6)" in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ImageFormatError
@@ -15,6 +20,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.camera_messages import Calibration, calibration_from_message
 from lidarloop_core.io.messages import pose_from_message, stamp_ns, transform_from_message
+from lidarloop_core.io.picture_size import check_picture
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
@@ -210,3 +216,78 @@ def test_an_undecodable_image_and_an_uncalibrated_camera_are_reported(
         "CAM_FRONT_RIGHT",
         "CAM_BACK_RIGHT",
     }
+
+
+def compressed(like: Any, size: tuple[int, int]) -> Any:
+    """The message with a grey PNG of another size."""
+    file = io.BytesIO()
+    Image.new("L", size).save(file, "PNG")
+    picture = copy.copy(like)
+    picture.format, picture.data = "png", np.frombuffer(file.getvalue(), np.uint8)
+    return picture
+
+
+def test_calibration_and_picture_of_two_sizes_leave_that_camera_out_and_name_it(
+    label: Callable[..., LabelledSample], messages: dict[str, list[Any]], mask_model: TrueMasks
+) -> None:
+    cloud = messages["/lidar/points"][FRAME]
+    pictures = pictures_of(messages, stamp_ns(cloud.header))
+    calibrations = calibrations_of(messages, CAMERA_NAMES)
+    front = calibrations["CAM_FRONT"]
+    assert front is not None
+    calibrations["CAM_FRONT"] = dataclasses.replace(front, width=2 * front.width, height=2 * front.height)
+    pipeline = LabelPipeline(mask_model, ShapePriors.paper(), paper_lifting(), BagPoses(messages), scene="drive")
+    frame = pipeline.label(cloud, pictures, calibrations)
+    problem = f"CAM_FRONT: pictures of {front.width} × {front.height}, but a camera_info for {2 * front.width} × "
+    assert any(line.startswith(problem) for line in frame.degraded)
+    assert {c for cameras in frame.labels.cameras for c in cameras} == set(CAMERA_NAMES) - {"CAM_FRONT"}
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [((9_000, 9_000), "a picture of 9000 × 9000 pixels"), (None, "cannot be read")]
+)
+def test_a_picture_too_large_or_broken_costs_its_camera_alone(
+    messages: dict[str, list[Any]], mask_model: TrueMasks, size: tuple[int, int] | None, said: str
+) -> None:
+    cloud = messages["/lidar/points"][FRAME]
+    pictures = pictures_of(messages, stamp_ns(cloud.header))
+    front = copy.copy(pictures["CAM_FRONT"])
+    if size is None:
+        front.data = front.data[:40]
+    pictures["CAM_FRONT"] = front if size is None else compressed(front, size)
+    pipeline = LabelPipeline(mask_model, ShapePriors.paper(), paper_lifting(), BagPoses(messages), scene="drive")
+    frame = pipeline.label(cloud, pictures, calibrations_of(messages, CAMERA_NAMES))
+    assert any(line.startswith("CAM_FRONT: ") and said in line for line in frame.degraded)
+    assert {c for cameras in frame.labels.cameras for c in cameras} == set(CAMERA_NAMES) - {"CAM_FRONT"}
+
+
+def test_a_raw_picture_without_pixels_is_refused(messages: dict[str, list[Any]]) -> None:
+    picture = SimpleNamespace(encoding="rgb8", width=0, height=0, data=b"")
+    calibration = Calibration(np.eye(3), 640, 480, np.zeros(8))
+    with pytest.raises(ImageFormatError, match="0 × 0 pixels"):
+        check_picture(picture, calibration)
+
+
+def test_masks_of_another_picture_size_are_reported(messages: dict[str, list[Any]], mask_model: TrueMasks) -> None:
+    class Halved(TrueMasks):
+        def __init__(self) -> None:
+            masks = mask_model.masks["CAM_FRONT"]
+            halved = dataclasses.replace(masks, width=masks.width // 2, height=masks.height // 2)
+            self.masks = mask_model.masks | {"CAM_FRONT": halved}
+
+    cloud = messages["/lidar/points"][FRAME]
+    pipeline = LabelPipeline(Halved(), ShapePriors.paper(), paper_lifting(), BagPoses(messages), scene="drive")
+    pictures = pictures_of(messages, stamp_ns(cloud.header))
+    frame = pipeline.label(cloud, pictures, calibrations_of(messages, CAMERA_NAMES))
+    assert "CAM_FRONT: picture size differs from that of the masks" in frame.degraded
+
+
+def test_lane_headings_without_a_lane_map_are_a_problem(messages: dict[str, list[Any]], mask_model: TrueMasks) -> None:
+    def pipeline(config: LiftingConfig) -> LabelPipeline:
+        return LabelPipeline(mask_model, ShapePriors.paper(), config, BagPoses(messages), scene="drive")
+
+    plain = pipeline(paper_lifting())
+    assert "no lane map" in plain.problems()[0]
+    plain.use_lane_map(LaneMap((np.array([[0.0, 0, 0], [1, 0, 0]]),), ("only",)))
+    assert plain.problems() == []
+    assert pipeline(full_lifting()).problems() == []

@@ -17,7 +17,7 @@ from lidarloop_training.pseudolabel.frames import frame_document, read_frame
 from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.report import read_run, report_tables, score_labels, write_report
 
-META = {"provenance": {"class_names": ["car", "bus"]}, "run": "r"}
+META: dict[str, Any] = {"provenance": {"class_names": ["car", "bus"]}, "run": "r"}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,17 @@ def test_page_and_numbers_are_written_also_without_ground_truth(
     assert "labels" not in metrics
     assert len(metrics["diagnostics"]) == 3
     assert "Failure signatures" in page.read_text()
-    assert "Pseudo-labels of toytown-3000" in page.read_text()
+    text = page.read_text()
+    assert "Pseudo-labels of toytown-3000" in text
+    assert "labels, those with score ≥ 1<" in text  # the truth's scores are 1
+    assert "detections with score" not in text
+
+
+def test_the_model_of_the_labels_is_the_models_row(job: LabelJob, frames: list[LabelledFrame], tmp_path: Path) -> None:
+    meta = {**META, "provenance": {**META["provenance"], "model": "onnx a x b"}}
+    text = write_report(job, [write_drive(tmp_path / "d", frames, meta)], tmp_path).read_text()
+    assert "onnx a x b" in text
+    assert "not recorded" not in text
 
 
 def test_a_frame_survives_its_document_to_the_bit(frames: list[LabelledFrame]) -> None:

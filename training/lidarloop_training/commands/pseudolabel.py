@@ -20,7 +20,7 @@ from lidarloop_training.commands.pseudolabel_options import (
     ToyTownMaskModelOptions,
 )
 from lidarloop_training.data.drive_spec import KINDS, ToyTown, drive_arguments
-from lidarloop_training.pseudolabel.job import LabelJob
+from lidarloop_training.pseudolabel.job import MASK_CACHE, LabelJob
 from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
 
 
@@ -37,6 +37,8 @@ class LabelRequest(Generic[D]):
         executor: what runs the work.
         report: also writes OUT/report.html and OUT/metrics.json: the quality of the labels.
         overwrite: begin anew where OUT holds a labelling run.
+        mask_cache: folder in which the masks of --mask-model onnx and transformers are kept, by picture and model, so
+            that another recipe or threshold does not run the networks again; by default mask-cache beside OUT.
     """
 
     drive: Annotated[D, tyro.conf.arg(name="")]
@@ -47,6 +49,7 @@ class LabelRequest(Generic[D]):
     executor: Annotated[ExecutorOptions, tyro.conf.arg(name="")] = field(default_factory=ExecutorOptions)
     report: bool = False
     overwrite: bool = False
+    mask_cache: Path | None = None
 
     def job(self) -> LabelJob:
         """The labelling run that is asked for.
@@ -64,6 +67,7 @@ class LabelRequest(Generic[D]):
             sensors=self.steps.sensors,
             every=self.pieces.every,
             segment_frames=self.pieces.segment_frames,
+            mask_cache=self.mask_cache or self.out.resolve().parent / MASK_CACHE,
         )
 
 
@@ -91,6 +95,9 @@ def pseudolabel(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
 
     Args:
         request: the kind of drive.
+
+    Raises:
+        DatasetError: no label was found in the drive.
     """
     job, out = request.job(), request.out
     check_output(out, getattr(request.drive, "path", None))
@@ -98,6 +105,7 @@ def pseudolabel(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     # Heavy imports only now, so that `--help` and wrong usage answer at once.
     from lidarloop_core.progress import counted
     from lidarloop_training.pseudolabel.manifest import remove_run
+    from lidarloop_training.pseudolabel.outcome import require_labels
     from lidarloop_training.pseudolabel.pipeline import label_drives
 
     if isinstance(job.mask_model, ToyTownMaskModelSpec):
@@ -110,6 +118,8 @@ def pseudolabel(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     print(f"labelled in {time.monotonic() - started:.1f} s:")
     for file in labels:
         print(file)
+    for line in require_labels(job, labels):
+        print(line)
     if request.report:
         from lidarloop_training.pseudolabel.report import write_report
 

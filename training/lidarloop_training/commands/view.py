@@ -33,7 +33,8 @@ class ViewRequest(Generic[D]):
         save: .rrd file to write the recording to instead of opening the viewer.
         frames: show at most so many samples; all by default.
         every: show every so many-th sample.
-        min_score: boxes of the results below this score are left out.
+        min_score: boxes of the results below this score are left out; by default those below 0.3, and of pseudo-labels
+            those beyond the number that is right by their quality.
         color: what Rerun's points are coloured by; label is for data with point-wise classes.
         range_m: half the side of the square seen from above, metres; for --png.
 
@@ -47,7 +48,7 @@ class ViewRequest(Generic[D]):
     save: Path | None = None
     frames: int | None = None
     every: int = 1
-    min_score: float = 0.3
+    min_score: float | None = None
     color: PointColor = "intensity"
     range_m: float = 51.2
 
@@ -86,6 +87,8 @@ def view(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     for out in (request.save, request.png):
         check_output(out, request.results, path)
     boxes = Results.read(request.results, request.min_score) if request.results else None
+    if boxes is not None:
+        print(f"showing {boxes.description}; --min-score changes it")
     drive = request.drive.open()
     if not len(drive):
         raise DatasetError(f"{' '.join(drive_arguments(request.drive))} holds no sample to show; expected at least one")

@@ -18,6 +18,7 @@ from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
 from lidarloop_training.evaluation.latency import Latency, read_latency
 from lidarloop_training.evaluation.metrics.class_agnostic import OBJECT, class_agnostic_config
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
+from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics
 from lidarloop_training.evaluation.options import Metric, ScoringOptions
 from lidarloop_training.evaluation.samples import SampleRecord, read_samples
 from lidarloop_training.evaluation.scoring import (
@@ -28,6 +29,9 @@ from lidarloop_training.evaluation.scoring import (
     score_detections,
     without_classes,
 )
+
+SHOWN_SCORE = 0.3
+"""Without ground truth there is no best threshold to find; detectors put out many boxes of low score."""
 
 NOT_SCORED = "no ground truth: nothing scored"
 
@@ -41,12 +45,16 @@ class ResultsFile:
         meta: content of the file's ``meta``: model, provenance, frame of reference.
         detections: boxes and their samples.
         notes: sentences about what did not fit the ground truth.
+        noun: what the boxes are, for captions: "detections" or "labels".
+        shown_score: least score of the boxes in pictures that no ground truth colours, in [0, 1].
     """
 
     path: Path
     meta: Mapping[str, Any]
     detections: Detections
     notes: Sequence[str] = ()
+    noun: str = "detections"
+    shown_score: float = SHOWN_SCORE
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class EvaluationRun:
     @property
     def notes(self) -> list[str]:
         """What a reader must know before the numbers, one sentence each."""
-        notes = [] if self.score else [NOT_SCORED]
+        notes = _unjudged(self.score.metrics) if self.score else [NOT_SCORED]
         notes += self.results.notes
         if self.second is not None:
             if self.comparison is None:
@@ -82,6 +90,16 @@ class EvaluationRun:
             else:
                 notes += [f"second result: {note}" for note in self.second.notes]
         return notes
+
+
+def _unjudged(metrics: DetectionMetrics) -> list[str]:
+    """What the ground truth does not tell, and what becomes of the score."""
+    names = [c.name for c in metrics.present if c.unjudged]
+    if not names:
+        return []
+    if metrics.unjudged:
+        return ["the ground truth has no velocities: AVE cannot be judged, and NDS is over mAP and the other errors"]
+    return [f"the ground truth has no velocities of {', '.join(names)}: AVE is over the other classes"]
 
 
 def evaluate_results(

@@ -7,7 +7,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import ConfigError
@@ -22,9 +23,18 @@ from lidarloop_training.pseudolabel.camera_only import DepthModel
 Sensors = Literal["lidar-camera", "lidar", "camera"]
 RecipeName = Literal["paper", "full"]
 
+MASK_CACHE = "mask-cache"
+"""Usual name of the folder of masks, beside the folders of runs."""
+
 
 class MaskModelSpec(Protocol):
-    """Which 2D model, as a frozen dataclass of plain values; the model itself is loaded where it works."""
+    """Which 2D model, as a frozen dataclass of plain values; the model itself is loaded where it works.
+
+    Attributes:
+        sees_pictures_alone: whether its masks depend on the picture alone and take long: such are worth keeping.
+    """
+
+    sees_pictures_alone: ClassVar[bool]
 
     def open(self, drive: SampleSource) -> MaskModel:
         """Loads the model; ``drive`` is what it will look at."""
@@ -52,6 +62,8 @@ class LabelJob:
         sensors: "lidar" clusters the cloud without images, "camera" lifts with depth seen in the image.
         every: labels each n-th sample of the source.
         segment_frames: samples in one piece of work: what a killed run has to do again at most, per worker.
+        mask_cache: folder in which the 2D model's masks are kept for other runs; None keeps none. The labels do not
+            depend on it.
 
     Raises:
         ConfigError: ``every`` or ``segment_frames`` is below 1.
@@ -65,6 +77,7 @@ class LabelJob:
     sensors: Sensors = "lidar-camera"
     every: int = 1
     segment_frames: int = 20
+    mask_cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.segment_frames < 1:
@@ -79,6 +92,7 @@ class LabelJob:
     def config(self) -> dict[str, Any]:
         """Plain JSON values of everything the labels depend on, the same in every process."""
         described: dict[str, Any] = plain(self)
+        del described["mask_cache"]
         described["drive"] = {"source": self.drive.name, **described["drive"]}
         kind = {} if self.mask_model is None else {"mask_model_type": type(self.mask_model).__name__}
         return {"lidarloop": __version__, **described, **kind}

@@ -74,6 +74,7 @@ class ClusterLifter:
     def __init__(self, priors: ShapePriors, lifting: LiftingConfig, config: ClusterConfig | None = None) -> None:
         self.class_names = tuple(priors.sizes)
         self._sizes = priors.of(self.class_names)
+        self._largest = priors.largest(self.class_names)
         self._lifting = lifting
         self._config = config or ClusterConfig()
 
@@ -96,7 +97,7 @@ class ClusterLifter:
         label = int(misfit.argmin())
         if misfit[label] > self._config.max_misfit:
             return None
-        box = fit_box(cluster.points, self._sizes[label], np.zeros(2))
+        box = fit_box(cluster.points, self._sizes[label], np.zeros(2), largest_lwh=self._largest[label])
         yaw = 0.0 if np.isnan(box.yaw) else box.yaw
         values = np.array([*box.center, *box.size, yaw, 0.0, 0.0])
         return values, float(np.exp(-misfit[label])), label, len(cluster.points)

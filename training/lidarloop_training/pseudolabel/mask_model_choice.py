@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.labelling.mask_models.mask_model import MaskModel
@@ -24,6 +25,8 @@ class ToyTownMaskModelSpec:
         depth: relative errors of the depth that it sees in images.
         seed: seed of its faults; another one draws others.
     """
+
+    sees_pictures_alone: ClassVar[bool] = False
 
     faults: FaultRates = field(default_factory=FaultRates)
     depth: DepthFaults = field(default_factory=DepthFaults)
@@ -59,6 +62,8 @@ class MasksFileSpec:
         vocabulary: JSON file of what the categories' names mean; see ``Vocabulary``.
     """
 
+    sees_pictures_alone: ClassVar[bool] = False
+
     file: Path | None = None
     images: Path | None = None
     vocabulary: Path | None = None
@@ -89,6 +94,8 @@ class OnnxMaskModelSpec:
         segmenter: ONNX file of an ESPNetv2 or the like.
         providers: execution providers of ONNX Runtime, in order of preference; every one must be there.
     """
+
+    sees_pictures_alone: ClassVar[bool] = True
 
     detector: Path | None = None
     segmenter: Path | None = None
@@ -132,6 +139,8 @@ class TransformersMaskModelSpec:
         batch_size: images at once.
         device: e.g. cuda:0; by default a GPU where there is one.
     """
+
+    sees_pictures_alone: ClassVar[bool] = True
 
     detector: str | None = None
     segmenter: str | None = None

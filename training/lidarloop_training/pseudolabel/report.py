@@ -17,6 +17,7 @@ from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.progress import progress
 from lidarloop_training.data.drive_spec import drive_arguments
+from lidarloop_training.data.writing.label_threshold import fitting_score
 from lidarloop_training.data.writing.pseudo_labels import LabelledDrive, read_drive
 from lidarloop_training.evaluation.field_metrics import FieldTable
 from lidarloop_training.evaluation.kitti_ground_truth import in_nuscenes_classes
@@ -72,7 +73,13 @@ def write_report(job: LabelJob, labels: Sequence[Path], out: Path) -> Path:
     labelled = read_run(job, labels)
     score = score_labels(labelled)
     run = EvaluationRun(
-        ResultsFile(out, labelled.meta, labelled.detections),
+        ResultsFile(
+            out,
+            labelled.meta,
+            labelled.detections,
+            noun="labels",
+            shown_score=fitting_score(labelled.labels.values()),
+        ),
         Path(drive_arguments(job.drive)[1]),
         score,
         report_tables(job, labelled, score),

@@ -15,6 +15,7 @@ from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.pseudolabel.camera_only import DepthLifter
 from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.lidar_only import ClusterLifter
+from lidarloop_training.pseudolabel.mask_cache import CachedMaskModel
 
 
 class Lifter(Protocol):
@@ -58,6 +59,8 @@ def open_lifter(job: LabelJob, drive: SampleSource) -> Lifter:
     if job.mask_model is None:
         raise ConfigError(f"received sensors '{job.sensors}' without a mask model; expected one: masks, onnx, …")
     mask_model = job.mask_model.open(drive)
+    if job.mask_cache is not None and job.mask_model.sees_pictures_alone:
+        mask_model = CachedMaskModel(mask_model, job.mask_model, job.mask_cache)
     if job.sensors == "camera":
         return DepthLifter(mask_model, job.mask_model.open_depth(drive), job.priors, job.lifting)
     return MaskLifter(mask_model, job.priors, job.lifting)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lidarloop_core.geometry.boxes import points_in_boxes, wrap_angle
 from lidarloop_core.labelling.placing.box_fit import CONFIDENT, MIN_POINTS, fit_box, place_box
+from lidarloop_core.labelling.priors import ShapePriors
 
 CAR = np.array([4.5, 1.8, 1.5])
 ORIGIN = np.zeros(2)
@@ -199,3 +200,23 @@ def test_real_cars(real_data: Path) -> None:
     assert (np.array(axis_deg) < 15).mean() > 0.85
     assert np.median(axis_deg) < 2.5
     assert np.mean(off_m) < 0.6 * np.mean(pushed_m)
+
+
+def test_no_box_is_longer_or_higher_than_its_class_can_be() -> None:
+    """A hedge that continues a car's side: the near end and the underside stay, what lies beyond is cut off."""
+    along = np.linspace(8.0, 18.3, 200)
+    side = np.concatenate([np.column_stack([along, np.full(200, 3.0), np.full(200, z)]) for z in (-1.5, 0.0, 3.0)])
+    largest = ShapePriors.paper().largest(("car",))[0]
+    box = place_box(side, CAR, ORIGIN, 0.0, largest)
+    assert box.size[0] == pytest.approx(6.5)
+    assert box.size[2] == pytest.approx(2.8)
+    assert box.center[0] - box.size[0] / 2 == pytest.approx(8.0, abs=0.2)
+    assert box.center[2] - box.size[2] / 2 == pytest.approx(-1.5, abs=0.05)
+    assert place_box(side, CAR, ORIGIN, 0.0).size[0] > 10.0
+
+
+def test_bounds_are_never_below_a_prior() -> None:
+    priors = ShapePriors({"car": (9.0, 2.0, 1.5), "tram": (30.0, 2.5, 3.5)})
+    bounds = priors.largest(("car", "tram"))
+    np.testing.assert_allclose(bounds[0], [9.0, 2.5, 2.8])
+    np.testing.assert_allclose(bounds[1], [48.0, 4.0, 5.6])

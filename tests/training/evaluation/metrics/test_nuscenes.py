@@ -251,3 +251,37 @@ def test_a_false_positive_never_helps(seed: int) -> None:
     after = evaluate_detections(predictions | {"empty": boxes([car(5)], scores=[0.6])}, nothing_there)
     assert after.classes[0].mean_ap <= before.classes[0].mean_ap
     assert [c.mean_ap for c in after.classes[1:]] == [c.mean_ap for c in before.classes[1:]]
+
+
+# --- truth without velocities -----------------------------------------------------------------------------------------
+
+
+def test_without_velocities_in_the_truth_their_error_is_not_judged() -> None:
+    """A perfect detector keeps 8 of the 9 parts that can be judged: attributes are not predicted."""
+    unknown = boxes([car(5.0, velocity=(math.nan, math.nan)), car(15.0, velocity=(math.nan, math.nan))])
+    found = boxes([car(5.0, velocity=(3.0, 0.0)), car(15.0)], scores=[0.9, 0.8])
+    metrics = evaluate_detections({"t": found}, {"t": truth(unknown)})
+    assert math.isnan(metrics.errors["AVE"])
+    assert math.isnan(metrics.present[0].errors["AVE"])
+    assert metrics.unjudged == ("AVE",)
+    assert metrics.mean_ap == pytest.approx(1.0)
+    assert metrics.nds == pytest.approx(8 / 9)
+    assert metrics.present[0].devkit_errors["AVE"] == 1.0
+
+
+def test_classes_without_velocities_do_not_count_in_those_of_others() -> None:
+    objects = boxes([car(5.0, velocity=(math.nan, math.nan)), car(15.0, velocity=(2.0, 0.0))], labels=[0, 1])
+    found = boxes([car(5.0), car(15.0, velocity=(2.5, 0.0))], scores=[0.9, 0.8], labels=[0, 1])
+    metrics = evaluate_detections({"t": found}, {"t": truth(objects)})
+    assert metrics.errors["AVE"] == pytest.approx(0.5)
+    assert metrics.unjudged == ()
+    assert metrics.nds == pytest.approx((5 + 3 + 0.5) / 10)
+
+
+def test_velocities_that_no_class_has_still_earn_nothing() -> None:
+    """A cone does not move; that is the devkit's rule and no lack of the ground truth."""
+    cones = boxes([car(5.0, size=(0.3, 0.3, 0.7), velocity=(math.nan, math.nan))], labels=[8])
+    metrics = evaluate_detections({"t": cones}, {"t": truth(cones)})
+    assert NUSCENES_CLASSES[8] == "traffic_cone"
+    assert metrics.unjudged == ()
+    assert metrics.nds == pytest.approx(0.7)

@@ -73,6 +73,21 @@ def assert_equal_scores(replicates: Replicates, b: int, metrics: DetectionMetric
         assert replicates.class_ap[c.name][b] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
+@pytest.mark.parametrize("known", [[], [3]])
+def test_draws_without_velocities_leave_their_error_out(known: list[int]) -> None:
+    """Of all frames none, or one, tells velocities: draws without it have no such error, as the score itself."""
+    predictions, truths = drive(2, 12)
+    for i, truth in enumerate(truths.values()):
+        if i not in known:
+            truth.boxes.values[:, 7:] = np.nan
+    times = np.ones((2, 12), int)
+    times[1, 3] = 0
+    replicates = reweigh(match_detections(predictions, truths, CONFIG), times)
+    for b in range(2):
+        assert_equal_scores(replicates, b, evaluate_detections(*repeated(predictions, truths, times[b])))
+    assert math.isnan(replicates.errors["AVE"][1])
+
+
 def test_once_each_is_the_score_itself() -> None:
     matching = match_detections(*drive(1, 30), CONFIG)
     assert_equal_scores(reweigh(matching, np.ones((1, 30), int)), 0, score(matching))

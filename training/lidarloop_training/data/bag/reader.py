@@ -24,6 +24,7 @@ from lidarloop_core.io import json_text, messages
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.camera_messages import camera_name
 from lidarloop_core.io.lane_map import lane_map_from_json
+from lidarloop_core.io.picture_times import MAX_OFFSET_NS, SLOP_S, usual_offset_ns
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.bag import cameras as cameras_of
 from lidarloop_training.data.bag import layout, topics
@@ -34,7 +35,6 @@ from lidarloop_training.data.bag.pictures import BagPicture
 from lidarloop_training.data.bag.stamps import Stamps, require_plausible, scan
 
 MAX_POSE_GAP_NS = 500_000_000
-MAX_CAMERA_OFFSET_NS = 100_000_000
 MAX_LIDAR_OFFSET_NS = 60_000_000
 """Largest offset of another LiDAR's cloud that is merged: half a turn at 10 Hz, and a margin for the clocks."""
 
@@ -104,6 +104,7 @@ class BagSource:
         self._cameras = self._mounted_cameras()
         for line in problems.lines():
             warnings.warn(f"{self.path}: {line}", stacklevel=2)
+        self._camera_offsets_ns = {camera.topic: self._offset_ns(camera.topic) for camera in self._cameras}
         self._class_names = tuple(self._json(layout.GROUND_TRUTH_CLASS_NAMES) or ())
         lane_map = self._json(layout.LANE_MAP)
         self._lane_map: LaneMap | None = None if lane_map is None else lane_map_from_json(lane_map, layout.LANE_MAP)
@@ -305,9 +306,15 @@ class BagSource:
     def _cloud(self, number: int, stamp_ns: int) -> npt.NDArray[np.float32]:
         return self._fields[number].read(self._read(self.points_topics[number], stamp_ns))
 
+    def _offset_ns(self, topic: str) -> int:
+        """How far a camera's pictures usually are off the clouds, nanoseconds; see ``picture_times``."""
+        nearest = ((stamp_ns, self._nearest(topic, stamp_ns, MAX_OFFSET_NS)) for stamp_ns in self._stamps)
+        return usual_offset_ns(at_ns - stamp_ns for stamp_ns, at_ns in nearest if at_ns is not None)
+
     def _pictures(self, stamp_ns: int) -> Iterator[CameraImage]:
         for camera in self._cameras:
-            nearest_ns = self._nearest(camera.topic, stamp_ns, MAX_CAMERA_OFFSET_NS)
+            due_ns = stamp_ns + self._camera_offsets_ns[camera.topic]
+            nearest_ns = self._nearest(camera.topic, due_ns, round(SLOP_S * 1e9))
             if nearest_ns is None:
                 continue
             time_ns = self._times[camera.topic][nearest_ns]

@@ -9,6 +9,9 @@ Where we differ from the devkit's ``DetectionEval``, and why:
 - ``mean_ap`` and ``nds`` average over the classes that have objects in the ground truth. The devkit gives a class
   without objects AP 0 and errors 1, which is no measure of a detector on a drive that has none of them. The
   devkit's own figures are ``mean_ap_all_classes`` and ``nds_all_classes``.
+- Where no object of a class has a velocity in the ground truth, its velocity error cannot be judged: ``errors`` holds
+  NaN, and ``nds`` leaves the velocity out if it can be judged for no class. The devkit counts such an error as 1;
+  ``devkit_errors`` and the figures over all classes do as well.
 - An object counts as hit when a LiDAR point lies in it; the devkit adds radar points.
 - There is no filter of bicycles by bicycle racks: racks are not annotated by our sources.
 - Our detector predicts no attributes. The devkit scores an empty attribute as wrong (error 1) and ignores objects that
@@ -18,7 +21,7 @@ Where we differ from the devkit's ``DetectionEval``, and why:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +50,19 @@ _YAW_PERIOD_RAD = {"barrier": np.pi}  # which side of a barrier is the front is 
 def undefined_errors(class_name: str) -> tuple[str, ...]:
     """Those of ``TP_ERRORS`` that a class does not have."""
     return _UNDEFINED_ERRORS.get(class_name, ())
+
+
+def moves(class_name: str) -> bool:
+    """Whether a class has a velocity error."""
+    return "AVE" not in undefined_errors(class_name)
+
+
+def has_velocity(matching: Matching, label: int) -> npt.NDArray[np.bool_]:
+    """(N,) whether each object of a class has a velocity in the ground truth."""
+    known: npt.NDArray[np.bool_] = np.isfinite(matching.objects.values[matching.objects.labels == label, 7:9]).all(
+        axis=1
+    )
+    return known
 
 
 def yaw_period_rad(class_name: str) -> float:
@@ -82,16 +98,24 @@ class ClassMetrics:
         num_objects: number of objects in the ground truth, after the filters by range and points.
         num_detections: number of detections within range.
         average_precision: match distance in metres → AP.
-        errors: ``TP_ERRORS`` → mean over the recalls from 10 % up to the highest reached; NaN where the class has none.
+        devkit_errors: ``TP_ERRORS`` → mean over the recalls from 10 % up to the highest reached; NaN where the class
+            has none.
         curves: match distance in metres → precision–recall curve.
+        unjudged: those of ``TP_ERRORS`` that the class has and that the ground truth does not tell.
     """
 
     name: str
     num_objects: int
     num_detections: int
     average_precision: Mapping[float, float]
-    errors: Mapping[str, float]
+    devkit_errors: Mapping[str, float]
     curves: Mapping[float, PrecisionRecall]
+    unjudged: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """``TP_ERRORS`` → mean error; NaN where the class has none, and where the ground truth does not tell it."""
+        return {key: np.nan if key in self.unjudged else error for key, error in self.devkit_errors.items()}
 
     @property
     def mean_ap(self) -> float:
@@ -130,18 +154,25 @@ class DetectionMetrics:
 
     @property
     def errors(self) -> dict[str, float]:
-        """``TP_ERRORS`` averaged over the classes present; NaN where undefined for all of them."""
-        return _mean_errors(self.present)
+        """``TP_ERRORS`` averaged over the classes present; NaN where undefined or not judged for all of them."""
+        return _mean_errors([c.errors for c in self.present])
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """Those of ``TP_ERRORS`` that the ground truth tells for no class present."""
+        errors = self.errors
+        return tuple(key for key in TP_ERRORS if np.isnan(errors[key]) and any(key in c.unjudged for c in self.present))
 
     @property
     def errors_all_classes(self) -> dict[str, float]:
         """``TP_ERRORS`` as the devkit gives them: an absent class counts as 1."""
-        return _mean_errors(self.classes)
+        return _mean_errors([c.devkit_errors for c in self.classes])
 
     @property
     def nds(self) -> float:
-        """nuScenes detection score over the classes present; NaN where there is none."""
-        return _nds(self.mean_ap, self.errors, self.config.mean_ap_weight)
+        """nuScenes detection score over the classes present and the errors that are judged; NaN without any class."""
+        judged = {key: error for key, error in self.errors.items() if key not in self.unjudged}
+        return _nds(self.mean_ap, judged, self.config.mean_ap_weight)
 
     @property
     def nds_all_classes(self) -> float:
@@ -188,8 +219,9 @@ def _score_class(matching: Matching, label: int) -> ClassMetrics:
         num_objects=num_objects,
         num_detections=len(scores),
         average_precision={distance: average_precision(curve.precision, config) for distance, curve in curves.items()},
-        errors=_class_errors(matching, rows, name, curves[config.tp_distance_m]),
+        devkit_errors=_class_errors(matching, rows, name, curves[config.tp_distance_m]),
         curves=curves,
+        unjudged=("AVE",) if num_objects and not has_velocity(matching, label).any() and moves(name) else (),
     )
 
 
@@ -288,10 +320,10 @@ def _mean_ap(classes: tuple[ClassMetrics, ...]) -> float:
     return float(np.mean([c.mean_ap for c in classes])) if classes else float("nan")
 
 
-def _mean_errors(classes: tuple[ClassMetrics, ...]) -> dict[str, float]:
+def _mean_errors(of_classes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     means = {}
     for key in TP_ERRORS:
-        defined = [c.errors[key] for c in classes if not np.isnan(c.errors[key])]
+        defined = [errors[key] for errors in of_classes if not np.isnan(errors[key])]
         means[key] = float(np.mean(defined)) if defined else float("nan")
     return means
 

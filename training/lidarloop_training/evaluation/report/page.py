@@ -117,11 +117,14 @@ def _latency_section(latency: Latency | None) -> dict[str, Any]:
 def provenance_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pairs of what and which: data, model, scoring, machine, versions."""
     data, machine = document["data"], document["machine"]
+    provenance = document["provenance"]
+    named = isinstance(provenance, Mapping) and provenance.get("model")  # by the file itself
+    model = [] if named and not document["model_sha256"] else [("model", document["model_sha256"] or "not recorded")]
     return [
         ("ground truth", data["ground_truth"]),
         ("results", data["results"]),
-        ("model", document["model_sha256"] or "not recorded"),
-        *((_plain(key), _text(value)) for key, value in _flat(document["provenance"])),
+        *model,
+        *((_plain(key), _text(value)) for key, value in _flat(provenance)),
         ("scoring", _text(document["config"]) if document["config"] else NOT_SCORED),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in document["versions"].items())),

@@ -11,13 +11,10 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io import atomic
 from lidarloop_core.progress import progress
 from lidarloop_training.evaluation.report.bev import draw_bev
-from lidarloop_training.evaluation.run import EvaluationRun
+from lidarloop_training.evaluation.run import EvaluationRun, ResultsFile
 from lidarloop_training.evaluation.samples import SampleRecord, spread
-from lidarloop_training.evaluation.scoring import Detections
 from lidarloop_training.evaluation.statistics.breakdown import SampleOutcome, best_and_worst
 
-# Without ground truth there is no best threshold to find; detectors put out many boxes of low score.
-SHOWN_SCORE = 0.3
 _PICTURES_IN_A_ROW = 3
 
 
@@ -57,29 +54,33 @@ def draw_overview(run: EvaluationRun) -> dict[str, list[Picture]]:
     if run.score is None:
         answered = detections.answered
         chosen = [answered[i] for i in spread(len(answered), 2 * _PICTURES_IN_A_ROW)]
-        return {"Frames spread over the drive": [draw_sample(detections, sample, None) for sample in chosen]}
+        return {"Frames spread over the drive": [draw_sample(run.results, sample, None) for sample in chosen]}
     by_token = {sample.token: sample for sample in detections.samples}
     best, worst = best_and_worst(run.score.breakdown.samples, _PICTURES_IN_A_ROW)
     return {
-        heading: [draw_sample(detections, by_token[outcome.token], outcome) for outcome in outcomes]
+        heading: [draw_sample(run.results, by_token[outcome.token], outcome) for outcome in outcomes]
         for heading, outcomes in (("Worst frames, by F1", worst), ("Best frames, by F1", best))
     }
 
 
-def draw_sample(detections: Detections, sample: SampleRecord, outcome: SampleOutcome | None) -> Picture:
+def draw_sample(results: ResultsFile, sample: SampleRecord, outcome: SampleOutcome | None) -> Picture:
     """Draws one sample with the detections on it, coloured by what became of them where there is an outcome."""
+    detections = results.detections
     points = sample.ego_SE3_lidar.transform(detections.source[sample.index].keyframe.points[:, :3])
     boxes = sample.to_ego(detections.boxes.get(sample.token, Boxes3D.empty(NUSCENES_CLASSES)), detections.frame)
     title = f"{sample.scene}  frame {sample.index}"
     if outcome is None:
-        shown = boxes[boxes.scores >= SHOWN_SCORE]
-        caption = f"{sample.scene}, frame {sample.index}: {len(shown)} detections with score ≥ {SHOWN_SCORE:g}"
+        shown = boxes[boxes.scores >= results.shown_score]
+        caption = (
+            f"{sample.scene}, frame {sample.index}: {len(shown)} of {len(boxes)} {results.noun}, those with score ≥ "
+            f"{results.shown_score:.2g}"
+        )
         return Picture(sample.token, caption, draw_bev(points, shown, title=title))
     assert sample.annotations is not None
     num_found, num_objects = len(outcome.found), len(outcome.found) + len(outcome.missed)
     caption = (
         f"{sample.scene}, frame {sample.index}: {num_found} of {num_objects} objects found, "
-        f"{len(outcome.inventions)} detections of nothing (F1 {outcome.f1:.2f})"
+        f"{len(outcome.inventions)} {results.noun} of nothing (F1 {outcome.f1:.2f})"
     )
     objects = sample.annotations.boxes.transformed(sample.ego_SE3_lidar)
     return Picture(sample.token, caption, draw_bev(points, boxes, objects, outcome, title=title))
@@ -102,7 +103,7 @@ def write_pictures(run: EvaluationRun, folder: Path, num_pictures: int) -> list[
     paths = []
     for i in progress(spread(len(answered), num_pictures), "drawing"):
         sample = answered[i]
-        picture = draw_sample(detections, sample, outcomes.get(sample.token))
+        picture = draw_sample(run.results, sample, outcomes.get(sample.token))
         paths.append(folder / f"{sample.index:06d}.png")
         atomic.write_bytes(paths[-1], picture.png)
     return paths

@@ -29,7 +29,9 @@ from lidarloop_training.evaluation.metrics.nuscenes import (
     RECALL_GRID,
     TP_ERRORS,
     first_scored_recall,
+    has_velocity,
     match_errors,
+    moves,
     undefined_errors,
     yaw_period_rad,
 )
@@ -131,11 +133,13 @@ def reweigh(matching: Matching, times: IntArray) -> Replicates:
     aps = np.full((len(times), len(names)), np.nan)
     errors = np.full((len(times), len(names), len(TP_ERRORS)), np.nan)
     times = np.ascontiguousarray(times, dtype=np.int64)
+    not_told = np.zeros(len(times), np.bool_)  # draws with a class whose objects have no velocity
     rules = _Rules(RECALL_GRID, first_scored_recall(config), config.min_precision, config.tp_threshold)
     for label, name in enumerate(names):
         rows = matching.of_class(label)
-        objects = np.bincount(matching.objects.sample[matching.objects.labels == label], minlength=times.shape[1])
-        num_objects = times @ objects
+        samples = matching.objects.sample[matching.objects.labels == label]
+        num_objects = times @ np.bincount(samples, minlength=times.shape[1])
+        num_moving = times @ np.bincount(samples[has_velocity(matching, label)], minlength=times.shape[1])
         found = _ClassDetections(
             matching.detections.sample[rows],
             matching.detections.scores[rows],
@@ -147,10 +151,13 @@ def reweigh(matching: Matching, times: IntArray) -> Replicates:
         aps[present, label] = class_aps[present].mean(axis=1)
         errors[present, label, :4] = class_errors[present]
         errors[present, label, 4] = 1.0  # attributes are not predicted
+        errors[present & (num_moving == 0), label, TP_ERRORS.index("AVE")] = np.nan
+        not_told |= present & (num_moving == 0) & moves(name)
         errors[:, label, [key in undefined_errors(name) for key in TP_ERRORS]] = np.nan
     mean_ap, mean_errors = _mean_of_known(aps), _mean_of_known(errors.transpose(0, 2, 1))
     earned = np.nan_to_num(np.clip(1.0 - mean_errors, 0.0, None), nan=0.0).sum(axis=1)
-    nds = (config.mean_ap_weight * mean_ap + earned) / (config.mean_ap_weight + len(TP_ERRORS))
+    unjudged = not_told & np.isnan(mean_errors[:, TP_ERRORS.index("AVE")])
+    nds = (config.mean_ap_weight * mean_ap + earned) / (config.mean_ap_weight + len(TP_ERRORS) - unjudged)
     return Replicates(
         mean_ap, nds, dict(zip(TP_ERRORS, mean_errors.T, strict=True)), dict(zip(names, aps.T, strict=True))
     )

@@ -29,6 +29,26 @@ _PAPER = {
     "barrier": (1.2, 0.5, 0.9),
 }
 
+# Longer, wider or higher than this no object of a class is, in round numbers of traffic law and of makers.
+_LARGEST = {
+    "car": (6.5, 2.5, 2.8),
+    "truck": (16.0, 3.2, 4.5),
+    "bus": (20.0, 3.3, 4.5),
+    "trailer": (20.0, 3.5, 4.8),
+    "construction_vehicle": (14.0, 4.5, 5.0),
+    "pedestrian": (1.5, 1.5, 2.3),
+    "motorcycle": (3.2, 1.6, 2.3),
+    "bicycle": (2.8, 1.3, 2.3),
+    "traffic_cone": (0.8, 0.8, 1.6),
+    "barrier": (5.0, 5.0, 2.0),
+}
+_LARGEST_SHARE = 1.6  # of the usual size, for other classes
+
+
+def largest_sizes(class_names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """(C, 3) bounds of length, width and height of each class, metres; infinite for classes other than nuScenes'."""
+    return np.array([_LARGEST.get(name, (np.inf,) * 3) for name in class_names], np.float64).reshape(-1, 3)
+
 
 @dataclass(frozen=True)
 class ShapePriors:
@@ -60,6 +80,18 @@ class ShapePriors:
                 "add length, width and height of the missing ones to the priors file"
             )
         return np.array([self.sizes[name] for name in class_names], np.float64).reshape(-1, 3)
+
+    def largest(self, class_names: Sequence[str]) -> npt.NDArray[np.float64]:
+        """(C, 3) bounds of length, width and height of each class, metres; never below the usual size.
+
+        Raises:
+            ConfigError: a class has no prior.
+        """
+        usual = self.of(class_names)
+        known = [
+            _LARGEST.get(name, tuple(_LARGEST_SHARE * size)) for name, size in zip(class_names, usual, strict=True)
+        ]
+        return np.maximum(np.array(known, np.float64).reshape(-1, 3), usual)
 
     @staticmethod
     def paper() -> ShapePriors:

@@ -3,8 +3,9 @@
 ERROR  configuring failed; a cloud could not be labelled, or labelling one failed; a publisher's type or QoS cannot be
        received.
 STALE  no cloud for five seconds.
-WARN   no cloud for 1.5 seconds; clouds, but none labelled; a camera is missing, late or not calibrated; no sweeps could
-       be accumulated; keeping frames is paused; time jumped back.
+WARN   no cloud for 1.5 seconds; clouds, but none labelled; a camera is missing, late or not calibrated, or its picture
+       cannot be used; headings are not known; no sweeps could be accumulated; keeping frames is paused; time jumped
+       back.
 OK     otherwise.
 
 Each rule judges what happened since the last report; the message lists all reasons of the level that holds.
@@ -12,6 +13,7 @@ Each rule judges what happened since the last report; the message lists all reas
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -19,6 +21,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from lidarloop_ros.node.diagnostics import SILENT_AFTER_S, STALE_AFTER_S, make_status
 from lidarloop_ros.self_labeller.frame_keeper import KeeperReport
 from lidarloop_ros.self_labeller.label_statistics import LabelStatistics
+from lidarloop_ros.self_labeller.pipeline import NO_IMAGE
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,9 @@ class LabelReport:
         mask_model: name of the mask model; "" while unconfigured.
         statistics: what happened since the last report.
         silent_s: time since the last cloud, or since activation, seconds.
+        missing_images: camera → why the last cloud has no image of it.
         input_problems: publishers that cannot be received, each with the remedy.
-        camera_problems: cameras without a usable calibration.
+        setup_problems: cameras without a usable calibration, and settings that spoil the labels.
         keeper: what became of the frames offered for keeping; None where none are kept.
     """
 
@@ -45,8 +49,9 @@ class LabelReport:
     mask_model: str
     statistics: LabelStatistics
     silent_s: float
+    missing_images: Mapping[str, str]
     input_problems: list[str]
-    camera_problems: list[str]
+    setup_problems: list[str]
     keeper: KeeperReport | None
 
 
@@ -105,8 +110,18 @@ def _warnings(report: LabelReport) -> list[str]:
         )
     if statistics.time_jumps:
         warnings.append("time jumped back")
-    warnings += report.camera_problems
-    warnings += [f"{what} ({count} of {statistics.num_labelled} clouds)" for what, count in statistics.degraded.items()]
+    warnings += report.setup_problems
+    warnings += [
+        f"{_explained(what, report)} ({count} of {statistics.num_labelled} clouds)"
+        for what, count in statistics.degraded.items()
+    ]
     if report.keeper is not None and report.keeper.problem:
         warnings.append(report.keeper.problem)
     return warnings
+
+
+def _explained(what: str, report: LabelReport) -> str:
+    """A missing image with how far off the nearest one is."""
+    camera, _, problem = what.partition(": ")
+    why = report.missing_images.get(camera)
+    return f"{what}: {why}" if problem == NO_IMAGE and why else what

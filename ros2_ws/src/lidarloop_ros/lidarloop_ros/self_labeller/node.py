@@ -83,6 +83,7 @@ class SelfLabeller(LifecycleShell):
                 poses,
                 scene=self._scene(),
                 plausible=PlausibleMotion(settings.motion_limits),
+                most_megapixels=settings.max_picture_mpx,
             )
             clouds = message_filters.Subscriber(self, PointCloud2, "~/input/points", qos_profile=best_effort)
             release.callback(self.destroy_subscription, clouds.sub)
@@ -184,8 +185,9 @@ class SelfLabeller(LifecycleShell):
             mask_model=loaded.pipeline.mask_model.name if loaded else "",
             statistics=worker.take_statistics() if worker else LabelStatistics(),
             silent_s=time.monotonic() - self._last_cloud_s,
+            missing_images=loaded.cameras.missing() if loaded else {},
             input_problems=input_problems(self, inputs),
-            camera_problems=loaded.cameras.problems() if loaded else [],
+            setup_problems=[*loaded.cameras.problems(), *loaded.pipeline.problems()] if loaded else [],
             keeper=keeper.report if keeper else None,
         )
 

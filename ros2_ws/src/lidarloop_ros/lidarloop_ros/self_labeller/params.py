@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io.picture_times import SLOP_S
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.priors import ShapePriors
@@ -25,12 +26,17 @@ class SelfLabelParams(MotionParams):
         "Its sensor_msgs/CameraInfo lies beside it; the part before names the camera: /camera/<name>/image/compressed.",
     )
     camera_slop_s: float = param(
-        0.05, "Largest difference (s) between the stamps of a cloud and an image that belong together.",
+        SLOP_S, "Largest difference (s) between an image's stamp and the cloud's plus the camera's own offset, which "
+        "is learnt: a camera that the LiDAR sweeps late in its turn is always off by the same time.",
         low=0.001, high=1.0,
     )  # fmt: skip
     camera_patience_s: float = param(
         0.2, "How long (s) a cloud waits for its images; then it is labelled without those that are missing.",
         low=0.0, high=5.0,
+    )  # fmt: skip
+    max_picture_mpx: float = param(
+        64.0, "Largest picture (megapixels) that is looked at; a camera that sends a larger one is left out.",
+        low=0.01, high=178.0,
     )  # fmt: skip
     mask_model: str = param(
         "onnx",

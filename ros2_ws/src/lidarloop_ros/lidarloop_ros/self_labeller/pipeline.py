@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lidarloop_core.errors import LidarloopError
+from lidarloop_core.errors import ImageFormatError, LidarloopError
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.io.camera_messages import Calibration, MessagePicture
 from lidarloop_core.io.messages import stamp_ns
+from lidarloop_core.io.picture_size import MOST_MEGAPIXELS, check_picture
 from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.placing.lanes import LaneLookup
+from lidarloop_core.labelling.points.frustum import why_unfit
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.pointcloud.decode import read_points
@@ -26,6 +28,7 @@ from lidarloop_ros.inputs.plausibility import PlausibleMotion
 
 COLUMNS = ("x", "y", "z", "intensity")
 SWEEP_INTERVAL_S = 0.1
+NO_IMAGE = "no image"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class LabelPipeline:
             without ego-motion a single sweep is used, and images count as taken at its stamp.
         scene: name of the drive, written into the samples.
         plausible: judges the vehicle's motion from cloud to cloud; None: all is believed.
+        most_megapixels: a camera whose picture is larger is left out.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class LabelPipeline:
         *,
         scene: str,
         plausible: PlausibleMotion | None = None,
+        most_megapixels: float = MOST_MEGAPIXELS,
     ) -> None:
         self.mask_model = mask_model
         self._priors = priors
@@ -77,6 +82,7 @@ class LabelPipeline:
         self._scene = scene
         self._plausible = plausible
         self._course_began_ns = 0  # clouds before belong to a course that a jump of the ego-motion has ended
+        self._most_megapixels = most_megapixels
         self._recent: deque[Any] = deque(maxlen=2 * config.num_sweeps)
         self._lane_map: LaneMap | None = None
         self._lanes: LaneLookup | None = None
@@ -84,6 +90,12 @@ class LabelPipeline:
     def use_lane_map(self, lane_map: LaneMap) -> None:
         """Takes yaws from this lane map from now on; its frame is that of the poses (world)."""
         self._lane_map, self._lanes = lane_map, LaneLookup(lane_map)
+
+    def problems(self) -> list[str]:
+        """One line for each setting that spoils the labels."""
+        if self._lanes is None and self._config.yaw == ("lane",):
+            return ["headings are 0 in the world: the recipe takes them from lanes, and no lane map has come"]
+        return []
 
     def remember(self, cloud: Any) -> None:
         """Adds a sensor_msgs/PointCloud2, in order; accumulated sweeps are taken from the recent ones."""
@@ -128,6 +140,7 @@ class LabelPipeline:
         clock.stop("masks")
         labels, left_out = lift(sample, found, self._priors, self._config, self._lanes)
         clock.stop("lift")
+        failures += _unfit(sample, found)
         return LabelledSample(sample, labels, left_out, tuple(degraded + failures), clock.stage_ms)
 
     def _sweeps(self, cloud: Any) -> tuple[list[Sweep], list[str]]:
@@ -174,14 +187,15 @@ class LabelPipeline:
     ) -> tuple[CameraImage | None, str | None]:
         """The image of a message; or None, and the reason."""
         if message is None:
-            return None, "no image"
+            return None, NO_IMAGE
         if calibration is None:
             return None, "no usable camera_info"
         stamp = stamp_ns(message.header)
         try:
+            check_picture(message, calibration, self._most_megapixels)
             mounting = self._poses.mounting(message.header.frame_id)
             world_SE3_ego = self._poses.motion(stamp) if has_motion else None
-        except MotionUnavailableError as error:
+        except (ImageFormatError, MotionUnavailableError) as error:
             return None, str(error)
         image = CameraImage(
             name,
@@ -204,3 +218,13 @@ class LabelPipeline:
             except LidarloopError as error:
                 failures.append(f"{image.name}: {error}")
         return found, failures
+
+
+def _unfit(sample: Sample, found: Mapping[str, InstanceMasks]) -> list[str]:
+    """One line for each picture whose masks could not be lifted."""
+    reasons = [
+        (image.name, why_unfit(image, found[image.name], sample.keyframe))
+        for image in sample.cameras
+        if image.name in found
+    ]
+    return [f"{name}: {reason}" for name, reason in reasons if reason is not None]

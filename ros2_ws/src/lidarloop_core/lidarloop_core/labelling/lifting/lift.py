@@ -86,7 +86,7 @@ def lift(
     keyframe = sample.keyframe
     world_SE3_lidar = keyframe.world_SE3_ego @ keyframe.ego_SE3_lidar if keyframe.world_SE3_ego else None
     follows_lane = np.array([name in config.lane_classes for name in class_names], np.bool_)
-    placed = place(segments, cloud, sizes, follows_lane, world_SE3_lidar, lanes, config)
+    placed = place(segments, cloud, sizes, follows_lane, world_SE3_lidar, lanes, config, priors.largest(class_names))
     if config.snap_to_ground and ground is not None:
         placed = on_ground(placed, ground)
     clock.passed("place")

@@ -48,6 +48,7 @@ def place(
     world_SE3_lidar: SE3 | None,
     lanes: LaneLookup | None,
     config: LiftingConfig,
+    largest: npt.NDArray[np.float64] | None = None,
 ) -> Placed:
     """Places a box for each segment.
 
@@ -59,20 +60,24 @@ def place(
         world_SE3_lidar: pose of the keyframe LiDAR; None without ego-motion: lanes are then not used.
         lanes: lanes of the map, world frame; None without a map.
         config: the rules for centre and yaw.
+        largest: (C, 3) bounds of fitted sizes by label, metres; None for none.
     """
     labels = np.array([s.label for s in segments], np.int64)
     points = [cloud.points[s.index] for s in segments]
     size = sizes[labels]
+    most = np.full_like(size, np.inf) if largest is None else largest[labels]
     surface = np.array([_surface_point(p, config) for p in points]).reshape(-1, 3)
     lane_yaw = _lane_yaws(surface, follows_lane[labels], world_SE3_lidar, lanes, config)
-    choices = [_choose(*each, config) for each in zip(points, size, lane_yaw, strict=True)]
+    choices = [_choose(*each, config) for each in zip(points, size, most, lane_yaw, strict=True)]
     sources = tuple(source for _, _, source in choices)
     yaw = np.array([yaw for _, yaw, _ in choices], np.float64)
     yaw = np.where(np.isfinite(yaw), yaw, _yaw_along_world_x(world_SE3_lidar))
     fitted = [fit if fit is not None and math.isfinite(fit.yaw) else None for fit, _, _ in choices]
     confidence = np.array([1.0 if fit is None else fit.confidence for fit in fitted])
     if config.center == "box_fit":
-        boxes = [_stand(fit, p, s, y) for (fit, _, _), p, s, y in zip(choices, points, size, yaw, strict=True)]
+        boxes = [
+            _stand(fit, p, s, m, y) for (fit, _, _), p, s, m, y in zip(choices, points, size, most, yaw, strict=True)
+        ]
         center = np.array([box.center for box in boxes]).reshape(-1, 3)
         size = np.array([box.size for box in boxes]).reshape(-1, 3)
     elif config.push_out:
@@ -92,12 +97,16 @@ def on_ground(placed: Placed, ground: GroundHeight) -> Placed:
 
 
 def _choose(
-    points: npt.NDArray[np.float32], size: npt.NDArray[np.float64], lane_yaw: float, config: LiftingConfig
+    points: npt.NDArray[np.float32],
+    size: npt.NDArray[np.float64],
+    most: npt.NDArray[np.float64],
+    lane_yaw: float,
+    config: LiftingConfig,
 ) -> tuple[FittedBox | None, float, YawSource]:
     """The fitted box, if a rule needs one; the yaw of the first rule with an answer, else NaN; and its source."""
     fit = None
     if config.center == "box_fit" or "box_fit" in config.yaw:
-        fit = fit_box(points, size, _SENSOR_XY, lane_yaw)
+        fit = fit_box(points, size, _SENSOR_XY, lane_yaw, most)
     for rule in config.yaw:
         if rule == "lane" and math.isfinite(lane_yaw):
             return fit, lane_yaw, "lane"
@@ -109,12 +118,16 @@ def _choose(
 
 
 def _stand(
-    fit: FittedBox | None, points: npt.NDArray[np.float32], size: npt.NDArray[np.float64], yaw: float
+    fit: FittedBox | None,
+    points: npt.NDArray[np.float32],
+    size: npt.NDArray[np.float64],
+    most: npt.NDArray[np.float64],
+    yaw: float,
 ) -> FittedBox:
     """The fitted box if its yaw is the one chosen, or if it is too small for a yaw; else one placed at that yaw."""
     if fit is not None and (math.isnan(fit.yaw) or fit.yaw == yaw):
         return fit
-    return place_box(points, size, _SENSOR_XY, yaw)
+    return place_box(points, size, _SENSOR_XY, yaw, most)
 
 
 def _surface_point(points: npt.NDArray[np.float32], config: LiftingConfig) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.labelling.priors import largest_sizes
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.labelling.refining.extents import extents, fits, moving_middle, moving_size, standing_extent, top_of
 from lidarloop_core.labelling.refining.points import DriveCloud, Looks
@@ -35,7 +36,10 @@ def refit(
     """
     if config.refit:
         looks = _look(tracks, cloud, _AROUND_M, _BEYOND, config)
-        tracks = [_refit_standing(t, k) if t.stands else t for t, k in zip(tracks, looks, strict=True)]
+        largest = largest_sizes(class_names)
+        tracks = [
+            _refit_standing(t, k, largest[t.label]) if t.stands else t for t, k in zip(tracks, looks, strict=True)
+        ]
         moving = [i for i, t in enumerate(tracks) if not t.stands]
         again = _refit_moving([tracks[i] for i in moving], [looks[i] for i in moving], times_s, class_names, config)
         for i, track in zip(moving, again, strict=True):
@@ -59,7 +63,7 @@ def _look(
     return [looks[i] for i in np.argsort(order)]
 
 
-def _refit_standing(track: Track, looks: Looks) -> Track:
+def _refit_standing(track: Track, looks: Looks, largest: FloatArray) -> Track:
     if not len(looks.points):
         return track
     values = track.values.copy()
@@ -68,20 +72,20 @@ def _refit_standing(track: Track, looks: Looks) -> Track:
     for axis in (0, 1):
         extent = standing_extent(extents(looks, axis), float(values[0, 3 + axis]))
         half = float(values[0, 3 + axis]) / 2
-        low, high = extent if extent is not None else (-half, half)
+        low, high = extent if extent is not None and extent[1] - extent[0] <= largest[axis] else (-half, half)
         middle.append((low + high) / 2)
         values[:, 3 + axis] = high - low
     values[:, 0] += middle[0] * c - middle[1] * s
     values[:, 1] += middle[0] * s + middle[1] * c
-    return replace(track, values=_raised(values, looks))
+    return replace(track, values=_raised(values, looks, largest))
 
 
-def _raised(values: FloatArray, looks: Looks) -> FloatArray:
+def _raised(values: FloatArray, looks: Looks, largest: FloatArray) -> FloatArray:
     """The boxes (T, 9) with unchanged undersides, and with tops at the highest points."""
     values = values.copy()
     height = float(values[0, 5])
     top = top_of(looks)
-    if top is not None and fits(top + height / 2, height):
+    if top is not None and top + height / 2 <= largest[2] and fits(top + height / 2, height):
         values[:, 5] = top + height / 2
         values[:, 2] += top / 2 - height / 4
     return values
@@ -98,9 +102,13 @@ def _refit_moving(
     seen = np.zeros((num_frames, len(tracks)), np.bool_)
     position_m = config.motion.column("position_m", class_names)
     sizes = []
+    largest = largest_sizes(class_names)
     for i, (track, look) in enumerate(zip(tracks, looks, strict=True)):
         sides = [extents(look, axis) for axis in (0, 1)]
-        size = [moving_size(side, float(track.values[0, 3 + axis])) for axis, side in enumerate(sides)]
+        size = [
+            min(moving_size(side, float(track.values[0, 3 + axis])), float(largest[track.label, axis]))
+            for axis, side in enumerate(sides)
+        ]
         (u, blur_u), (v, blur_v) = (moving_middle(side, m) for side, m in zip(sides, size, strict=True))
         c, s = np.cos(track.values[:, 6]), np.sin(track.values[:, 6])
         mean[:, i, :3] = track.values[:, :3]
@@ -129,5 +137,5 @@ def _refit_moving(
         values[:, :3], values[:, 7:9] = path[:, :3], path[:, 3:]
         values[:, 3:5] = size
         values[:, 6], by_motion = headings(path[:, 3:], float(track.values[0, 6]))
-        result.append(replace(track, values=_raised(values, look), heading_by_motion=by_motion))
+        result.append(replace(track, values=_raised(values, look, largest[track.label]), heading_by_motion=by_motion))
     return result
