@@ -39,10 +39,22 @@ def run(place: Sandbox, read: Callable[[Path], object]) -> Outcome:
     return outcome_of(3, lambda rng, folder: lambda: read(folder), Random(0), place)
 
 
+def busy(folder: Path) -> None:
+    while True:
+        pass
+
+
 @pytest.mark.parametrize("kind", RUN)
 def test_each_kind_is_recognised(kind: str, place: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcome, "TIME_LIMIT_S", 0.5 if kind == "hang" else 60.0)
     assert run(place, RUN[kind]).kind == kind
+
+
+def test_an_endless_computation_is_a_hang(place: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome, "PROCESSOR_LIMIT_S", 0.3)
+    found = run(place, busy)
+    assert found.kind == "hang"
+    assert "of the processor" in found.detail
 
 
 @pytest.mark.parametrize("line", ["", "two\nlines", "x" * 3000])
