@@ -25,8 +25,15 @@ RUN = {
 }
 
 
+class Wordy(DatasetError):
+    """An error that does not bound what it says."""
+
+    def __init__(self, line: str) -> None:
+        ValueError.__init__(self, line)
+
+
 def refuse(line: str) -> None:
-    raise DatasetError(line)
+    raise Wordy(line)
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ def test_an_endless_computation_is_a_hang(place: Sandbox, monkeypatch: pytest.Mo
     assert "of the processor" in found.detail
 
 
-@pytest.mark.parametrize("line", ["", "two\nlines", "x" * 3000])
+@pytest.mark.parametrize("line", ["", "two\nlines", "x" * 3000], ids=["empty", "two lines", "long"])
 def test_a_refusal_that_is_no_clear_line_is_a_fault(line: str, place: Sandbox) -> None:
     found = run(place, lambda folder: refuse(line))
     assert found.kind == "traceback"
