@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Property tests. `make test` runs "fixed": the same examples on every machine, however slow or busy. `make test-long`
-# runs "random" with seeds that it prints; what it finds becomes an @example.
+# Property tests. `make test` runs "fixed": the same examples on every machine, however slow or busy it is.
+# `make test-long` runs "random" with seeds that it prints; what it finds becomes an @example.
 settings.register_profile(
     "fixed", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

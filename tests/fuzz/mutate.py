@@ -53,8 +53,8 @@ def document(rng: Random, valid: Any) -> Any:
     """A copy of nested lists and dicts with one to three changes."""
     root = [copy.deepcopy(valid)]
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        holder, key = rng.choice(_places(root))
-        rng.choice(_CHANGES)(rng, holder, key)
+        if places := _places(root):  # none is left once the root itself is deleted
+            rng.choice(_CHANGES)(rng, *rng.choice(places))
     return root[0] if root else None
 
 
@@ -69,7 +69,7 @@ def _places(root: Any) -> list[tuple[Any, Any]]:
             found.append((holder, key))
             if isinstance(holder[key], (dict, list)):
                 waiting.append(holder[key])
-    return found or [(root, 0)]
+    return found
 
 
 def _exchange(rng: Random, holder: Any, key: Any) -> None:

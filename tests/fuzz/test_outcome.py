@@ -25,8 +25,15 @@ RUN = {
 }
 
 
+class Wordy(DatasetError):
+    """An error that does not bound what it says."""
+
+    def __init__(self, line: str) -> None:
+        ValueError.__init__(self, line)
+
+
 def refuse(line: str) -> None:
-    raise DatasetError(line)
+    raise Wordy(line)
 
 
 @pytest.fixture
@@ -39,13 +46,25 @@ def run(place: Sandbox, read: Callable[[Path], object]) -> Outcome:
     return outcome_of(3, lambda rng, folder: lambda: read(folder), Random(0), place)
 
 
+def busy(folder: Path) -> None:
+    while True:
+        pass
+
+
 @pytest.mark.parametrize("kind", RUN)
 def test_each_kind_is_recognised(kind: str, place: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcome, "TIME_LIMIT_S", 0.5 if kind == "hang" else 60.0)
     assert run(place, RUN[kind]).kind == kind
 
 
-@pytest.mark.parametrize("line", ["", "two\nlines", "x" * 3000])
+def test_an_endless_computation_is_a_hang(place: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome, "PROCESSOR_LIMIT_S", 0.3)
+    found = run(place, busy)
+    assert found.kind == "hang"
+    assert "of the processor" in found.detail
+
+
+@pytest.mark.parametrize("line", ["", "two\nlines", "x" * 3000], ids=["empty", "two lines", "long"])
 def test_a_refusal_that_is_no_clear_line_is_a_fault(line: str, place: Sandbox) -> None:
     found = run(place, lambda folder: refuse(line))
     assert found.kind == "traceback"

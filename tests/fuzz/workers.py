@@ -17,7 +17,8 @@ from typing import cast
 from tests.fuzz.guard import sandbox
 from tests.fuzz.outcome import TIME_LIMIT_S, MakeCase, Outcome, outcome_of, random_of
 
-_SILENCE_S = 3 * TIME_LIMIT_S
+_SILENCE_S = 2 * TIME_LIMIT_S
+_WARM_UP_S = 600.0  # imports, compiling and making the valid inputs, on a busy machine
 _ADDRESS_SPACE = 4 << 30
 """Bytes beyond what the libraries have taken: an input that wants more gets a MemoryError."""
 
@@ -77,7 +78,7 @@ class _Worker:
         theirs.close()
         self._next = batch.first
         self._has_ended = False
-        self._heard_s = time.monotonic()
+        self._heard_s = time.monotonic() + _WARM_UP_S
 
     @property
     def is_over(self) -> bool:
