@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,17 +34,17 @@ TINY = [
 class Renamed:
     """A source whose objects have other class names: the classes of the town, shared out among them."""
 
-    def __init__(self, source, names: tuple[str, ...]) -> None:
+    def __init__(self, source: Any, names: tuple[str, ...]) -> None:
         self.source, self.names = source, names
 
     def __len__(self) -> int:
         return len(self.source)
 
     @property
-    def keys(self):
+    def keys(self) -> Any:
         return self.source.keys
 
-    def pose(self, index: int):
+    def pose(self, index: int) -> Any:
         return self.source.pose(index)
 
     def annotations(self, index: int) -> Annotations:

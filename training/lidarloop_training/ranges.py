@@ -20,7 +20,7 @@ def check_ranges(owner: str, **values: tuple[object, float, float]) -> None:
     for name, (value, low, high) in values.items():
         for number in value if isinstance(value, tuple) else (value,):
             # NaN fails every comparison.
-            if not isinstance(number, Real) or not low <= number <= high:
+            if not isinstance(number, Real) or not low <= float(number) <= high:
                 raise ConfigError(
                     f"{owner} received {name} {value}; expected {_described(low, high)}: correct "
                     f"--…{name.replace('_', '-')}"

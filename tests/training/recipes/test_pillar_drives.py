@@ -45,11 +45,11 @@ def test_labels_are_multiplied_only_where_they_are_true() -> None:
 def test_drives_and_labels_are_named_on_the_command_line() -> None:
     arguments = ["pillar-pretrain", "--data.path", "pool", "--data.source", "bag", "--data.labels", "labels"]
     config = tyro.cli(tyro.conf.AvoidSubcommands[train.Recipe], args=arguments)
-    assert config.data == DriveFolder(Path("pool"), source="bag", labels=Path("labels"))
+    assert config.config.data == DriveFolder(Path("pool"), source="bag", labels=Path("labels"))
     arguments = ["pillar-fine-tune", "--data.path", "pool", "--init-from", "run", "--labels.percent", "10"]
     config = tyro.cli(tyro.conf.AvoidSubcommands[train.Recipe], args=arguments)
-    assert config.init_from == Path("run")
-    assert config.labels.percent == 10.0
+    assert config.config.init_from == Path("run")
+    assert config.config.labels.percent == 10.0
     arguments = [
         "pillar-self-train",
         "--fine-tune.data.path",
@@ -60,9 +60,9 @@ def test_drives_and_labels_are_named_on_the_command_line() -> None:
         "0.3",
     ]
     stages = tyro.cli(tyro.conf.AvoidSubcommands[self_train.Recipe], args=arguments)
-    assert stages.fine_tune.data.path == Path("pool")
-    assert stages.pseudo_labels == Path("labels")
-    assert stages.min_score == (0.3,)
+    assert stages.config.fine_tune.data.path == Path("pool")
+    assert stages.config.pseudo_labels == Path("labels")
+    assert stages.config.min_score == (0.3,)
 
 
 def test_a_recipe_for_drives_without_drives_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,13 @@ from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
 from lidarloop_training.stages.checkpoint import latest_checkpoint  # noqa: E402
 from lidarloop_training.stages.trainer import fit  # noqa: E402
 from lidarloop_training.tasks.detection.task import DetectionTask  # noqa: E402
+from lidarloop_training.tasks.task import ExampleKey  # noqa: E402
 from tests.training.sources import MadeSource  # noqa: E402
+
+if TYPE_CHECKING:
+    from lidarloop_training.stages.config import TrainConfig
+    from tests.training.conftest import BoxScenes
+
 
 NOTHING = ConcatSource([])
 
@@ -27,18 +35,18 @@ NOTHING = ConcatSource([])
 class Changed(MadeSource):
     """A source whose samples are changed by a function of sample and index."""
 
-    def __init__(self, source, change):
+    def __init__(self, source: Any, change: Any) -> None:
         self.source, self.change = source, change
 
-    def __len__(self):
+    def __len__(self) -> Any:
         return len(self.source)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self.change(self.source[index], index)
 
 
-def with_point(value, column):
-    def change(sample, index):
+def with_point(value: Any, column: Any) -> Callable[..., Any]:
+    def change(sample: Any, index: Any) -> Any:
         points = sample.keyframe.points.copy()
         points[index, column] = value
         return dataclasses.replace(
@@ -48,10 +56,10 @@ def with_point(value, column):
     return change
 
 
-def with_classes(names):
+def with_classes(names: Any) -> Callable[..., Any]:
     """The objects under other class names."""
 
-    def change(sample, index):
+    def change(sample: Any, index: Any) -> Any:
         old = sample.annotations.boxes
         boxes = Boxes3D(old.values, old.scores, np.arange(len(old)) % len(names), names)
         return dataclasses.replace(sample, annotations=dataclasses.replace(sample.annotations, boxes=boxes))
@@ -59,7 +67,7 @@ def with_classes(names):
     return change
 
 
-def short(config, **run):
+def short(config: TrainConfig, **run: Any) -> TrainConfig:
     return dataclasses.replace(
         config,
         optimisation=dataclasses.replace(config.optimisation, num_steps=2),
@@ -68,24 +76,28 @@ def short(config, **run):
 
 
 @pytest.mark.parametrize(("value", "column"), [(np.nan, 3), (np.inf, 0), (3e38, 3)])
-def test_one_wild_value_a_cloud_is_guarded(train_config, box_scenes, value, column):
+def test_one_wild_value_a_cloud_is_guarded(
+    train_config: TrainConfig, box_scenes: Callable[..., BoxScenes], value: float, column: int
+) -> None:
     folder = fit(short(train_config), Changed(box_scenes(num_samples=4), with_point(value, column)), NOTHING)
     assert all(weights.isfinite().all() for weights in load_file(folder / "model.safetensors").values())
 
 
-def test_a_loss_that_is_not_finite_names_the_sample_and_keeps_the_checkpoint(train_config, box_scenes, monkeypatch):
+def test_a_loss_that_is_not_finite_names_the_sample_and_keeps_the_checkpoint(
+    train_config: TrainConfig, box_scenes: Callable[..., BoxScenes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = dataclasses.replace(train_config, run=dataclasses.replace(train_config.run, checkpoint_every=1))
     source = box_scenes(num_samples=4)
     good = fit(config, source, NOTHING, stop_after=1)
     before = load_file(good / "model.safetensors")
     really = DetectionTask.dataset
 
-    def poisoned(self, source, *, training, seed):
+    def poisoned(self: DetectionTask, source: Any, *, training: Any, seed: Any) -> Any:
         examples = really(self, source, training=training, seed=seed)
         make = type(examples).__getitem__
 
-        class Poisoned(type(examples)):
-            def __getitem__(self, key):
+        class Poisoned(type(examples)):  # type: ignore[misc]
+            def __getitem__(self, key: ExampleKey) -> Any:
                 example = make(self, key)
                 if key.sample == 2:
                     example.cloud.points[:, 3] = np.nan
@@ -104,18 +116,20 @@ def test_a_loss_that_is_not_finite_names_the_sample_and_keeps_the_checkpoint(tra
     assert before.keys() == after.keys()
 
 
-def test_a_mistake_met_in_a_loader_process_is_the_same_line(train_config, box_scenes):
-    def broken(sample, index):
+def test_a_mistake_met_in_a_loader_process_is_the_same_line(
+    train_config: TrainConfig, box_scenes: Callable[..., BoxScenes]
+) -> None:
+    def broken(sample: Any, index: Any) -> Any:
         if index == 1:
             raise DatasetError("cloud-1.bin is damaged; expected a cloud: restore the file")
         return sample
 
     class Broken(Changed):
         @property
-        def keys(self):
+        def keys(self) -> Any:
             return self.source.keys
 
-        def annotations(self, index):
+        def annotations(self, index: Any) -> Any:
             return self.source.annotations(index)
 
     complaints = []
@@ -130,7 +144,9 @@ def test_a_mistake_met_in_a_loader_process_is_the_same_line(train_config, box_sc
     assert complaints == ["cloud-1.bin is damaged; expected a cloud: restore the file"] * 2
 
 
-def test_unknown_classes_are_counted_and_nothing_to_learn_is_refused(train_config, box_scenes):
+def test_unknown_classes_are_counted_and_nothing_to_learn_is_refused(
+    train_config: TrainConfig, box_scenes: Callable[..., BoxScenes]
+) -> None:
     some = Changed(box_scenes(num_samples=4), with_classes(("car", "fork lift")))
     text = io.StringIO()
     fit(short(train_config), some, NOTHING, console=Console(file=text, width=500))
@@ -142,7 +158,9 @@ def test_unknown_classes_are_counted_and_nothing_to_learn_is_refused(train_confi
 
 
 @pytest.mark.parametrize("number", [1, 2, 37])
-def test_any_list_of_classes_trains(train_config, box_scenes, number):
+def test_any_list_of_classes_trains(
+    train_config: TrainConfig, box_scenes: Callable[..., BoxScenes], number: int
+) -> None:
     names = tuple(f"kind of {i}" for i in range(number))
     source = Changed(box_scenes(num_samples=4), with_classes(names))
     config = dataclasses.replace(train_config, task=train_config.task.for_classes(names))
@@ -152,7 +170,9 @@ def test_any_list_of_classes_trains(train_config, box_scenes, number):
     assert sum(len(value) for value in heads if value.ndim == 1) == number
 
 
-def test_samples_without_labels_are_refused_before_the_first_step(train_config, box_scenes):
+def test_samples_without_labels_are_refused_before_the_first_step(
+    train_config: TrainConfig, box_scenes: Callable[..., BoxScenes]
+) -> None:
     unlabelled, labelled = box_scenes(num_samples=4, labelled=False), box_scenes(num_samples=4)
     for training, validation in ((unlabelled, NOTHING), (labelled, unlabelled)):
         with pytest.raises(DatasetError, match="scene-0 of boxes has no annotations"):

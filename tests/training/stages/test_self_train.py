@@ -211,7 +211,9 @@ def test_annotations_of_the_unlabelled_part_are_not_looked_at(config: SelfTrainC
     assert dataclasses.replace(load_task(last).task.spec, training_intensity=()) == config.fine_tune.task.spec
 
 
-def test_without_human_labels_the_own_labels_follow_on_the_pseudo_labels(config, drives):
+def test_without_human_labels_the_own_labels_follow_on_the_pseudo_labels(
+    config: SelfTrainConfig, drives: Drives
+) -> None:
     everything = ConcatSource([drives[0], drives[1]])
     unlabelled = Unlabelled(everything)
     config = dataclasses.replace(config, human_labels=False)
@@ -229,13 +231,17 @@ def test_without_human_labels_the_own_labels_follow_on_the_pseudo_labels(config,
         ({"human_labels": False, "pseudo_labels": None}, "--no-human-labels without --pseudo-labels"),
     ],
 )
-def test_what_a_stage_lacks_shows_before_the_first_step(config, drives, changes, complaint):
+def test_what_a_stage_lacks_shows_before_the_first_step(
+    config: SelfTrainConfig, drives: Drives, changes: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(LidarloopError, match=complaint):
         learn(dataclasses.replace(config, **changes), Unlabelled(drives[0]), drives[1], ConcatSource([]))
     assert not config.out.exists()
 
 
-def test_rounds_without_unlabelled_samples_are_refused_before_the_first_step(config, drives):
+def test_rounds_without_unlabelled_samples_are_refused_before_the_first_step(
+    config: SelfTrainConfig, drives: Drives
+) -> None:
     with pytest.raises(LidarloopError, match="1 rounds of self-training received no unlabelled sample"):
         learn(config, drives[0], ConcatSource([]), ConcatSource([]))
     assert not config.out.exists()
@@ -244,11 +250,11 @@ def test_rounds_without_unlabelled_samples_are_refused_before_the_first_step(con
 class Unlabelled(MadeSource):
     """A source without its annotations."""
 
-    def __init__(self, source) -> None:
+    def __init__(self, source: Any) -> None:
         self.source = source
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> Any:
         return dataclasses.replace(self.source[index], annotations=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,12 +27,12 @@ def shipped(repository: Path) -> Path:
 
 
 @pytest.fixture
-def task():
+def task() -> Any:
     torch.manual_seed(5)
     return pillar_toytown().task
 
 
-def outputs(network, task, points):
+def outputs(network: Any, task: Any, points: Any) -> tuple[Any, ...]:
     """Scores and boxes of a network in evaluation, best first."""
     inputs = graph_inputs(points, task.spec)
     view = task.task().export_view(network.eval())
@@ -42,7 +43,7 @@ def outputs(network, task, points):
     return boxes.numpy(), scores.numpy()
 
 
-def test_the_stored_weights_are_taken_bit_by_bit(shipped, task):
+def test_the_stored_weights_are_taken_bit_by_bit(shipped: Path, task: Any) -> None:
     network = task.task().build()
     start_from(shipped, ("all",), network, task)
     _, stored = read_weights(shipped)
@@ -52,7 +53,7 @@ def test_the_stored_weights_are_taken_bit_by_bit(shipped, task):
     assert {name for name in stored if name.endswith(".weight")} <= set(network.state_dict())
 
 
-def test_a_network_from_a_model_file_computes_what_the_file_does(shipped, task):
+def test_a_network_from_a_model_file_computes_what_the_file_does(shipped: Path, task: Any) -> None:
     network = task.task().build()
     points = random_cloud(task.spec, 20_000, seed=1)
     start_from(shipped, ("all",), network, task)
@@ -63,7 +64,7 @@ def test_a_network_from_a_model_file_computes_what_the_file_does(shipped, task):
     clear = np.r_[True, np.diff(scores) < -1e-4] & np.r_[np.diff(scores) < -1e-4, False]  # no tie on either side
     np.testing.assert_allclose(boxes[clear], expected_boxes[clear], rtol=1e-3, atol=1e-3)
 
-    def run_batch(cloud):
+    def run_batch(cloud: Any) -> None:
         inputs = graph_inputs(cloud, task.spec)
         network(*(torch.from_numpy(inputs[tensor.name]) for tensor in task.spec.inputs))
 
@@ -73,14 +74,14 @@ def test_a_network_from_a_model_file_computes_what_the_file_does(shipped, task):
     np.testing.assert_allclose(heatmap[1], heatmap[0], atol=1e-2)  # the statistics are those of this very cloud
 
 
-def raw_heatmap(network, task, points, training):
+def raw_heatmap(network: Any, task: Any, points: Any, training: Any) -> Any:
     inputs = graph_inputs(points, task.spec)
     network.train(training)
     with torch.no_grad():
         return network(*(torch.from_numpy(inputs[tensor.name]) for tensor in task.spec.inputs)).heatmap.numpy()
 
 
-def test_a_model_of_another_spec_is_refused(shipped, task):
+def test_a_model_of_another_spec_is_refused(shipped: Path, task: Any) -> None:
     other = dataclasses.replace(task, spec=dataclasses.replace(task.spec, num_sweeps=1))
     with pytest.raises(ConfigError, match="whose spec has another num_sweeps than this run's"):
         start_from(shipped, ("all",), other.task().build(), other)

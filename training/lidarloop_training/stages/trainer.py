@@ -87,7 +87,7 @@ def check_run(
         DatasetError: the samples lack what the task learns from, or are too few for one batch.
     """
     task = config.task.task()
-    summary = task.check(training, training=True)
+    summary: str = task.check(training, training=True)
     task.check(validation, training=False)
     check_batch(len(training), config.optimisation.batch_size, num_processes)
     return summary
@@ -176,7 +176,8 @@ class _Run:
         return loss, norm
 
     def _loss(self, network: Forward, batch: Batch) -> LossTerms:
-        return self.task.loss(self._in_precision(network), batch)
+        loss: LossTerms = self.task.loss(self._in_precision(network), batch)
+        return loss
 
     def _is_finite(self, loss: LossTerms, gradient_norm: Tensor) -> bool:
         """Whether loss and gradient are finite in every process: all of them stop together."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def _compare(name: str, features: Tensor, weight: Tensor, rulebook: Rulebook, theirs) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _compare(name: str, features: Tensor, weight: Tensor, rulebook: Rulebook, theirs: Any) -> dict[str, float]:  # type: ignore[no-untyped-def]
     """Output and both gradients: spconv's module, and its product over our rulebook, against ours."""
     ours = pair_product(features, weight, rulebook)
     grad = torch.randn_like(ours)
@@ -74,7 +75,7 @@ def _compare(name: str, features: Tensor, weight: Tensor, rulebook: Rulebook, th
     return differences
 
 
-def _tensor(spconv, features: Tensor, voxels: Occupancy):  # type: ignore[no-untyped-def]
+def _tensor(spconv: Any, features: Tensor, voxels: Occupancy) -> Any:  # type: ignore[no-untyped-def]
     """A SparseConvTensor of one sample: indices are sample, z, y, x."""
     places = torch.from_numpy(voxels.coordinates()[:, ::-1].copy())
     indices = torch.cat([torch.zeros(len(places), 1, dtype=torch.int32), places], dim=1)

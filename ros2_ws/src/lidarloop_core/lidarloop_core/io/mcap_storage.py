@@ -31,23 +31,23 @@ class RosMcapReader(McapReader):
     def _open(self) -> None:
         assert self.bio is not None
         self.bio.close()
-        with _NamedProfile(Path(self.path)) as named:
+        with _NamedProfile(Path(str(self.path))) as named:
             self.bio = named
             super()._open()
-        self.bio = Path(self.path).open("rb")  # noqa: SIM115  # closed by the base's ``close``
+        self.bio = Path(str(self.path)).open("rb")  # noqa: SIM115  # closed by the base's ``close``
         self.connections = [c for c in self.connections if getattr(c.ext, "serialization_format", "cdr") == "cdr"]
 
 
 class RosDirectoryReader(DirectoryReader):
     """A bag's folder."""
 
-    STORAGE_PLUGINS: Mapping[str, Any] = {**DirectoryReader.STORAGE_PLUGINS, "mcap": RosMcapReader}  # type: ignore[misc]
+    STORAGE_PLUGINS: Mapping[str, Any] = {**DirectoryReader.STORAGE_PLUGINS, "mcap": RosMcapReader}
 
 
 class RosReader(Reader):
     """A bag's folder or one of its files."""
 
-    STORAGE_PLUGINS: Mapping[str, Any] = {  # type: ignore[misc]
+    STORAGE_PLUGINS: Mapping[str, Any] = {
         **Reader.STORAGE_PLUGINS,
         "dir": RosDirectoryReader,
         ".mcap": RosMcapReader,

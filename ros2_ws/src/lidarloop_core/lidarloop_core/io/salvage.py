@@ -64,7 +64,7 @@ def salvage(path: Path | str, dst: Path | str) -> Salvage:
     try:
         with (
             regular_file.opened(path, _MOST_BYTES) as raw,
-            io.BufferedReader(raw) as file,
+            io.BufferedReader(raw) as file,  # type: ignore[type-var]  # a BinaryIO is a raw stream here
             atomic.replacing(dst) as temporary,
             temporary.open("wb") as out,
         ):

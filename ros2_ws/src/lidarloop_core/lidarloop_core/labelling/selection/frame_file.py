@@ -252,9 +252,10 @@ def _camera(row: dict[str, Any], archive: zipfile.ZipFile) -> CameraImage:
 def _array(data: bytes) -> npt.NDArray[np.float32]:
     """The array of an npy file; what its header promises is held against the bytes that are there."""
     stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
+    npy: Any = np.lib.format  # untyped
+    if npy.read_magic(stream) != (1, 0):
         raise ValueError("a sweep that is no npy file of version 1.0")
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    shape, is_fortran, dtype = npy.read_array_header_1_0(stream)
     size = math.prod(shape) * dtype.itemsize
     if dtype != np.float32 or is_fortran or size != len(data) - stream.tell():
         raise ValueError(f"a sweep of {dtype} {shape} in {len(data)} bytes")
