@@ -24,7 +24,7 @@ def case(rng: Random, folder: Path) -> Callable[[], object]:
     if rng.random() < 0.3:
         transforms = [hostile(rng, first_on("/tf_static")) for _ in range(rng.choice((1, 2)))]
         frames = rng.choice(("lidar_top", "/lidar_top", "nowhere", "")), "base_link"
-        return lambda: FrameTree(transforms).transform(frames[1], frames[0], Path("a.mcap"))
+        return lambda: FrameTree(enumerate(transforms)).transform(frames[1], frames[0], Path("a.mcap"))
     info = hostile(rng, first_on("/camera/cam_front/camera_info"))
     if rng.random() < 0.4:
         numbers = rng.choice((0, 1, 4, 5, 7, 8, 12, 14, 300))

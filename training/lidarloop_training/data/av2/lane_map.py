@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io import json_text
+from lidarloop_core.io import outside
 from lidarloop_core.sample import LaneMap
 
 STEP_M = 1.0
@@ -30,7 +30,7 @@ def read_lane_map(path: Path) -> LaneMap:
         DatasetError: no such map.
     """
     try:
-        raw = json_text.read(path)
+        raw = outside.read_json(path)
         lanes = [lane for lane in raw["lane_segments"].values() if lane["lane_type"] in _LANE_TYPES]
         centerlines = tuple(
             midline(_points(lane["left_lane_boundary"]), _points(lane["right_lane_boundary"])) for lane in lanes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lidarloop_core.io.names import topic_part
+from lidarloop_core.io.outside import topic_part
 
 POINTS = "/lidar/points"
 ODOMETRY = "/odom"

@@ -20,7 +20,7 @@ from lidarloop_core.errors import BagError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.trajectory import Trajectory
-from lidarloop_core.io import json_text, messages
+from lidarloop_core.io import messages, outside
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.camera_messages import camera_name
 from lidarloop_core.io.lane_map import lane_map_from_json
@@ -164,7 +164,7 @@ class BagSource:
         """The value of the first JSON string on a topic; None where there is none."""
         for message in self._all(topic):
             try:
-                return json_text.parse(message.data)
+                return outside.parse_json(message.data)
             except ValueError as error:
                 raise BagError(f"{self.path}: {topic} holds a string that is no JSON ({error})") from None
         return None

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io import json_text
+from lidarloop_core.io import outside
 from lidarloop_core.sample import LaneMap
 from lidarloop_training.data.nuscenes.tables import token
 
@@ -96,7 +96,7 @@ def read_lane_map(path: Path) -> LaneMap:
         DatasetError: no map expansion of version 1.3.
     """
     try:
-        raw = json_text.read(path)
+        raw = outside.read_json(path)
         if raw["version"] < "1.3":
             raise DatasetError(f"{path}: received map expansion {raw['version']}; expected 1.3: get the newer map pack")
         nodes = {node["token"]: (node["x"], node["y"]) for node in raw["node"]}

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io.names import below
+from lidarloop_core.io.outside import below
 from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
 from lidarloop_training.data.nuscenes.reader import NuScenesSource, read_table

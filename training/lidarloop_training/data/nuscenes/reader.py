@@ -21,10 +21,10 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError, LidarloopError, PoseError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import json_text
+from lidarloop_core.io import outside
 from lidarloop_core.io.cloud_file import NUSCENES, read_format
 from lidarloop_core.io.images import ImageFile
-from lidarloop_core.io.names import below
+from lidarloop_core.io.outside import below
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.classes import CATEGORY_TO_CLASS, visible_share
 from lidarloop_training.data.nuscenes.lane_map import read_lane_map
@@ -275,7 +275,7 @@ def read_table(folder: Path, table: str) -> list[dict[str, Any]]:
     """
     path = folder / f"{table}.json"
     try:
-        records = json_text.read(path)
+        records = outside.read_json(path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected the table of nuScenes v1.0") from None
     except ValueError as error:

@@ -17,7 +17,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.images import encode_jpeg, encoded
-from lidarloop_core.io.names import safe_name
+from lidarloop_core.io.outside import safe_name
 from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.data.nuscenes.classes import (
     CLASS_TO_CATEGORY,

@@ -30,7 +30,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes, wrap_angle
 from lidarloop_core.geometry.rectify import distortion_coefficients, rectify
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import json_text
+from lidarloop_core.io import outside
 from lidarloop_core.io.cloud_file import ONCE, read_unit_intensities
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
@@ -253,7 +253,7 @@ class _Parser:
         self._folder = folder
         self._path = folder / f"{folder.name}.json"
         try:
-            self._content: dict[str, Any] = json_text.read(self._path)
+            self._content: dict[str, Any] = outside.read_json(self._path)
             self._records: list[dict[str, Any]] = sorted(self._content["frames"], key=lambda r: int(r["frame_id"]))
         except OSError as error:
             raise DatasetError(f"{self._path}: cannot be read ({error.strerror}); restore the file") from None

@@ -31,11 +31,10 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import atomic, json_text
+from lidarloop_core.io import atomic, outside
 from lidarloop_core.io.images import encoded
-from lidarloop_core.io.names import safe_name
+from lidarloop_core.io.outside import DAMAGED_ZIP, read_member, safe_name
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
-from lidarloop_core.io.zip_file import DAMAGED_ZIP, read_member
 from lidarloop_core.sample import Sample, SampleSource
 
 TASK_FILE = "task.json"
@@ -285,7 +284,7 @@ def _read_export(path: Path) -> Any:
                     f"{path}: holds {len(names)} files annotations/*.json; expected one: export the task from CVAT as "
                     "'Datumaro 3D 1.0'"
                 )
-            return json_text.parse(read_member(archive, names[0], _MOST_EXPORT_BYTES))
+            return outside.parse_json(read_member(archive, names[0], _MOST_EXPORT_BYTES))
     except (*DAMAGED_ZIP, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
@@ -296,7 +295,7 @@ def _read_export(path: Path) -> Any:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json_text.read(path)
+        return outside.read_json(path)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be read ({error.strerror}); expected CVAT's export beside the {TASK_FILE} that "

@@ -22,7 +22,7 @@ import numpy as np
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import atomic, json_text
+from lidarloop_core.io import atomic, outside
 from lidarloop_core.io.results import read_results, write_results
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import LidarPose, Sample
@@ -110,7 +110,7 @@ def read_drive(labels: Path, class_names: tuple[str, ...] | None = None) -> Labe
     boxes, meta = read_results(labels, class_names)
     path = labels.with_name(EVIDENCE)
     try:
-        document = json_text.read(path)
+        document = outside.read_json(path)
         samples = document["samples"]
         read = {
             token: PseudoLabels(

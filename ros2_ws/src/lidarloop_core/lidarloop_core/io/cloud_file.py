@@ -24,19 +24,22 @@ class CloudFormat:
     Attributes:
         name: name of the format, for errors.
         num_columns: numbers per point; the first four are x y z in metres and the intensity.
-        max_intensity: largest intensity that the format allows; the smallest is 0.
+        max_intensity: largest intensity that the format allows.
         max_share_brighter: share of the points that may be brighter nevertheless.
+        min_intensity: smallest intensity that the format allows.
     """
 
     name: str
     num_columns: int
     max_intensity: float
     max_share_brighter: float = _MAX_SHARE_OUTSIDE
+    min_intensity: float = 0.0
 
 
 KITTI = CloudFormat("KITTI", 4, 1.0)
 ONCE = CloudFormat("ONCE", 4, 1.0, max_share_brighter=0.25)  # retro-reflectors exceed 1
-NUSCENES = CloudFormat("nuScenes", 5, 255.0)
+# nuScenes' own are 0–255; tables that we write hold intensities as a vehicle recorded them.
+NUSCENES = CloudFormat("nuScenes", 5, 65535.0, min_intensity=-65535.0)
 
 
 def read_format(path: Path, format: CloudFormat) -> npt.NDArray[np.float32]:
@@ -49,14 +52,16 @@ def read_format(path: Path, format: CloudFormat) -> npt.NDArray[np.float32]:
     finite = points[np.isfinite(points[:, :4]).all(axis=1)]
     if not len(finite):
         return points
+    intensities = finite[:, 3]
     far = float((np.abs(finite[:, :3]) > _MAX_RANGE_M).any(axis=1).mean())
-    dark, bright = float((finite[:, 3] < 0).mean()), float((finite[:, 3] > format.max_intensity).mean())
+    dark = float((intensities < format.min_intensity).mean())
+    bright = float((intensities > format.max_intensity).mean())
     if far > _MAX_SHARE_OUTSIDE or dark > _MAX_SHARE_OUTSIDE or bright > format.max_share_brighter:
         raise DatasetError(
             f"{path}: received coordinates up to {np.abs(finite[:, :3]).max():.4g} m and intensities from "
-            f"{finite[:, 3].min():.4g} to {finite[:, 3].max():.4g}; a {format.name} cloud has {format.num_columns} "
-            f"float32 per point, coordinates within {_MAX_RANGE_M:g} m and intensities of 0–{format.max_intensity:g}: "
-            "the file is of another format or scale, convert it"
+            f"{intensities.min():.4g} to {intensities.max():.4g}; a {format.name} cloud has {format.num_columns} "
+            f"float32 per point, coordinates within {_MAX_RANGE_M:g} m and intensities of {format.min_intensity:g}–"
+            f"{format.max_intensity:g}: the file is of another format or scale, convert it"
         )
     return points
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.io import atomic, json_text
+from lidarloop_core.io import atomic, outside
 
 _SENSORS = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
 
@@ -122,7 +122,7 @@ def read_track_ids(path: Path) -> dict[str, tuple[str, ...]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json_text.read(Path(path))
+        document: dict[str, Any] = outside.read_json(Path(path))
         return document
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}); expected a results JSON") from None

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
@@ -64,7 +64,7 @@ def salvage(path: Path | str, dst: Path | str) -> Salvage:
     try:
         with (
             regular_file.opened(path, _MOST_BYTES) as raw,
-            io.BufferedReader(raw) as file,  # type: ignore[type-var]  # a BinaryIO is a raw stream here
+            io.BufferedReader(cast(io.RawIOBase, raw)) as file,
             atomic.replacing(dst) as temporary,
             temporary.open("wb") as out,
         ):

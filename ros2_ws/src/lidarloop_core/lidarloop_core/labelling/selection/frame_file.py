@@ -22,10 +22,9 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import atomic, json_text, regular_file
+from lidarloop_core.io import atomic, outside, regular_file
 from lidarloop_core.io.images import EncodedImage, encoded
-from lidarloop_core.io.names import safe_name
-from lidarloop_core.io.zip_file import DAMAGED_ZIP, read_member
+from lidarloop_core.io.outside import DAMAGED_ZIP, read_member, safe_name
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 
@@ -114,7 +113,7 @@ def read_header(path: Path) -> FrameHeader:
 def _read(path: Path, parse: Callable[[dict[str, Any], zipfile.ZipFile], _T]) -> _T:
     try:
         with regular_file.opened(path, _MOST_FILE_BYTES) as file, zipfile.ZipFile(file) as archive:
-            document = json_text.parse(read_member(archive, "frame.json", _MOST_HEADER_BYTES))
+            document = outside.parse_json(read_member(archive, "frame.json", _MOST_HEADER_BYTES))
             if document["version"] != _VERSION:
                 raise ValueError(f"version {document['version']}, this program reads {_VERSION}")
             if not document["sweeps"]:
@@ -252,7 +251,7 @@ def _camera(row: dict[str, Any], archive: zipfile.ZipFile) -> CameraImage:
 def _array(data: bytes) -> npt.NDArray[np.float32]:
     """The array of an npy file; what its header promises is held against the bytes that are there."""
     stream = io.BytesIO(data)
-    npy: Any = np.lib.format  # untyped
+    npy: Any = np.lib.format  # numpy does not declare its types
     if npy.read_magic(stream) != (1, 0):
         raise ValueError("a sweep that is no npy file of version 1.0")
     shape, is_fortran, dtype = npy.read_array_header_1_0(stream)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io.names import below, safe_name, topic_part
+from lidarloop_core.io.outside import below, safe_name, topic_part
 
 HOSTILE = ["../../../../evil", "/etc/passwd", "..", ".", "", ".hidden", "a/b", "a\\b", "a\0b", "n" * 300, "C:\\x", " "]
 
