@@ -38,7 +38,7 @@ def lane_map_from_json(raw: dict[str, Any], topic: str) -> LaneMap:
             tuple(np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in raw["drivable_area"]),
             tuple(map(bool, crossings)) if crossings and None not in crossings else (),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(
             f"{topic} holds JSON that is no lane map ({type(error).__name__}: {error}); "
             "expected lanes with id and centerline, and drivable_area"

@@ -254,7 +254,10 @@ def _array(data: bytes) -> npt.NDArray[np.float32]:
     npy: Any = np.lib.format  # numpy does not declare its types
     if npy.read_magic(stream) != (1, 0):
         raise ValueError("a sweep that is no npy file of version 1.0")
-    shape, is_fortran, dtype = npy.read_array_header_1_0(stream)
+    try:
+        shape, is_fortran, dtype = npy.read_array_header_1_0(stream)
+    except ValueError as error:  # numpy explains over several lines
+        raise ValueError(str(error).partition("\n")[0]) from None
     size = math.prod(shape) * dtype.itemsize
     if dtype != np.float32 or is_fortran or size != len(data) - stream.tell():
         raise ValueError(f"a sweep of {dtype} {shape} in {len(data)} bytes")
