@@ -83,7 +83,7 @@ TRAINING: dict[str, set[str]] = {
     "evaluation.statistics": {"evaluation.metrics"},
     "evaluation": {"data.kitti", "evaluation.metrics", "evaluation.statistics"},
     "evaluation.report": {"evaluation", "evaluation.metrics", "evaluation.statistics"},
-    "viewer": {"evaluation", "evaluation.report"},
+    "viewer": {"data.writing", "evaluation", "evaluation.report"},
     # How drives are labelled.
     "pseudolabel.mask_models": {"toytown"},
     "pseudolabel": {

@@ -341,6 +341,25 @@ def test_raw_pictures(tmp_path: Path) -> None:
     assert encoded(pictures["RIGHT"]).format == "jpeg"  # a raw picture can be written to a bag again
 
 
+@pytest.mark.parametrize("offset_ms", [-101, -61, 60])
+def test_a_camera_that_is_always_off_gives_every_cloud_its_picture(offset_ms: int, tmp_path: Path) -> None:
+    """Clouds at 5 Hz, and a camera that the LiDAR sweeps late in its turn: a picture is known by its first pixel."""
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        bag.write("/tf_static", 0, _transforms(("velodyne", "front", SE3.identity())))
+        bag.write("/cam/rear/camera_info", 0, messages.camera_info_message(np.eye(3), 7, 5, 0, "front", message_type))
+        for i in range(1, 7):
+            shake_ms = 3 if i % 2 else -2
+            stamp_ns = (i * 200 + offset_ms + shake_ms) * MS
+            bag.write("/points", i * 200 * MS, _cloud(i * 200 * MS))
+            picture: Any = _raw_image(np.full((5, 7, 3), i, np.uint8), "rgb8", stamp_ns)
+            bag.write("/cam/rear/image_raw", stamp_ns, picture)
+    source = BagSource(tmp_path / "drive.mcap")
+    found = {i + 1: [int(image.load()[0, 0, 0]) for image in source[i].cameras] for i in range(len(source))}
+    assert sum(len(pictures) for pictures in found.values()) >= 5
+    shift = {pictures[0] - i for i, pictures in found.items() if pictures}
+    assert len(shift) == 1  # always the same turn's
+
+
 def test_raw_pictures_that_contradict_themselves() -> None:
     whole: Any = _raw_image(np.zeros((4, 4, 3), np.uint8), "rgb8", 0)
     np.testing.assert_array_equal(decode_raw(whole), np.zeros((4, 4, 3)))

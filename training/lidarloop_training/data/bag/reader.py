@@ -24,7 +24,7 @@ from lidarloop_core.io import messages, outside
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.camera_messages import camera_name
 from lidarloop_core.io.lane_map import lane_map_from_json
-from lidarloop_core.io.picture_times import MAX_OFFSET_NS, SLOP_S, usual_offset_ns
+from lidarloop_core.labelling.picture_times import MAX_OFFSET_NS, SLOP_S, usual_offset_ns
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.bag import cameras as cameras_of
 from lidarloop_training.data.bag import layout, topics

@@ -21,7 +21,7 @@ from lidarloop_core.io.camera_messages import (
     camera_name,
 )
 from lidarloop_core.io.messages import stamp_ns
-from lidarloop_core.io.picture_times import PictureTimes
+from lidarloop_core.labelling.picture_times import PictureTimes
 from lidarloop_ros.inputs.time_join import OnPart
 
 

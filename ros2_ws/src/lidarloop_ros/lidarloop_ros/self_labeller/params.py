@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.io.picture_times import SLOP_S
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.mask_models.mask_model import MaskModel
+from lidarloop_core.labelling.picture_times import SLOP_S
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.selection.frame_store import Quota
 from lidarloop_ros.inputs.motion_params import MotionParams

@@ -9,9 +9,8 @@ from typing import Any
 
 from lidarloop_core.errors import ImageFormatError, LidarloopError
 from lidarloop_core.inference.stage_clock import StageClock
-from lidarloop_core.io.camera_messages import Calibration, MessagePicture
+from lidarloop_core.io.camera_messages import Calibration, MessagePicture, picture_size
 from lidarloop_core.io.messages import stamp_ns
-from lidarloop_core.io.picture_size import MOST_MEGAPIXELS, check_picture
 from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.lifting.lift import lift
 from lidarloop_core.labelling.lifting_config import LiftingConfig
@@ -29,6 +28,8 @@ from lidarloop_ros.inputs.plausibility import PlausibleMotion
 COLUMNS = ("x", "y", "z", "intensity")
 SWEEP_INTERVAL_S = 0.1
 NO_IMAGE = "no image"
+MOST_MEGAPIXELS = 64.0
+"""The largest cameras of a car have 8 megapixels."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class LabelPipeline:
             return None, "no usable camera_info"
         stamp = stamp_ns(message.header)
         try:
-            check_picture(message, calibration, self._most_megapixels)
+            self._check_size(message, calibration)
             mounting = self._poses.mounting(message.header.frame_id)
             world_SE3_ego = self._poses.motion(stamp) if has_motion else None
         except (ImageFormatError, MotionUnavailableError) as error:
@@ -208,6 +209,16 @@ class LabelPipeline:
             world_SE3_ego,
         )
         return image, None
+
+    def _check_size(self, message: Any, calibration: Calibration) -> None:
+        """Refuses a picture that cannot be used, by its header: before it takes time and memory to decode."""
+        width, height = picture_size(message)
+        if width < 1 or height < 1 or width * height > self._most_megapixels * 1e6:
+            raise ImageFormatError(
+                f"a picture of {width} × {height} pixels; expected at least one, and at most {self._most_megapixels:g} "
+                "megapixels: check the camera's driver, or raise max_picture_mpx"
+            )
+        calibration.require_size(width, height)
 
     def _find(self, sample: Sample) -> tuple[dict[str, InstanceMasks], list[str]]:
         """Camera → masks; and one line for each image that could not be decoded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lidarloop_core.io.picture_times import MAX_OFFSET_NS, PictureTimes, nearest, usual_offset_ns
+from lidarloop_core.labelling.picture_times import MAX_OFFSET_NS, PictureTimes, nearest, usual_offset_ns
 
 MS = 1_000_000
 
