@@ -105,7 +105,7 @@ TRAINING: dict[str, set[str]] = {
     # The command line; nothing imports it.
     "commands": {
         "ranges", "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
-        "pseudolabel", "pseudolabel.executors", "stages", "recipes",
+        "pseudolabel", "pseudolabel.executors", "tasks.detection", "stages", "recipes",
     },
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io import outside
 from lidarloop_core.io.atomic import fsync
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.stages.saved_task import as_json, from_json, task_type
@@ -165,7 +166,7 @@ def load_task(path: Path) -> Loaded:
         network.load_state_dict(load_weights(folder))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ConfigError(
-            f"{folder} is no complete checkpoint of this version ({error}); train again, or take another"
+            f"{folder} is no complete checkpoint of this version ({_first_line(error)}); train again, or take another"
         ) from None
     return Loaded(task, network.eval(), folder)
 
@@ -222,6 +223,11 @@ def _checkpoints(run_folder: Path) -> list[Path]:
     return sorted((run_folder / "checkpoints").glob("step-*"))
 
 
+def _first_line(error: Exception) -> str:
+    """What torch writes over many lines, one for each tensor, in one of bounded length."""
+    return " ".join(str(error).split())[:200]
+
+
 def _read_state(folder: Path) -> dict[str, Any]:
     state = _read_json(folder / "state.json")
     found = state.get("format", 1)
@@ -235,7 +241,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = outside.read_json(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); take another checkpoint") from None
     if not isinstance(found, dict):

@@ -8,7 +8,6 @@ are its lane connectors.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ LANE_WIDTH_M = 3.5
 """Width of the lane polygons we write: a ``LaneMap`` has centre lines only."""
 
 STEP_M = 0.5
+MOST_SEGMENT_M = 10_000.0
+"""Longest piece of a lane that is believed; each is followed in steps of ``STEP_M``."""
 """Spacing of the points a centre line is read as."""
 
 _JOINED_WITHIN_M = 0.5
@@ -108,7 +109,9 @@ def read_lane_map(path: Path) -> LaneMap:
         )
         lanes = {lane: discretize(pieces) for lane, pieces in raw["arcline_path_3"].items() if pieces}
         connectors = {lane["token"] for lane in raw["lane_connector"]}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except DatasetError:
+        raise
+    except (ValueError, ArithmeticError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{path}: no nuScenes map expansion 1.3 ({type(error).__name__}: {error}); restore the file"
         ) from None
@@ -133,6 +136,8 @@ def discretize(pieces: list[dict[str, Any]], step_m: float = STEP_M) -> npt.NDAr
         if not points or math.hypot(points[-1][0] - x, points[-1][1] - y) > 1e-6:
             points.append((x, y, 0.0))
         for turn, length in zip(piece["shape"], piece["segment_length"], strict=True):
+            if not 0 <= length <= MOST_SEGMENT_M:
+                raise ValueError(f"a segment of {length} m")
             curvature = {"L": 1.0, "R": -1.0, "S": 0.0}[turn] / piece["radius"]
             num_steps = math.ceil(length / step_m - 1e-9)
             for i in range(1, num_steps + 1):

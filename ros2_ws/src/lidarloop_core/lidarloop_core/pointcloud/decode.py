@@ -58,6 +58,10 @@ def decode_cloud(msg: Any) -> PointColumns:
         CloudFormatError: the layout contradicts itself: a field outside its point, rows that overlap, too few or too
             many bytes, an unknown datatype, or a field named twice.
     """
+    if not hasattr(msg, "point_step"):
+        raise CloudFormatError(
+            f"received a {type(msg).__name__}; expected a sensor_msgs/msg/PointCloud2: name its topic"
+        )
     data = _bytes_of(msg.data)
     height, width, point_step, row_step = msg.height, msg.width, msg.point_step, msg.row_step
     fields = tuple([(f.name, f.offset, f.datatype, f.count) for f in msg.fields])

@@ -9,6 +9,9 @@ from pycocotools import mask as coco_mask
 
 from lidarloop_core.labelling.instance_masks import MaskWindow
 
+# Polygons may reach beyond the picture, by so many times its size.
+_MOST_OUTSIDE = 10
+
 
 def mask_window(segmentation: Any, width: int, height: int) -> MaskWindow:
     """A segmentation as its tight window.
@@ -20,6 +23,7 @@ def mask_window(segmentation: Any, width: int, height: int) -> MaskWindow:
     Raises:
         ValueError: another encoding, or another size than the picture's.
     """
+    _require_sound(segmentation, width, height)
     if isinstance(segmentation, list):
         runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation, dict) and {"size", "counts"} <= segmentation.keys():
@@ -35,3 +39,47 @@ def mask_window(segmentation: Any, width: int, height: int) -> MaskWindow:
     left, top, wide, high = (int(v) for v in coco_mask.toBbox(runs))
     pixels = coco_mask.decode(runs)[top : top + high, left : left + wide] > 0
     return MaskWindow(left, top, np.ascontiguousarray(pixels))
+
+
+def _require_sound(segmentation: Any, width: int, height: int) -> None:
+    """pycocotools reads and writes beyond its memory where run lengths or polygons are not what they should be.
+
+    Raises:
+        ValueError: run lengths that do not add up to the picture, or polygons of too few or absurd numbers.
+    """
+    if isinstance(segmentation, dict) and "counts" in segmentation:
+        counts = segmentation["counts"]
+        runs = counts if isinstance(counts, list) else _run_lengths(counts)
+        is_sound = all(isinstance(run, int) and run >= 0 for run in runs) and sum(runs) == width * height
+        if not is_sound:
+            raise ValueError(f"run lengths that do not add up to a picture of {width} × {height}")
+    elif isinstance(segmentation, list):
+        most = _MOST_OUTSIDE * max(width, height)
+        for polygon in segmentation:
+            is_sound = isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
+            if not is_sound or not all(isinstance(x, int | float) and abs(x) <= most for x in polygon):
+                raise ValueError(f"a polygon {str(polygon)[:60]}; expected at least three points near the picture")
+
+
+def _run_lengths(counts: str | bytes) -> list[int]:
+    """COCO's compressed run lengths: five bits a character, differences from the fourth on.
+
+    Source: ``rleFrString`` of pycocotools' maskApi.c.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode() if isinstance(counts, str) else counts:
+        code = character - 48
+        if not 0 <= code < 64 or shift > 50:
+            raise ValueError("compressed run lengths with characters that none have")
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths that break off")
+    return runs
