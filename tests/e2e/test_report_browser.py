@@ -26,6 +26,7 @@ from lidarloop_training.evaluation.samples import read_samples
 from lidarloop_training.evaluation.scoring import Detections, Score
 from lidarloop_training.evaluation.statistics.breakdown import break_down
 from lidarloop_training.evaluation.statistics.confusion import confuse
+from tests.training.sources import MadeSource
 
 pytestmark = pytest.mark.browser
 
@@ -33,7 +34,7 @@ OpenPage = Callable[[Path, Path], tuple[str, list[str]]]
 
 
 @dataclass(frozen=True)
-class InMemory:
+class InMemory(MadeSource):
     """Samples without points: pictures are drawn elsewhere."""
 
     tokens: tuple[str, ...]

@@ -26,8 +26,24 @@ from lidarloop_ros.replay.bag_player import BagPlayer, BagTopics
 from lidarloop_ros.replay.node_process import ManagedNode, NodeError, NodeProcess, isolated_node
 
 TINY = [
-    *("--network.pillar-channels", "8", "--network.stage-channels", "8", "16", "--network.stage-depths", "1", "1"),
-    *("--network.neck-channels", "16", "--network.shared-channels", "16", "--network.group-channels", "16"),
+    *(
+        "--task.network.pillar-channels",
+        "8",
+        "--task.network.stage-channels",
+        "8",
+        "16",
+        "--task.network.stage-depths",
+        "1",
+        "1",
+    ),
+    *(
+        "--task.network.neck-channels",
+        "16",
+        "--task.network.shared-channels",
+        "16",
+        "--task.network.group-channels",
+        "16",
+    ),
     *("--optimisation.num-steps", "4", "--optimisation.batch-size", "2", "--optimisation.precision", "float32"),
     *("--run.num-workers", "0", "--run.checkpoint-every", "4", "--run.validate-every", "4"),
 ]

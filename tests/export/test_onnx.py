@@ -43,7 +43,9 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch, detector: DetectionView, tmp_pat
             return detector
 
     monkeypatch.setattr(command, "load_task", lambda path: Loaded(Deployable(), detector.network, path))
-    return tmp_path / "run"
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
 
 
 def test_the_file_is_the_model(
@@ -84,7 +86,7 @@ def test_nothing_is_written_where_parity_fails(
     monkeypatch.setattr(command, "with_raw_maps", other_weights)
     with pytest.raises(LidarloopError, match="differs from torch"):
         export(checkpoint, tmp_path / "model.onnx", check_nvidia="never")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [checkpoint]
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
