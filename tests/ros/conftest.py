@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-
-# rclpy reads it once, at the first import of a message package; older distributions always check.
-os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 
 pytest.importorskip("rclpy", reason="no ROS 2 here: neither apt's nor the pip wheels")
 
