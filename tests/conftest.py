@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# rclpy reads it once, at the first import of a message package, whichever test that is; older distributions always check.
+# rclpy reads it once, at the first import of a message package, whichever test does that; older ones always check.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 
 # Property tests. `make test` runs "fixed": the same examples on every machine, however slow or busy it is.
