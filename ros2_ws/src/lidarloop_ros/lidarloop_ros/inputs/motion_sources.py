@@ -22,6 +22,9 @@ from lidarloop_ros.inputs.motion import TIME_JUMP_NS, MotionUnavailableError, Od
 from lidarloop_ros.inputs.motion_params import MotionParams
 from lidarloop_ros.inputs.plausibility import PlausibleMotion
 
+# builtin_interfaces/Time holds seconds as int32.
+_LATEST_NS = 2**31 * 1_000_000_000
+
 
 class MotionSource(Protocol):
     """Source of the LiDAR's pose. The working thread calls ``locate``, the executor's the subscriptions.
@@ -237,6 +240,9 @@ class TfMotion:
         return self._in_odom(self._base_frame, stamp_ns)
 
     def _in_odom(self, frame: str, stamp_ns: int) -> SE3:
+        if not 0 <= stamp_ns < _LATEST_NS:
+            raise MotionUnavailableError(f"the stamp {stamp_ns} ns is no time that a message can hold")
+
         def look_up() -> SE3:
             transform = self._buffer.lookup_transform(self._odom_frame, frame, Time(nanoseconds=stamp_ns))
             return transform_from_message(transform.transform)
