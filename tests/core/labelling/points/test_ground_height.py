@@ -143,7 +143,7 @@ def _scan(
 
     Args:
         elevations: of the channels, radians.
-        height_m: of the LiDAR above the ground.
+        height_m: height of the LiDAR above the ground, metres.
         walls_m: distance of the walls along x and along y.
         roof: of the vehicle itself: depth below the LiDAR, first and last x, largest |y|, metres.
     """
