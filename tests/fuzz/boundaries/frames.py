@@ -57,7 +57,7 @@ def case(rng: Random, folder: Path) -> Callable[[], object]:
     content = bytearray(_packed(members, zipfile.ZIP_DEFLATED if kind == "bomb" or rng.random() < 0.3 else 0))
     if kind == "archive":
         content = bytearray(mutate.data(rng, bytes(content)))
-    elif kind == "flags":  # encrypted, or compressed by a method that nobody knows
+    elif kind == "flags":  # encrypted, or compressed by an unknown method
         for start in _directory_entries(content):
             content[start + rng.choice((8, 10))] = rng.choice((1, 99, 12, 14))
     path = folder / "in" / f"{1_700_000_000_000_000_000:020d}-0500{SUFFIX}"

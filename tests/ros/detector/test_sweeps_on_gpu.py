@@ -122,7 +122,7 @@ def assert_same(found: CloudResult, expected: CloudResult) -> None:
 
 @pytest.mark.parametrize("max_points", [1_000_000, 4_500])
 def test_the_same_frames(settings: DetectorParams, max_points: int) -> None:
-    """A lost sweep, a cloud that nobody knows the place of, a jump back, and clouds above the capacity."""
+    """A lost sweep, a cloud without a pose, a jump back, and clouds above the capacity."""
     ways = Ways(dataclasses.replace(settings, max_points=max_points))
     history = drive([0, 1, 2, 3, 5, 6, 7])
     history[5] = dataclasses.replace(history[5], world_SE3_ego=None)

@@ -336,7 +336,7 @@ def drive_named(name: DriveName, place: str) -> Drive:
 
 
 def drive_at(path: Path) -> Drive:
-    """The drive at a path, by what lies there: a bag, the KITTI object benchmark, or nuScenes tables.
+    """The drive at a path, by what it holds: a bag, the KITTI object benchmark, or nuScenes tables.
 
     Raises:
         DatasetError: it is none of them.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_drives(sample: Sample, lengths: tuple[int, ...] = (3, 5, 2, 7, 3)) -> MemorySource:
-    """Samples of drives of different lengths, drive after drive; a sample is told by its token."""
+    """Samples of drives of different lengths, drive after drive; samples differ by their token."""
     return MemorySource(
         [
             dataclasses.replace(sample, scene=f"drive-{d}", token=f"{d}-{i}")
