@@ -8,7 +8,7 @@ from typing import Any
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.outputs import Detection
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.pointcloud.grid import PillarGrid
+from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid, VoxelLevel
 
 _SMALL = ModelSpec(
     name="pillar-test",
@@ -28,6 +28,26 @@ _SMALL = ModelSpec(
     sweep_interval_s=0.1,
     lidar_height_m=1.84,
 )
+
+
+VOXEL_DETECTOR = dataclasses.replace(
+    _SMALL,
+    name="voxel-test",
+    grid=VoxelGrid(
+        x_range_m=(-9.6, 9.6),
+        y_range_m=(-6.4, 6.4),
+        z_range_m=(-5.0, 3.0),
+        cell_size_m=(0.4, 0.4, 0.5),
+        capacity=1500,
+        levels=(
+            VoxelLevel(capacity=1000),
+            VoxelLevel(capacity=600, kernel=(2, 2, 2), padding=(0, 0, 0)),
+            VoxelLevel(capacity=200, stride=(1, 1, 1), kernel=(1, 1, 4), padding=(0, 0, 0)),
+        ),
+    ),
+    outputs=Detection(max_detections=30),
+)
+"""A detector on voxels: 48 × 32 × 16, two strided levels of which one has windows that overlap, a map of 12 × 8."""
 
 
 def make_spec(like: ModelSpec = _SMALL, **changes: Any) -> ModelSpec:

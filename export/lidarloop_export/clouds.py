@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.model.group import group_cloud
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.pointcloud.grouping import group_pillars
+from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid
 from lidarloop_core.pointcloud.sweeps import merge_sweeps
 
 # Real samples' columns, by the name of their folder; see the readers of these data sets.
@@ -45,7 +46,7 @@ def graph_inputs(points: npt.NDArray[np.float32], spec: ModelSpec) -> dict[str, 
     Returns:
         Name → array, shaped like the input of that name in the spec.
     """
-    return group_pillars(points, spec.pillars).tensors()
+    return group_cloud(points, spec).tensors()
 
 
 def random_cloud(spec: ModelSpec, num_points: int, seed: int) -> npt.NDArray[np.float32]:
@@ -63,20 +64,30 @@ def random_cloud(spec: ModelSpec, num_points: int, seed: int) -> npt.NDArray[np.
 
 
 def full_cloud(spec: ModelSpec, seed: int) -> npt.NDArray[np.float32]:
-    """As many pillars as the model takes, with as many points in each.
+    """As many pillars as the model takes, with as many points in each; or as many voxels, with a point in each.
 
     Returns:
         (N, C) float32 in ``spec.point_columns``, metres, LiDAR frame.
     """
     rng = np.random.default_rng(seed)
-    grid = spec.pillars
+    xyz = _full_pillars(spec.grid, rng) if isinstance(spec.grid, PillarGrid) else _full_voxels(spec.grid, rng)
+    return _with_other_columns(xyz, spec, rng)
+
+
+def _full_pillars(grid: PillarGrid, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     cell = np.repeat(rng.choice(grid.num_cells, grid.most_pillars, replace=False), grid.max_points_per_pillar)
     column_row = np.stack([cell % grid.shape[0], cell // grid.shape[0]], axis=1) + rng.uniform(
         0.01, 0.99, (len(cell), 2)
     )
     xy = column_row * grid.cell_size_m + (grid.x_range_m[0], grid.y_range_m[0])
     z = rng.uniform(grid.z_range_m[0], grid.z_range_m[1] - 0.01, (len(cell), 1))
-    return _with_other_columns(np.concatenate([xy, z], axis=1), spec, rng)
+    return np.concatenate([xy, z], axis=1)
+
+
+def _full_voxels(grid: VoxelGrid, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    position = rng.choice(grid.num_cells, grid.level_capacities[0], replace=False)
+    place = np.stack(np.unravel_index(position, grid.shape), axis=1) + rng.uniform(0.01, 0.99, (len(position), 3))
+    return place * grid.cell_size_m + [low for low, _ in grid.ranges_m]
 
 
 def real_data_folder() -> Path:

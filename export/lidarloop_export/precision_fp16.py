@@ -22,8 +22,8 @@ from lidarloop_export.edit import Editor
 from lidarloop_export.quantise import RAW_NAMES
 
 ALLOWED = (
-    "Add", "Concat", "ConstantOfShape", "Conv", "ConvTranspose", "DepthToSpace", "Gather", "GatherND", "MaxPool",
-    "ReduceMax", "Relu", "Reshape", "ScatterND", "Slice", "Transpose", "Unsqueeze",
+    "Add", "Concat", "ConstantOfShape", "Conv", "ConvTranspose", "DepthToSpace", "Gather", "GatherND", "Gemm", "MatMul",
+    "MaxPool", "ReduceMax", "Relu", "Reshape", "ScatterND", "Slice", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """Operators that may run in float16: they neither cancel large numbers nor index with them."""
 

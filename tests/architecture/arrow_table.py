@@ -23,7 +23,7 @@ CORE: dict[str, set[str]] = {
     "sparse": {"errors", "pointcloud"},
     "io": {"classes", "errors", "geometry", "sample", "pointcloud"},
     # What a model is, and how it runs.
-    "model": {"errors", "bounds", "geometry", "pointcloud", "io"},
+    "model": {"errors", "bounds", "geometry", "pointcloud", "sparse", "io"},
     "gpu": {"errors", "geometry", "sample", "pointcloud", "model"},
     "inference.tensorrt": {"errors", "progress", "io", "model", "gpu"},
     "inference": {"errors", "geometry", "sample", "pointcloud", "model", "gpu", "inference.tensorrt"},
@@ -98,8 +98,8 @@ TRAINING: dict[str, set[str]] = {
     "models.heads": {"models.backbones"},
     "models": {"ranges", "models.backbones", "models.encoders", "models.heads"},
     "losses": {"ranges", "models.heads"},
-    "tasks": {"ranges"},
-    "tasks.detection": {"ranges", "data.views", "models", "models.heads", "losses", "tasks"},
+    "tasks": {"ranges", "models.sparse"},
+    "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
     "stages": {"ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection"},
     "recipes": {"data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "stages"},
     # The command line; nothing imports it.

@@ -79,7 +79,7 @@ def test_counts_of_the_grouping_are_reported(spec: ModelSpec, six_boxes: SixBoxe
     everywhere = np.zeros((x.size, 5), np.float32)
     everywhere[:, 0], everywhere[:, 1] = x.ravel(), y.ravel()
     found = Detector(FixedBackend(spec, *six_boxes)).detect(everywhere)
-    assert (found.num_thinned, found.num_pillars_found) == (512 - 64, 512)
+    assert (found.num_thinned, found.overfull) == (512 - 64, ("512 pillars, the model takes 64",))
     assert len(found.boxes) == 3
 
 

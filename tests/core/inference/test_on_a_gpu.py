@@ -81,7 +81,7 @@ def test_sweeps_on_the_gpu_find_what_they_find_on_the_host(backend: TensorRtBack
         for sweep in history:
             found, expected = another_thread.submit(on_gpu.detect, sweep).result(), host.detect(sweep)
             assert (found.num_sweeps, found.num_points) == (expected.num_sweeps, expected.num_points)
-            for name in ("num_points", "num_out_of_range", "num_over_full", "num_thinned", "num_pillars_found"):
+            for name in ("num_points", "num_out_of_range", "num_over_full", "num_thinned", "overfull"):
                 assert getattr(found.found, name) == getattr(expected.found, name), name
             assert len(found.found.boxes) == len(expected.found.boxes)
             np.testing.assert_allclose(found.found.boxes.scores, expected.found.boxes.scores, atol=1e-3)

@@ -13,6 +13,7 @@ from lidarloop_core.inference.backend import Backend, open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
 from lidarloop_core.inference.tensorrt.cache import EngineCache
+from lidarloop_core.model.group import group_cloud
 from lidarloop_core.model.model_file import write_model
 from lidarloop_core.model.outputs import Segmentation
 from lidarloop_core.model.spec import ModelSpec
@@ -33,7 +34,8 @@ VOXELS = dataclasses.replace(
 
 def network(spec: ModelSpec) -> bytes:
     """A row's score is the intensity of the first input's row, its label the sign of x; all inputs are there."""
-    helper, kinds = onnx.helper, {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
+    helper, kinds = onnx.helper, {"float32": onnx.TensorProto.FLOAT, "int32": onnx.TensorProto.INT32}
+    kinds["int64"] = onnx.TensorProto.INT64
     first = spec.inputs[0].name
     constants = {name: np.array([i], np.int64) for name, i in (("zero", 0), ("one", 1), ("three", 3), ("four", 4))}
     nodes = [
@@ -84,32 +86,16 @@ def test_each_kept_point_gets_its_row_without_the_padding(model: Path, tmp_path:
 
 
 @pytest.mark.parametrize("model", [VOXELS], indirect=True, ids=["voxels"])
-def test_each_voxel_gets_its_row_without_the_padding(model: Path, tmp_path: Path) -> None:
+def test_each_point_of_a_voxel_model_gets_its_row_without_the_padding(model: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for backend in backends(model, tmp_path):
-        sizes = {"num_voxels_0": 500, "num_voxels_1": 120, "num_voxels_2": 7}
-        inputs = {
-            tensor.name: random.uniform(-1, 1, tensor.shape_at(sizes)).astype(tensor.dtype)
-            for tensor in backend.spec.inputs
-        }
-        inputs["cell"] = np.arange(7)
-        found = backend.infer(inputs)
-        np.testing.assert_array_equal(found["scores"], inputs["voxels"][:, 3])
+        for number in (700, 300, 301):
+            points = random.uniform(-3.9, 2.9, (number, 5)).astype(np.float32)
+            found = backend.infer(group_cloud(points, backend.spec).tensors())
+            np.testing.assert_array_equal(found["scores"], points[:, 3])
 
 
 @pytest.mark.parametrize("model", [POINTS, VOXELS], indirect=True, ids=["points", "voxels"])
 def test_the_detector_refuses_a_segmenter(model: Path) -> None:
     with pytest.raises(ModelFileError, match="is a model for segmentation; expected a detector"):
         Detector(open_backend(model))
-
-
-def test_the_detector_refuses_a_grid_of_voxels() -> None:
-    class Voxels:
-        spec = dataclasses.replace(make_spec(), grid=VOXELS.grid)
-        model_sha256, device = "", "nowhere"
-
-        def infer(self, inputs: object) -> dict[str, np.ndarray]:
-            raise AssertionError("it is refused before")
-
-    with pytest.raises(ModelFileError, match="is a model on voxels; expected one on pillars"):
-        Detector(Voxels())

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lidarloop_core.errors import BackendError
+from lidarloop_core.errors import BackendError, ModelFileError
+from lidarloop_core.model.group import group_cloud
 from lidarloop_core.model.outputs import Segmentation
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import bucket_for, capacity, dimensions, names, profile_shapes, sizes_of
@@ -27,7 +28,11 @@ def voxels(spec: ModelSpec) -> ModelSpec:
         z_range_m=(-5.0, 3.0),
         cell_size_m=(0.1, 0.1, 0.2),
         capacity=9000,
-        levels=(VoxelLevel(4000), VoxelLevel(800, stride=(1, 1, 2), kernel=(1, 1, 3), padding=(0, 0, 0))),
+        levels=(
+            VoxelLevel(4000),
+            VoxelLevel(800, stride=(1, 1, 4), kernel=(1, 1, 4), padding=(0, 0, 0)),
+            VoxelLevel(500, stride=(1, 1, 1), kernel=(1, 1, 5), padding=(0, 0, 0)),
+        ),
     )
     return dataclasses.replace(spec, grid=grid)
 
@@ -81,6 +86,7 @@ def test_shape_profile_reaches_from_one_row_to_the_capacity(spec: ModelSpec, vox
         "count": ((1,), (32,), (64,)),
     }
     assert profile_shapes(voxels.inputs)["neighbours_1"] == ((1, 27), (2000, 27), (4000, 27))
+    assert profile_shapes(voxels.inputs)["cells"] == ((3200, 1),) * 3
 
 
 def test_arrays_that_are_not_the_graphs_are_refused(spec: ModelSpec) -> None:
@@ -100,18 +106,52 @@ def test_arrays_that_are_not_the_graphs_are_refused(spec: ModelSpec) -> None:
 def test_a_voxel_model_takes_a_table_for_each_level(voxels: ModelSpec) -> None:
     assert [str(tensor) for tensor in voxels.inputs] == [
         "voxels float32 [num_voxels_0, 5]",
-        "neighbours_0 int64 [num_voxels_0, 27]",
-        "strided_1 int64 [num_voxels_1, 27]",
-        "neighbours_1 int64 [num_voxels_1, 27]",
-        "strided_2 int64 [num_voxels_2, 3]",
-        "neighbours_2 int64 [num_voxels_2, 27]",
-        "cell int64 [num_voxels_2]",
+        "neighbours_0 int32 [num_voxels_0, 27]",
+        "strided_1 int32 [num_voxels_1, 27]",
+        "neighbours_1 int32 [num_voxels_1, 27]",
+        "strided_2 int32 [num_voxels_2, 4]",
+        "neighbours_2 int32 [num_voxels_2, 27]",
+        "strided_3 int32 [num_voxels_3, 5]",
+        "cells int32 [3200, 1]",
     ]
-    assert capacity(voxels.inputs) == {"num_voxels_0": 9000, "num_voxels_1": 4000, "num_voxels_2": 800}
+    levels = {"num_voxels_0": 9000, "num_voxels_1": 4000, "num_voxels_2": 800, "num_voxels_3": 500}
+    assert capacity(voxels.inputs) == levels
+
+
+def test_a_segmenter_on_voxels_takes_points_and_the_way_back(voxels: ModelSpec) -> None:
+    grid = dataclasses.replace(voxels.grid, levels=voxels.grid.levels[:1])
+    assert [str(tensor) for tensor in dataclasses.replace(voxels, grid=grid, outputs=Segmentation()).inputs] == [
+        "points float32 [num_points, 5]",
+        "voxel_of_point int32 [num_points]",
+        "voxels float32 [num_voxels_0, 5]",
+        "neighbours_0 int32 [num_voxels_0, 27]",
+        "strided_1 int32 [num_voxels_1, 27]",
+        "inverse_1 int32 [num_voxels_0, 27]",
+        "neighbours_1 int32 [num_voxels_1, 27]",
+    ]
+
+
+@pytest.mark.parametrize("gives_points", [False, True])
+def test_voxel_grouping_gives_the_tensors_of_its_spec(voxels: ModelSpec, gives_points: bool) -> None:
+    spec = dataclasses.replace(voxels, outputs=Segmentation()) if gives_points else voxels
+    points = np.random.default_rng(0).normal(0, (4, 2, 1, 30, 0.1), (200, 5)).astype(np.float32)
+    found = group_cloud(points, spec)
+    assert list(found.tensors()) == list(names(spec.inputs))
+    sizes = sizes_of(spec.inputs, found.tensors())
+    assert sizes["num_voxels_0"] == found.num_cells
+    assert not group_cloud(points + np.float32(100), spec).num_cells
+    empty = group_cloud(points + np.float32(100), spec)
+    assert empty.is_empty
+    assert sizes_of(spec.inputs, empty.tensors())["num_voxels_0"] == 1
+
+
+def test_a_detector_on_voxels_ends_in_a_map(voxels: ModelSpec) -> None:
+    with pytest.raises(ModelFileError, match="last level 5 layers high; expected levels down to one layer"):
+        dataclasses.replace(voxels, grid=dataclasses.replace(voxels.grid, levels=voxels.grid.levels[:2]))
 
 
 def test_a_segmenter_gives_a_row_for_each_row_of_its_first_input(spec: ModelSpec, voxels: ModelSpec) -> None:
-    for model, rows in ((spec, "num_points"), (voxels, "num_voxels_0")):
+    for model, rows in ((spec, "num_points"), (voxels, "num_points")):
         outputs = dataclasses.replace(model, outputs=Segmentation()).output_tensors
         assert [str(tensor) for tensor in outputs] == [f"scores float32 [{rows}]", f"labels int64 [{rows}]"]
         assert [d.name for d in dimensions(outputs)] == [rows]

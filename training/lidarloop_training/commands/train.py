@@ -12,6 +12,7 @@ from lidarloop_training.commands.choice import Chosen, choice, for_classes
 from lidarloop_training.data.views.label_share import split_labels
 from lidarloop_training.recipes.pillar_drives import pillar_drives, pillar_fine_tune, pillar_pretrain
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
+from lidarloop_training.recipes.voxel_toytown import voxel_smoke, voxel_toytown
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.stages.trainer import fit, new_accelerator
 from lidarloop_training.stages.training_data import open_data
@@ -23,6 +24,8 @@ else:
         {
             "pillar-toytown": (pillar_toytown(), "The model that the repository carries."),
             "pillar-smoke": (pillar_smoke(), "A tiny network and a few steps: the way through, not a model."),
+            "voxel-toytown": (voxel_toytown(), "The sparse model that the repository carries."),
+            "voxel-smoke": (voxel_smoke(), "The same for a model on voxels."),
             "pillar-drives": (pillar_drives(), "Labelled drives of your own: --data.path DIR."),
             "pillar-pretrain": (pillar_pretrain(), "Drives with pseudo-labels: --data.path DIR --data.labels OUT."),
             "pillar-fine-tune": (

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.grid import PillarGrid
 from lidarloop_training.models.backbones.bev import BevBackbone
 from lidarloop_training.models.encoders.pillar import PillarEncoder
+from lidarloop_training.models.encoders.voxel_bev import VoxelBevEncoder
 from lidarloop_training.models.heads.center import CenterHead, HeadOutput
 from lidarloop_training.ranges import check_ranges
 
@@ -20,8 +23,12 @@ class NetworkConfig:
 
     Attributes:
         class_groups: groups of class names that share a regression; together they hold each class once.
-        pillar_channels: features of a pillar.
-        stage_channels: channels of each backbone stage, at strides 2, 4, 8, …
+        pillar_channels: features of a pillar, for a model on pillars.
+        voxel_channels: features of a voxel at each level above the map, for a model on voxels.
+        voxel_blocks: residual blocks at each of these levels.
+        map_channels: features of a cell of the map that a model on voxels makes.
+        first_stride: stride of the first backbone stage: 2 for pillars, 1 for voxels, whose map is coarser by itself.
+        stage_channels: channels of each backbone stage, each at twice the stride of the one before.
         stage_depths: 3×3 convolutions of each stage after its strided one.
         neck_channels: channels of the maps that the stages are summed in.
         shared_channels: channels of the head's shared convolution.
@@ -30,6 +37,10 @@ class NetworkConfig:
 
     class_groups: tuple[tuple[str, ...], ...]
     pillar_channels: int = 32
+    voxel_channels: tuple[int, ...] = (16, 32, 64)
+    voxel_blocks: tuple[int, ...] = (0, 1, 1)
+    map_channels: int = 64
+    first_stride: int = 2
     stage_channels: tuple[int, ...] = (32, 64, 128)
     stage_depths: tuple[int, ...] = (2, 3, 4)
     neck_channels: int = 64
@@ -40,6 +51,10 @@ class NetworkConfig:
         check_ranges(
             "NetworkConfig",
             pillar_channels=(self.pillar_channels, 1, 4096),
+            voxel_channels=(self.voxel_channels, 1, 4096),
+            voxel_blocks=(self.voxel_blocks, 0, 100),
+            map_channels=(self.map_channels, 1, 4096),
+            first_stride=(self.first_stride, 1, 2),
             stage_channels=(self.stage_channels, 1, 4096),
             stage_depths=(self.stage_depths, 0, 100),
             neck_channels=(self.neck_channels, 1, 4096),
@@ -60,12 +75,7 @@ class CenterPoint(nn.Module):
         encoder: takes the spec's input tensors and ``batch_size``, returns a BEV map (B, C, rows, columns).
         backbone: BEV map → features (B, C', rows / stride, columns / stride).
         head: features → raw maps.
-
-    Attributes:
-        stride: cells of the encoder's map that one cell of the head's maps spans, each way.
     """
-
-    stride = BevBackbone.stride
 
     def __init__(self, encoder: nn.Module, backbone: BevBackbone, head: CenterHead) -> None:
         super().__init__()
@@ -73,7 +83,7 @@ class CenterPoint(nn.Module):
         self.backbone = backbone
         self.head = head
 
-    def forward(self, *grouped: Tensor, batch_size: int = 1) -> HeadOutput:
+    def forward(self, *grouped: Any, batch_size: int = 1) -> HeadOutput:
         """Raw maps of a batch.
 
         Args:
@@ -87,25 +97,40 @@ class CenterPoint(nn.Module):
 def center_point(spec: ModelSpec, config: NetworkConfig) -> CenterPoint:
     """A network with random weights; its encoder is the one for the spec's grid.
 
-    Pillars: PointPillars (Lang et al., CVPR 2019).
+    Pillars: PointPillars (Lang et al., CVPR 2019). Voxels: SECOND (Yan et al., Sensors 2018).
 
     Raises:
-        ConfigError: the grid cannot be halved as often as the backbone does, or the class groups are not the classes.
+        ConfigError: the map cannot be halved as often as the backbone does, the levels of the grid are not those of the
+            encoder, or the class groups are not the classes.
     """
-    step = 2 ** len(config.stage_channels)
-    if any(size % step for size in spec.grid.shape):
+    encoder: PillarEncoder | VoxelBevEncoder
+    if isinstance(spec.grid, PillarGrid):
+        encoder = PillarEncoder(spec, config.pillar_channels)
+    else:
+        encoder = VoxelBevEncoder(spec, config.voxel_channels, config.voxel_blocks, config.map_channels)
+    step = config.first_stride * 2 ** (len(config.stage_channels) - 1)
+    map_shape = (encoder.num_columns, encoder.num_rows)
+    if any(size % step for size in map_shape):
         raise ConfigError(
-            f"the network received a grid of {spec.grid.shape} pillars; expected a multiple of {step} each way for "
-            f"{len(config.stage_channels)} backbone stages: change the range, the pillar size or the stages"
+            f"the network received a map of {map_shape} cells; expected a multiple of {step} each way for "
+            f"{len(config.stage_channels)} backbone stages: change the range, the cell size or the stages"
         )
-    encoder = PillarEncoder(spec, config.pillar_channels)
-    backbone = BevBackbone(encoder.channels, config.stage_channels, config.stage_depths, config.neck_channels)
+    backbone = BevBackbone(
+        encoder.channels, config.stage_channels, config.stage_depths, config.neck_channels, stride=config.first_stride
+    )
     head = CenterHead(
         spec,
         backbone.out_channels,
-        backbone.stride,
+        map_stride(spec, config),
         class_groups=config.class_groups,
         shared_channels=config.shared_channels,
         group_channels=config.group_channels,
     )
     return CenterPoint(encoder, backbone, head)
+
+
+def map_stride(spec: ModelSpec, config: NetworkConfig) -> int:
+    """Cells of the spec's grid that one cell of the head's maps spans, each way."""
+    if isinstance(spec.grid, PillarGrid):
+        return config.first_stride
+    return config.first_stride * (spec.grid.shape[0] // spec.grid.level_shapes[-1][0])

@@ -302,7 +302,7 @@ def make_trt(runtime: FakeRuntime, version: str = "10.3.0") -> Any:  # noqa: C90
             return True
 
         def update_device_memory_size_for_shapes(self) -> int:
-            return 1000 * self._shapes["cell"][0]
+            return 1000 * min(shape[0] for shape in self._shapes.values())  # by the pillars, of which there are fewest
 
         def execute_async_v3(self, stream: int) -> bool:
             assert stream == 77
@@ -366,9 +366,12 @@ def make_trt(runtime: FakeRuntime, version: str = "10.3.0") -> Any:  # noqa: C90
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=0),
         MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
         ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED=2),
-        nptype=lambda kind: {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(double)": np.float64}[
-            kind
-        ],
+        nptype={
+            "tensor(float)": np.float32,
+            "tensor(int32)": np.int32,
+            "tensor(int64)": np.int64,
+            "tensor(double)": np.float64,
+        }.__getitem__,
         num_builds=0,
         refuses=0,
         calls=_Noted.calls,

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
+from lidarloop_core.model.group import GroupedCloud, group_cloud
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.pointcloud.grouping import PillarIndex, group_pillars
 from lidarloop_core.pointcloud.sweeps import network_points
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.losses.center import BatchTargets
+from lidarloop_training.models.sparse.rulebook import Rulebook
 from lidarloop_training.tasks.augment import AugmentConfig, augment
 from lidarloop_training.tasks.detection.copy_paste import CopyPasteConfig, ObjectDatabase
 from lidarloop_training.tasks.detection.targets import CenterTargets, center_targets
@@ -37,7 +38,7 @@ class DetectionExample:
         targets: what the network should answer.
     """
 
-    cloud: PillarIndex
+    cloud: GroupedCloud
     targets: CenterTargets
 
 
@@ -46,11 +47,11 @@ class DetectionBatch:
     """What the network takes and what it should answer.
 
     Attributes:
-        inputs: tensors of the spec's inputs, in its order, all samples one after another.
+        inputs: the spec's inputs, in its order, all samples one after another; see ``collate_grouped``.
         targets: what the network should answer for the same samples.
     """
 
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Tensor | Rulebook, ...]
     targets: BatchTargets
 
     @property
@@ -60,7 +61,7 @@ class DetectionBatch:
 
     def to(self, device: torch.device) -> DetectionBatch:
         """The batch on another device."""
-        inputs = tuple(tensor.to(device) for tensor in self.inputs)
+        inputs = tuple(each.to(device) for each in self.inputs)
         return DetectionBatch(inputs, BatchTargets(*(tensor.to(device) for tensor in self.targets)))
 
 
@@ -114,7 +115,7 @@ class DetectionDataset(Examples[DetectionExample]):
             points, boxes = self.database.paste(points, boxes, rng)
         points, values = augment(points, boxes.values, self.augment, rng)
         boxes = Boxes3D(values, boxes.scores, boxes.labels, boxes.class_names)
-        return DetectionExample(group_pillars(points, self.spec.pillars), center_targets(boxes, self.spec, self.stride))
+        return DetectionExample(group_cloud(points, self.spec), center_targets(boxes, self.spec, self.stride))
 
 
 def collate(examples: Sequence[DetectionExample], spec: ModelSpec) -> DetectionBatch:
@@ -128,7 +129,7 @@ def collate(examples: Sequence[DetectionExample], spec: ModelSpec) -> DetectionB
         regression=torch.from_numpy(np.concatenate([e.targets.regression for e in examples])),
         weight=torch.from_numpy(np.concatenate([e.targets.weight for e in examples])),
     )
-    return DetectionBatch(collate_grouped([e.cloud for e in examples], spec.pillars), targets)
+    return DetectionBatch(collate_grouped([e.cloud for e in examples], spec), targets)
 
 
 def labelled_cloud(sample: Sample, spec: ModelSpec) -> tuple[npt.NDArray[np.float32], Boxes3D]:

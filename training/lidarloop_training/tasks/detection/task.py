@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -12,8 +13,9 @@ from torch import nn
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.views.balanced import balanced
 from lidarloop_training.losses.center import CenterLossConfig, center_loss
-from lidarloop_training.models.detector import CenterPoint, NetworkConfig, center_point
+from lidarloop_training.models.detector import CenterPoint, NetworkConfig, center_point, map_stride
 from lidarloop_training.models.heads.center import fitted_groups, group_of_class
+from lidarloop_training.models.sparse.blocks import fold_norms
 from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig
 from lidarloop_training.tasks.detection.census import check_labelled, check_learnable, take_census
 from lidarloop_training.tasks.detection.copy_paste import NO_COPY_PASTE, CopyPasteConfig
@@ -106,7 +108,8 @@ class DetectionTask:
         Raises:
             DatasetError: a sample is unlabelled, or no sample has an object to balance by.
         """
-        config, stride, shown = self.config, CenterPoint.stride, []
+        config, shown = self.config, []
+        stride = map_stride(self.spec, config.network)
         if not training:
             return DetectionDataset(source, self.spec, stride, augment=NO_AUGMENTATION, seed=seed)
         database = None
@@ -138,5 +141,7 @@ class DetectionTask:
         return LossTerms(loss.total, {"heatmap": loss.heatmap, "regression": loss.regression})
 
     def export_view(self, network: nn.Module) -> DetectionView:
-        """Grouped points → boxes, scores and labels."""
+        """Grouped points → boxes, scores and labels; norms of sparse convolutions are folded into them."""
+        network = copy.deepcopy(network)
+        fold_norms(network)
         return DetectionView(self.spec, network)

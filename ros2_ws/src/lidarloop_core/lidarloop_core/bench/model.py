@@ -23,9 +23,9 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.io import atomic
 from lidarloop_core.io.outputs import check_output
 from lidarloop_core.machine import load_1min, machine, versions
+from lidarloop_core.model.group import GroupedCloud
 from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.pointcloud.grouping import PillarIndex
 
 PROVIDERS = {
     "onnxruntime": ("CPUExecutionProvider",),
@@ -49,7 +49,7 @@ class ModelTimes:
 
     Attributes:
         num_points: number of points in the cloud.
-        num_pillars: number of pillars that it was grouped in.
+        num_cells: number of pillars or voxels that it was grouped in.
         stages: name → duration: ``group``, ``copy_in``, ``network``, ``copy_out`` (or ``infer`` where the backend does
             not separate them), ``postprocess`` and ``total``.
         clouds_per_s: clouds a second, one after another.
@@ -60,7 +60,7 @@ class ModelTimes:
     """
 
     num_points: int
-    num_pillars: int
+    num_cells: int
     stages: dict[str, Stage]
     clouds_per_s: float
     rss_mb: float
@@ -196,7 +196,7 @@ def measure(
     network = "network" if "network" in stages else "infer"
     return ModelTimes(
         num_points=len(points),
-        num_pillars=len(index.cell),
+        num_cells=index.num_cells,
         stages={name: Stage(*(float(v) for v in np.percentile(ms, [50, 99]))) for name, ms in stages.items()},
         clouds_per_s=runs.repeat / elapsed_s,
         rss_mb=_rss_mb(),
@@ -243,7 +243,7 @@ def synthetic_cloud(spec: ModelSpec, num_points: int, seed: int = 0) -> npt.NDAr
     return points
 
 
-def _roofline_ms(model: Path, rates: Rates | None, index: PillarIndex) -> float | None:
+def _roofline_ms(model: Path, rates: Rates | None, index: GroupedCloud) -> float | None:
     if rates is None:
         return None
     file = read_model(model)
@@ -278,7 +278,7 @@ def _print(rows: list[ModelTimes], title: str) -> None:
     for name in rows[0].stages:
         found = [row.stages[name] for row in rows]
         table.add_row(name, *(f"{stage.p50_ms:.3g} / {stage.p99_ms:.3g}" for stage in found))
-    table.add_row("pillars", *(f"{row.num_pillars:,}" for row in rows))
+    table.add_row("pillars or voxels", *(f"{row.num_cells:,}" for row in rows))
     table.add_row("clouds a second", *(f"{row.clouds_per_s:.1f}" for row in rows))
     table.add_row("memory, MB", *(f"{row.rss_mb:.0f}" for row in rows))
     table.add_row(

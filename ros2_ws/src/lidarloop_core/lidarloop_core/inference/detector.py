@@ -15,8 +15,8 @@ from lidarloop_core.geometry.iou import nms_rotated
 from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.postprocess import Postprocessing
 from lidarloop_core.inference.stage_clock import StageClock
+from lidarloop_core.model.group import GroupedCloud, group_cloud
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.pointcloud.grouping import PillarIndex, group_pillars
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Detections:
         num_points: number of points in the cloud.
         num_out_of_range: number of points outside the model's range, or not finite.
         num_over_full: number of points left out of full pillars.
-        num_thinned: number of points left out because the cloud has more pillars than the model's capacity.
-        num_pillars_found: number of pillars before that thinning.
+        num_thinned: number of points left out because the cloud has more pillars or voxels than the model takes.
+        overfull: what exceeded the model's capacity, one text for each; see ``GroupedCloud.overfull``.
     """
 
     boxes: Boxes3D
@@ -39,14 +39,14 @@ class Detections:
     num_out_of_range: int
     num_over_full: int
     num_thinned: int
-    num_pillars_found: int
+    overfull: tuple[str, ...]
 
 
 class Detector:
     """Finds objects in point clouds with any ``Backend``.
 
     Args:
-        backend: the loaded model, a detector on pillars.
+        backend: the loaded model, a detector.
         score_threshold: score below which boxes are left out; one value, or one per class of
             ``backend.spec.class_names``.
         nms_iou: bird's-eye-view IoU above which the worse of two boxes of a class is left out; one value, or one per
@@ -55,11 +55,10 @@ class Detector:
 
     Attributes:
         backend: the loaded model.
-        grid: the grid that its points are grouped into.
         postprocessing: settings of what follows the network.
 
     Raises:
-        ModelFileError: the model is no detector, or not on pillars.
+        ModelFileError: the model is no detector.
         ConfigError: a threshold outside [0, 1], a number of values that is neither one nor that of the classes, or
             ``postprocessing`` names a class that the model does not have.
     """
@@ -74,7 +73,6 @@ class Detector:
     ) -> None:
         _ = backend.spec.detection  # refuses a segmenter, here and not at the first cloud
         self.backend = backend
-        self.grid = backend.spec.pillars
         names = backend.spec.class_names
         self.postprocessing = postprocessing or Postprocessing.by_class(names, score_threshold, nms_iou)
         self.postprocessing.require_classes(names)
@@ -104,7 +102,7 @@ class Detector:
         clock = StageClock()
         index = self.group(points)
         clock.stop("group")
-        outputs = self.backend.infer(index.tensors()) if len(index.points) else None
+        outputs = None if index.is_empty else self.backend.infer(index.tensors())
         clock.stop("infer")
         boxes = self.boxes(outputs)
         clock.stop("postprocess")
@@ -115,11 +113,11 @@ class Detector:
             num_out_of_range=index.num_out_of_range,
             num_over_full=index.num_over_full,
             num_thinned=index.num_thinned,
-            num_pillars_found=index.num_pillars_found,
+            overfull=index.overfull,
         )
 
-    def group(self, points: npt.NDArray[np.float32]) -> PillarIndex:
-        """Sorts a cloud (N, C) into the model's pillars.
+    def group(self, points: npt.NDArray[np.float32]) -> GroupedCloud:
+        """Sorts a cloud (N, C) into the model's grid.
 
         Raises:
             CloudFormatError: C is not the number of the model's columns.
@@ -130,7 +128,7 @@ class Detector:
                 f"{spec.name} received points of shape {points.shape}; expected (N, {len(spec.point_columns)}): "
                 f"{', '.join(spec.point_columns)}"
             )
-        return group_pillars(points, self.grid)
+        return group_cloud(points, spec)
 
     def boxes(self, outputs: Mapping[str, npt.NDArray[Any]] | None) -> Boxes3D:
         """Detections from the network's outputs: thresholds, suppression, renaming.
@@ -188,7 +186,7 @@ def warm_up_clouds(spec: ModelSpec, num_columns: int) -> Iterator[npt.NDArray[np
     """A small cloud and one that fills the model: (N, num_columns), x y z anywhere in range, metres, and zeros."""
     random = np.random.default_rng(0)
     low, high = zip(*spec.grid.ranges_m, strict=True)
-    for num_points in (100, 4 * spec.pillars.most_pillars):
+    for num_points in (100, 4 * spec.grid.most_cells):
         points = np.zeros((num_points, num_columns), np.float32)
         points[:, :3] = random.uniform(low, high, (num_points, 3))
         yield points

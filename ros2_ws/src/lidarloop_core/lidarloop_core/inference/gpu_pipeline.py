@@ -21,6 +21,7 @@ from lidarloop_core.inference.detector import Detections, Detector, warm_up_clou
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
+from lidarloop_core.pointcloud.grouping import overfull_pillars
 from lidarloop_core.sample import Sweep
 
 
@@ -87,7 +88,7 @@ class GpuPipeline:
             num_out_of_range=counts.num_out_of_range,
             num_over_full=num_in_range - counts.num_thinned - counts.num_points,
             num_thinned=counts.num_thinned,
-            num_pillars_found=counts.num_pillars_found,
+            overfull=overfull_pillars(counts.num_pillars_found, detector.spec.pillars.most_pillars),
         )
         return SweepDetections(found, num_sweeps=merged.num_sweeps, num_points=merged.num_points)
 

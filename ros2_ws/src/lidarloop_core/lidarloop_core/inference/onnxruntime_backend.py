@@ -14,7 +14,7 @@ from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import Dimension, TensorSpec, names
 
-_ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
+_ONNX_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)", "int64": "tensor(int64)"}
 
 
 class OnnxRuntimeBackend:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from lidarloop_core.model.padding import Constant, RepeatFirst, UnusedIndex
 from lidarloop_core.model.tensors import Dimension, TensorSpec
 from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid
+from lidarloop_core.sparse.cloud import plan_of
+from lidarloop_core.sparse.occupancy import SUBMANIFOLD
 
-_FLOAT, _INDEX = np.dtype(np.float32), np.dtype(np.int64)
-_NEIGHBOURS = 27  # of a voxel and those round it, 3 × 3 × 3
+MAX_POINTS = 1 << 20
+"""Points of a cloud that is segmented: an engine's profile needs a limit."""
+
+_FLOAT, _INDEX, _TABLE = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32)
 
 
 def pillar_inputs(grid: PillarGrid, num_columns: int) -> tuple[TensorSpec, ...]:
@@ -26,20 +28,36 @@ def pillar_inputs(grid: PillarGrid, num_columns: int) -> tuple[TensorSpec, ...]:
     )
 
 
-def voxel_inputs(grid: VoxelGrid, num_columns: int) -> tuple[TensorSpec, ...]:
-    """Means of the points in each voxel; the rows of each voxel's neighbours, level by level; cells of the last level.
+def voxel_inputs(grid: VoxelGrid, num_columns: int, *, gives_points: bool) -> tuple[TensorSpec, ...]:
+    """See ``VoxelCloud.tensors``. Usual is a cloud that fills half of each level.
 
-    Tables hold row + 1, and 0 where there is no neighbour: what the graph gathers from begins with a row of zeros.
-    Padded rows of a table are 0, so that they gather zeros alone.
+    Tables hold row + 1, and 0 where there is no voxel: what the graph gathers from begins with a row of zeros. Padded
+    rows of a table are 0, so that they gather zeros alone, and no row of the cloud gathers them.
+
+    Args:
+        grid: the model's grid.
+        num_columns: columns of a point, C.
+        gives_points: whether the network answers for each point; see ``group_for_network``.
     """
     rows = [
         Dimension(f"num_voxels_{level}", max(1, most // 2), most) for level, most in enumerate(grid.level_capacities)
     ]
-    tensors = [TensorSpec("voxels", _FLOAT, (rows[0], num_columns), Constant(0))]
-    for level, row in enumerate(rows):
-        if level > 0:
-            taps = math.prod(grid.levels[level - 1].kernel)
-            tensors.append(TensorSpec(f"strided_{level}", _INDEX, (row, taps), Constant(0)))
-        tensors.append(TensorSpec(f"neighbours_{level}", _INDEX, (row, _NEIGHBOURS), Constant(0)))
-    cells = math.prod(grid.level_shapes[-1])
-    return (*tensors, TensorSpec("cell", _INDEX, (rows[-1],), UnusedIndex(cells)))
+    tensors = []
+    if gives_points:
+        points = Dimension("num_points", max(1, grid.level_capacities[0]), MAX_POINTS)
+        tensors.append(TensorSpec("points", _FLOAT, (points, num_columns), RepeatFirst()))
+        tensors.append(TensorSpec("voxel_of_point", _TABLE, (points,), RepeatFirst()))
+    tensors.append(TensorSpec("voxels", _FLOAT, (rows[0], num_columns), Constant(0)))
+    for number, plan in enumerate(plan_of(grid, gives_points=gives_points)):
+        if plan.window is not None:
+            places = plan.window.num_places
+            tensors.append(TensorSpec(f"strided_{number}", _TABLE, (rows[number], places), Constant(0)))
+            if plan.has_inverse:
+                tensors.append(TensorSpec(f"inverse_{number}", _TABLE, (rows[number - 1], places), Constant(0)))
+        if plan.has_submanifold:
+            places = SUBMANIFOLD.num_places
+            tensors.append(TensorSpec(f"neighbours_{number}", _TABLE, (rows[number], places), Constant(0)))
+    if not gives_points:
+        columns, map_rows, layers = grid.level_shapes[-1]
+        tensors.append(TensorSpec("cells", _TABLE, (columns * map_rows, layers)))
+    return tuple(tensors)

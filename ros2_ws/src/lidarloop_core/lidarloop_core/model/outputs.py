@@ -43,7 +43,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A class for each row of the graph's first input: each point of a pillar model, each voxel of a voxel model."""
+    """A class for each point: for each row of the graph's first input."""
 
     kind: str = field(default="segmentation", init=False)
 

@@ -81,8 +81,18 @@ class ModelSpec:
             raise bounds.refused("ModelSpec.name", self.name, "a name that can be a file's")
         if self.point_columns[:3] != ("x", "y", "z"):
             raise bounds.refused("ModelSpec.point_columns", self.point_columns, "x, y, z first")
+        self._check_outputs()
         if self.yaw_rule != YAW_RULE:
             raise bounds.refused("ModelSpec.yaw_rule", self.yaw_rule, f"'{YAW_RULE}'")
+
+    def _check_outputs(self) -> None:
+        """A detector on voxels makes a BEV map of its last level."""
+        if isinstance(self.grid, VoxelGrid) and isinstance(self.outputs, Detection):
+            layers = self.grid.level_shapes[-1][2]
+            if layers != 1 or not self.grid.levels:
+                raise bounds.unfit(
+                    "ModelSpec.grid", f"a detector with a last level {layers} layers high", "levels down to one layer"
+                )
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -90,7 +100,7 @@ class ModelSpec:
         num_columns = len(self.point_columns)
         if isinstance(self.grid, PillarGrid):
             return pillar_inputs(self.grid, num_columns)
-        return voxel_inputs(self.grid, num_columns)
+        return voxel_inputs(self.grid, num_columns, gives_points=isinstance(self.outputs, Segmentation))
 
     @cached_property
     def output_tensors(self) -> tuple[TensorSpec, ...]:

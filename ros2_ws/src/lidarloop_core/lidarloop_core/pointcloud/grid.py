@@ -73,6 +73,11 @@ class PillarGrid:
         return min(self.max_pillars, self.num_cells)
 
     @property
+    def most_cells(self) -> int:
+        """Most cells of a grouped cloud that hold points: its pillars."""
+        return self.most_pillars
+
+    @property
     def most_points(self) -> int:
         """Most points of a grouped cloud."""
         return self.most_pillars * self.max_points_per_pillar
@@ -188,6 +193,11 @@ class VoxelGrid:
         """Most voxels of each level, the grid itself first: its capacity, or fewer where it has fewer cells."""
         capacities = (self.capacity, *(level.capacity for level in self.levels))
         return tuple(min(most, math.prod(shape)) for most, shape in zip(capacities, self.level_shapes, strict=True))
+
+    @property
+    def most_cells(self) -> int:
+        """Most cells of a grouped cloud that hold points: its voxels."""
+        return self.level_capacities[0]
 
     def halved(self) -> VoxelGrid:
         """The same grid for half as many voxels on each level, at least one."""

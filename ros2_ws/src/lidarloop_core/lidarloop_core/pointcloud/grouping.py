@@ -43,9 +43,29 @@ class PillarIndex:
     num_thinned: int
     num_pillars_found: int
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no point is in range."""
+        return len(self.points) == 0
+
+    @property
+    def num_cells(self) -> int:
+        """Cells that hold points: P."""
+        return len(self.cell)
+
+    @property
+    def overfull(self) -> tuple[str, ...]:
+        """What exceeded its capacity; see ``overfull_pillars``."""
+        return overfull_pillars(self.num_pillars_found, len(self.cell))
+
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """The graph's inputs by name: points (N', C), slot (N',), cell (P,), count (P,)."""
         return {"points": self.points, "slot": self.slot, "cell": self.cell, "count": self.count}
+
+
+def overfull_pillars(num_found: int, capacity: int) -> tuple[str, ...]:
+    """``("17000 pillars, the model takes 16000",)``; empty where they fit."""
+    return (f"{num_found} pillars, the model takes {capacity}",) if num_found > capacity else ()
 
 
 def group_pillars(points: npt.NDArray[np.float32], grid: PillarGrid) -> PillarIndex:

@@ -131,7 +131,7 @@ class CloudPipeline:
             num_points=detections.num_points,
             num_sweeps=detections.num_sweeps,
             received=decoded,
-            overflow=_overflow(detections, self.detector.grid.max_pillars),
+            overflow=_overflow(detections),
             motion_problem=motion_problem,
             missing_column=missing_column,
             newest_points=new_points,
@@ -176,12 +176,10 @@ class CloudPipeline:
         return Sweep(sweep.points, sweep.columns, sweep.stamp_ns, pose.ego_SE3_lidar, pose.world_SE3_ego), ""
 
 
-def _overflow(detections: SweepDetections, max_pillars: int) -> str:
+def _overflow(detections: SweepDetections) -> str:
     reasons, found, num_points = [], detections.found, detections.num_points
     if found.num_points < num_points:
         reasons.append(f"{num_points - found.num_points} of {num_points} points left out: more than max_points")
-    if found.num_thinned:
-        reasons.append(
-            f"{found.num_thinned} points thinned out: {found.num_pillars_found} pillars, the model takes {max_pillars}"
-        )
+    if found.overfull:
+        reasons.append(f"{found.num_thinned} points thinned out: {', '.join(found.overfull)}")
     return "; ".join(reasons)

@@ -1,0 +1,93 @@
+"""Voxels and tables → a BEV feature map: the encoder of a detector on voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from lidarloop_core.errors import ConfigError
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.model.tensors import names
+from lidarloop_core.sparse.cloud import window_of
+from lidarloop_training.models.encoders.voxel import LevelNeighbours, VoxelEncoder, VoxelEncoderConfig
+from lidarloop_training.models.encoders.voxel_features import VoxelFeatures, voxel_grid
+from lidarloop_training.models.sparse.convolution import Neighbours, gather_rows
+
+
+class VoxelBevEncoder(nn.Module):
+    """Features of voxels, the sparse encoder, and its last level laid out as a map.
+
+    Args:
+        spec: contract of a detector on voxels; its last level is the map.
+        stage_channels: features of a voxel at each level above the map.
+        stage_blocks: residual blocks at each of these levels; the first may have none.
+        out_channels: features of a cell of the map.
+
+    Attributes:
+        channels: features of a cell of the map.
+        stride: cells of the spec's grid that one cell of the map spans, each way.
+
+    Raises:
+        ConfigError: another number of channels or blocks than levels above the map, a level without a block, or a map
+            that does not divide the grid.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, stage_channels: Sequence[int], stage_blocks: Sequence[int], out_channels: int
+    ) -> None:
+        super().__init__()
+        grid = voxel_grid(spec)
+        *above, fold = grid.levels
+        if not len(stage_channels) == len(stage_blocks) == len(grid.levels):
+            raise ConfigError(
+                f"the voxel encoder received {len(stage_channels)} voxel_channels and {len(stage_blocks)} "
+                f"voxel_blocks; expected {len(grid.levels)} of each: one for each level of the grid above the map"
+            )
+        if min(stage_blocks[1:], default=1) < 1:
+            raise ConfigError(
+                f"the voxel encoder received voxel_blocks {tuple(stage_blocks)}; expected at least one at each level "
+                "below the first, whose tables nothing else reads"
+            )
+        self.num_columns, self.num_rows, _ = grid.level_shapes[-1]
+        self.stride = grid.shape[0] // self.num_columns
+        if (self.stride * self.num_columns, self.stride * self.num_rows) != grid.shape[:2]:
+            raise ConfigError(
+                f"the voxel encoder received a grid of {grid.shape[:2]} cells for a map of "
+                f"{(self.num_columns, self.num_rows)}; expected a map that divides it evenly: change the range, the "
+                "cells or the levels"
+            )
+        self.channels = out_channels
+        self.features = VoxelFeatures(spec)
+        config = VoxelEncoderConfig(
+            tuple(stage_channels), tuple(stage_blocks), tuple(map(window_of, above)), out_channels
+        )
+        self.sparse = VoxelEncoder(self.features.num_features, fold.kernel[2], config)
+        self._input_names = names(spec.inputs)
+
+    def forward(self, *inputs: Tensor | Neighbours, batch_size: int = 1) -> Tensor:
+        """Encodes the clouds of a batch.
+
+        Args:
+            inputs: those of the spec, in its order, all samples one after another; rulebooks in the place of tables
+                in training. Of ``cells`` (batch_size × rows × columns, 1).
+            batch_size: B.
+
+        Returns:
+            (B, channels, rows, columns) feature map, zero where there is no voxel; rows run along y, columns along x.
+        """
+        named = dict(zip(self._input_names, inputs, strict=True))
+        voxels, cells = named["voxels"], named["cells"]
+        assert isinstance(voxels, Tensor)
+        assert isinstance(cells, Tensor)
+        found = self.sparse(self.features(voxels), level_neighbours(named, len(self.sparse.stages) + 1))
+        canvas = gather_rows(found, cells)
+        return canvas.view(batch_size, self.num_rows, self.num_columns, self.channels).permute(0, 3, 1, 2)
+
+
+def level_neighbours(named: Mapping[str, Tensor | Neighbours], num_levels: int) -> list[LevelNeighbours]:
+    """Name of an input → its value, as ``voxel_inputs`` names them → the neighbours of each level."""
+    return [
+        LevelNeighbours(named.get(f"neighbours_{number}"), named.get(f"strided_{number}"))
+        for number in range(num_levels)
+    ]
