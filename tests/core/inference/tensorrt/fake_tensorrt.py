@@ -19,6 +19,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(double)": np.float64,
+}
 MAGIC = b"an engine of "
 
 
@@ -314,8 +320,7 @@ def make_trt(runtime: FakeRuntime, version: str = "10.3.0") -> Any:  # noqa: C90
         def _run(self) -> None:
             session, inputs = self._engine._session, {}
             for tensor in session.get_inputs():
-                dtype = np.float32 if tensor.type == "tensor(float)" else np.int64
-                inputs[tensor.name] = at(self._addresses[tensor.name], self._shapes[tensor.name], dtype)
+                inputs[tensor.name] = at(self._addresses[tensor.name], self._shapes[tensor.name], DTYPES[tensor.type])
             for tensor, value in zip(session.get_outputs(), session.run(None, inputs), strict=True):
                 at(self._addresses[tensor.name], value.shape, value.dtype)[...] = value
 
@@ -366,12 +371,7 @@ def make_trt(runtime: FakeRuntime, version: str = "10.3.0") -> Any:  # noqa: C90
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=0),
         MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
         ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED=2),
-        nptype={
-            "tensor(float)": np.float32,
-            "tensor(int32)": np.int32,
-            "tensor(int64)": np.int64,
-            "tensor(double)": np.float64,
-        }.__getitem__,
+        nptype=DTYPES.__getitem__,
         num_builds=0,
         refuses=0,
         calls=_Noted.calls,
