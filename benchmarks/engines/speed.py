@@ -25,12 +25,13 @@ from benchmarks.checks import REPOSITORY, SHIPPED_MODEL, Context, Row, as_json, 
 from benchmarks.engines.precision import LIVE_CALIBRATION_FRAMES, make_variants
 from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.io import atomic
-from lidarloop_core.machine import machine, versions
+from lidarloop_core.machine import has_int8_instructions, machine, versions
 from lidarloop_core.model.model_file import read_model
 from lidarloop_export.clouds import clouds, graph_inputs
 
 STORED = REPOSITORY / "results/engine_speed.json"
-TARGET = 1.8
+# int8 against the shipped file. Without dot products of int8 the processor widens each factor to 16 bits first.
+TARGET_WITH_INT8_INSTRUCTIONS, TARGET_WITHOUT = 1.8, 1.3
 SHIPPED, TIDY, INT8 = "as shipped", "fp32", "int8 for the CPU"
 CLOUDS = ("toy town", "nuScenes keyframe", "nuScenes, ten sweeps")
 
@@ -69,17 +70,20 @@ def check_speed(context: Context) -> Iterator[Row]:
     if runs_studies():
         study()
     if STORED.exists():
-        yield from rows_of(json.loads(STORED.read_text())["measured"], "stored")
+        yield from rows_of(json.loads(STORED.read_text())["measured"], "stored", TARGET_WITH_INT8_INSTRUCTIONS)
     paths = make_variants(context.scratch, LIVE_CALIBRATION_FRAMES)
-    yield from rows_of(measure(paths, num_rounds=15), "now")
+    with_instructions = has_int8_instructions()
+    target = TARGET_WITH_INT8_INSTRUCTIONS if with_instructions else TARGET_WITHOUT
+    when = "now" if with_instructions else "now, a processor without int8 instructions"
+    yield from rows_of(measure(paths, num_rounds=15), when, target)
 
 
-def rows_of(measured: list[dict[str, Any]], when: str) -> Iterator[Row]:
+def rows_of(measured: list[dict[str, Any]], when: str, target: float) -> Iterator[Row]:
     """How many times faster int8 is than the shipped file, by the medians of each cloud."""
     for entry in measured:
         before, after = (float(np.median(entry["cpu_ms"][name])) for name in (SHIPPED, INT8))
         on = f"{entry['cloud']}, {before:.1f} → {after:.1f} ms in one thread, {when}"
-        yield at_least(f"onnxruntime CPU, int8 against shipped: times faster ({on})", before / after, TARGET)
+        yield at_least(f"onnxruntime CPU, int8 against shipped: times faster ({on})", before / after, target)
 
 
 def study(num_rounds: int = 40) -> None:

@@ -24,7 +24,7 @@ def test_further_distributions_are_added_where_they_are_installed() -> None:
 def test_machine_is_plain_json_and_the_same_each_time() -> None:
     found = machine()
     assert json.loads(json.dumps(found)) == found == machine()
-    assert set(found) == {"cpu", "cores", "memory_gb", "system"}
+    assert set(found) == {"cpu", "int8_instructions", "cores", "memory_gb", "system"}
     assert 1 <= int(found["cores"]) <= (os.cpu_count() or 1)
     assert float(found["memory_gb"]) > 0
 
