@@ -37,6 +37,7 @@ SEED = 3400
 DURATION_S = 6.0
 # Labelling off and on by turns: what else the machine does meets both.
 ROUNDS = 3
+PERIOD_MS = 100.0
 
 
 @dataclass
@@ -45,20 +46,26 @@ class Heard:
 
     Attributes:
         labels: stamp → live labels, in the LiDAR's frame.
-        latency_ms: labelling on → the detector's own reception → publication, of each cloud.
+        latency_ms: labelling on → round → the detector's own reception → publication, of each cloud.
     """
 
     labels: dict[int, Boxes3D] = field(default_factory=dict)
-    latency_ms: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
+    latency_ms: dict[bool, list[list[float]]] = field(default_factory=lambda: {False: [[]], True: []})
 
     def percentiles(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """p50 and p99 of the detector's latency, labelling off, then on."""
-        off, on = (np.percentile(self.latency_ms[is_on], (50, 99)).tolist() for is_on in (False, True))
+        """p50 and p99 of the detector's latency, labelling off, then on: medians of the rounds.
+
+        A burst of something else on the machine meets one round; its p99 would be that of all clouds together.
+        """
+        off, on = (
+            np.median([np.percentile(latency_ms, (50, 99)) for latency_ms in self.latency_ms[is_on]], axis=0).tolist()
+            for is_on in (False, True)
+        )
         return tuple(off), tuple(on)
 
 
 def check_live_labels(context: Context) -> Iterator[Row]:
-    """A toy-town drive with six cameras through both nodes, at its own pace."""
+    """A toy-town drive with six cameras through both nodes."""
     bag = context.scratch / "drive.mcap"
     lidarloop("convert", "toytown", SEED, bag, "--duration-s", DURATION_S, "--masks")
     masks = bag.with_suffix(".masks.json")
@@ -82,6 +89,9 @@ def check_live_labels(context: Context) -> Iterator[Row]:
 def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
     """Plays the drive to both nodes, again and again, with the self-labeller active and inactive by turns.
 
+    At its own pace, or slower where the detector takes more than half of the clouds' period: a detector that is late
+    by itself tells nothing about labelling.
+
     Args:
         bag: drive to play, MCAP.
         masks: instance masks of its pictures, COCO JSON.
@@ -104,7 +114,7 @@ def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
         player = BagPlayer(node, reader, BagTopics("/lidar/points", "/odom", ("/tf_static", "/lane_map", *cameras)))
 
         def keep_latency(message: Float64) -> None:
-            heard.latency_ms[is_on].append(message.data)
+            heard.latency_ms[is_on][-1].append(message.data)
 
         node.create_subscription(Float64, "/lidar_detector/debug/latency_ms/total", keep_latency, 100)
         node.create_subscription(PointCloud2, "/self_labeller/boxes", lambda message: _keep(heard, message), 100)
@@ -120,12 +130,13 @@ def drive(bag: Path, masks: Path, *, num_threads: int) -> Heard:
         for _ in player.play(rate=1.0):  # caches and allocators fill
             pass
         time.sleep(1.0)
-        heard.latency_ms[False].clear()
+        rate = min(1.0, 0.5 * PERIOD_MS / float(np.median(heard.latency_ms[False].pop())))
         for _ in range(ROUNDS):
             for is_on in (False, True):
+                heard.latency_ms[is_on].append([])
                 if is_on:
                     labeller.activate()
-                for _ in player.play(rate=1.0):
+                for _ in player.play(rate=rate):
                     pass
                 time.sleep(1.0)
                 if is_on:
