@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lidarloop_core.geometry.boxes import bev_corners
-from lidarloop_core.geometry.iou import bev_iou, nms_circle, nms_rotated
+from lidarloop_core.geometry.iou import bev_iou, nms_circle, nms_rotated, nms_rotated_by_label
 from tests.exact_overlap import polygon_overlaps
 
 
@@ -121,6 +121,22 @@ def test_suppression_equals_its_definition(seed: int, num: int, threshold: float
     assert nms_rotated(boxes, scores, threshold).tolist() == greedy(scores, bev_iou(boxes, boxes) > threshold)
     distance = np.linalg.norm(boxes[:, None, :2] - boxes[None, :, :2], axis=2)
     assert nms_circle(boxes[:, :2], scores, 4 * threshold).tolist() == greedy(scores, distance <= 4 * threshold)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40))
+def test_suppression_by_label_is_that_of_each_label_alone(seed: int, num: int) -> None:
+    random = np.random.default_rng(seed)
+    boxes, labels, thresholds = random_boxes(random, num, 6.0), random.integers(0, 3, num), [0.0, 0.2, 0.6]
+    scores = random.integers(0, 5, num) / 4
+    expected = [
+        int(members[i])
+        for label, threshold in enumerate(thresholds)
+        for members in [np.flatnonzero(labels == label)]
+        for i in nms_rotated(boxes[members], scores[members], threshold)
+    ]
+    best_first = sorted(expected, key=lambda i: (-scores[i], labels[i], i))
+    assert nms_rotated_by_label(boxes, scores, labels, thresholds).tolist() == best_first
 
 
 def test_float32_values_are_taken() -> None:

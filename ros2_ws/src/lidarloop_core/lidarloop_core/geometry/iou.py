@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -36,11 +37,30 @@ def nms_rotated(values: npt.NDArray[Any], scores: npt.NDArray[Any], iou_threshol
     Returns:
         (K,) indices of the boxes that stay, best first.
     """
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    ordered = np.asarray(values)[order]
-    kept: npt.NDArray[np.int64] = order[
-        _suppress_overlapping(_rectangles(ordered), _corners(ordered), float(iou_threshold))
-    ]
+    return nms_rotated_by_label(values, scores, np.zeros(len(scores), np.int64), [iou_threshold])
+
+
+def nms_rotated_by_label(
+    values: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64],
+    iou_thresholds: Sequence[float],
+) -> npt.NDArray[np.int64]:
+    """``nms_rotated`` of each label's boxes among themselves.
+
+    Args:
+        values: (N, ≥7) box columns.
+        scores: (N,); of equal scores the box of the smaller label is the better, of equal labels the first.
+        labels: (N,) in 0 … L - 1.
+        iou_thresholds: bird's-eye-view IoU, for each of the L labels.
+
+    Returns:
+        (K,) indices of the boxes that stay, best first.
+    """
+    order = np.lexsort((labels, -np.asarray(scores)))
+    ordered, thresholds = np.asarray(values)[order], np.asarray(iou_thresholds, np.float64)
+    stays = _suppress_overlapping(_rectangles(ordered), _corners(ordered), labels[order], thresholds)
+    kept: npt.NDArray[np.int64] = order[stays]
     return kept
 
 
@@ -84,7 +104,7 @@ def _iou_matrix(rectangles_a, corners_a, rectangles_b, corners_b):  # type: igno
 
 
 @numba.njit(cache=True, nogil=True)
-def _suppress_overlapping(rectangles, corners, threshold):  # type: ignore[no-untyped-def]
+def _suppress_overlapping(rectangles, corners, labels, thresholds):  # type: ignore[no-untyped-def]
     """Boxes come best first; gives the positions that stay."""
     stays = np.ones(len(corners), np.bool_)
     scratch = np.empty((2, 9, 2))
@@ -94,8 +114,9 @@ def _suppress_overlapping(rectangles, corners, threshold):  # type: ignore[no-un
         for j in range(i + 1, len(corners)):
             if (
                 stays[j]
+                and labels[j] == labels[i]
                 and _circles_touch(rectangles[i], rectangles[j])
-                and _iou(rectangles[i], corners[i], rectangles[j], corners[j], scratch) > threshold
+                and _iou(rectangles[i], corners[i], rectangles[j], corners[j], scratch) > thresholds[labels[i]]
             ):
                 stays[j] = False
     return np.flatnonzero(stays)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.geometry.iou import nms_rotated
+from lidarloop_core.geometry.iou import nms_rotated_by_label
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,8 @@ class Postprocessing:
     def publishable(self, passing: Boxes3D) -> Boxes3D:
         """The boxes that are published of those that passed, in published classes: the stronger of two, best first."""
         boxes = self._renamed(passing)
-        chosen = [
-            members[nms_rotated(boxes.values[members], boxes.scores[members], self._iou_of(boxes.class_names[label]))]
-            for label in np.unique(boxes.labels)
-            for members in [np.flatnonzero(boxes.labels == label)]
-        ]
-        index = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
-        return boxes[index[np.argsort(-boxes.scores[index], kind="stable")]]
+        overlaps = [self.nms_ious.get(name, self.nms_iou) for name in boxes.class_names]
+        return boxes[nms_rotated_by_label(boxes.values, boxes.scores, boxes.labels, overlaps)]
 
     def _renamed(self, boxes: Boxes3D) -> Boxes3D:
         if not self.renamings:
@@ -137,9 +132,6 @@ class Postprocessing:
             labels[chosen] = published.index(renaming.target) if renaming.target else -1
         kept = labels >= 0
         return Boxes3D(boxes.values[kept], boxes.scores[kept], labels[kept], published)
-
-    def _iou_of(self, class_name: str) -> float:
-        return self.nms_ious.get(class_name, self.nms_iou)
 
 
 def _one_per_class(name: str, value: float | Sequence[float], class_names: tuple[str, ...]) -> dict[str, float]:
