@@ -43,7 +43,7 @@ export ROS_LOG_DIR ?= $(abspath $(OUT))/ros_log
 help:
 	@echo "make demo       a drive, a bag, the node, boxes, a report: $(OUT)/demo/report.html"
 	@echo "make test       all tests"
-	@echo "make test-long  all tests thrice, their property tests with random seeds (SEEDS=\"1 2 3\" repeats them)"
+	@echo "make test-long  the property tests thrice, at random and with more examples (SEEDS=\"1 2 3\" repeats them)"
 	@echo "make fuzz       hostile inputs wherever data from outside enters (N=$(N) SEED=$(SEED))"
 	@echo "make demo-real  the same node on a real KITTI drive (\$$LIDARLOOP_REAL_DATA or ../shared/data)"
 	@echo "make check-data        what readers, metrics and viewer promise, measured: $(OUT)/checks/data.json"
@@ -99,11 +99,11 @@ demo-real: $(VENV)/.demo-ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# SEEDS="1 2 3" repeats a run; without it, three new ones.
+# The other tests draw nothing at random. SEEDS="1 2 3" repeats a run; without it, three new ones.
 test-long: $(VENV)/.ready
 	for seed in $${SEEDS:-$$(shuf -i 1-999999999 -n 3)}; do \
 	  echo "== property tests at random; to repeat: make test-long SEEDS=$$seed"; \
-	  $(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile=random --hypothesis-seed=$$seed; \
+	  $(BIN)/python -m pytest -n 2 --dist loadgroup -m hypothesis --hypothesis-profile=random --hypothesis-seed=$$seed; \
 	done
 
 # N inputs over all boundaries where data from outside enters.
