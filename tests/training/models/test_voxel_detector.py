@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 
 from lidarloop_training.models.detector import CenterPoint, center_point, map_stride  # noqa: E402
 from lidarloop_training.models.encoders.voxel_features import VoxelFeatures  # noqa: E402
+from lidarloop_training.models.heads.center import HeadOutput  # noqa: E402
 from lidarloop_training.tasks.grouped import collate_grouped  # noqa: E402
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def points(seed: int, num: int = 600, spec: ModelSpec = VOXEL_DETECTOR) -> npt.N
     return np.column_stack([xyz, rng.uniform(0, 255, num), rng.choice([0, 0.1, 0.2], num)]).astype(np.float32)
 
 
-def by_tables(made: CenterPoint, cloud: npt.NDArray[np.float32]) -> tuple[torch.Tensor, ...]:
+def by_tables(made: CenterPoint, cloud: npt.NDArray[np.float32]) -> HeadOutput:
     """The maps of one cloud, from the tensors that an exported graph takes."""
     tensors = group_cloud(cloud, VOXEL_DETECTOR).tensors()
     assert list(tensors) == list(names(VOXEL_DETECTOR.inputs))
@@ -63,8 +64,8 @@ def by_tables(made: CenterPoint, cloud: npt.NDArray[np.float32]) -> tuple[torch.
 def test_a_batch_with_rulebooks_gives_the_maps_of_each_cloud_with_tables(config: NetworkConfig) -> None:
     made = network(config)
     clouds = [points(1), points(2, num=5), np.full((3, 5), 1e6, np.float32), points(3, num=4000)]
-    inputs = collate_grouped([group_cloud(cloud, VOXEL_DETECTOR) for cloud in clouds], VOXEL_DETECTOR)
-    inputs = [i.double() if isinstance(i, torch.Tensor) and i.is_floating_point() else i for i in inputs]
+    collated = collate_grouped([group_cloud(cloud, VOXEL_DETECTOR) for cloud in clouds], VOXEL_DETECTOR)
+    inputs = [i.double() if isinstance(i, torch.Tensor) and i.is_floating_point() else i for i in collated]
     together = made(*inputs, batch_size=len(clouds))
     for number, cloud in enumerate(clouds):
         for batched, alone in zip(together, by_tables(made, cloud), strict=True):

@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_names_the_sample_and_keeps_the_checkpoint(
             def __getitem__(self, key: ExampleKey) -> Any:
                 example = make(self, key)
                 if key.sample == 2:
-                    example.cloud.points[:, 3] = np.nan
+                    example.cloud.tensors()["points"][:, 3] = np.nan
                 return example
 
         examples.__class__ = Poisoned

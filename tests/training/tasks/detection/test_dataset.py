@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_examples_depend_on_seed_epoch_and_index_alone(spec: ModelSpec, box_scenes: Callable[..., BoxScenes]) -> None:
     def example(seed: int, epoch: int, index: int) -> npt.NDArray[np.float32]:
         dataset = DetectionDataset(box_scenes(), spec, 2, augment=AugmentConfig(), seed=seed)
-        return dataset[ExampleKey(epoch, index)].cloud.points
+        return dataset[ExampleKey(epoch, index)].cloud.tensors()["points"]
 
     np.testing.assert_array_equal(example(0, 3, 1), example(0, 3, 1))
     for other in ((1, 3, 1), (0, 4, 1), (0, 3, 2)):
@@ -61,10 +61,10 @@ def test_collated_batch_holds_its_examples(spec: ModelSpec, box_scenes: Callable
     assert len(cell.unique()) == len(cell) == len(count)
     for i, example in enumerate(examples):
         pillars = torch.nonzero(cell // cells == i).flatten()
-        np.testing.assert_array_equal(cell[pillars] % cells, example.cloud.cell)
-        np.testing.assert_array_equal(count[pillars], example.cloud.count)
+        np.testing.assert_array_equal(cell[pillars] % cells, example.cloud.tensors()["cell"])
+        np.testing.assert_array_equal(count[pillars], example.cloud.tensors()["count"])
         mine = (slot // places >= pillars[0]) & (slot // places <= pillars[-1])
-        np.testing.assert_array_equal(points[mine], example.cloud.points)
-        np.testing.assert_array_equal(slot[mine] - pillars[0] * places, example.cloud.slot)
+        np.testing.assert_array_equal(points[mine], example.cloud.tensors()["points"])
+        np.testing.assert_array_equal(slot[mine] - pillars[0] * places, example.cloud.tensors()["slot"])
         np.testing.assert_array_equal(batch.targets.heatmap[i], example.targets.heatmap)
         np.testing.assert_array_equal(batch.targets.cell[batch.targets.sample == i], example.targets.cell)
