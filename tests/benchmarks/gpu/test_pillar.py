@@ -20,7 +20,15 @@ from lidarloop_training.models.detector import NetworkConfig
 
 def test_the_script_runs_on_a_cpu_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Small, and without its figures being stored: so the script is known to work before a GPU is at hand."""
-    small = NetworkConfig((NUSCENES_CLASSES,), 4, (4, 4), (1, 1), 4, 4, 4)
+    small = NetworkConfig(
+        (NUSCENES_CLASSES,),
+        pillar_channels=4,
+        stage_channels=(4, 4),
+        stage_depths=(1, 1),
+        neck_channels=4,
+        shared_channels=4,
+        group_channels=4,
+    )
     monkeypatch.setattr(pillar, "widths", lambda: small)
     of = pillar.spec(max_pillars=300, half_range_m=3.2)
     points = np.random.default_rng(0).uniform(-3, 3, (2000, 5)).astype(np.float32)
