@@ -12,7 +12,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["lidarloop_core*"]),
-    package_data={"lidarloop_core": ["py.typed", "gpu/grouping.cu"]},
+    package_data={"lidarloop_core": ["py.typed", "gpu/*.cu"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/lidarloop_core"]),
         ("share/lidarloop_core", ["package.xml"]),

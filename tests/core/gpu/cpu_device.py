@@ -16,9 +16,14 @@ import pytest
 HEADER = """
 #define HOST_TEST
 #define __global__
+#define __device__
 static int item;
 #define ITEM item
 template <class T> static T min(T a, T b) { return a < b ? a : b; }
+template <class T> static T max(T a, T b) { return a < b ? b : a; }
+static int __popcll(unsigned long long word) { return __builtin_popcountll(word); }
+static int __ffsll(unsigned long long word) { return __builtin_ffsll(word); }
+static void atomicOr(unsigned long long *at, unsigned long long bits) { *at |= bits; }
 static int atomicAdd(int *at, int value) { int old = *at; *at = old + value; return old; }
 static int atomicMin(int *at, int value) { int old = *at; if (value < old) *at = value; return old; }
 """
@@ -49,6 +54,10 @@ def compile_for_cpu(source: str, folder: Path) -> ctypes.CDLL:
 Order = Callable[[int], np.ndarray]
 
 
+def backwards(number: int) -> np.ndarray:
+    return np.arange(number)[::-1]
+
+
 def shuffled(number: int) -> np.ndarray:
     return np.random.default_rng(number).permutation(number)
 
@@ -63,7 +72,7 @@ class CpuMemory:
 
 
 class CpuDevice:
-    """``grouping.Device`` on the CPU; ``order`` is the order in which a launch's threads run."""
+    """``launcher.Device`` on the CPU; ``order`` is the order in which a launch's threads run."""
 
     def __init__(self, library: ctypes.CDLL, order: Order = np.arange) -> None:
         self._library = library

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lidarloop_core.gpu.grouping import source
+from lidarloop_core.gpu.kernels import source
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
 from lidarloop_core.inference.tensorrt.cache import EngineCache
 from tests.core.gpu.cpu_device import CpuDevice, CpuMemory, compile_for_cpu
@@ -16,7 +16,7 @@ from tests.core.inference.tensorrt.fake_tensorrt import FakeRuntime, make_trt
 
 
 class OnDevice(CpuDevice):
-    """``grouping.Device`` whose memory is the stand-in's, with its limit, and freed with the object."""
+    """``launcher.Device`` whose memory is the stand-in's, with its limit, and freed with the object."""
 
     def __init__(self, library: ctypes.CDLL, runtime: FakeRuntime) -> None:
         super().__init__(library)

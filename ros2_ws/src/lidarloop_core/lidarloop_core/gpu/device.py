@@ -1,4 +1,4 @@
-"""The GPU as a ``grouping.Device``: memory, copies and kernels on one stream."""
+"""The GPU as a ``launcher.Device``: memory, copies and kernels on one stream."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.gpu.cuda import Cuda, DeviceMemory, PinnedMemory
-from lidarloop_core.gpu.grouping import Memory, source
-from lidarloop_core.gpu.kernels import Kernels
+from lidarloop_core.gpu.kernels import Kernels, source
+from lidarloop_core.gpu.launcher import Memory
 
 _ALIGNMENT = 256
 
 
 class GpuDevice:
-    """Runs ``grouping.cu`` on the stream of a ``Cuda``.
+    """Runs the kernels on the stream of a ``Cuda``.
 
     Uploads go through a pinned ring, so that the array may change at once and the copy still overlaps. It grows to
     twice the largest upload.
@@ -28,7 +28,7 @@ class GpuDevice:
 
     def __init__(self, cuda: Cuda, upload_bytes: int = 8 << 20) -> None:
         self._cuda = cuda
-        self._kernels = Kernels(cuda, source(), "grouping.cu")
+        self._kernels = Kernels(cuda, source(), "kernels.cu")
         self._ring: PinnedMemory = cuda.allocate_pinned(upload_bytes)
         self._back: PinnedMemory = cuda.allocate_pinned(4096)
         self._used = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
+from importlib import resources
 from typing import Any
 
 from lidarloop_core.errors import BackendError
@@ -12,8 +13,16 @@ from lidarloop_core.gpu.cuda import Cuda
 
 _THREADS = 256
 
+_FILES = ("common.cu", "sweeps.cu", "pillars.cu", "voxels.cu")
+
 Argument = int | float
 """An argument of a kernel: an address, an int (32 bits) or a float (32 bits); see ``Kernels.launch``."""
+
+
+def source() -> str:
+    """The text of all kernels; the compiler's messages name file and line."""
+    folder = resources.files("lidarloop_core.gpu")
+    return "".join(f'#line 1 "{name}"\n{folder.joinpath(name).read_text(encoding="utf-8")}\n' for name in _FILES)
 
 
 def compile_source(source: str, architecture: str, name: str = "kernels.cu") -> bytes:

@@ -1,6 +1,6 @@
 """Sweeps kept on the GPU and merged there: the host sends the newest one and its pose.
 
-The cloud is that of ``merge_sweeps``, bit by bit: the kernel ``compensate`` of ``grouping.cu`` adds in the same order.
+The cloud is that of ``merge_sweeps``, bit by bit: the kernel ``compensate`` of ``sweeps.cu`` adds in the same order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.gpu.grouping import Device, Memory
+from lidarloop_core.gpu.launcher import Device, Memory
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.pointcloud.sweeps import age_s, newest_SE3_older, thinning_stride

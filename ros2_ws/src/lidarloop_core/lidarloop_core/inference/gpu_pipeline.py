@@ -1,7 +1,7 @@
 """GpuPipeline: from the newest sweep to the network's outputs without leaving the GPU.
 
-The host sends one sweep and its pose, and reads back five numbers (counts of points and pillars) and the boxes. Older
-sweeps are kept on the device and moved by ego-motion there.
+The host sends one sweep and its pose, and reads back a few counts (of points, and of pillars or voxels) and the boxes.
+Older sweeps are kept on the device and moved by ego-motion there.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import BackendError
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.gpu.counts import GroupedCounts
 from lidarloop_core.gpu.cuda import CudaOutOfMemoryError
-from lidarloop_core.gpu.grouping import CudaGrouping, Device, GroupedCounts
+from lidarloop_core.gpu.grouping import CudaGrouping, cuda_grouping
+from lidarloop_core.gpu.launcher import Device
 from lidarloop_core.gpu.sweeps import CudaSweeps
 from lidarloop_core.inference.detector import Detections, Detector, warm_up_clouds
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
-from lidarloop_core.pointcloud.grouping import overfull_pillars
 from lidarloop_core.sample import Sweep
 
 
@@ -62,7 +63,7 @@ class GpuPipeline:
 
                 device = GpuDevice(backend.cuda)
             sweeps = CudaSweeps(device, backend.spec, self.columns, max_points)
-            grouping = CudaGrouping(device, backend.spec, max_points)
+            grouping = cuda_grouping(device, backend.spec, max_points)
         self._on_device: _OnDevice | None = _OnDevice(sweeps, grouping)
 
     def detect(self, newest: Sweep) -> SweepDetections:
@@ -80,15 +81,14 @@ class GpuPipeline:
         boxes = detector.boxes(outputs)
         clock.stop("postprocess")
         sweeps.keep()
-        num_in_range = merged.num_kept - counts.num_out_of_range
         found = Detections(
             boxes=boxes,
             stage_ms=clock.stage_ms,
             num_points=merged.num_kept,
             num_out_of_range=counts.num_out_of_range,
-            num_over_full=num_in_range - counts.num_thinned - counts.num_points,
+            num_over_full=counts.num_over_full,
             num_thinned=counts.num_thinned,
-            overfull=overfull_pillars(counts.num_pillars_found, detector.spec.pillars.most_pillars),
+            overfull=counts.overfull,
         )
         return SweepDetections(found, num_sweeps=merged.num_sweeps, num_points=merged.num_points)
 
@@ -113,7 +113,7 @@ class GpuPipeline:
         self._on_device = None  # memory is freed with what holds it
 
     def _infer(self, grouping: CudaGrouping, counts: GroupedCounts) -> dict[str, npt.NDArray[Any]] | None:
-        if counts.num_points == 0:
+        if counts.is_empty:
             return None
         grouping.pad(counts, self._backend.bucket(counts.sizes))
         addresses = {name: memory.address for name, memory in grouping.inputs.items()}

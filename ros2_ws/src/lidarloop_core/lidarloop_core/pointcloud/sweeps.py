@@ -84,7 +84,7 @@ def _guarded(sweep: Sweep, columns: Sequence[str], limits: Limits) -> Sweep:
 
 @numba.njit(cache=True, nogil=True)
 def _move(points, rotation, translation):  # type: ignore[no-untyped-def]
-    """``SE3.transform`` of the first three columns, in place, fast, and in the order of ``grouping.cu``'s sums."""
+    """``SE3.transform`` of the first three columns, in place, fast, and in the order of ``sweeps.cu``'s sums."""
     for i in range(len(points)):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         for j in range(3):

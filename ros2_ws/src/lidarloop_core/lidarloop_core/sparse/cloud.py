@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +58,9 @@ class VoxelCloud:
 
     @property
     def overfull(self) -> tuple[str, ...]:
-        """What exceeded its capacity: ``"90000 voxels at level 0, the model takes 80000"``."""
-        return tuple(
-            f"{level.voxels.num_found} voxels at level {number}, the model takes {level.voxels.num_voxels}"
-            for number, level in enumerate(self.levels)
-            if level.voxels.num_thinned
-        )
+        """What exceeded its capacity; see ``overfull_levels``."""
+        found = ((level.voxels.num_found, level.voxels.num_voxels) for level in self.levels)
+        return overfull_levels(*zip(*found, strict=True))
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """The graph's inputs by name, those of ``voxel_inputs``. A level without voxels has one, unused row."""
@@ -76,6 +74,20 @@ class VoxelCloud:
         if not self.gives_points:
             found["cells"] = dense_table(self.levels[-1].voxels)
         return found
+
+
+def overfull_levels(num_found: Sequence[int], num_voxels: Sequence[int]) -> tuple[str, ...]:
+    """Levels that were thinned: ``("90000 voxels at level 0, the model takes 80000",)``.
+
+    Args:
+        num_found: voxels of each level before thinning.
+        num_voxels: voxels of each level after it.
+    """
+    return tuple(
+        f"{found} voxels at level {number}, the model takes {most}"
+        for number, (found, most) in enumerate(zip(num_found, num_voxels, strict=True))
+        if found > most
+    )
 
 
 def group_for_network(points: npt.NDArray[np.float32], grid: VoxelGrid, *, gives_points: bool) -> VoxelCloud:

@@ -175,13 +175,13 @@ def strided_occupancy(finer: Occupancy, window: Window, max_voxels: int) -> Occu
     words = np.zeros(shape.num_cells, np.uint64)
     mark_outputs(
         finer.position, tuple(finer.shape), words, tuple(shape), tuple(window),
-        _column_outputs(finer.shape, shape, window),
+        column_outputs(finer.shape, shape, window),
     )  # fmt: skip
     return occupancy_of_words(shape, words, max_voxels)
 
 
-def _column_outputs(shape: GridShape, coarse: GridShape, window: Window) -> npt.NDArray[np.uint64]:
-    """(layers,) uint64: the output layers whose window holds a voxel at z, as bits."""
+def column_outputs(shape: GridShape, coarse: GridShape, window: Window) -> npt.NDArray[np.uint64]:
+    """(layers,) uint64: for each layer of a grid, the layers of the coarser one whose window holds it, as bits."""
     columns = np.zeros(shape.layers, np.uint64)
     for z in range(shape.layers):
         for kz in range(window.kernel[2]):

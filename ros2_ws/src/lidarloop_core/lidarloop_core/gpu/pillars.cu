@@ -1,21 +1,10 @@
-// Points -> pillars on the GPU: the same index tensors as group_pillars (grouping.py), bit by bit and in the same order.
+// Points -> pillars: the same index tensors as group_pillars (pointcloud/grouping.py), bit by bit and in the same
+// order.
 //
-// Atomics finish in any order, so none of them decides anything: they count, take minima, and fill lists whose order is
-// put right afterwards. A point's place in its pillar is the number of earlier points there, and pillars, kept points
-// and unused cells are numbered by prefix sums. A prefix sum is three plain kernels over chunks, without barriers, so
-// that each kernel is a function of its thread's number alone and runs, thread by thread, on a CPU for tests.
-//
-// Compiled at run time for the GPU that is there (kernels.py). Every kernel takes its number of items last.
+// A point's place in its pillar is the number of earlier points there, and pillars, kept points and unused cells are
+// numbered by prefix sums.
 
-typedef long long int64;
-
-#ifndef HOST_TEST
-#define ITEM (blockIdx.x * blockDim.x + threadIdx.x)
-#endif
-
-#define CHUNK 64
-
-struct Grid {
+struct PillarGrid {
   double low[3];
   double high[3];
   double size[2];
@@ -26,30 +15,13 @@ struct Grid {
 };
 
 // What the host reads back; everything else stays on the device.
-struct Counts {
+struct PillarCounts {
   int out_of_range;
   int found;       // pillars before thinning
   int pillars;     // after it
   int points;      // kept
   int thinned;     // points left out with their pillar
 };
-
-// A sweep's points in the newest sweep's frame, in the model's columns. pose: row-major newest_SE3_older, 3 x 4.
-// source[c] is the column of the sweep that column c is taken from, -1 for none.
-extern "C" __global__ void compensate(const float* sweep, const float* pose, const int* source, int sweep_columns,
-                                      int columns, int age_column, float age_s, float* out, int num_points) {
-  int i = ITEM;
-  if (i >= num_points) return;
-  const float* in = sweep + (int64)i * sweep_columns;
-  float* to = out + (int64)i * columns;
-  for (int c = 0; c < columns; ++c) to[c] = source[c] < 0 ? 0.0f : in[source[c]];
-  if (age_column >= 0) to[age_column] += age_s;
-  float x = to[0], y = to[1], z = to[2];
-  for (int r = 0; r < 3; ++r) {
-    const float* row = pose + 4 * r;
-    to[r] = ((x * row[0] + y * row[1]) + z * row[2]) + row[3];
-  }
-}
 
 extern "C" __global__ void clear_cells(int* first, int* members, int* filled, int num_cells) {
   int cell = ITEM;
@@ -59,31 +31,19 @@ extern "C" __global__ void clear_cells(int* first, int* members, int* filled, in
   filled[cell] = 0;
 }
 
-extern "C" __global__ void clear_counts(Counts* counts, int one) {
-  if (ITEM >= one) return;
-  Counts zero = {0, 0, 0, 0, 0};
-  *counts = zero;
-}
-
 // The cell of each point, -1 outside the range; the first point and the number of points of each cell.
-extern "C" __global__ void assign(const float* points, int columns, const Grid* grid, int* cell_of_point, int* first,
-                                  int* members, Counts* counts, int num_points) {
+extern "C" __global__ void assign(const float* points, int columns, const PillarGrid* grid, int* cell_of_point,
+                                  int* first, int* members, PillarCounts* counts, int num_points) {
   int i = ITEM;
   if (i >= num_points) return;
   const float* p = points + (int64)i * columns;
-  bool inside = true;
-  for (int axis = 0; axis < 3; ++axis) {
-    double value = p[axis];
-    inside = inside && grid->low[axis] <= value && value < grid->high[axis];  // so that NaN is outside
-  }
-  if (!inside) {
+  if (!is_inside(p, grid->low, grid->high)) {
     cell_of_point[i] = -1;
     atomicAdd(&counts->out_of_range, 1);
     return;
   }
-  // A quotient just below the last edge may round up to it.
-  int column = min((int)(((double)p[0] - grid->low[0]) / grid->size[0]), grid->columns - 1);
-  int row = min((int)(((double)p[1] - grid->low[1]) / grid->size[1]), grid->rows - 1);
+  int column = cell_along(p[0], grid->low[0], grid->size[0], grid->columns);
+  int row = cell_along(p[1], grid->low[1], grid->size[1], grid->rows);
   int cell = row * grid->columns + column;
   cell_of_point[i] = cell;
   atomicMin(&first[cell], i);
@@ -95,43 +55,9 @@ extern "C" __global__ void mark_used(const int* members, int* flag, int num_cell
   if (cell < num_cells) flag[cell] = members[cell] > 0;
 }
 
-// Exclusive prefix sum of values[0 .. num), in three steps: sums of chunks, sums of chunks of those, and down again.
-extern "C" __global__ void sum_chunks(const int* values, int* sums, int num_values, int num_chunks) {
-  int chunk = ITEM;
-  if (chunk >= num_chunks) return;
-  int sum = 0;
-  int end = min((chunk + 1) * CHUNK, num_values);
-  for (int i = chunk * CHUNK; i < end; ++i) sum += values[i];
-  sums[chunk] = sum;
-}
-
-extern "C" __global__ void scan_one(int* values, int num_values, int* total, int one) {
-  if (ITEM >= one) return;
-  int sum = 0;
-  for (int i = 0; i < num_values; ++i) {
-    int value = values[i];
-    values[i] = sum;
-    sum += value;
-  }
-  *total = sum;
-}
-
-// before[chunk]: sum of all chunks before it.
-extern "C" __global__ void scan_chunks(const int* values, const int* before, int* out, int num_values, int num_chunks) {
-  int chunk = ITEM;
-  if (chunk >= num_chunks) return;
-  int sum = before[chunk];
-  int end = min((chunk + 1) * CHUNK, num_values);
-  for (int i = chunk * CHUNK; i < end; ++i) {
-    int value = values[i];  // out may be values
-    out[i] = sum;
-    sum += value;
-  }
-}
-
 // Where there are more pillars than the model takes, pillars are left out with their points, evenly in row-major order.
-extern "C" __global__ void thin(const int* rank, const Grid* grid, const Counts* counts, int* kept, int* members,
-                                int* kept_members, int num_cells) {
+extern "C" __global__ void thin(const int* rank, const PillarGrid* grid, const PillarCounts* counts, int* kept,
+                                int* members, int* kept_members, int num_cells) {
   int cell = ITEM;
   if (cell >= num_cells) return;
   int64 most = grid->max_pillars, found = counts->found, r = rank[cell];
@@ -142,7 +68,7 @@ extern "C" __global__ void thin(const int* rank, const Grid* grid, const Counts*
 
 // Lists the points of each kept cell, in any order, from start[cell] on; marks the first of each.
 extern "C" __global__ void list_members(const int* cell_of_point, const int* kept, const int* start, const int* first,
-                                        int* filled, int* list, int* is_first, Counts* counts, int num_points) {
+                                        int* filled, int* list, int* is_first, PillarCounts* counts, int num_points) {
   int i = ITEM;
   if (i >= num_points) return;
   int cell = cell_of_point[i];
@@ -157,7 +83,8 @@ extern "C" __global__ void list_members(const int* cell_of_point, const int* kep
 
 // A point's place: how many earlier points its pillar has. Points whose place is beyond the pillar's are not kept.
 extern "C" __global__ void place_points(const int* cell_of_point, const int* kept, const int* start, const int* members,
-                                        const int* list, const Grid* grid, int* place, int* is_kept, int num_points) {
+                                        const int* list, const PillarGrid* grid, int* place, int* is_kept,
+                                        int num_points) {
   int i = ITEM;
   if (i >= num_points) return;
   int cell = cell_of_point[i];
@@ -174,7 +101,7 @@ extern "C" __global__ void place_points(const int* cell_of_point, const int* kep
 // pillar_of_first and position are prefix sums over points of is_first and is_kept.
 extern "C" __global__ void write_points(const float* points, int columns, const int* cell_of_point, const int* first,
                                         const int* members, const int* pillar_of_first, const int* place,
-                                        const int* position, const Grid* grid, float* out_points, int64* out_slot,
+                                        const int* position, const PillarGrid* grid, float* out_points, int64* out_slot,
                                         int64* out_cell, int64* out_count, int num_points) {
   int i = ITEM;
   if (i >= num_points || place[i] >= grid->max_points) return;
