@@ -22,6 +22,7 @@ from tests.builders import make_spec
 from tests.core.gpu.conftest import ReadableGpu
 from tests.core.gpu.cpu_device import CpuDevice, Order, backwards, shuffled
 
+
 def grouped(device: CpuDevice, points: np.ndarray, spec: ModelSpec) -> PillarIndex:
     grouping = cuda_grouping(device, spec, max_cloud_points=max(1, len(points)))
     cloud = device.allocate(points.nbytes)
