@@ -19,6 +19,8 @@ from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 from lidarloop_core.inference.host_pipeline import HostPipeline
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
 from lidarloop_core.model.model_file import read_model, write_model
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.grid import PillarGrid
 from lidarloop_core.sample import Sweep
 from tests.builders import make_spec
 from tests.core.gpu.fake_gpu import StandInGpu
@@ -26,10 +28,20 @@ from tests.core.gpu.sweep_drives import COLUMNS, drive
 
 pytest.importorskip("onnxruntime")
 
+NUM_BYTES_BACK = {"pillars": 4 * 5, "voxels": 4 * (2 + 4)}
+"""Five counts; two counts of points and one of each of four levels."""
 
-@pytest.fixture(scope="module")
-def model(repository: Path) -> Path:
-    return repository / "models/pillar-toytown.onnx"
+
+@pytest.fixture(scope="module", params=["pillars", "voxels"])
+def model(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "pillars":
+        return repository / "models/pillar-toytown.onnx"
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from tests.core.voxel_network import STREET, voxel_network
+
+    path = tmp_path_factory.mktemp("voxels") / "voxels.onnx"
+    write_model(path, voxel_network(STREET), STREET)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +96,7 @@ def test_bit_by_bit_what_the_host_finds(
                 way.forget()
         before = device.downloaded_bytes
         found, expected = (way.detect(sweep) for way in ways)
-        assert device.downloaded_bytes - before == 20
+        assert device.downloaded_bytes - before == NUM_BYTES_BACK[gpu_detector.spec.grid.kind]
         assert_same(found, expected)
         num_boxes += len(found.found.boxes)
         num_sweeps.append(found.num_sweeps)
@@ -93,20 +105,26 @@ def test_bit_by_bit_what_the_host_finds(
     assert (found.found.num_points < found.num_points) == (max_points == 4001 < found.num_points)
 
 
-def test_pillars_above_the_models_capacity_are_thinned_and_counted(
-    gpu: StandInGpu, model: Path, tmp_path: Path
-) -> None:
+def test_cells_above_the_models_capacity_are_thinned_and_counted(gpu: StandInGpu, model: Path, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     file, small = read_model(model), tmp_path / "small.onnx"
     network = onnx.load_from_string(file.onnx_bytes)
     del network.metadata_props[:]  # the seal of the larger one
-    write_model(small, network.SerializeToString(), make_spec(file.spec, max_pillars=700))
+    write_model(small, network.SerializeToString(), with_less_room(file.spec))
     on_gpu = GpuPipeline(Detector(gpu.open_backend(small)), 60_000, gpu.device())
     host = HostPipeline(Detector(open_backend(small, num_threads=1)), 60_000)
     for sweep in drive([1, 2]):
         found, expected = on_gpu.detect(sweep), host.detect(sweep)
         assert found.found.num_thinned > 0
+        assert len(found.found.overfull) == (1 if file.spec.grid.kind == "pillars" else 4), "all levels"
         assert_same(found, expected)
+
+
+def with_less_room(spec: ModelSpec) -> ModelSpec:
+    if isinstance(spec.grid, PillarGrid):
+        return make_spec(spec, max_pillars=700)
+    levels = [dataclasses.replace(level, capacity=300 - 100 * i) for i, level in enumerate(spec.grid.levels)]
+    return make_spec(spec, capacity=700, levels=tuple(levels))
 
 
 def test_a_sweep_detected_again_after_a_failure_counts_once(

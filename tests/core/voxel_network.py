@@ -1,0 +1,99 @@
+"""The ONNX graph of a detector on voxels, of random weights, made without torch: every table decides its boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.model.tensors import TensorSpec
+from lidarloop_core.pointcloud.grid import VoxelGrid
+from tests.builders import VOXEL_DETECTOR, make_spec
+
+CHANNELS = 8
+
+STREET = make_spec(VOXEL_DETECTOR, x_range_m=(-51.2, 51.2), y_range_m=(-51.2, 51.2), cell_size_m=(1.6, 1.6, 0.5))
+"""A detector on 64 × 64 × 16 large voxels, with room for each level of a cloud of a few thousand points."""
+
+KINDS = {"float32": onnx.TensorProto.FLOAT, "int32": onnx.TensorProto.INT32, "int64": onnx.TensorProto.INT64}
+
+
+class Graph:
+    """Nodes and constants; each method returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._random = np.random.default_rng(0)
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        name = f"value_{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def constant(self, value: np.ndarray) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(onnx.numpy_helper.from_array(value, name))
+        return name
+
+    def weight(self, *shape: int) -> str:
+        return self.constant(self._random.normal(0, shape[0] ** -0.5, shape).astype(np.float32))
+
+    def gather(self, features: str, num_features: int, table: TensorSpec | str) -> str:
+        """Rows by a table, those of a place side by side: (V, C), (V', K) → (V', K · C)."""
+        name, places = (table, 1) if isinstance(table, str) else (table.name, int(table.shape[1]))  # type: ignore[arg-type]
+        zeros = self.constant(np.zeros((1, num_features), np.float32))
+        rows = self.node("Gather", self.node("Concat", zeros, features, axis=0), name, axis=0)
+        return self.node("Reshape", rows, self.constant(np.array([-1, places * num_features], np.int64)))
+
+    def convolution(self, features: str, num_features: int, table: TensorSpec) -> str:
+        gathered = self.gather(features, num_features, table)
+        product = self.node("MatMul", gathered, self.weight(int(table.shape[1]) * num_features, CHANNELS))  # type: ignore[arg-type]
+        return self.node("Tanh", product)
+
+
+def voxel_network(spec: ModelSpec) -> bytes:
+    """ONNX bytes: tanh convolutions over all levels, scores by the map's features, each box 4 × 2 × 2 m in its cell."""
+    graph, tensors = Graph(), {tensor.name: tensor for tensor in spec.inputs}
+    assert isinstance(spec.grid, VoxelGrid)
+    num_columns = len(spec.point_columns)
+    scaled = graph.node("Mul", "voxels", graph.constant(np.full(num_columns, 0.02, np.float32)))
+    features = graph.convolution(scaled, num_columns, tensors["neighbours_0"])
+    for level in range(1, len(spec.grid.level_shapes)):
+        features = graph.convolution(features, CHANNELS, tensors[f"strided_{level}"])
+        if (within := tensors.get(f"neighbours_{level}")) is not None:
+            features = graph.node("Add", features, graph.convolution(features, CHANNELS, within))
+    map_features = graph.gather(features, CHANNELS, "cells")
+    scores = graph.node("Tanh", graph.node("Abs", graph.node("MatMul", map_features, graph.weight(CHANNELS, 1))))
+    flat = graph.node("Reshape", scores, graph.constant(np.array([-1], np.int64)))
+    best, cell = "scores", "cell"
+    number = graph.constant(np.array([spec.detection.max_detections], np.int64))
+    graph.nodes.append(onnx.helper.make_node("TopK", [flat, number], [best, cell], axis=0))
+    centres = graph.node("Gather", graph.constant(_centres(spec)), cell, axis=0)
+    moved = graph.node("MatMul", graph.node("Gather", map_features, cell, axis=0), graph.weight(CHANNELS, 9))
+    graph.nodes.append(onnx.helper.make_node("Add", [centres, graph.node("Tanh", moved)], ["boxes"]))
+    classes = graph.constant(np.array(len(spec.class_names), np.int64))
+    graph.nodes.append(onnx.helper.make_node("Mod", [cell, classes], ["labels"]))
+    inputs, outputs = ([_value(t) for t in tensors] for tensors in (spec.inputs, spec.output_tensors))
+    made = onnx.helper.make_graph(graph.nodes, "voxels", inputs, outputs, graph.constants)
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def _centres(spec: ModelSpec) -> np.ndarray:
+    """(cells, 9) float32: a box of 4 × 2 × 2 m in the middle of each cell of the map."""
+    assert isinstance(spec.grid, VoxelGrid)
+    columns, rows, _ = spec.grid.level_shapes[-1]
+    (low_x, high_x), (low_y, high_y), _ = spec.grid.ranges_m
+    boxes = np.zeros((rows, columns, 9), np.float32)
+    boxes[..., 0] = low_x + (np.arange(columns) + 0.5) * (high_x - low_x) / columns
+    boxes[..., 1] = (low_y + (np.arange(rows) + 0.5) * (high_y - low_y) / rows)[:, None]
+    boxes[..., 3:6] = (4, 2, 2)
+    return boxes.reshape(-1, 9)
+
+
+def _value(tensor: TensorSpec) -> Any:
+    axes = [axis if isinstance(axis, int) else axis.name for axis in tensor.shape]
+    return onnx.helper.make_tensor_value_info(tensor.name, KINDS[tensor.dtype.name], axes)
