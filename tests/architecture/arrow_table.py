@@ -24,7 +24,7 @@ CORE: dict[str, set[str]] = {
     "io": {"classes", "errors", "geometry", "sample", "pointcloud"},
     # What a model is, and how it runs.
     "model": {"errors", "bounds", "geometry", "pointcloud", "sparse", "io"},
-    "gpu": {"errors", "geometry", "sample", "pointcloud", "model"},
+    "gpu": {"errors", "geometry", "sample", "pointcloud", "sparse", "model"},
     "inference.tensorrt": {"errors", "progress", "io", "model", "gpu"},
     "inference": {"errors", "geometry", "sample", "pointcloud", "model", "gpu", "inference.tensorrt"},
     # How masks and clouds become labels.

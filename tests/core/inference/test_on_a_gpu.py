@@ -17,7 +17,8 @@ from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 from lidarloop_core.inference.host_pipeline import HostPipeline
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend, import_tensorrt
 from lidarloop_core.inference.tensorrt.cache import EngineCache
-from lidarloop_core.pointcloud.grouping import group_pillars
+from lidarloop_core.model.group import group_cloud
+from lidarloop_core.model.model_file import write_model
 from tests.core.gpu.sweep_drives import drive
 
 pytestmark = pytest.mark.gpu
@@ -31,14 +32,25 @@ def cuda() -> Cuda:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="module", params=["pillars", "voxels"])
+def model(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "pillars":
+        return repository / "models/pillar-toytown.onnx"
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from tests.core.voxel_network import STREET, voxel_network
+
+    path = tmp_path_factory.mktemp("voxels") / "voxels.onnx"
+    write_model(path, voxel_network(STREET), STREET)
+    return path
+
+
 @pytest.fixture(scope="module")
-def backend(cuda: Cuda, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> TensorRtBackend:
+def backend(cuda: Cuda, model: Path, tmp_path_factory: pytest.TempPathFactory) -> TensorRtBackend:
     try:
         trt = import_tensorrt()
     except BackendError as error:
         pytest.skip(str(error))
-    cache = EngineCache(tmp_path_factory.mktemp("engines"), print)
-    return TensorRtBackend(repository / "models/pillar-toytown.onnx", cache=cache, trt=trt)
+    return TensorRtBackend(model, cache=EngineCache(tmp_path_factory.mktemp("engines"), print), trt=trt)
 
 
 def cloud(num_points: int, seed: int) -> np.ndarray:
@@ -61,11 +73,11 @@ def test_memory_copies_and_graphs(cuda: Cuda) -> None:
         np.testing.assert_array_equal(back.bytes, host.bytes)
 
 
-def test_the_engine_finds_what_onnxruntime_finds(backend: TensorRtBackend, repository: Path) -> None:
+def test_the_engine_finds_what_onnxruntime_finds(backend: TensorRtBackend, model: Path) -> None:
     """Plain, captured and launched; TensorRT may use TF32, hence the tolerance."""
-    reference = open_backend(repository / "models/pillar-toytown.onnx")
+    reference = open_backend(model)
     for num_points, seed in ((3000, 0), (40_000, 1), (3000, 2), (3000, 3)):
-        inputs = group_pillars(cloud(num_points, seed), reference.spec.pillars).tensors()
+        inputs = group_cloud(cloud(num_points, seed), reference.spec).tensors()
         expected, found = reference.infer(inputs), backend.infer(inputs)
         np.testing.assert_allclose(np.sort(found["scores"]), np.sort(expected["scores"]), atol=0.02)
 
@@ -90,13 +102,12 @@ def test_sweeps_on_the_gpu_find_what_they_find_on_the_host(backend: TensorRtBack
     assert backend.cuda.free_and_total_bytes()[0] > free
 
 
-def test_onnxruntime_on_cuda_finds_the_same(cuda: Cuda, repository: Path) -> None:
-    model = repository / "models/pillar-toytown.onnx"
+def test_onnxruntime_on_cuda_finds_the_same(cuda: Cuda, model: Path) -> None:
     try:
         on_cuda = open_backend(model, providers=("CUDAExecutionProvider",))
     except BackendError as error:
         pytest.skip(str(error))
     reference = open_backend(model)
-    inputs = group_pillars(cloud(40_000, 0), reference.spec.pillars).tensors()
+    inputs = group_cloud(cloud(40_000, 0), reference.spec).tensors()
     found, expected = on_cuda.infer(inputs), reference.infer(inputs)
     np.testing.assert_allclose(np.sort(found["scores"]), np.sort(expected["scores"]), atol=0.02)
