@@ -95,8 +95,8 @@ class TrainConfig(Generic[T_co]):
         optimisation: how the weights are found.
         run: where and how the run is executed.
         labels: which share of the data's labels is learnt from.
-        init_from: run, checkpoint or model file (.onnx) whose weights to start with, and nothing else of it; None
-            starts at random.
+        init_from: run, checkpoint, model file (.onnx) or public checkpoint of CenterPoint (.pth) whose weights to start
+            with, and nothing else of it; None starts at random.
         init_parts: which parts of the network ``init_from`` gives, e.g. encoder backbone; the others start at random.
         seed: seed for initial weights, order and augmentation.
     """

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_training.stages import start_centerpoint
 from lidarloop_training.stages.checkpoint import (
     find_checkpoint,
     load_weights,
@@ -33,7 +34,8 @@ def start_from(path: Path, parts: Sequence[str], network: nn.Module, config: Tas
     """Loads the weights of another run's newest checkpoint, or of one checkpoint, and nothing else of it.
 
     Args:
-        path: the run, the checkpoint, or a model file as `lidarloop export` writes it.
+        path: the run, the checkpoint, a model file as `lidarloop export` writes it, or a public checkpoint of
+            CenterPoint (.pth; ``start_centerpoint``).
         parts: names of the parts to load, or ``ALL_PARTS``; the others of the network stay as they are.
         network: takes the weights.
         config: task that the network was built for.
@@ -47,6 +49,8 @@ def start_from(path: Path, parts: Sequence[str], network: nn.Module, config: Tas
     """
     if path.suffix == SUFFIX:
         return _start_from_model(path, parts, network, config)
+    if path.suffix == start_centerpoint.SUFFIX:
+        return _start_from_centerpoint(path, parts, network, config)
     folder = find_checkpoint(path)
     if tuple(parts) == ALL_PARTS:
         _check_same_task(folder, config)
@@ -87,6 +91,23 @@ def _start_from_model(path: Path, parts: Sequence[str], network: nn.Module, conf
                     f"--init-from received {path}, whose {part} was trained with {field} {theirs[field]}; expected "
                     f"this run's {ours[field]}: take another model or other parts"
                 )
+        found = _of_part(weights, part)
+        _check_shapes(part, path, _of_part(network.state_dict(), part), found)
+        network.get_submodule(part).load_state_dict(found)
+    return file_sha256(path)
+
+
+def _start_from_centerpoint(path: Path, parts: Sequence[str], network: nn.Module, config: TaskConfig) -> str:
+    """``start_from`` of a public checkpoint: of its parts, those that are named."""
+    public = start_centerpoint.read_public(path)
+    weights = start_centerpoint.converted(public, network, config.spec)
+    if not set(parts) <= set(start_centerpoint.PARTS) or not weights:
+        missing = ", ".join(start_centerpoint.without_counterpart(public)) or "nothing of CenterPoint's names"
+        raise ConfigError(
+            f"--init-parts received {' '.join(parts)} for {path}, which has {missing} without a counterpart here; "
+            f"expected parts that have one in a CenterPoint on voxels: --init-parts {' '.join(start_centerpoint.PARTS)}"
+        )
+    for part in parts:
         found = _of_part(weights, part)
         _check_shapes(part, path, _of_part(network.state_dict(), part), found)
         network.get_submodule(part).load_state_dict(found)
