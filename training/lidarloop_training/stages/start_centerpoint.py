@@ -154,7 +154,8 @@ def converted(public: Mapping[str, Tensor], network: nn.Module, spec: ModelSpec)
         found[first] = _for_our_features(found[first], scale, spec)
     for name in [name for name in found if name.endswith(".conv.bias")]:
         mean = f"{name.removesuffix('.conv.bias')}.norm.running_mean"
-        found[mean] = found[mean] - found.pop(name)
+        if mean in found:
+            found[mean] = found[mean] - found.pop(name)
     return found
 
 
