@@ -32,15 +32,24 @@ NUM_BYTES_BACK = {"pillars": 4 * 5, "voxels": 4 * (2 + 4)}
 """Five counts; two counts of points and one of each of four levels."""
 
 
-@pytest.fixture(scope="module", params=["pillars", "voxels"])
-def model(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == "pillars":
-        return repository / "models/pillar-toytown.onnx"
+@pytest.fixture(scope="module")
+def on_voxels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("onnx", reason="onnx is not installed")
     from tests.core.voxel_network import STREET, voxel_network
 
     path = tmp_path_factory.mktemp("voxels") / "voxels.onnx"
     write_model(path, voxel_network(STREET), STREET)
+    return path
+
+
+@pytest.fixture(scope="module")
+def on_pillars(repository: Path) -> Path:
+    return repository / "models/pillar-toytown.onnx"
+
+
+@pytest.fixture(scope="module", params=["on_pillars", "on_voxels"])
+def model(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
     return path
 
 
@@ -181,6 +190,27 @@ def test_the_next_pipeline_goes_on_with_the_sweeps(gpu: StandInGpu, model: Path,
     before.close()
     for sweep in history[3:]:
         assert_same(after.detect(sweep), host.detect(sweep))
+
+
+@pytest.mark.parametrize("voxels_come_first", [False, True])
+def test_a_model_on_another_grid_goes_on_with_the_sweeps(
+    gpu: StandInGpu, on_pillars: Path, on_voxels: Path, voxels_come_first: bool
+) -> None:
+    first, second = (on_voxels, on_pillars) if voxels_come_first else (on_pillars, on_voxels)
+    before, after = (
+        GpuPipeline(Detector(gpu.open_backend(path), score_threshold=0.02), 100_000, gpu.device())
+        for path in (first, second)
+    )
+    host = HostPipeline(Detector(open_backend(second, num_threads=1), score_threshold=0.02), 100_000)
+    history = drive(range(4))
+    for sweep in history[:3]:
+        before.detect(sweep)
+        host.detect(sweep)
+    after.adopt(before)
+    before.close()
+    found = after.detect(history[3])
+    assert found.num_sweeps == 3
+    assert_same(found, host.detect(history[3]))
 
 
 def test_sweeps_of_other_columns_or_from_the_host_are_not_taken_over(

@@ -22,6 +22,7 @@ from lidarloop_core.gpu.cuda import import_runtime
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.tensorrt.backend import import_tensorrt
 from lidarloop_core.io.messages import cloud_message
+from lidarloop_core.model.model_file import write_model
 from lidarloop_core.sample import Sweep
 from lidarloop_ros.detector.loaded import make_pipeline, open_model
 from lidarloop_ros.detector.node import LidarDetector
@@ -140,6 +141,21 @@ def test_the_same_frames(settings: DetectorParams, max_points: int) -> None:
     said = "3001 of 6003 points left out: more than max_points" if max_points == 4_500 else ""
     assert frames[2].overflow == said
     assert sum(len(frame.boxes) for frame in frames) > 50
+
+
+def test_the_same_frames_by_a_model_on_voxels(settings: DetectorParams, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from tests.core.voxel_network import STREET, voxel_network
+
+    write_model(tmp_path / "voxels.onnx", voxel_network(STREET), STREET)
+    ways = Ways(dataclasses.replace(settings, model=str(tmp_path / "voxels.onnx")))
+    num_boxes = 0
+    for sweep in drive(range(4)):
+        found, expected = ways.send(sweep)
+        assert_same(found, expected)
+        num_boxes += len(found.boxes)
+    assert found.num_sweeps == 3
+    assert num_boxes > 50
 
 
 def test_a_cloud_processed_again_counts_once(settings: DetectorParams, monkeypatch: pytest.MonkeyPatch) -> None:
