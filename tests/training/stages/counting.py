@@ -105,7 +105,7 @@ class CountingTask:
 
     def collate(self, examples: Sequence[Example]) -> CountedBatch:
         number = torch.tensor([float(example.number) for example in examples])
-        return CountedBatch(collate_grouped([example.cloud for example in examples], self.spec.pillars), number)
+        return CountedBatch(collate_grouped([example.cloud for example in examples], self.spec), number)
 
     def loss(self, network: Forward, batch: CountedBatch) -> LossTerms:
         off = (network(*batch.inputs, batch_size=len(batch.number)) - batch.number).square()
