@@ -8,18 +8,17 @@ Rows that need a CUDA GPU are read from results/gpu_pillar.json and skipped wher
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import tyro
 
-from benchmarks.checks import OUT, REAL_DATA, REPOSITORY, Context, Row, all_of, at_most, report_only, run_checks
+from benchmarks.checks import OUT, REAL_DATA, REPOSITORY, Context, Row, at_most, report_only, run_checks
 from benchmarks.engines.precision import built_by_nvidia, check_precisions
 from benchmarks.engines.speed import check_speed
 from benchmarks.gpu.pillar import graphs, spec
+from benchmarks.tested import rows_of_tests
 from lidarloop_core.model.model_file import seal
 
 GPU_RESULTS = REPOSITORY / "results/gpu_pillar.json"
@@ -31,25 +30,15 @@ TESTED = {
     "TensorRT backend on stand-ins that compute": "tests/core/inference/tensorrt/test_backend.py",
     "padding to buckets changes no bit": "tests/core/model/test_padding.py",
     "calls held against NVIDIA's own signatures": "tests/core/inference/tensorrt/test_nvidia_signatures.py",
-    "GPU grouping: run on the CPU, compiled for nine kinds of GPU": "tests/core/gpu/test_grouping.py",
+    "GPU grouping of pillars, run on the CPU": "tests/core/gpu/test_pillars.py",
+    "GPU kernels, compiled for nine kinds of GPU": "tests/core/gpu/test_kernels.py",
     "images' files": "tests/export/test_docker_files.py",
 }
 
 
 def check_tests(_: Context) -> Iterator[Row]:
     """Each file's tests; those that need what is not here skip and say so."""
-    for what, path in TESTED.items():
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", path]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=600)
-        passed, failed, skipped = (_number(done.stdout, word) for word in ("passed", "failed", "skipped"))
-        errors = _number(done.stdout, "error")
-        row = all_of(f"{what}: tests passed", passed, passed + failed + errors)
-        yield Row(row.what, row.value, row.target + f", {skipped} skipped" * bool(skipped), row.holds)
-
-
-def _number(text: str, word: str) -> int:
-    found = re.findall(rf"(\d+) {word}", text)
-    return int(found[-1]) if found else 0
+    yield from rows_of_tests(TESTED)
 
 
 def check_nuscenes_size(_: Context) -> Iterator[Row]:

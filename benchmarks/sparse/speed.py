@@ -1,8 +1,5 @@
 """Neighbour tables against spconv's own index building, and a training step with rulebooks against plain gathers.
 
-    python -m benchmarks.sparse.speed                                  # ten real sweeps, toy-town clouds
-    python -m benchmarks.sparse.speed --spconv-python VENV/bin/python  # where spconv is installed
-
 One core. Times are CPU time of one thread, so that other jobs on the machine weigh little; each is the best of several.
 Memory is the growth of the process's peak over one step, each way in a process of its own.
 """
@@ -24,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import tyro
 
-from benchmarks.checks import REAL_DATA, REPOSITORY
+from benchmarks.checks import REPOSITORY
 from lidarloop_core.pointcloud.grid import VoxelGrid
 from lidarloop_core.sparse.occupancy import Window
 from lidarloop_core.sparse.tables import LevelPlan, build_tables
@@ -180,43 +177,33 @@ def toytown_clouds(path: Path) -> None:
     np.savez(path, *[merge_sweeps(drive[12].sweeps, columns) for drive in drives])
 
 
-def main(
-    data: Path = REAL_DATA,
-    spconv_python: Path = Path(sys.executable),
-    way: Way | None = None,
-    clouds: Path | None = None,
-) -> None:
-    """Measures both and prints them.
+def real_cloud(data: Path) -> npt.NDArray[np.float32]:
+    """(N, 5) float32: ten real nuScenes sweeps, merged."""
+    path = next((data / "nuscenes_10sweep").glob("*.bin"))
+    return np.fromfile(path, np.float16).reshape(-1, 5).astype(np.float32)
+
+
+def training_steps(scratch: Path) -> dict[Way, dict[str, float]]:
+    """Way → ``training_step``, each in a process of its own, since a peak of memory never falls."""
+    toy = scratch / "clouds.npz"
+    toytown_clouds(toy)
+    steps: dict[Way, dict[str, float]] = {}
+    ways: tuple[Way, ...] = ("rulebook", "table")
+    for way in ways:
+        command = [sys.executable, "-m", "benchmarks.sparse.speed", way, str(toy)]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        steps[way] = json.loads(done.stdout)
+    return steps
+
+
+def main(way: tyro.conf.Positional[Way], clouds: tyro.conf.Positional[Path]) -> None:
+    """Measures one training step with such neighbours, in this process, and prints it as JSON.
 
     Args:
-        data: folder of the real samples.
-        spconv_python: interpreter of an environment with spconv.
-        way: measures only a training step with such neighbours, in this process; needs ``clouds``.
+        way: what the convolutions take.
         clouds: file of toy-town clouds.
     """
-    if way is not None and clouds is not None:
-        print(json.dumps(training_step(way, clouds)))
-        return
-    path = next((data / "nuscenes_10sweep").glob("*.bin"))
-    cloud = np.fromfile(path, np.float16).reshape(-1, 5).astype(np.float32)
-    ours, theirs = table_building(cloud), spconv_index_building(cloud, spconv_python)
-    print("tables:", {name: round(value, 1) for name, value in ours.items()})
-    if theirs is None:
-        print("spconv is not installed")
-    else:
-        print(f"spconv's index building: {theirs['ms']:.1f} ms, voxels {theirs['counts']}")
-        print(f"ratio: {(ours['grouping ms'] + ours['tables ms']) / theirs['ms']:.2f} with grouping of points")
-        print(f"ratio: {ours['tables ms'] / theirs['ms']:.2f} from voxels, as spconv's")
-    with tempfile.TemporaryDirectory() as folder:
-        toy = Path(folder) / "clouds.npz"
-        toytown_clouds(toy)
-        steps = {}
-        for kind in ("rulebook", "table"):
-            command = [sys.executable, "-m", "benchmarks.sparse.speed", "--way", kind, "--clouds", str(toy)]
-            done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-            steps[kind] = json.loads(done.stdout)
-            print(f"training step by {kind}: {steps[kind]['ms']:.0f} ms, {steps[kind]['MB']:.0f} MB")
-    print(f"memory ratio: {steps['rulebook']['MB'] / steps['table']['MB']:.2f}")
+    print(json.dumps(training_step(way, clouds)))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,17 @@ pytest.importorskip("onnxslim")
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from benchmarks import check_engine
+from benchmarks import check_engine, check_sparse
 from benchmarks.checks import Context, Row
 
 
 def rows(check: Callable[[Context], Iterator[Row]], tmp_path: Path) -> list[Row]:
     return list(check(Context(tmp_path, tmp_path, tmp_path)))
+
+
+def test_the_tests_that_are_counted_exist(repository: Path) -> None:
+    tested = {**check_engine.TESTED, **check_sparse.TESTED}
+    assert [path for path in tested.values() if not (repository / path).is_file()] == []
 
 
 def test_rows_of_a_gpu_are_skipped_without_its_figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""What sparse networks promise, measured: prints a table and writes out/checks/sparse.json.
+
+python -m benchmarks.check_sparse                  # exits 1 if a row falls short
+
+Rows against spconv need it: where it is not installed, $LIDARLOOP_SPCONV_PYTHON may name an interpreter that has it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import tyro
+
+from benchmarks.checks import OUT, REAL_DATA, Context, Row, at_most, report_only, run_checks
+from benchmarks.sparse.speed import real_cloud, spconv_index_building, table_building, training_steps
+from benchmarks.tested import rows_of_tests
+
+SPCONV_PYTHON = Path(os.environ.get("LIDARLOOP_SPCONV_PYTHON", sys.executable))
+
+TESTED = {
+    "voxels: numba, numpy and capacities": "tests/core/sparse/test_voxels.py",
+    "tables: brute force, all strides and paddings": "tests/core/sparse/test_tables.py",
+    "voxels and tables on the GPU, run on the CPU": "tests/core/gpu/test_voxels.py",
+    "layers and gradients: dense conv3d": "tests/training/models/sparse/test_convolution.py",
+    "layers and gradients: spconv, one thread": "tests/training/models/sparse/test_spconv.py",
+    "encoder: dense conv3d": "tests/training/models/encoders/test_voxel.py",
+    "detector: a batch equals its clouds": "tests/training/models/test_voxel_detector.py",
+    "detector: ONNX Runtime, NVIDIA's builder in fp32 and fp16, overflow": "tests/export/test_voxel_graph.py",
+}
+
+
+def check_tests(_: Context) -> Iterator[Row]:
+    """Each file's tests; those that need what is not here skip and say so."""
+    yield from rows_of_tests(TESTED)
+
+
+def check_tables(context: Context) -> Iterator[Row]:
+    """Tables of four levels of a real cloud of ten sweeps, one core, against spconv's own index building."""
+    cloud = real_cloud(context.data)
+    ours, theirs = table_building(cloud), spconv_index_building(cloud, SPCONV_PYTHON)
+    yield report_only("ten real sweeps, 0.1 × 0.1 × 0.2 m, four levels, one core: tables, ms", ours["tables ms"])
+    yield report_only("  grouping of the points, ms", ours["grouping ms"])
+    if theirs is None:
+        yield Row("  tables / spconv's index building", None, "≤ 0.5", None, f"{SPCONV_PYTHON} has no spconv")
+        return
+    yield report_only("  spconv's index building, ms", theirs["ms"])
+    yield at_most("  tables / spconv's index building", ours["tables ms"] / theirs["ms"], 0.5)
+
+
+def check_memory(context: Context) -> Iterator[Row]:
+    """A training step of a small encoder, by rulebooks and by plain gathers, each in a process of its own."""
+    steps = training_steps(context.scratch)
+    for way, step in steps.items():
+        yield report_only(f"training step of a small encoder, batch of four, by {way}: MB", step["MB"])
+        yield report_only(f"training step of a small encoder, batch of four, by {way}: CPU ms", step["ms"])
+    yield at_most("  memory, rulebooks / gathers", steps["rulebook"]["MB"] / steps["table"]["MB"], 1 / 3)
+
+
+def main(data: Path = REAL_DATA, out: Path = OUT) -> int:
+    """Prints all rows and writes OUT/sparse.json; the exit code is 1 if one falls short.
+
+    Args:
+        data: folder of the real samples.
+        out: folder to write to.
+    """
+    checks = (check_tests, check_tables, check_memory)
+    return run_checks("sparse", checks, needing_data=(check_tables,), data=data, out=out)
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
