@@ -1,4 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Each does all of its own set-up in .venv.
+# PINS and ROS choose another environment, with a folder of its own: `make test PINS=workstation`, `make test ROS=kilted`.
 # Needs Python 3.10-3.12, git, make and a C++ compiler; no GPU, no data set, no account.
 
 SHELL := bash
@@ -7,7 +8,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-VENV   ?= .venv
+# vehicle: NumPy 1.26, as on Ubuntu 24.04. workstation: NumPy 2 and the newest pyarrow and Rerun.
+PINS   ?= vehicle
+# ROS 2 from pip's wheels: jazzy, kilted or none. Where one is sourced, that is used.
+ROS    ?= jazzy
+VENV   ?= .venv$(addprefix -,$(filter-out vehicle,$(PINS)))$(addprefix -,$(filter-out jazzy,$(ROS)))
 OUT    ?= out
 SEED   ?= 0
 N      ?= 6000
@@ -18,21 +23,40 @@ DEMO_SEED ?= 7
 LATENCY_S ?= 6
 REAL_DATA ?= $(if $(LIDARLOOP_REAL_DATA),$(LIDARLOOP_REAL_DATA),../shared/data)
 
+comma := ,
+# Of Python 3; NumPy 2.4, pyarrow 26 and Rerun 0.41 have none for 3.10.
+OLDEST := $(if $(filter workstation,$(PINS)),11,10)
+# NumPy 1 alone.
+DEVKIT := $(if $(filter vehicle,$(PINS)),$(comma)devkit)
+ifeq ($(filter vehicle workstation,$(PINS)),)
+$(error received PINS=$(PINS); expected vehicle or workstation)
+endif
+ifeq ($(filter jazzy kilted none,$(ROS)),)
+$(error received ROS=$(ROS); expected jazzy, kilted or none)
+endif
+
+# Of the tests, what each environment is for; none named: all.
+TESTS ?= $(if $(filter kilted,$(ROS)),tests/ros,$(if $(filter workstation,$(PINS)),tests/core tests/training tests/export tests/ros))
+
 BIN := $(abspath $(VENV))/bin
-# A later torch on the index may be another build; constraints.txt pins the one that was tried.
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+CONSTRAINTS := constraints$(addprefix -,$(filter-out vehicle,$(PINS))).txt
+# A later torch on the index may be another build; the pins name the one that was tried.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 PACKAGES := -e ros2_ws/src/lidarloop_core -e ros2_ws/src/lidarloop_ros
-MANIFESTS := pyproject.toml constraints.txt tools/setup_ros.py $(wildcard ros2_ws/src/*/setup.py) \
+MANIFESTS := pyproject.toml $(wildcard constraints*.txt) tools/setup_ros.py $(wildcard ros2_ws/src/*/setup.py) \
   $(shell find ros2_ws/src/pip_ros -type f -not -path '*/__pycache__/*')
 
 # Where ROS 2 is installed from apt and sourced, its own rclpy is used instead of the wheels.
 ifdef ROS_DISTRO
-VENV_OPTIONS := --system-site-packages
-ROS_EXTRAS :=
-else
-VENV_OPTIONS :=
-ROS_EXTRAS := ,ros,ros-build
+ifneq ($(filter-out vehicle jazzy $(ROS_DISTRO),$(PINS) $(ROS)),)
+$(error received PINS=$(PINS) ROS=$(ROS), but ROS 2 $(ROS_DISTRO) is sourced, built for its own NumPy: use a shell without it)
 endif
+VENV_OPTIONS := --system-site-packages
+else ifneq ($(ROS),none)
+PIP += -c constraints-$(ROS).txt
+ROS_EXTRAS := $(if $(filter kilted,$(ROS)),$(comma)ros-kilted,$(comma)ros$(comma)ros-build)
+endif
+SETUP_ROS := $(if $(filter none,$(ROS)),@: no,$(BIN)/python) tools/setup_ros.py
 
 export VIRTUAL_ENV := $(abspath $(VENV))
 export AMENT_PREFIX_PATH := $(VIRTUAL_ENV)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
@@ -42,7 +66,7 @@ export ROS_LOG_DIR ?= $(abspath $(OUT))/ros_log
 
 help:
 	@echo "make demo       a drive, a bag, the node, boxes, a report: $(OUT)/demo/report.html"
-	@echo "make test       all tests"
+	@echo "make test       all tests (PINS=workstation: on NumPy 2; ROS=kilted: tests/ros on ROS 2 Kilted; each in an environment of its own)"
 	@echo "make test-long  the property tests thrice, at random and with more examples (SEEDS=\"1 2 3\" repeats them)"
 	@echo "make fuzz       hostile inputs wherever data from outside enters (N=$(N) SEED=$(SEED))"
 	@echo "make demo-real  the same node on a real KITTI drive (\$$LIDARLOOP_REAL_DATA or ../shared/data)"
@@ -57,22 +81,22 @@ help:
 	@echo "make setup      the environment in $(VENV) that all of them use"
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
-	  f"received Python {v[0]}.{v[1]}; expected 3.10 to 3.12: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, $(OLDEST)) <= v <= (3, 12) else \
+	  f"received Python {v[0]}.{v[1]}; expected 3.$(OLDEST) to 3.12: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
 	$(PIP) "setuptools<80" wheel
 
 $(VENV)/.demo-ready: $(VENV)/bin/python $(MANIFESTS)
 	@echo "== setting up what the demo needs (once)"
 	$(PIP) --no-build-isolation $(PACKAGES) -e ".[toytown,evaluate$(ROS_EXTRAS)]"
-	$(BIN)/python tools/setup_ros.py
+	$(SETUP_ROS)
 	touch $@
 
 $(VENV)/.ready: $(VENV)/.demo-ready
 	@echo "== setting up training, export and the tests (once)"
 	$(PIP) torch
-	$(PIP) --no-build-isolation -e ".[train,mask-models,ray,export,data,view,rtx,dev]"
-	$(BIN)/python tools/setup_ros.py autoware_perception_msgs
+	$(PIP) --no-build-isolation -e ".[train,mask-models,ray,export,data,view,rtx,fast-jpeg,dev$(DEVKIT)]"
+	$(SETUP_ROS) autoware_perception_msgs
 	touch $@
 
 setup: $(VENV)/.ready
@@ -98,13 +122,13 @@ demo-real: $(VENV)/.demo-ready
 	$(call replay_and_evaluate,$(OUT)/demo-real,2/4,3/4,4/4,--pictures 12 --allow-missing)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 # The other tests draw nothing at random. SEEDS="1 2 3" repeats a run; without it, three new ones.
 test-long: $(VENV)/.ready
 	for seed in $${SEEDS:-$$(shuf -i 1-999999999 -n 3)}; do \
 	  echo "== property tests at random; to repeat: make test-long SEEDS=$$seed"; \
-	  $(BIN)/python -m pytest -n 2 --dist loadgroup -m hypothesis --hypothesis-profile=random --hypothesis-seed=$$seed; \
+	  $(BIN)/python -m pytest -n 2 --dist loadgroup -m hypothesis --hypothesis-profile=random --hypothesis-seed=$$seed $(TESTS); \
 	done
 
 # N inputs over all boundaries where data from outside enters.

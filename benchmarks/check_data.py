@@ -18,6 +18,7 @@ import tyro
 from benchmarks.checks import OUT, REAL_DATA, run_checks
 from benchmarks.data.damaged_files import broken_tables, cvat_round_trip, truncated_recording
 from benchmarks.data.devkit_agreement import SEED, devkit_agreement, evaluate_from_files
+from benchmarks.data.jpeg import jpeg_decoding
 from benchmarks.data.readers import throughput
 from benchmarks.data.real_samples import (
     av2_boxes,
@@ -28,7 +29,7 @@ from benchmarks.data.real_samples import (
     samples_read,
 )
 
-NEED_REAL_DATA = (samples_read, nuscenes_boxes, kitti_boxes, av2_boxes, overlays, kitti_through_a_bag)
+NEED_REAL_DATA = (samples_read, nuscenes_boxes, kitti_boxes, av2_boxes, overlays, kitti_through_a_bag, jpeg_decoding)
 NEED_NOTHING = (devkit_agreement, evaluate_from_files, broken_tables, truncated_recording, cvat_round_trip, throughput)
 
 

@@ -13,7 +13,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends g++ git && rm -
     && useradd --create-home --uid 10001 lidarloop \
     && mkdir -p /work/data /work/out && chown -R lidarloop /work
 WORKDIR /work
-COPY constraints.txt pyproject.toml README.md ./
+COPY constraints.txt constraints-common.txt pyproject.toml README.md ./
 COPY ros2_ws ros2_ws
 COPY training training
 COPY export export
@@ -21,7 +21,7 @@ COPY models models
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir -c constraints.txt "setuptools<80" wheel \
     && pip install --no-cache-dir -c constraints.txt --no-build-isolation \
-      ./ros2_ws/src/lidarloop_core ".[train,export,data]"
+      ./ros2_ws/src/lidarloop_core ".[train,export,data,fast-jpeg]"
 
 USER 10001
 CMD ["lidarloop", "--help"]

@@ -130,7 +130,7 @@ def check_wheels(prefix: Path) -> None:
     if location_of("rclpy") is None:
         raise SetupError(
             f"rclpy is not in {prefix} and no ROS 2 is sourced. Remedy: pip install -c constraints.txt "
-            "'.[ros,ros-build]', or source a ROS 2 (source /opt/ros/jazzy/setup.bash)."
+            "-c constraints-jazzy.txt '.[ros,ros-build]', or source a ROS 2 (source /opt/ros/jazzy/setup.bash)."
         )
 
 
@@ -206,7 +206,7 @@ def build_tools(prefix: Path) -> tuple[str, str]:
     if importlib.util.find_spec("ament_package") is None or importlib.util.find_spec("catkin_pkg") is None:
         raise SetupError(
             "the wheels that generate interfaces are not installed (ament_package, catkin_pkg). "
-            "Remedy: pip install -c constraints.txt '.[ros-build]'"
+            "Remedy: pip install -c constraints.txt -c constraints-jazzy.txt '.[ros-build]'"
         )
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.is_file():

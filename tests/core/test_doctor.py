@@ -130,6 +130,11 @@ def test_ros(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "FASTRTPS_DEFAULT_PROFILES_FILE is not set" in unset.found
     _, newer = ros_findings({"ROS_DISTRO": "kilted"})
     assert "FASTDDS_DEFAULT_PROFILES_FILE is not set" in newer.found
+    for wheels, variable in (("jazzy", "FASTRTPS_DEFAULT"), ("kilted", "FASTDDS_DEFAULT")):
+        monkeypatch.setattr(module, "_installed", lambda name, wheels=wheels: name == f"ros-{wheels}-rclpy")
+        installed, unset = ros_findings({})
+        assert installed.found == f"{wheels} from pip, rmw_fastrtps_cpp"
+        assert unset.found.startswith(f"{variable}_PROFILES_FILE is not set")
     name = "FASTRTPS_DEFAULT_PROFILES_FILE"
     _, gone = ros_findings({"ROS_DISTRO": "jazzy", name: str(tmp_path / "none.xml")})
     assert gone.state == "fault"

@@ -41,7 +41,7 @@ def test_what_is_copied_is_there(dockerfile: Path, repository: Path) -> None:
 
 
 def test_the_onboard_image_takes_the_versions_of_constraints(repository: Path) -> None:
-    constraints = (repository / "constraints.txt").read_text()
+    constraints = "".join((repository / name).read_text() for name in ("constraints.txt", "constraints-common.txt"))
     wanted = (repository / "docker/onboard-requirements.txt").read_text()
     pins = re.findall(r"^(\S+)==(\S+)$", wanted, re.MULTILINE)
     assert len(pins) == len([line for line in wanted.splitlines() if line and not line.startswith("#")]) > 0

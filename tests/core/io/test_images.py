@@ -4,22 +4,54 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
+import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from lidarloop_core.errors import DatasetError, ImageFormatError
+from lidarloop_core.io import images
 from lidarloop_core.io.images import EncodedImage, ImageFile, decode, decode_raw, encode_jpeg
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (12, 20, 3), np.uint8)
+
+NO_SIMPLEJPEG = pytest.mark.skipif(
+    images.simplejpeg is None, reason="simplejpeg is not installed: pip install 'lidarloop[fast-jpeg]'"
+)
+
+
+@pytest.fixture(scope="module", autouse=True, params=["Pillow", pytest.param("simplejpeg", marks=NO_SIMPLEJPEG)])
+def decoder(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test runs with Pillow alone, and with simplejpeg beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "Pillow":
+            patch.setattr(images, "simplejpeg", None)
+        yield request.param
+
+
+def by_pillow(data: bytes) -> Any:
+    """The pixels, or the line that a user reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "simplejpeg", None)
+        return outcome(data)
+
+
+def outcome(data: bytes) -> Any:
+    try:
+        return decode(data, "picture").tolist()
+    except DatasetError as error:
+        return re.sub(r" at 0x\w+", "", str(error))  # an object's address
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -34,9 +66,16 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
-def encoded(format: str) -> bytes:
+def jpeg_header(width: int, height: int) -> bytes:
+    """A small JPEG whose header promises another size."""
+    data = encoded("JPEG")
+    place = data.index(b"\xff\xc0") + 5  # start of frame: marker, length, bits
+    return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
+
+
+def encoded(format: str, pixels: npt.NDArray[np.uint8] = PIXELS, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(PIXELS).save(buffer, format)
+    Image.fromarray(pixels).save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -73,6 +112,61 @@ def test_the_limit_is_the_callers(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="20 × 12 pixels; expected at least one pixel and at most 239"):
             load()
     assert ImageFile(tmp_path / "a.png", most_pixels=239).encoded().most_pixels == 239
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "said"),
+    [
+        (13_000, 13_000, "13000 × 13000 pixels; expected at least one pixel and at most 64000000"),
+        (65_500, 65_500, "DecompressionBombError"),
+        (0, 5, "no readable picture|0 × 5 pixels"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_jpeg_of_a_size_out_of_bounds_is_refused_by_the_header(width: int, height: int, said: str) -> None:
+    tracemalloc.start()
+    with pytest.raises(DatasetError, match=said):
+        decode(jpeg_header(width, height), "picture")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("quality", [5, 75, 100])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (64, 48), (33, 130)])
+def test_pixels_are_those_of_pillow(quality: int, subsampling: str, progressive: bool, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    data = encoded("JPEG", pixels, quality=quality, subsampling=subsampling, progressive=progressive)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(decode(data, "picture"), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr"])
+def test_jpegs_of_other_colours_are_those_of_pillow(mode: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).convert(mode).save(buffer, "JPEG")
+    expected = np.asarray(Image.open(buffer).convert("RGB"))
+    np.testing.assert_array_equal(decode(buffer.getvalue(), "picture"), expected)
+
+
+@pytest.mark.real
+def test_pixels_of_real_cameras_are_those_of_pillow(real_data: Path) -> None:
+    paths = sorted((real_data / "nuscenes_keyframe").glob("*.jpg"))
+    assert len(paths) == 6
+    for path in paths:
+        np.testing.assert_array_equal(ImageFile(path)(), np.asarray(Image.open(path).convert("RGB")))
+
+
+@settings(max_examples=300)
+@given(places=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4), cut=st.integers(0, 900))
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_damaged_jpegs_have_one_outcome_whatever_is_installed(places: list[tuple[int, int]], cut: int) -> None:
+    data = bytearray(encoded("JPEG"))
+    for place, value in places:
+        data[place % len(data)] = value
+    damaged = bytes(data[: len(data) - cut])
+    assert outcome(damaged) == by_pillow(damaged)
 
 
 @settings(max_examples=300, deadline=None)

@@ -164,12 +164,13 @@ def engines_finding(cache: EngineCache, gpu: Cuda | Exception | None, model: Pat
 
 def ros_findings(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The middleware, and Fast DDS's profile: without it large clouds are lost in shared memory."""
-    distro = environment.get("ROS_DISTRO") or ("pip" if _installed("ros-jazzy-rclpy") else "")
-    if not distro:
+    from_pip = next((distro for distro in ("jazzy", "kilted") if _installed(f"ros-{distro}-rclpy")), None)
+    distro = environment.get("ROS_DISTRO") or from_pip
+    if distro is None:
         yield Finding("ROS 2", "absent", "not sourced and not installed from pip")
         return
     middleware = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-    yield Finding("ROS 2", "ok", f"{distro}, {middleware}")
+    yield Finding("ROS 2", "ok", f"{distro}{'' if environment.get('ROS_DISTRO') else ' from pip'}, {middleware}")
     if "fastrtps" not in middleware:
         return
     name = profile_variable(distro)

@@ -11,9 +11,9 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 
 
 def profile_variable(distro: str) -> str:
-    """The variable that a ROS 2 distribution reads; ``"pip"`` stands for the wheels, which are of Jazzy."""
+    """The variable that a ROS 2 distribution reads."""
     up_to_jazzy, later = PROFILE_VARIABLES
-    return up_to_jazzy if distro in ("humble", "jazzy", "pip") else later
+    return up_to_jazzy if distro in ("humble", "jazzy") else later
 
 
 def profile_in_use() -> Path | None:

@@ -15,7 +15,9 @@ _DISTRIBUTIONS = (
     "scipy",
     "numba",
     "onnxruntime",
+    "simplejpeg",
     "ros-jazzy-rclpy",
+    "ros-kilted-rclpy",
 )
 
 

@@ -2,6 +2,9 @@
 
 A writer calls ``encoded(image)`` and copies the bytes of a picture that is a file already, so that conversion does not
 compress it again.
+
+JPEG is decoded by simplejpeg (libjpeg-turbo's own interface) where it is installed, for it takes less time than Pillow
+(docs/data.md); the extra ``fast-jpeg`` brings it. What is a picture, and the error if it is none, Pillow decides alone.
 """
 
 from __future__ import annotations
@@ -18,6 +21,11 @@ from PIL import Image
 from lidarloop_core.errors import DatasetError, ImageFormatError, LidarloopError
 from lidarloop_core.io import regular_file
 from lidarloop_core.sample import CameraImage
+
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
 
 JPEG_QUALITY = 90
 
@@ -138,11 +146,33 @@ def decode(data: bytes, what: str, most_pixels: int = MOST_PIXELS) -> npt.NDArra
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _require_size(what, image.width, image.height, most_pixels, DatasetError)
-            return np.asarray(image.convert("RGB"))
+            pixels = _by_simplejpeg(data, image)
+            return np.asarray(image.convert("RGB")) if pixels is None else pixels
     except LidarloopError:
         raise
     except Exception as error:  # damaged files make Pillow raise a dozen types, from SyntaxError to struct.error
         raise _no_picture(what, error) from None
+
+
+def _by_simplejpeg(data: bytes, header: Image.Image) -> npt.NDArray[np.uint8] | None:
+    """(H, W, 3) uint8 RGB, the pixels that Pillow gives; None where Pillow has to decode.
+
+    These are a format other than JPEG in colour, and a file with which simplejpeg finds anything wrong, be it harmless.
+
+    Args:
+        data: the file's bytes.
+        header: the file as Pillow opened it, whose size has been found to be within bounds.
+    """
+    if simplejpeg is None or header.format != "JPEG" or header.mode != "RGB":
+        return None
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if (width, height) != header.size:
+            return None
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError:
+        return None
+    return pixels
 
 
 def _header_size(file: BinaryIO, what: str) -> tuple[int, int]:
