@@ -34,7 +34,7 @@ def test_differences_are_counted_against_pillow(monkeypatch: pytest.MonkeyPatch)
 def test_without_simplejpeg_nothing_is_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(images, "simplejpeg", None)
     monkeypatch.setattr(jpeg, "real_pictures", lambda data: PICTURES * 3)
-    assert list(jpeg.decoders())[0] == PILLOW
+    assert next(iter(jpeg.decoders())) == PILLOW
     assert {SIMPLEJPEG}.isdisjoint(jpeg.decoders())
     rows = list(jpeg_decoding(Context(tmp_path, tmp_path, tmp_path)))
     assert [row.holds for row in rows] == [True, None, None]

@@ -39,7 +39,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def logged(path: Path, boxes: str) -> tuple[set[str], list[Any]]:
-    """The entities of a recording, and the centres of those boxes, one list a frame, as the installed Rerun reads them."""
+    """The entities of a recording, and the centres of those boxes: one list a frame, read by the installed Rerun."""
     import rerun
 
     if hasattr(rerun, "dataframe"):  # 0.23, the last for NumPy 1
