@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lidarloop_core import doctor as module
+from lidarloop_core import machine
 from lidarloop_core.doctor import (
     clock_finding,
     cuda_findings,
@@ -66,7 +67,7 @@ def test_a_fault_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CPUExecutionProvider" in onnxruntime_finding().found
-    monkeypatch.setattr(module, "_installed", lambda name: True)
+    monkeypatch.setattr(module, "is_installed", lambda name: True)
     assert "over each other" in onnxruntime_finding().found
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     assert onnxruntime_finding().state == "fault"
@@ -122,7 +123,7 @@ def test_engines(model: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_ros(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_installed", lambda name: False)
+    monkeypatch.setattr(machine, "is_installed", lambda name: False)
     assert [f.state for f in ros_findings({})] == ["absent"]
     other = {"ROS_DISTRO": "jazzy", "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}
     assert [f.found for f in ros_findings(other)] == ["jazzy, rmw_cyclonedds_cpp"]
@@ -131,7 +132,7 @@ def test_ros(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) 
     _, newer = ros_findings({"ROS_DISTRO": "kilted"})
     assert "FASTDDS_DEFAULT_PROFILES_FILE is not set" in newer.found
     for wheels, variable in (("jazzy", "FASTRTPS_DEFAULT"), ("kilted", "FASTDDS_DEFAULT")):
-        monkeypatch.setattr(module, "_installed", lambda name, wheels=wheels: name == f"ros-{wheels}-rclpy")
+        monkeypatch.setattr(machine, "is_installed", lambda name, wheels=wheels: name == f"ros-{wheels}-rclpy")
         installed, unset = ros_findings({})
         assert installed.found == f"{wheels} from pip, rmw_fastrtps_cpp"
         assert unset.found.startswith(f"{variable}_PROFILES_FILE is not set")

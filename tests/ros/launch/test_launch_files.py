@@ -211,16 +211,31 @@ def test_every_argument_arrives(launch_file: ModuleType, tmp_path: Path) -> None
     assert launched.arguments[:3] == ["--ros-args", "--log-level", "debug"]
 
 
-def test_sets_the_fast_dds_profile(launch_file: ModuleType, repository: Path) -> None:
+@pytest.mark.parametrize(
+    ("distro", "variables"),
+    [("humble", PROFILE_VARIABLES), ("jazzy", PROFILE_VARIABLES), ("kilted", PROFILE_VARIABLES[1:])],
+)
+def test_sets_the_fast_dds_profile(
+    launch_file: ModuleType, repository: Path, monkeypatch: pytest.MonkeyPatch, distro: str, variables: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("ROS_DISTRO", distro)
     launched = evaluate(launch_file, model="a.onnx")
     profile = str(repository / "launch" / "config" / "fastdds.xml")
-    assert [launched.context.environment[variable] for variable in PROFILE_VARIABLES] == [profile, profile]
+    found = {variable: launched.context.environment.get(variable) for variable in PROFILE_VARIABLES}
+    assert found == dict.fromkeys(PROFILE_VARIABLES) | dict.fromkeys(variables, profile)
 
 
-def test_keeps_a_profile_of_the_users_own(launch_file: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/etc/mine.xml")
+@pytest.mark.parametrize("distro", ["jazzy", "kilted"])
+@pytest.mark.parametrize("variable", PROFILE_VARIABLES)
+def test_keeps_a_profile_of_the_users_own(
+    launch_file: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, distro: str, variable: str
+) -> None:
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    (tmp_path / "mine.xml").write_text("<dds/>")
+    monkeypatch.setenv(variable, str(tmp_path / "mine.xml"))
     launched = evaluate(launch_file, model="a.onnx")
-    assert launched.context.environment["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/etc/mine.xml"
+    read = PROFILE_VARIABLES[distro == "kilted"]
+    assert launched.context.environment[read] == str(tmp_path / "mine.xml")
 
 
 def test_configures_and_then_activates(launch_file: ModuleType) -> None:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +19,13 @@ import tyro
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import BackendError, ModelFileError
-from lidarloop_core.fast_dds import profile_variable
+from lidarloop_core.fast_dds import profile_variables
 from lidarloop_core.gpu.cuda import Cuda, import_runtime
 from lidarloop_core.inference.tensorrt.backend import engine_key, import_tensorrt
 from lidarloop_core.inference.tensorrt.cache import EngineCache, EngineKey
 from lidarloop_core.io import atomic
 from lidarloop_core.io.outputs import check_output
+from lidarloop_core.machine import is_installed, ros_distro
 from lidarloop_core.model.model_file import read_model
 
 State = Literal["ok", "absent", "warning", "fault"]
@@ -93,7 +93,7 @@ def onnxruntime_finding() -> Finding:
         ort: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
         return Finding("onnxruntime", "fault", f"cannot be imported: {error}", "pip install onnxruntime")
-    builds = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    builds = [name for name in ("onnxruntime", "onnxruntime-gpu") if is_installed(name)]
     found = f"{ort.__version__}, {', '.join(ort.get_available_providers())}"
     if len(builds) > 1:
         remedy = f"pip uninstall {' '.join(builds)}, then install one of them"
@@ -164,8 +164,7 @@ def engines_finding(cache: EngineCache, gpu: Cuda | Exception | None, model: Pat
 
 def ros_findings(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The middleware, and Fast DDS's profile: without it large clouds are lost in shared memory."""
-    from_pip = next((distro for distro in ("jazzy", "kilted") if _installed(f"ros-{distro}-rclpy")), None)
-    distro = environment.get("ROS_DISTRO") or from_pip
+    distro = ros_distro(environment)
     if distro is None:
         yield Finding("ROS 2", "absent", "not sourced and not installed from pip")
         return
@@ -173,7 +172,7 @@ def ros_findings(environment: Mapping[str, str]) -> Iterator[Finding]:
     yield Finding("ROS 2", "ok", f"{distro}{'' if environment.get('ROS_DISTRO') else ' from pip'}, {middleware}")
     if "fastrtps" not in middleware:
         return
-    name = profile_variable(distro)
+    name = profile_variables(distro)[0]
     remedy = (
         f"export {name}=$(ros2 pkg prefix lidarloop_bringup)/share/lidarloop_bringup/config/fastdds.xml where the "
         "LiDAR driver starts; lidarloop's own launch files set it for its nodes"
@@ -269,14 +268,6 @@ def _is_clock_synchronised() -> bool | None:
 def _nearest(folder: Path) -> Path:
     """The folder, or the nearest above it that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _cuda_version(number: int) -> str:

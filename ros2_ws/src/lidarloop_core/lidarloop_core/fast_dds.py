@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-"""The first is read on Humble and Jazzy, the second on Kilted and later."""
+"""The first is read on Humble and Jazzy, the second on Kilted and later, which warn of the first."""
 
 
-def profile_variable(distro: str) -> str:
-    """The variable that a ROS 2 distribution reads."""
-    up_to_jazzy, later = PROFILE_VARIABLES
-    return up_to_jazzy if distro in ("humble", "jazzy") else later
+def profile_variables(distro: str | None) -> tuple[str, ...]:
+    """The variables to set for a ROS 2 distribution, first the one that it reads; all of them for an unknown one."""
+    return PROFILE_VARIABLES if distro in (None, "humble", "jazzy") else PROFILE_VARIABLES[1:]
 
 
 def profile_in_use() -> Path | None:

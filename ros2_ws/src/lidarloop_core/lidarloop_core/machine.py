@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -52,13 +53,23 @@ def versions(*more: str) -> dict[str, str]:
     Args:
         more: names of further distributions, e.g. those a figure is compared with.
     """
-    found = {"python": platform.python_version()}
-    for name in (*_DISTRIBUTIONS, *more):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = (name for name in (*_DISTRIBUTIONS, *more) if is_installed(name))
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in installed}
+
+
+def is_installed(distribution: str) -> bool:
+    """Whether a Python package of this name is installed."""
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def ros_distro(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Name of the sourced ROS 2 distribution, else of the one whose wheels are installed; None where there is none."""
+    from_pip = (distro for distro in ("jazzy", "kilted") if is_installed(f"ros-{distro}-rclpy"))
+    return environment.get("ROS_DISTRO") or next(from_pip, None)
 
 
 def _cpu_name() -> str:

@@ -31,7 +31,8 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.fast_dds import PROFILE_VARIABLES
+from lidarloop_core.fast_dds import profile_in_use, profile_variables
+from lidarloop_core.machine import ros_distro
 from lidarloop_ros.node.params_file import parameters_for
 
 ASK_AGAIN_AFTER_S = 1.0
@@ -179,10 +180,10 @@ def number(argument: str, context: LaunchContext) -> float:
 
 def fast_dds_profile(config: Path) -> list[SetEnvironmentVariable]:
     """Makes Fast DDS load the profile in the folder ``config``, which lets large clouds through; a user's own stays."""
-    profile = str(config / "fastdds.xml")
+    profile = str(profile_in_use() or config / "fastdds.xml")
     return [
         SetEnvironmentVariable(variable, EnvironmentVariable(variable, default_value=profile))
-        for variable in PROFILE_VARIABLES
+        for variable in profile_variables(ros_distro())
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lidarloop_core.fast_dds import PROFILE_VARIABLES
+from lidarloop_core.fast_dds import profile_variables
+from lidarloop_core.machine import ros_distro
 
 
 def profile_path() -> Path:
@@ -14,8 +15,8 @@ def profile_path() -> Path:
 
 
 def environment(profile: Path | None = None) -> dict[str, str]:
-    """Environment variables that make Fast DDS of any distribution load a profile, by default the shipped one."""
-    return dict.fromkeys(PROFILE_VARIABLES, str(profile or profile_path()))
+    """Environment variables that make this ROS 2's Fast DDS load a profile, by default the shipped one."""
+    return dict.fromkeys(profile_variables(ros_distro()), str(profile or profile_path()))
 
 
 def profile_with_segment(num_bytes: int) -> str:

@@ -12,7 +12,8 @@ from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, Reliabilit
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-from lidarloop_core.fast_dds import PROFILE_VARIABLES, profile_in_use, segment_bytes
+from lidarloop_core.fast_dds import profile_in_use, profile_variables, segment_bytes
+from lidarloop_core.machine import ros_distro
 from lidarloop_ros.node import fastdds
 
 # What DDS gives for a duration that is not set.
@@ -61,9 +62,10 @@ def silence_hint(node: Node, topic: str) -> str:
     profile = profile_in_use()
     room = segment_bytes(profile) if profile else 0
     too_large = f". Larger clouds than its segment_size, {room / 1e6:.0f} MB, are lost too: raise it" if room else ""
+    variable = profile_variables(ros_distro())[0]
     return (
         f"{topic} has {num_publishers} publishers, but nothing arrives. Fast DDS loses clouds above 0.5 MB unless "
-        f"the publisher too runs with {PROFILE_VARIABLES[0]}={profile or fastdds.profile_path()}{too_large}"
+        f"the publisher too runs with {variable}={profile or fastdds.profile_path()}{too_large}"
     )
 
 
