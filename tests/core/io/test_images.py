@@ -9,6 +9,7 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +22,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lidarloop_core.errors import DatasetError, ImageFormatError
-from lidarloop_core.io import images
 from lidarloop_core.io.images import EncodedImage, ImageFile, decode, decode_raw, encode_jpeg
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (12, 20, 3), np.uint8)
 
+DECODER = "lidarloop_core.io.images.simplejpeg"
 NO_SIMPLEJPEG = pytest.mark.skipif(
-    images.simplejpeg is None, reason="simplejpeg is not installed: pip install 'lidarloop[fast-jpeg]'"
+    find_spec("simplejpeg") is None, reason="simplejpeg is not installed: pip install 'lidarloop[fast-jpeg]'"
 )
 
 
@@ -36,14 +37,14 @@ def decoder(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every test runs with Pillow alone, and with simplejpeg beside it."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "Pillow":
-            patch.setattr(images, "simplejpeg", None)
+            patch.setattr(DECODER, None)
         yield request.param
 
 
 def by_pillow(data: bytes) -> Any:
     """The pixels, or the line that a user reads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "simplejpeg", None)
+        patch.setattr(DECODER, None)
         return outcome(data)
 
 
@@ -129,6 +130,18 @@ def test_a_jpeg_of_a_size_out_of_bounds_is_refused_by_the_header(width: int, hei
         decode(jpeg_header(width, height), "picture")
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+@NO_SIMPLEJPEG
+def test_simplejpeg_decodes_sound_jpegs_alone(monkeypatch: pytest.MonkeyPatch, decoder: str) -> None:
+    if decoder == "Pillow":
+        pytest.skip("of simplejpeg")
+    sound, cut = encoded("JPEG"), encoded("JPEG")[:-2]
+    expected = by_pillow(sound), by_pillow(cut)
+    monkeypatch.setattr(Image.Image, "convert", lambda image, mode: pytest.fail("Pillow decoded"))
+    assert outcome(sound) == expected[0]
+    with pytest.raises(pytest.fail.Exception):
+        decode(cut, "picture")
 
 
 @pytest.mark.parametrize("quality", [5, 75, 100])
