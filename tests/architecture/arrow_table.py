@@ -43,7 +43,7 @@ CORE: dict[str, set[str]] = {
         "errors", "machine", "geometry", "sample", "pointcloud", "io", "model", "inference",
         "labelling", "labelling.lifting", "labelling.placing",
     },
-    "doctor": {"errors", "fast_dds", "io", "model", "gpu", "inference.tensorrt"},
+    "doctor": {"errors", "fast_dds", "io", "machine", "model", "gpu", "inference.tensorrt"},
     "cli": {"errors"},
 }  # fmt: skip
 
