@@ -260,6 +260,26 @@ def test_channels_that_are_not_ros_are_left_aside(tmp_path: Path, profile: str) 
         assert [(topic, message.width) for topic, _, message in bag.messages()] == [("/lidar/points", 1000)] * 3
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_topics_of_a_folder_that_are_not_cdr_are_left_aside(tmp_path: Path, storage: str) -> None:
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    store, bag = typestore(), tmp_path / "bag"
+    with Writer(bag, version=9, storage_plugin=StoragePlugin[storage.upper()]) as writer:
+        clouds = writer.add_connection("/lidar/points", "sensor_msgs/msg/PointCloud2", typestore=store)
+        logs = writer.add_connection("/logs", "std_msgs/msg/String", typestore=store, serialization_format="json")
+        for i in range(3):
+            writer.write(clouds, i, bytes(store.serialize_cdr(cloud(i), "sensor_msgs/msg/PointCloud2")))
+            writer.write(logs, i, b'{"data": "hello"}')
+    assert "json" in (bag / "metadata.yaml").read_text()
+    for place in (bag, next(bag.glob("*.mcap" if storage == "mcap" else "*.db3"))):
+        with BagReader(place) as reader:
+            assert reader.topics == {"/lidar/points": "sensor_msgs/msg/PointCloud2"}
+            assert reader.message_counts == {"/lidar/points": 3}
+            assert [(topic, message.width) for topic, _, message in reader.messages()] == [("/lidar/points", 1000)] * 3
+            assert [topic for topic, _, _ in reader.raw_messages()] == ["/lidar/points"] * 3
+
+
 @pytest.mark.parametrize("place", ["drive.mcap", "drive.db3", "folder"])
 def test_pipes_and_devices_are_refused_at_once(tmp_path: Path, place: str) -> None:
     path = tmp_path / place
