@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from math import ceil
 from pathlib import Path
 
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import atomic
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.salvage import Salvage, salvage
 from lidarloop_training.data.bag.layout import PROVENANCE
@@ -49,9 +49,8 @@ def salvaged(broken: Bag, folder: Path) -> Iterator[SalvagedDrive]:
     path = broken.path
     if not path.is_file():
         raise DatasetError(f"{path} is no file; expected an MCAP file to salvage")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=folder) as temporary:
-        saved = Path(temporary) / f"{path.stem}.mcap"
+    with atomic.temporary_folder(folder / path.name) as temporary:
+        saved = temporary / f"{path.stem}.mcap"
         found = salvage(path, saved)
         drive = dataclasses.replace(broken, path=saved)
         with BagReader(saved) as bag:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,16 +37,33 @@ def replacing(path: Path) -> Iterator[Path]:
     are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_name(path)
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         yield temporary
-        # mkstemp makes private files; ours are as readable as any the user creates.
-        temporary.chmod(0o666 & ~_umask())
         publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Gives a folder beside ``path`` that lasts for the block; missing parent folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = temporary_name(path)
+    try:
+        folder.mkdir(0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside ``path`` that no file has.
+
+    Known before the file is made: whatever interrupts its maker, even a signal right after it was made, can delete it.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -68,9 +86,3 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

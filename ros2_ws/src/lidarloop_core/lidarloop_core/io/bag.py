@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -203,12 +201,10 @@ _STAMPED_SIZE = 12  # bytes: the encapsulation's header, seconds, nanoseconds
 def _require_regular_files(path: Path) -> None:
     """Raises OSError for a pipe or a device, at which opening or reading would not end."""
     if path.is_dir():
-        with regular_file.opened(path / "metadata.yaml", _MOST_METADATA_BYTES):
-            pass
+        regular_file.require(path / "metadata.yaml", _MOST_METADATA_BYTES)
     for file in path.iterdir() if path.is_dir() else (path,):
         if file.suffix in (".mcap", ".db3", ".zstd") or file == path:
-            with regular_file.opened(file, _MOST_BAG_BYTES):
-                pass
+            regular_file.require(file, _MOST_BAG_BYTES)
 
 
 _MOST_METADATA_BYTES = 64 << 20
@@ -276,25 +272,24 @@ class BagWriter:
         self._connections: dict[str, Connection] = {}
 
     def __enter__(self) -> BagWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent))
-        # rosbags writes folders, and their name into the file: a constant one, so that bytes do not depend on it.
-        self._bag = self._folder / "bag"
-        self._writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
+        with ExitStack() as opening:
+            folder = opening.enter_context(atomic.temporary_folder(self.path))
+            # rosbags writes folders, and their name into the file: a constant one, so that bytes do not depend on it.
+            self._bag = folder / "bag"
+            self._writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
+            self._writer.open()
+            self._opened = opening.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._opened:
             if error is None:
                 self._writer.close()
                 atomic.publish(self._bag / "bag.mcap", self.path)
             else:
                 self._writer.abort()
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def write(self, topic: str, time_ns: int, msg: Any) -> None:
         """Appends one message (of a class from ``message_type``).
