@@ -116,6 +116,7 @@ def test_the_number_of_sweeps_is_that_of_the_cloud_that_lacked_some() -> None:
         (lambda s: s.inspected(health(height_m=0.9)), WARN, "0.90 m below the LiDAR"),
         (lambda s: s.inspected(health(height_m=None)), OK, "active"),
         (lambda s: s.time_jumped(), WARN, "time went backwards"),
+        (lambda s: s.mixed_clocks("clouds of two clocks"), WARN, "clouds of two clocks"),
     ],
 )
 def test_an_event_sets_the_level_of_one_report(

@@ -88,6 +88,22 @@ def test_odometry_merges_sweeps_and_a_looped_bag_starts_afresh(mounted: Robot) -
     assert_three_sweeps(drive(mounted, T0 + 1000 * MS))
 
 
+@pytest.mark.fault("two_clocks")
+def test_two_publishers_on_far_apart_clocks_reset_nothing_and_are_named(mounted: Robot) -> None:
+    last, apart = T0 + 900 * MS, 1_000_000 * MS
+    boxes = []
+    for i in range(10):
+        stamp = T0 + i * 100 * MS
+        mounted.send_odometry(stamp, odom_SE3_base(stamp))
+        boxes.append(mounted.ask(mounted.cloud(seen_at(stamp, last), stamp))[1])
+        _, of_the_other = mounted.ask(mounted.cloud([[*LAST_POINT[0], 60.0]], stamp - apart))
+        assert len(of_the_other) == 1
+    assert_three_sweeps(boxes[-1])
+    status = mounted.reported(DiagnosticStatus.WARN, "two clocks")
+    assert "~/input/points has messages of two clocks, 1000." in status.message
+    assert mounted.process.log_tail(1000).count("stamps went back") == 1
+
+
 def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted: Robot) -> None:
     last = stamps()[-1]
     # So long before the next cloud that the motion may not be continued up to it: only the next odometry will do.
@@ -168,7 +184,7 @@ def test_a_cloud_that_is_a_little_late_takes_no_motion_from_the_others(
     for stamp in stamps():
         robot.send_transform(stamp, "odom", "base_link", odom_SE3_base(stamp))
         if stamp == last:
-            robot.ask(robot.cloud(seen_at(stamp, last), stamp - 95 * MS))  # 5 ms before the cloud before
+            robot.ask(robot.cloud(seen_at(stamp, last), stamp - 105 * MS))  # 5 ms before the cloud before
         _, boxes = robot.ask(robot.cloud(seen_at(stamp, last), stamp))
     assert_three_sweeps(boxes)
 

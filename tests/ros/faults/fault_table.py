@@ -53,6 +53,11 @@ FAULTS = (
         "Sweeps and ego-motion are dropped, WARN",
     ),
     Fault("disorder", "A cloud comes a few milliseconds late", "Answered; sweeps and ego-motion of the others stay"),
+    Fault(
+        "two_clocks",
+        "Two publishers of one topic, on clocks far apart",
+        "Both are answered, nothing is reset after the first time, WARN naming the topic and the difference",
+    ),
     Fault("stamps", "Stamp zero, in the future or stale", "The cloud is dropped, WARN naming the reason"),
     Fault("other_clock", "Stamps of another clock (recording without /clock)", "Detects, WARN that ages are unknown"),
     Fault("duplicate", "The same cloud twice", "The second is dropped, WARN"),
@@ -99,7 +104,7 @@ FAULTS = (
     ),
     Fault(
         "model_swap",
-        "A new model that is corrupt, has other classes, or is a pipe or a device",
+        "A new model that is corrupt, has other classes, is a pipe or a device, or is not ready in time",
         "It is not taken, the one in use goes on without losing a cloud; WARN and the service's answer give the reason",
     ),
     Fault(

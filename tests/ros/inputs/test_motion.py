@@ -80,6 +80,14 @@ def test_a_looped_bag_starts_over_whichever_comes_first() -> None:
     assert_pose(by_cloud.at(T0, timeout_s=0), 0)
 
 
+def test_poses_of_two_clocks_that_take_turns_clear_nothing() -> None:
+    both = OdometryTrack()
+    said = [both.add(T0 + (20 * i - clock_ms) * MS, pose(0.02 * i)) for i in range(10) for clock_ms in (0, 1_000_000)]
+    assert_pose(both.at(T0 + 50 * MS, timeout_s=0), 0.05)
+    assert_pose(both.at(T0 + (50 - 1_000_000) * MS, timeout_s=0), 0.05)
+    assert "~/input/odometry has messages of two clocks" in said[-1]
+
+
 def test_jitter_is_no_jump() -> None:
     jittered = track(0, 20, 10)
     assert_pose(jittered.at(T0 + 15 * MS, timeout_s=0), 0.015)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lidarloop_ros.inputs.stamps import StampGate
+from lidarloop_ros.inputs.stamps import StampCourse, StampGate
 
 S = 1_000_000_000
 NOW = 1_800_000_000 * S
@@ -64,3 +64,29 @@ def test_a_refused_stamp_does_not_count_as_the_one_before() -> None:
     assert judge.refusal(NOW) == ""
     assert "stale" in judge.refusal(NOW - 2 * S)
     assert "duplicate" in judge.refusal(NOW)
+
+
+def courses(*stamps_s: float) -> list[str]:
+    course = StampCourse()
+    return [course.follow(round((1000 + stamp_s) * S)) for stamp_s in stamps_s]
+
+
+def test_stamps_that_start_over_go_back_once() -> None:
+    assert courses(5.0, 5.1, 5.05, 0.0, 0.1, 5.1, 5.2) == ["on", "on", "on", "back", "on", "on", "on"]
+
+
+def test_a_short_recording_that_is_looped_with_gaps_is_no_second_clock() -> None:
+    one_pass = (0.0, 0.1, 0.3, 1.0, 1.9, 2.0)
+    assert courses(*one_pass * 3) == ["on"] * 6 + (["back"] + ["on"] * 5) * 2
+
+
+@pytest.mark.parametrize("apart_s", [0.7, 6.0, 1e6])
+def test_two_clocks_that_take_turns_start_nothing_over_but_the_first_time(apart_s: float) -> None:
+    turns = [stamp_s for i in range(20) for stamp_s in (2e6 + 0.1 * i, 2e6 + 0.1 * i - apart_s)]
+    course = StampCourse()
+    found = [course.follow(round(stamp_s * S)) for stamp_s in turns]
+    assert found[:2] == ["on", "back"]
+    assert set(found[2:]) == {"other"}
+    assert course.apart_s == pytest.approx(apart_s, abs=0.11)
+    assert f"~/in has messages of two clocks, {course.apart_s:.3f} s apart" in course.problem("~/in")
+    assert StampCourse().problem("~/in") == ""

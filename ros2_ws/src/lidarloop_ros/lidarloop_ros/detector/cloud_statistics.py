@@ -54,6 +54,7 @@ class Period(Counts):
         fewest_points: smallest number of points of a cloud; None without a cloud.
         fewest_sweeps: smallest number of sweeps merged for a cloud that should have had more; None without one.
         num_time_jumps: number of jumps back in time.
+        mixed_clocks: which two clocks the clouds were of, or "".
         age_ms: ages of the clouds when they were answered, milliseconds.
     """
 
@@ -70,6 +71,7 @@ class Period(Counts):
     fewest_points: int | None = None
     fewest_sweeps: int | None = None
     num_time_jumps: int = 0
+    mixed_clocks: str = ""
     age_ms: list[float] = field(default_factory=list)
 
 
@@ -205,6 +207,11 @@ class CloudStatistics:
         """Keeps the figures of one cloud of this period."""
         with self._lock:
             self._health = health
+
+    def mixed_clocks(self, reason: str) -> None:
+        """Notes that the clouds are of two clocks."""
+        with self._lock:
+            self._period.mixed_clocks = reason
 
     def time_jumped(self) -> None:
         """Counts a jump back in time, after which the sweeps were dropped."""

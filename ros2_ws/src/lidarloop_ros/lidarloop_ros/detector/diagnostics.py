@@ -8,8 +8,8 @@ WARN   no cloud for 1.5 seconds, or fewer a second than expected; clouds were dr
        or fewer than the model was trained with; capacity was exceeded; many points without a finite position, or far
        fewer points than usual; values of points not finite (left out) or beyond the training's (clamped); intensity
        flat, missing, or in another unit than in training; the ground at another height than in training; p99 latency
-       above the deadline, or clouds old when answered; time jumped back; ages unknown; inference was repeated; a new
-       model could not be loaded; a subscriber's QoS receives nothing.
+       above the deadline, or clouds old when answered; time jumped back, or is of two clocks; ages unknown; inference
+       was repeated; a new model could not be loaded; a subscriber's QoS receives nothing.
 OK     otherwise.
 
 Each rule judges what happened since the last report; the message lists all reasons of the level that holds.
@@ -184,6 +184,8 @@ def _about_time(report: Report) -> list[str]:
         )
     if period.num_time_jumps:
         reasons.append("time went backwards: sweeps and ego-motion dropped")
+    if period.mixed_clocks:
+        reasons.append(period.mixed_clocks)
     return reasons
 
 

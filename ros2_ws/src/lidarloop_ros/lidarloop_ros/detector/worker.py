@@ -18,7 +18,8 @@ from lidarloop_ros.detector.cloud_statistics import CloudStatistics
 from lidarloop_ros.detector.loaded import Loaded
 from lidarloop_ros.detector.pipeline import CloudPipeline, CloudResult
 from lidarloop_ros.inputs.assembler import AssembledCloud, CloudAssembler
-from lidarloop_ros.inputs.motion import TIME_JUMP_NS, MotionUnavailableError
+from lidarloop_ros.inputs.motion import MotionUnavailableError
+from lidarloop_ros.inputs.stamps import Course, StampCourse
 from lidarloop_ros.node.worker import Worker
 
 LOG_EVERY_S = 5.0
@@ -51,7 +52,7 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         self._statistics = statistics
         self._logger = logger
         self._on_backend_failure = on_backend_failure
-        self._last_stamp_ns = 0
+        self._course = StampCourse()
         self._must_forget = False
         self._successors: deque[Loaded] = deque()
         self._assembler: CloudAssembler[_Received, PointCloud2] = CloudAssembler(
@@ -94,7 +95,7 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         stamp = stamp_ns(header)
         self._hand_over()
         loaded = self._loaded
-        self._notice_time_jump(stamp)
+        course = self._notice_time_jump(stamp)
         result = self._process(received.cloud, item.parts, loaded.pipeline)
         processed_s = time.perf_counter()
         loaded.outputs.publish_detections(result.boxes, header)
@@ -104,7 +105,8 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         self._statistics.detected(result, total_ms, loaded.gate.age_ms(stamp), spec.num_sweeps)
         stage_ms = result.stage_ms | {"publish": (published_s - processed_s) * 1e3, "total": total_ms}
         loaded.outputs.publish_extras(result.boxes, header, stage_ms)
-        if loaded.tracks is not None and stamp == self._last_stamp_ns:  # a late cloud is of no use to them
+        # A late cloud is of no use to tracks, nor is one of another clock.
+        if loaded.tracks is not None and stamp == self._course.newest_ns and course != "other":
             loaded.tracks.publish(result, header)
         if self._statistics.wants_health:
             self._statistics.inspected(inspect(result.newest_points, result.columns))
@@ -145,20 +147,26 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
             self._logger.error(f"inference failed, trying once more: {error}")
             return pipeline.process(cloud, others)
 
-    def _notice_time_jump(self, stamp: int) -> None:
+    def _notice_time_jump(self, stamp: int) -> Course:
         if self._must_forget:
             self._must_forget = False
             self._forget()
-        if stamp < self._last_stamp_ns - TIME_JUMP_NS:
+        # A cloud that is late by little is answered, merged with those before it: disorder is no jump.
+        before_ns = self._course.newest_ns
+        course = self._course.follow(stamp)
+        if course == "back":
             self._forget()
             self._loaded.motion.time_jumped_back_to(stamp)
             self._statistics.time_jumped()
             self._logger.warning(
-                f"stamps went back by {(self._last_stamp_ns - stamp) * 1e-9:.3f} s; sweeps and ego-motion dropped"
+                f"stamps went back by {(before_ns - stamp) * 1e-9:.3f} s; sweeps and ego-motion dropped"
             )
-            self._last_stamp_ns = stamp
-        # A cloud that is late by less is answered, merged with those before it: disorder is no jump.
-        self._last_stamp_ns = max(stamp, self._last_stamp_ns)
+        elif course == "other":
+            # Sweeps of both stay: they are merged by their stamps, so that none meets one of the other clock.
+            reason = self._course.problem("~/input/points")
+            self._statistics.mixed_clocks(reason)
+            self._logger.warning(reason, throttle_duration_sec=LOG_EVERY_S)
+        return course
 
     def _forget(self) -> None:
         self._loaded.pipeline.forget_sweeps()

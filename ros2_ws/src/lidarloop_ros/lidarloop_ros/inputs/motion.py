@@ -10,6 +10,7 @@ from typing import Protocol
 
 from lidarloop_core.geometry.se3 import SE3, interpolate
 from lidarloop_core.geometry.trajectory import Trajectory
+from lidarloop_ros.inputs.stamps import TIME_JUMP_NS, StampCourse
 
 # 20 s at 100 Hz: far more than the sweeps that are merged, and a fixed bound.
 MAX_POSES = 2_000
@@ -18,8 +19,6 @@ MAX_GAP_NS = 500_000_000
 # A cloud may be this much younger than the newest odometry without waiting: at 3 m/s² of acceleration the straight
 # continuation is 4 mm off after 50 ms, while waiting for the next message would cost up to its period.
 MAX_AHEAD_NS = 50_000_000
-# Stamps that go back by more than this are a recording that starts over, not jitter.
-TIME_JUMP_NS = 500_000_000
 
 
 class MotionUnavailableError(Exception):
@@ -57,15 +56,21 @@ class OdometryTrack:
         self._changed = threading.Condition()
         self._trajectory = Trajectory(max_poses=MAX_POSES)
         self._newest_ns: int | None = None
+        self._course = StampCourse()
 
-    def add(self, stamp_ns: int, world_SE3_ego: SE3) -> None:
-        """Adds a pose. One from long before the newest clears the others: a bag was looped."""
+    def add(self, stamp_ns: int, world_SE3_ego: SE3) -> str:
+        """Adds a pose. One from long before the newest clears the others: a bag was looped.
+
+        Returns:
+            What to say of two publishers whose clocks are far apart; "" with one.
+        """
         with self._changed:
-            if self._newest_ns is not None and stamp_ns < self._newest_ns - TIME_JUMP_NS:
+            if self._course.follow(stamp_ns) == "back":
                 self._clear()
             self._trajectory.add(stamp_ns, world_SE3_ego)
             self._newest_ns = max(stamp_ns, self._newest_ns or stamp_ns)
             self._changed.notify_all()
+            return self._course.problem("~/input/odometry")
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
         """Clears the poses of the previous pass, unless those of the new one have already arrived."""

@@ -18,9 +18,10 @@ from tf2_msgs.msg import TFMessage
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.constant_edges import ConstantEdges
 from lidarloop_core.io.messages import frame_name, pose_from_message, stamp_ns, transform_from_message
-from lidarloop_ros.inputs.motion import TIME_JUMP_NS, MotionUnavailableError, OdometryTrack, SensorPose, poll
+from lidarloop_ros.inputs.motion import MotionUnavailableError, OdometryTrack, SensorPose, poll
 from lidarloop_ros.inputs.motion_params import MotionParams
 from lidarloop_ros.inputs.plausibility import PlausibleMotion
+from lidarloop_ros.inputs.stamps import TIME_JUMP_NS
 
 # builtin_interfaces/Time holds seconds as int32.
 _LATEST_NS = 2**31 * 1_000_000_000
@@ -203,7 +204,8 @@ class OdometryMotion(Mountings):
         except ValueError as error:
             self._node.get_logger().warning(f"odometry left out: {error}", throttle_duration_sec=5.0)
             return
-        self._track.add(stamp_ns(msg.header), pose)
+        if problem := self._track.add(stamp_ns(msg.header), pose):
+            self._node.get_logger().warning(problem, throttle_duration_sec=5.0)
 
 
 class TfMotion:

@@ -1,14 +1,61 @@
-"""StampGate: whether a cloud's stamp can be used. A cloud whose stamp cannot is dropped, counted and warned of."""
+"""StampGate: whether a cloud's stamp can be used. A cloud whose stamp cannot is dropped, counted and warned of.
+
+StampCourse: whether stamps go on, start over, or are of two clocks at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 # Synchronised clocks of a LiDAR and a computer differ by less.
 FUTURE_TOLERANCE_NS = 100_000_000
 # Stamps further back than this belong to another clock: a recording is played without /clock, or the LiDAR counts from
 # its own start. The clouds' age is unknown, so they are accepted, and the diagnostics warn.
 OTHER_CLOCK_NS = 86_400 * 1_000_000_000
+
+# Stamps that go back by more than this are a recording that starts over, not jitter.
+TIME_JUMP_NS = 500_000_000
+# A course of stamps that was left goes on if the next stamp lies within this after its last.
+_GOES_ON_NS = 5_000_000_000
+
+Course = Literal["on", "back", "other"]
+"""The stamp goes on; it goes back, to another time; it is of the other one of two clocks that take turns."""
+
+
+class StampCourse:
+    """Follows the stamps of one topic. Two publishers on clocks far apart go back and forth, and start nothing over.
+
+    Attributes:
+        newest_ns: newest stamp of the present course, nanoseconds; 0 before the first.
+        apart_s: how far the two clocks are apart, seconds; 0.0 while there is one.
+    """
+
+    def __init__(self) -> None:
+        self.newest_ns = 0
+        self.apart_s = 0.0
+        self._left_ns: int | None = None
+
+    def problem(self, topic: str) -> str:
+        """What to say of two clocks on a topic, with the remedy; "" while there is one."""
+        if not self.apart_s:
+            return ""
+        return f"{topic} has messages of two clocks, {self.apart_s:.3f} s apart: two publishers? Stop one of them"
+
+    def follow(self, stamp_ns: int) -> Course:
+        """Takes the next stamp."""
+        left_ns, is_before = self._left_ns, stamp_ns < self.newest_ns - TIME_JUMP_NS
+        jumps = is_before or stamp_ns > self.newest_ns + TIME_JUMP_NS
+        # A recording that starts over ends where it was left at the latest: it never goes on from there.
+        if jumps and left_ns is not None and left_ns < stamp_ns <= left_ns + _GOES_ON_NS:
+            self.apart_s = abs(stamp_ns - self.newest_ns) * 1e-9
+            self._left_ns, self.newest_ns = self.newest_ns, stamp_ns
+            return "other"
+        if is_before:
+            self._left_ns, self.newest_ns, self.apart_s = self.newest_ns, stamp_ns, 0.0
+            return "back"
+        self.newest_ns = max(stamp_ns, self.newest_ns)
+        return "on"
 
 
 class StampGate:

@@ -5,7 +5,7 @@ ERROR  configuring failed; a cloud could not be labelled, or labelling one faile
 STALE  no cloud for five seconds.
 WARN   no cloud for 1.5 seconds; clouds, but none labelled; a camera is missing, late or not calibrated, or its picture
        cannot be used; headings are not known; no sweeps could be accumulated; keeping frames is paused; time jumped
-       back.
+       back, or is of two clocks.
 OK     otherwise.
 
 Each rule judges what happened since the last report; the message lists all reasons of the level that holds.
@@ -110,6 +110,8 @@ def _warnings(report: LabelReport) -> list[str]:
         )
     if statistics.time_jumps:
         warnings.append("time jumped back")
+    if statistics.mixed_clocks:
+        warnings.append(statistics.mixed_clocks)
     warnings += report.setup_problems
     warnings += [
         f"{_explained(what, report)} ({count} of {statistics.num_labelled} clouds)"

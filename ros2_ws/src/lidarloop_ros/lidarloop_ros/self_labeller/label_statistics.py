@@ -20,6 +20,7 @@ class LabelStatistics:
         left_out: why a mask or camera was not lifted → number of masks and cameras.
         stage_ms: stage → its duration for the last labelled cloud, milliseconds.
         time_jumps: number of jumps back in time.
+        mixed_clocks: which two clocks the clouds were of, or "".
     """
 
     num_clouds: int = 0
@@ -31,3 +32,4 @@ class LabelStatistics:
     left_out: Counter[str] = field(default_factory=Counter)
     stage_ms: dict[str, float] = field(default_factory=dict)
     time_jumps: int = 0
+    mixed_clocks: str = ""

@@ -14,7 +14,8 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.io.messages import boxes_from_detections, stamp_ns
 from lidarloop_ros.inputs.assembler import AssembledCloud, CloudAssembler
-from lidarloop_ros.inputs.motion import TIME_JUMP_NS, MotionUnavailableError
+from lidarloop_ros.inputs.motion import MotionUnavailableError
+from lidarloop_ros.inputs.stamps import StampCourse
 from lidarloop_ros.node.worker import Worker
 from lidarloop_ros.self_labeller.frame_keeper import FrameKeeper
 from lidarloop_ros.self_labeller.label_statistics import LabelStatistics
@@ -37,7 +38,7 @@ class LabelWorker(Worker[AssembledCloud[Any, Any]]):
         self._loaded = loaded
         self._keeper = keeper
         self._logger = logger
-        self._newest_ns = 0
+        self._course = StampCourse()
         self._detections: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._statistics = LabelStatistics()
@@ -50,15 +51,18 @@ class LabelWorker(Worker[AssembledCloud[Any, Any]]):
         loaded, stamp = self._loaded, stamp_ns(cloud.header)
         with self._lock:
             self._statistics.num_clouds += 1
-            if stamp < self._newest_ns - TIME_JUMP_NS:
+            newest_ns = self._course.newest_ns
+            course = self._course.follow(stamp)
+            if course == "back":
                 self._statistics.time_jumps += 1
                 self._detections.clear()
                 self._assembler.clear()
                 loaded.pipeline.forget_sweeps()
                 loaded.poses.time_jumped_back_to(stamp)
-            elif stamp <= self._newest_ns:
+            elif course == "other":
+                self._statistics.mixed_clocks = self._course.problem("~/input/points")
+            elif stamp <= newest_ns:
                 return  # a duplicate, or out of order
-            self._newest_ns = stamp
         loaded.pipeline.remember(cloud)
         self._assembler.add_cloud(stamp, cloud)
 
