@@ -3,8 +3,8 @@
 The parameter ``model`` names the file. Setting it while the node is configured starts the swap. The service
 ``~/load_model`` (std_srvs/Trigger, a type of every ROS, so no interface package must be built) waits for the swap that
 is under way, or loads the file again, and answers with the outcome. A thread of its own reads, verifies and warms up
-the new model while the old one goes on detecting. If the new model cannot be used, everything stays as it was, and the
-parameter is set back to the model in use.
+the new model while the old one goes on detecting. If the new model cannot be used, or is not ready within
+``model_swap_timeout_s``, everything stays as it was, and the parameter is set back to the model in use.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class SwapHost(Protocol):
 
     def model_wanted(self) -> str:
         """The parameter ``model``."""
+        ...
+
+    def swap_timeout_s(self) -> float:
+        """The parameter ``model_swap_timeout_s``, seconds."""
         ...
 
     def opener(self, model: str) -> Callable[[], SweepPipeline]:
@@ -127,17 +131,33 @@ class ModelSwap:
 
     async def _opened(self, model: str) -> SweepPipeline:
         """Opens the model in a thread of its own; meanwhile the executor goes on with other work."""
-        done, executor, open_model = Future(), self._executor, self._host.opener(model)
+        loading, executor, open_model = _Loading(), self._executor, self._host.opener(model)
+        limit_s = self._host.swap_timeout_s()
 
         def work() -> None:
             try:
-                done.set_result(open_model())
+                loading.loaded(open_model())
             except Exception as error:
-                done.set_exception(error)
+                loading.failed(error)
+            executor.wake()
+
+        def give_up() -> None:
+            loading.failed(
+                ModelFileError(
+                    f"{model} was not ready within {limit_s:g} s; expected a file on a disk that answers, or a larger "
+                    "model_swap_timeout_s: building an engine takes minutes, `lidarloop build-engine` does it before"
+                )
+            )
             executor.wake()
 
         threading.Thread(target=work, name="model loading", daemon=True).start()
-        opened: SweepPipeline = await done
+        timer = threading.Timer(limit_s, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            opened: SweepPipeline = await loading.done
+        finally:
+            timer.cancel()
         return opened
 
     def _roll_back(self, error: Exception) -> tuple[bool, str]:
@@ -150,6 +170,30 @@ class ModelSwap:
             self._node.set_parameters([Parameter("model", value=in_use[0])])
         self._node.get_logger().error(self.problem)
         return False, self.problem
+
+
+class _Loading:
+    """What comes of opening a model: the first of a result, an error and the end of the time; called by any thread.
+
+    Attributes:
+        done: the outcome.
+    """
+
+    def __init__(self) -> None:
+        self.done = Future()
+        self._lock = threading.Lock()
+
+    def loaded(self, opened: SweepPipeline) -> None:
+        with self._lock:
+            if not self.done.done():
+                self.done.set_result(opened)
+                return
+        opened.close()  # too late: nobody waits for it
+
+    def failed(self, error: Exception) -> None:
+        with self._lock:
+            if not self.done.done():
+                self.done.set_exception(error)
 
 
 def require_same_classes(new: ModelSpec, old: ModelSpec) -> None:

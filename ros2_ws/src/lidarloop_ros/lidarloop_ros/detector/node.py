@@ -208,6 +208,10 @@ class LidarDetector(LifecycleShell):
         """The parameter ``model``. For ``ModelSwap``."""
         return str(self.get_parameter("model").value)
 
+    def swap_timeout_s(self) -> float:
+        """The parameter ``model_swap_timeout_s``, seconds. For ``ModelSwap``."""
+        return float(self.get_parameter("model_swap_timeout_s").value)
+
     def opener(self, model: str) -> Callable[[], SweepPipeline]:
         """A function that opens a model with the present settings. For ``ModelSwap``."""
         settings = replace(params.read(self, DetectorParams), model=model)

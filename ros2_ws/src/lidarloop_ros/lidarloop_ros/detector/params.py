@@ -20,6 +20,10 @@ class DetectorParams(MotionParams):
         "configured, another model is loaded beside the one in use and swapped in; ~/load_model returns the outcome.",
         live=True,
     )
+    model_swap_timeout_s: float = param(
+        600.0, "A new model that is not ready within this many seconds is not taken; the one in use goes on.",
+        low=1.0, high=86_400.0, live=True,
+    )  # fmt: skip
     backend: str = param(
         "onnxruntime",
         "What runs the model: `onnxruntime` on `providers`, or `tensorrt` (builds its engine if the cache has none).",
