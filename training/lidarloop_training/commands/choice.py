@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar, Union
 
 import tyro
+from rich.console import Console
 
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.drive_folder import DriveFolder
+from lidarloop_training.data.lidar_setup import measure_lidar
+from lidarloop_training.recipes.pillar_toytown import toytown_spec
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.tasks.detection.task import DetectionConfig
 
@@ -38,6 +43,28 @@ def for_classes(config: TrainConfig[Any], classes: tuple[str, ...]) -> TrainConf
     if not isinstance(config.task, DetectionConfig):
         return config
     return dataclasses.replace(config, task=config.task.for_classes(classes or config.task.spec.class_names))
+
+
+def for_lidar(config: TrainConfig[Any], drives: SampleSource, console: Console) -> TrainConfig[Any]:
+    """The run with the LiDAR's height and the interval of its sweeps as its drives hold them.
+
+    A value of the spec that is not the recipes' own was given, and stays. Toy-town drives are made to fit the spec.
+
+    Args:
+        config: the run.
+        drives: samples to learn from, with as many sweeps as the spec merges.
+        console: where it is printed what was taken from the drives.
+    """
+    if not isinstance(config.data, DriveFolder) or not len(drives):
+        return config
+    spec, recipes, found = config.task.spec, toytown_spec(), measure_lidar(drives)
+    if spec.lidar_height_m == recipes.lidar_height_m and found.height_m is not None:
+        spec = dataclasses.replace(spec, lidar_height_m=found.height_m)
+        console.print(f"the LiDAR is {found.height_m:.2f} m above the ground, by the drives", highlight=False)
+    if spec.sweep_interval_s == recipes.sweep_interval_s and found.sweep_interval_s:
+        spec = dataclasses.replace(spec, sweep_interval_s=found.sweep_interval_s)
+        console.print(f"sweeps are {found.sweep_interval_s:g} s apart, by the drives", highlight=False)
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, spec=spec))
 
 
 def choice(recipes: Mapping[str, tuple[Any, str]]) -> Any:

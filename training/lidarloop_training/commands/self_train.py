@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from lidarloop_core.shell import command_line
-from lidarloop_training.commands.choice import Chosen, choice, for_classes
+from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_lidar
 from lidarloop_training.data.drive_spec import drive_named
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import Split, split_labels
@@ -50,6 +50,8 @@ def self_train(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.a
     run = config.fine_tune
     with accelerator.main_process_first():
         drives, validation = open_data(run.data, run.task.spec.num_sweeps, console)
+    run = for_lidar(run, drives, console)
+    config = replace(config, fine_tune=run)
     labelled, rest = split_labels(drives, run.labels) if config.human_labels else Split.unlabelled(drives)
     more = [
         drive_named(config.unlabelled_source, str(path)).open(

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 
 from lidarloop_core.shell import command_line
-from lidarloop_training.commands.choice import Chosen, choice, for_classes
+from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_lidar
 from lidarloop_training.data.views.label_share import split_labels
 from lidarloop_training.recipes.pillar_drives import pillar_drives, pillar_fine_tune, pillar_pretrain
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
@@ -52,6 +52,7 @@ def train(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(na
     console = Console(quiet=not accelerator.is_main_process)
     with accelerator.main_process_first():
         training, validation = open_data(config.data, config.task.spec.num_sweeps, console)
+    config = for_lidar(config, training, console)
     labelled, _ = split_labels(training, config.labels)
     folder = fit(config, labelled, validation, accelerator=accelerator, console=console)
     following = command_line("lidarloop", "export", folder, "model.onnx")
