@@ -67,6 +67,7 @@ class LabelRequest(Generic[D]):
             sensors=self.steps.sensors,
             every=self.pieces.every,
             segment_frames=self.pieces.segment_frames,
+            max_picture_mpx=self.pieces.max_picture_mpx,
             mask_cache=self.mask_cache or self.out.resolve().parent / MASK_CACHE,
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io.images import MOST_PIXELS
 from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.refining.config import RefineConfig
@@ -149,10 +150,12 @@ class PieceOptions:
     Attributes:
         every: labels each n-th sample.
         segment_frames: samples in one piece of work: what a killed run has to do again at most, per worker.
+        max_picture_mpx: largest picture that is looked at, megapixels; a camera with larger ones is left out.
     """
 
     every: int = 1
     segment_frames: int = 20
+    max_picture_mpx: float = MOST_PIXELS / 1e6
 
 
 @dataclass(frozen=True)

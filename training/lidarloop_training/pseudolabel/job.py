@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io.images import MOST_PIXELS
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.labelling.priors import ShapePriors
@@ -19,6 +20,7 @@ from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.drive_spec import Drive
 from lidarloop_training.pseudolabel.camera_only import DepthModel
+from lidarloop_training.ranges import check_ranges
 
 Sensors = Literal["lidar-camera", "lidar", "camera"]
 RecipeName = Literal["paper", "full"]
@@ -62,11 +64,12 @@ class LabelJob:
         sensors: "lidar" clusters the cloud without images, "camera" lifts with depth seen in the image.
         every: labels each n-th sample of the source.
         segment_frames: samples in one piece of work: what a killed run has to do again at most, per worker.
+        max_picture_mpx: largest picture that is looked at, megapixels; a camera with larger ones is left out.
         mask_cache: folder in which the 2D model's masks are kept for other runs; None keeps none. The labels do not
             depend on it.
 
     Raises:
-        ConfigError: ``every`` or ``segment_frames`` is below 1.
+        ConfigError: ``every`` or ``segment_frames`` is below 1, or ``max_picture_mpx`` out of range.
     """
 
     drive: Drive
@@ -77,6 +80,7 @@ class LabelJob:
     sensors: Sensors = "lidar-camera"
     every: int = 1
     segment_frames: int = 20
+    max_picture_mpx: float = MOST_PIXELS / 1e6
     mask_cache: Path | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +88,7 @@ class LabelJob:
             raise ConfigError(
                 f"received every {self.every} and segment_frames {self.segment_frames}; expected at least 1 of each"
             )
+        check_ranges("LabelJob", max_picture_mpx=(self.max_picture_mpx, 0.01, MOST_PIXELS / 1e6))
 
     def open_drive(self) -> SampleSource:
         """The source with the sweeps and images that labelling needs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from lidarloop_core.errors import DatasetError, ImageFormatError
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.sample import LaneMap, Sample, SampleSource
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
@@ -12,6 +13,7 @@ from lidarloop_training.pseudolabel.frames import frame_document, read_segment, 
 from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.manifest import Segment
 from lidarloop_training.pseudolabel.refinement import refined
+from lidarloop_training.pseudolabel.usable_pictures import without_broken, without_large
 from lidarloop_training.pseudolabel.variants import Lifter, open_lifter
 
 
@@ -58,7 +60,17 @@ class Labeller:
     def frame(self, index: int) -> LabelledFrame:
         """Labels one sample of the drive."""
         sample = self._drive[index]
-        labels, left_out = self._lifter(sample, self._lanes_of(sample))
+        seen, too_large = without_large(sample, self._job.max_picture_mpx)
+        lanes = self._lanes_of(sample)
+        try:
+            labels, left_out = self._lifter(seen, lanes)
+        except (DatasetError, ImageFormatError):
+            readable, broken = without_broken(seen)
+            if len(readable.cameras) == len(seen.cameras):
+                raise
+            labels, left_out = self._lifter(readable, lanes)
+            left_out.cameras.update(broken)
+        left_out.cameras.update(too_large)
         return LabelledFrame.of(index, sample, labels, left_out)
 
     @cached_property
