@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -188,6 +189,31 @@ def test_class_agnostic(run: RunEvaluate, tmp_path: Path) -> None:
     code, _, printed = run(source, results)
     assert code == 1
     assert "received class object" in printed
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("names", [("forklift",), ("fork lift", "tug")])
+def test_class_agnostic_with_classes_of_ones_own(run: RunEvaluate, names: tuple[str, ...]) -> None:
+    drive = make_drive()
+
+    def renamed(boxes: Boxes3D) -> Boxes3D:
+        return Boxes3D(boxes.values, boxes.scores, boxes.labels % len(names), names)
+
+    samples = [
+        dataclasses.replace(s, annotations=dataclasses.replace(s.annotations, boxes=renamed(s.annotations.boxes)))
+        for s in (drive[i] for i in range(len(drive)))
+        if s.annotations is not None
+    ]
+    found = detect(drive, "world", noise_m=0.0)
+    own = {token: renamed(boxes) for token, boxes in found.items()}
+    without = {t: Boxes3D(b.values, b.scores, b.labels * 0, ("object",)) for t, b in found.items()}
+    _, of_ten_classes, _ = run(drive, found, "--class-agnostic")
+    for results, meta in ((own, {"class_names": list(names)}), (own, {}), (without, {}), (found, {})):
+        code, metrics, printed = run(MemorySource(samples), results, "--class-agnostic", meta=meta)
+        assert (code, printed if code else "") == (0, "")
+        assert metrics["classes"].keys() == {"object"}
+        assert metrics["classes"]["object"]["num_objects"] == of_ten_classes["classes"]["object"]["num_objects"]
+        assert metrics["mAP"] == pytest.approx(1)
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -130,7 +130,11 @@ def evaluate_results(
     check_metric(options.metric, source)
     samples = [in_nuscenes_classes(sample) for sample in read_samples(source)]
     labelled = [sample for sample in samples if sample.annotations is not None]
-    names = _class_names(results, compare_with, options)
+    names = _class_names(results, compare_with)
+    config = DetectionConfig.of_classes(names)
+    if options.class_agnostic:
+        names = _as_objects(names, labelled)
+        config = class_agnostic_config(DetectionConfig.of_classes(names))
     first = _read_results(results, source, labelled or samples, names, options)
     second = _read_results(compare_with, source, labelled or samples, names, options) if compare_with else None
     if not options.class_agnostic and (note := _unknown_objects(labelled, names)):
@@ -140,7 +144,6 @@ def evaluate_results(
         return EvaluationRun(first, ground_truth, latency=record, second=second)
 
     resampling = Resampling.of(labelled, options.resamples) if options.resamples else None
-    config = class_agnostic_config(DetectionConfig()) if options.class_agnostic else DetectionConfig.of_classes(names)
     score = score_detections(first.detections, config, resampling)
     return EvaluationRun(
         first,
@@ -153,12 +156,19 @@ def evaluate_results(
     )
 
 
-def _class_names(results: Path, compare_with: Path | None, options: ScoringOptions) -> tuple[str, ...]:
+def _class_names(results: Path, compare_with: Path | None) -> tuple[str, ...]:
     """The classes of the model that made the results, then what the second results have beyond them."""
-    if options.class_agnostic:
-        return (*NUSCENES_CLASSES, OBJECT)
     named = [results_classes(path) for path in (results, compare_with) if path is not None]
     return tuple(dict.fromkeys(name for names in named for name in names))
+
+
+def _as_objects(class_names: tuple[str, ...], samples: Sequence[SampleRecord]) -> tuple[str, ...]:
+    """All classes whose boxes count as objects: nuScenes' and the results', or the ground truth's own beside them."""
+    names = dict.fromkeys((*NUSCENES_CLASSES, *class_names))
+    of_truth = _names(samples)
+    if of_truth.isdisjoint(names):
+        names |= dict.fromkeys(sorted(of_truth))
+    return (*(name for name in names if name != OBJECT), OBJECT)
 
 
 def _unknown_objects(samples: Sequence[SampleRecord], class_names: Sequence[str]) -> str:
@@ -199,7 +209,9 @@ def _read_results(
         detections = Detections(source, samples, covered, results_frame(meta))
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None  # there may be a second file
-    return ResultsFile(path, meta, without_classes(detections) if options.class_agnostic else detections, notes)
+    if options.class_agnostic:
+        detections = without_classes(detections, class_names)
+    return ResultsFile(path, meta, detections, notes)
 
 
 def _tables(detections: Detections, metric: Metric) -> list[FieldTable]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.results import ResultsFrame
@@ -129,9 +130,9 @@ def cover(
     return {token: found for token, found in boxes.items() if token in tokens}, notes
 
 
-def without_classes(detections: Detections) -> Detections:
-    """The same with every box an ``object``; see ``metrics.class_agnostic``."""
-    config = DetectionConfig()
+def without_classes(detections: Detections, class_names: Sequence[str] = NUSCENES_CLASSES) -> Detections:
+    """The same with every box of the classes an ``object``; see ``metrics.class_agnostic``."""
+    config = DetectionConfig.of_classes(class_names)
     samples = [
         sample
         if sample.annotations is None

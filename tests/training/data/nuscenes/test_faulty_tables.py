@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,34 @@ def test_a_box_without_heading_costs_its_sample_alone(root: Path) -> None:
     change(root, "sample_annotation", lambda records: records[0].update(rotation=[0, 0, 0, 0]))
     with pytest.warns(UserWarning, match="1 samples are left out.*no heading"):
         assert len(NuScenesSource(root)) == 2
+
+
+def test_boxes_of_categories_that_nuscenes_lacks_are_counted_and_named(root: Path) -> None:
+    whole = NuScenesSource(root)
+    num_boxes = sum(len(whole.annotations(i).boxes) for i in range(len(whole)))
+    records = json.loads((root / VERSION / "category.json").read_text())
+    instances = json.loads((root / VERSION / "instance.json").read_text())
+    cars = {r["token"] for r in records if r["name"] == "vehicle.car"}
+    num_cars = sum(r["nbr_annotations"] for r in instances if r["category_token"] in cars)
+    assert 0 < num_cars < num_boxes
+
+    def rename(table: list[dict[str, Any]]) -> None:
+        next(r for r in table if r["name"] == "vehicle.car")["name"] = "forklift truck"
+
+    change(root, "category", rename)
+    with pytest.warns(UserWarning, match=rf"{num_cars} boxes of categories that nuScenes does not have .*: forklift"):
+        source = NuScenesSource(root)
+    assert sum(len(source.annotations(i).boxes) for i in range(len(source))) == num_boxes - num_cars
+
+
+def test_categories_that_the_detection_task_leaves_out_are_no_warning(root: Path) -> None:
+    def rename(table: list[dict[str, Any]]) -> None:
+        next(r for r in table if r["name"] == "vehicle.car")["name"] = "animal"
+
+    change(root, "category", rename)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NuScenesSource(root)
 
 
 @pytest.mark.parametrize("filename", ["../../../../etc/passwd", "/etc/passwd", "samples/../../secret", ""])

@@ -27,6 +27,21 @@ CATEGORY_TO_CLASS = {
 }
 """Categories of the detection task; every other category (animals, strollers, debris, …) has no box in it."""
 
+NOT_OF_THE_TASK = frozenset(
+    {
+        "animal",
+        "human.pedestrian.personal_mobility",
+        "human.pedestrian.stroller",
+        "human.pedestrian.wheelchair",
+        "movable_object.debris",
+        "movable_object.pushable_pullable",
+        "static_object.bicycle_rack",
+        "vehicle.emergency.ambulance",
+        "vehicle.emergency.police",
+    }
+)
+"""nuScenes' own categories that the detection task does not have."""
+
 CLASS_TO_CATEGORY = {
     "barrier": "movable_object.barrier",
     "bicycle": "vehicle.bicycle",

@@ -1,6 +1,7 @@
 """nuScenes tables as samples: the official data set, and what ``write_nuscenes`` writes.
 
-Annotations come in the ten detection classes; boxes of other categories are left out. Velocities follow the devkit's
+Annotations come in the ten detection classes; boxes of other categories are left out, those of categories that nuScenes
+does not have with a warning. Velocities follow the devkit's
 rule: the difference of the object's neighbouring annotations, unknown (NaN) where they lie more than 1.5 s apart.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +28,7 @@ from lidarloop_core.io.cloud_file import NUSCENES, read_format
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.io.outside import below
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
-from lidarloop_training.data.nuscenes.classes import CATEGORY_TO_CLASS, visible_share
+from lidarloop_training.data.nuscenes.classes import CATEGORY_TO_CLASS, NOT_OF_THE_TASK, visible_share
 from lidarloop_training.data.nuscenes.lane_map import read_lane_map
 from lidarloop_training.data.views.concat import ConcatSource
 
@@ -34,6 +36,7 @@ LIDAR = "LIDAR_TOP"
 LIDAR_COLUMNS = ("x", "y", "z", "intensity", "ring")
 MAX_VELOCITY_GAP_S = 1.5
 _LEAST_NORM = 1e-6  # of a quaternion
+_NUM_NAMED = 12
 
 _T = TypeVar("_T")
 
@@ -312,9 +315,13 @@ class _Parser:
             self._by_sample.setdefault(record["sample_token"], []).append(record)
         categories = _column(folder, "category", "name")
         self._labels: _ByToken[int | None] = _ByToken(folder / "instance.json", ())
+        self._foreign: dict[str, str] = {}
         for record in read_table(folder, "instance"):
-            name = CATEGORY_TO_CLASS.get(categories[record["category_token"]])
+            category = categories[record["category_token"]]
+            name = CATEGORY_TO_CLASS.get(category)
             self._labels[record["token"]] = None if name is None else NUSCENES_CLASSES.index(name)
+            if name is None and category not in NOT_OF_THE_TASK:
+                self._foreign[record["token"]] = category
 
     def keyframes(self, scenes: list[dict[str, Any]]) -> list[_Keyframe]:
         found = []
@@ -338,7 +345,20 @@ class _Parser:
             warnings.warn(
                 f"{self._folder}: {len(problems)} samples are left out, the first {problems[0]}", stacklevel=4
             )
+        self._warn_of_foreign_categories()
         return found
+
+    def _warn_of_foreign_categories(self) -> None:
+        records = self._annotations.values() if self._foreign else ()
+        counts = Counter(self._foreign[r["instance_token"]] for r in records if r["instance_token"] in self._foreign)
+        if counts:
+            listed = ", ".join(f"{name[:60]} {number}" for name, number in counts.most_common(_NUM_NAMED))
+            more = f" and {len(counts) - _NUM_NAMED} more" if len(counts) > _NUM_NAMED else ""
+            warnings.warn(
+                f"{self._folder}: {counts.total()} boxes of categories that nuScenes does not have are left out: "
+                f"{listed}{more}; for classes of your own give the drives as bags",
+                stacklevel=5,
+            )
 
     def _keyframe(self, token: str, scene: str, location: str) -> _Keyframe:
         files = self._files.get(token, {})
