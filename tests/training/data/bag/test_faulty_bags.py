@@ -244,6 +244,30 @@ def test_intensity_by_another_name_is_kept(tmp_path: Path, field: str) -> None:
     np.testing.assert_array_equal(source[0].keyframe.points[:, 3], values)
 
 
+def test_fields_that_nothing_reads_are_named_once_with_what_becomes_of_them(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        for i in range(3):
+            stamp_ns = START + 100 * MS * i
+            t = np.arange(5, dtype=np.uint32)
+            bag.write("/points", stamp_ns, cloud(stamp_ns, t=t, reflectivity=t, ambient=t, range=t))
+    with pytest.warns(UserWarning, match="/points: ") as caught:
+        write_bag(BagSource(tmp_path / "drive.mcap"), tmp_path / "copy.mcap")
+    (remark,) = (str(w.message) for w in caught)
+    assert remark.endswith(
+        "/points: reflectivity is read as intensity, t is left out: times of points are read from dt alone, ages "
+        "before the stamp, ambient, range is left out: no step uses it"
+    )
+
+
+def test_names_of_unread_fields_are_bounded(tmp_path: Path) -> None:
+    fields = {f"field{i}" + "x" * 500: np.zeros(5, np.uint8) for i in range(200)}
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        bag.write("/points", START, cloud(START, **fields))
+    with pytest.warns(UserWarning, match="and 188 more is left out") as caught:
+        BagSource(tmp_path / "drive.mcap")
+    assert all(len(str(w.message)) < 1000 for w in caught)
+
+
 @pytest.mark.parametrize(("unit", "per_s", "dtype"), [("ns", 1e9, np.uint32), ("µs", 1e6, np.float32), ("s", 1, "f4")])
 def test_times_of_points_are_seconds_whatever_their_unit(tmp_path: Path, unit: str, per_s: float, dtype: Any) -> None:
     dt_s = np.linspace(0.0, 0.1, 5)

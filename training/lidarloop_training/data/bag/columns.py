@@ -13,6 +13,8 @@ from lidarloop_core.pointcloud.decode import decode_cloud, read_points
 
 _OPTIONAL = ("intensity", "ring", "dt", "label", "instance")
 _OTHER_NAMES = {"intensity": ("reflectivity", "i", "intensities")}
+_TIMES = frozenset({"t", "time", "times", "timestamp", "time_stamp", "offset_time", "time_offset"})
+_NUM_NAMED = 12
 
 # A sweep lasts 0.05–2 s, so that the ranges of the units do not touch. (largest value, unit, seconds)
 _UNITS = ((5.0, "s", 1.0), (5e3, "ms", 1e-3), (5e6, "µs", 1e-6), (np.inf, "ns", 1e-9))
@@ -26,11 +28,13 @@ class CloudFields:
         columns: names of the columns: x y z and those of intensity, ring, dt, label, instance that there are.
         fields: the message's field for each.
         dt_unit_s: unit of the field ``dt``, seconds.
+        unused: the message's other fields.
     """
 
     columns: tuple[str, ...]
     fields: tuple[str, ...]
     dt_unit_s: float
+    unused: tuple[str, ...] = ()
 
     @staticmethod
     def of(cloud: Any) -> CloudFields:
@@ -46,7 +50,8 @@ class CloudFields:
             if names:
                 found[column] = names[0]
         unit_s = _unit(decoded["dt"])[1] if "dt" in found else 1.0
-        return CloudFields(tuple(found), tuple(found.values()), unit_s)
+        unused = [name for name in decoded.names if name not in found.values()]
+        return CloudFields(tuple(found), tuple(found.values()), unit_s, tuple(unused))
 
     def only(self, columns: Sequence[str]) -> CloudFields:
         """Without the columns that are not among these."""
@@ -65,10 +70,24 @@ class CloudFields:
         return points
 
     def remarks(self) -> list[str]:
-        """What was read as something else than it is named."""
+        """What was read as something else than it is named, and what is not read."""
         said = [f"{f} is read as {c}" for c, f in zip(self.columns, self.fields, strict=True) if f != c]
-        units = {seconds: unit for _, unit, seconds in _UNITS}
-        return said if self.dt_unit_s == 1.0 else [*said, f"dt is read as {units[self.dt_unit_s]}"]
+        if self.dt_unit_s != 1.0:
+            units = {seconds: unit for _, unit, seconds in _UNITS}
+            said.append(f"dt is read as {units[self.dt_unit_s]}")
+        times = [name for name in self.unused if name in _TIMES and "dt" not in self.columns]
+        others = [name for name in self.unused if name not in times]
+        if times:
+            said.append(f"{_listed(times)} is left out: times of points are read from dt alone, ages before the stamp")
+        if others:
+            said.append(f"{_listed(others)} is left out: no step uses it")
+        return said
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names and the number of the others, each cut: they come from outside."""
+    shown = ", ".join(name[:40] for name in names[:_NUM_NAMED])
+    return shown if len(names) <= _NUM_NAMED else f"{shown} and {len(names) - _NUM_NAMED} more"
 
 
 def _unit(times: npt.NDArray[Any]) -> tuple[str, float]:
