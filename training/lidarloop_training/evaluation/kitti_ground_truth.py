@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.sample import CameraImage, Sweep
@@ -23,6 +24,8 @@ from lidarloop_training.data.kitti.calibration import CAMERA, KittiCalibration, 
 from lidarloop_training.data.kitti.classes import KITTI_CLASSES, KITTI_TO_NUSCENES
 from lidarloop_training.evaluation.metrics.kitti import KittiSample
 from lidarloop_training.evaluation.samples import SampleRecord
+
+_MOST_BYTES = 1 << 24
 
 KITTI_NAME: Mapping[str, str] = {"car": "Car", "pedestrian": "Pedestrian", "bicycle": "Cyclist"}
 """The classes of results that KITTI scores; the others are left out, as in a submission."""
@@ -100,11 +103,12 @@ def _read_objects(
 ) -> tuple[Boxes3D, npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Boxes in the upright camera frame, heights in pixels, occlusion, truncation."""
     try:
-        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        text = regular_file.read_text(path, _MOST_BYTES)
     except OSError as error:
         raise DatasetError(
             f"{path}: cannot be read ({error.strerror}); KITTI's metric needs the labels of every frame"
         ) from None
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     named = [_parse(fields, path) for fields in lines if fields[0] != "DontCare"]
     labels = np.array([KITTI_CLASSES.index(name) for name, _ in named], np.int64)
     numbers = np.array([values for _, values in named], dtype=np.float64).reshape(len(named), 14)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import outside
+
+_MOST_BYTES = 1 << 28
 
 DEADLINE_MS = 100.0  # one revolution of a 10 Hz LiDAR
 
@@ -52,7 +54,7 @@ def read_latency(path: Path) -> Latency:
         DatasetError: the file is missing or no latency record.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        record: dict[str, Any] = outside.read_json(path, _MOST_BYTES)
         latency_ms = dict(record["latency_ms"])
         samples_ms = latency_ms.pop("samples", [])
         return Latency(

@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, regular_file
 from lidarloop_core.io.images import encoded
 from lidarloop_core.labelling.instance_masks import InstanceMasks, MaskWindow
 from lidarloop_core.labelling.mask_models.mask_model import MaskModel
 from lidarloop_core.sample import CameraImage
 from lidarloop_training.pseudolabel.job import MaskModelSpec, plain
+
+_MOST_BYTES = 1 << 31
 
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
 
@@ -61,7 +63,7 @@ class CachedMaskModel:
     def _read(self, path: Path) -> InstanceMasks | None:
         """The masks of a file; None where there is none, or a damaged one."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with regular_file.opened(path, _MOST_BYTES) as raw, np.load(raw, allow_pickle=False) as file:
                 return _from_arrays({key: file[key] for key in file.files}, self.class_names)
         except _UNREADABLE:
             return None
@@ -81,7 +83,7 @@ class CachedMaskModel:
 def _hash_of(model: MaskModel, spec: MaskModelSpec) -> str:
     options = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}  # type: ignore[arg-type]
     files = {
-        name: hashlib.sha256(value.read_bytes()).hexdigest()
+        name: hashlib.sha256(regular_file.read_bytes(value, _MOST_BYTES)).hexdigest()
         for name, value in options.items()
         if isinstance(value, Path) and value.is_file()
     }

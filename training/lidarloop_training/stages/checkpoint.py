@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.io import outside
+from lidarloop_core.io import outside, regular_file
 from lidarloop_core.io.atomic import fsync
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.stages.saved_task import as_json, from_json, task_type
 from lidarloop_training.tasks.task import Task
+
+_MOST_WEIGHTS_BYTES = 1 << 36
 
 FORMAT = 2
 """Checkpoints before it (format 1 had no number) knew one network and no parts."""
@@ -216,7 +218,11 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 def weights_sha256(folder: Path) -> str:
     """Hash of a checkpoint's weights."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    path = folder / "model.safetensors"
+    try:
+        return hashlib.sha256(regular_file.read_bytes(path, _MOST_WEIGHTS_BYTES)).hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _checkpoints(run_folder: Path) -> list[Path]:
@@ -251,9 +257,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> dict[str, Tensor]:
     try:
+        regular_file.require(path, _MOST_WEIGHTS_BYTES)
         return load_file(path)
-    except (SafetensorError, FileNotFoundError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); take another checkpoint") from None
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{path} cannot be read ({error}); take another checkpoint")
 
 
 def _optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ fine-tuning on true labels, so that these decide.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +18,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from lidarloop_core.errors import ConfigError, DatasetError
+from lidarloop_core.io import outside
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.views.concat import ConcatSource
@@ -175,7 +175,7 @@ def relabel(checkpoint: Path, source: SampleSource, out: Path, min_score: tuple[
 def _is_labelled(place: Path, meta: Mapping[str, Any]) -> bool:
     """Whether these weights have labelled a drive, at these scores."""
     evidence = place / EVIDENCE
-    return evidence.is_file() and json.loads(evidence.read_bytes())["meta"]["provenance"] == meta
+    return evidence.is_file() and outside.read_json(evidence)["meta"]["provenance"] == meta
 
 
 def _labelled(index: int, sample: Sample, find: SampleDetector) -> LabelledFrame:

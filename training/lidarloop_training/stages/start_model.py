@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.model.model_file import PRECISION_KEY, read_model
+from lidarloop_core.io import regular_file
+from lidarloop_core.model.model_file import MAX_BYTES, PRECISION_KEY, read_model
 from lidarloop_core.model.spec import ModelSpec
 
 SUFFIX = ".onnx"
@@ -107,7 +108,7 @@ def measure_norms(network: nn.Module, run_batch: Any, batches: Iterable[Any]) ->
 
 def file_sha256(path: Path) -> str:
     """Hash of a model file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(regular_file.read_bytes(path, MAX_BYTES)).hexdigest()
 
 
 class _Moments:

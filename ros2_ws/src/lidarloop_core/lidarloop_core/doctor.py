@@ -19,7 +19,7 @@ import tyro
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import BackendError, ModelFileError
-from lidarloop_core.fast_dds import profile_variables
+from lidarloop_core.fast_dds import profile_variables, read_profile
 from lidarloop_core.gpu.cuda import Cuda, import_runtime
 from lidarloop_core.inference.tensorrt.backend import engine_key, import_tensorrt
 from lidarloop_core.inference.tensorrt.cache import EngineCache, EngineKey
@@ -183,7 +183,7 @@ def ros_findings(environment: Mapping[str, str]) -> Iterator[Finding]:
     elif not Path(path).is_file():
         yield Finding("Fast DDS profile", "fault", f"{name} names {path}, which is not there", remedy)
     else:
-        yield profile_finding(path, Path(path).read_text(errors="replace"), remedy)
+        yield profile_finding(path, read_profile(Path(path)), remedy)
 
 
 def profile_finding(path: str, text: str, remedy: str) -> Finding:

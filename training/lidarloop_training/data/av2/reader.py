@@ -28,10 +28,13 @@ from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.geometry.trajectory import Trajectory
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.av2.classes import AV2_CATEGORIES, AV2_TO_NUSCENES
 from lidarloop_training.data.av2.lane_map import read_lane_map
+
+_MOST_TABLE_BYTES = 1 << 34
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity", "ring")
 
@@ -364,6 +367,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> _Table:
         ) from None
     read: Any = feather.read_table  # pyarrow has no types
     try:
+        regular_file.require(path, _MOST_TABLE_BYTES)
         table = read(path, memory_map=False)
     except FileNotFoundError:
         raise DatasetError(f"{path}: does not exist; restore the file") from None

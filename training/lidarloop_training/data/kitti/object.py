@@ -17,6 +17,7 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import BOX_COLUMNS, Boxes3D, points_in_boxes
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.cloud_file import KITTI, read_unit_intensities
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import (
@@ -25,6 +26,8 @@ from lidarloop_training.data.kitti.calibration import (
     read_object_calibration,
 )
 from lidarloop_training.data.kitti.classes import KITTI_CLASSES, KITTI_TO_NUSCENES
+
+_MOST_BYTES = 1 << 24
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 
@@ -130,7 +133,11 @@ def _read_labels(path: Path, calibration: KittiCalibration) -> tuple[npt.NDArray
     """(N, 9) box columns in the Velodyne's frame, and KITTI's class of each."""
     values, names = [], []
     lidar_SE3_reference = calibration.reference_SE3_lidar.inverse()
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+    try:
+        lines = regular_file.read_text(path, _MOST_BYTES).splitlines()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
+    for number, line in enumerate(lines, start=1):
         fields = line.split()
         if not fields or fields[0] == "DontCare":
             continue

@@ -10,9 +10,12 @@ from functools import cached_property
 from pathlib import Path
 
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.cloud_file import KITTI, read_unit_intensities
 from lidarloop_core.sample import CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import EGO_SE3_LIDAR, read_raw_calibration
+
+_MOST_BYTES = 1 << 26
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 
@@ -92,7 +95,10 @@ def _stamps(path: Path, names: list[str]) -> dict[str, int]:
     """Nanoseconds of each frame. Line n of the file is of the frame with number n, for some lack their cloud."""
     if not path.is_file():
         return {name: _DAY_NS + i * _PERIOD_NS for i, name in enumerate(names)}
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    try:
+        lines = [line for line in regular_file.read_text(path, _MOST_BYTES).splitlines() if line.strip()]
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
     try:
         return {name: _parse_time(lines[int(name)]) for name in names}
     except (IndexError, ValueError) as error:

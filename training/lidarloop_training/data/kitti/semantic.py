@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.cloud_file import KITTI, read_unit_intensities
 from lidarloop_core.sample import CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import (
@@ -28,6 +29,8 @@ from lidarloop_training.data.kitti.calibration import (
     read_odometry_calibration,
 )
 from lidarloop_training.data.kitti.semantic_classes import RAW_TO_LABEL
+
+_MOST_BYTES = 1 << 28
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 LABEL_COLUMNS = ("label", "instance")
@@ -153,14 +156,15 @@ def read_labels(path: Path, num_points: int) -> npt.NDArray[np.float32]:
         DatasetError: the file is missing, is not of this scan, or holds an id that SemanticKITTI does not have.
     """
     try:
-        raw = np.fromfile(path, dtype="<u4")
+        data = regular_file.read_bytes(path, _MOST_BYTES)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
-    if path.stat().st_size != 4 * num_points:
+    if len(data) != 4 * num_points:
         raise DatasetError(
-            f"{path}: received {path.stat().st_size} bytes; expected {4 * num_points}, one uint32 for each of the "
+            f"{path}: received {len(data)} bytes; expected {4 * num_points}, one uint32 for each of the "
             f"{num_points} points of the scan: the file is truncated or of another scan"
         )
+    raw = np.frombuffer(data, dtype="<u4")
     labels = _LABELS[raw & 0xFFFF]
     if (labels == _UNKNOWN).any():
         unknown = np.unique((raw & 0xFFFF)[labels == _UNKNOWN])
@@ -217,12 +221,12 @@ def _read_poses(path: Path, names: list[str], calibration: KittiCalibration) -> 
 def _rows_of(path: Path, names: list[str], num_columns: int) -> npt.NDArray[np.float64]:
     """The file's line for each scan: line n is of the scan with number n."""
     try:
-        rows = np.loadtxt(path, dtype=np.float64, ndmin=2)
+        rows = np.loadtxt(regular_file.read_text(path, _MOST_BYTES).splitlines(), dtype=np.float64, ndmin=2)
         if rows.shape[1] != num_columns:
             raise ValueError(f"{rows.shape[1]} numbers a line")
         chosen: npt.NDArray[np.float64] = rows[[int(name) for name in names]]
         return chosen
-    except (ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise DatasetError(
             f"{path}: does not fit {len(names)} scans up to {names[-1]} ({error}); expected a line of {num_columns} "
             "numbers for each: restore the file"

@@ -13,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.outside import below
 from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
 from lidarloop_training.data.nuscenes.reader import NuScenesSource, read_table
+
+_MOST_BYTES = 1 << 28
 
 _UNKNOWN = -1
 
@@ -76,7 +79,7 @@ class NuScenesLidarsegSource:
                 f"package of {self._source.version}"
             )
         try:
-            raw = np.fromfile(path, dtype=np.uint8)
+            raw = np.frombuffer(regular_file.read_bytes(path, _MOST_BYTES), dtype=np.uint8)
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
         if len(raw) != num_points:

@@ -21,9 +21,12 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.cloud_file import read_cloud
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
+
+_MOST_INFO_BYTES = 1 << 32
 
 SWEEP_COLUMNS = ("x", "y", "z", "intensity", "ring")
 MERGED_COLUMNS = ("x", "y", "z", "intensity", "dt")
@@ -191,7 +194,7 @@ def read_infos(path: Path) -> dict[str, dict[str, Any]]:
         DatasetError: the file is no info file, or asks for anything but numpy values.
     """
     try:
-        with path.open("rb") as file:
+        with regular_file.opened(path, _MOST_INFO_BYTES) as file:
             raw = _NumpyUnpickler(file).load()
         categories = raw["metainfo"]["categories"]
         class_names = sorted(categories, key=categories.get)

@@ -16,6 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import regular_file
+
+_MOST_BYTES = 1 << 40  # mapped, not read
 
 SEGMENT = "key.segment_context_name"
 STAMP = "key.frame_timestamp_micros"
@@ -108,6 +111,7 @@ def _open(path: Path, columns: Sequence[str]) -> pq.ParquetFile:
             "download it"
         )
     try:
+        regular_file.require(path, _MOST_BYTES)
         file = pq.ParquetFile(path, memory_map=True)  # type: ignore[no-untyped-call]
     except (pa.ArrowException, OSError) as error:
         raise _broken(path, error) from None

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import atomic, outside
+from lidarloop_core.io import atomic, outside, regular_file
 from lidarloop_core.io.images import encoded
 from lidarloop_core.io.outside import DAMAGED_ZIP, read_member, safe_name
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
@@ -277,7 +277,7 @@ def _read_export(path: Path) -> Any:
     if not path.is_file() or not zipfile.is_zipfile(path):
         return _read_json(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with regular_file.opened(path, _MOST_EXPORT_BYTES) as file, zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if PurePosixPath(name).match("annotations/*.json")]
             if len(names) != 1:
                 raise DatasetError(

@@ -13,6 +13,9 @@ import numpy.typing as npt
 import torch
 
 from lidarloop_core.errors import BackendError, ModelFileError
+from lidarloop_core.io import regular_file
+
+_MOST_WEIGHTS_BYTES = 1 << 40  # hashed piece by piece
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,9 @@ def load(task: str, source: str, *, processor: str, revision: str | None, device
     if not folder.is_dir():
         options["revision"] = revision
     try:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if not path.is_dir():
+                regular_file.require(path, _MOST_WEIGHTS_BYTES)
         model = getattr(library, task).from_pretrained(source, use_safetensors=True, **options)
         prepares = getattr(library, processor).from_pretrained(source, **options)
     except ImportError as error:
@@ -108,7 +114,7 @@ def _folder_name(folder: Path) -> str:
     """Its name, and the hash of all weights in it."""
     sha256 = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
+        with regular_file.opened(path, _MOST_WEIGHTS_BYTES) as file:
             while block := file.read(1 << 22):
                 sha256.update(block)
     return f"{folder.resolve().name}@{sha256.hexdigest()[:12]}"

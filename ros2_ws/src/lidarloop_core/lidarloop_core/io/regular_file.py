@@ -60,6 +60,21 @@ def read_bytes(path: Path, most_bytes: int, *, within_s: float = READ_WITHIN_S) 
     return bytes(data)
 
 
+def read_text(path: Path, most_bytes: int) -> str:
+    """The text of a regular file; what is no UTF-8 becomes U+FFFD. Raises OSError as ``read_bytes``."""
+    return read_bytes(path, most_bytes).decode(errors="replace")
+
+
+def require(path: Path, most_bytes: int) -> None:
+    """Holds a path against the limits before a library opens it by its name.
+
+    Raises:
+        OSError: as ``opened``.
+    """
+    with opened(path, most_bytes):
+        pass
+
+
 def _require_regular(status: os.stat_result, path: Path, most_bytes: int) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise _unreadable(path, "it is a folder, expected a file")

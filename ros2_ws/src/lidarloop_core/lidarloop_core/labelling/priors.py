@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, outside
+
+_MOST_BYTES = 1 << 24
 
 _DIMENSIONS = ("length", "width", "height")
 
@@ -116,7 +118,7 @@ class ShapePriors:
             ConfigError: the file is missing, no JSON, or of another form.
         """
         try:
-            entries = json.loads(Path(path).read_text(encoding="utf-8"))
+            entries = outside.read_json(Path(path), _MOST_BYTES)
             sizes = {
                 str(name): (float(entry["length"]), float(entry["width"]), float(entry["height"]))
                 for name, entry in entries.items()

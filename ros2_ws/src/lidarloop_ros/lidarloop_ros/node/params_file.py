@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io import regular_file
 
 # A file of parameters has a few kB.
 MAX_BYTES = 1_000_000
@@ -49,7 +50,7 @@ def _load(path: Path) -> Any:
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"{path} has {path.stat().st_size} bytes; expected a YAML file of at most {MAX_BYTES}")
     try:
-        return yaml.safe_load(path.read_bytes())
+        return yaml.safe_load(regular_file.read_bytes(path, MAX_BYTES))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); expected a YAML file of parameters") from None
     except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:

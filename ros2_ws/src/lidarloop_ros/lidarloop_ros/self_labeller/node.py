@@ -13,7 +13,6 @@ quality), ``~/overlay/<camera>/compressed``, ``~/class_names`` (latched), ``/dia
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import ExitStack
@@ -31,6 +30,7 @@ from vision_msgs.msg import Detection3DArray
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import outside
 from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_core.labelling.lifting.warm_up import warm_up
 from lidarloop_ros.inputs.cameras import CameraInputs
@@ -156,7 +156,7 @@ class SelfLabeller(LifecycleShell):
         if loaded is None:
             return
         try:
-            loaded.pipeline.use_lane_map(lane_map_from_json(json.loads(message.data), "~/input/lane_map"))
+            loaded.pipeline.use_lane_map(lane_map_from_json(outside.parse_json(message.data), "~/input/lane_map"))
         except (ValueError, DatasetError) as error:
             self.get_logger().error(f"lane map left out: {error}")
 

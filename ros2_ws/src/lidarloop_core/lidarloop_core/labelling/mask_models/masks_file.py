@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import regular_file
 from lidarloop_core.io.images import ImageFile
+from lidarloop_core.io.outside import MOST_JSON_BYTES, parse_json
 from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.mask_models.coco_masks import mask_window
 from lidarloop_core.labelling.mask_models.vocabulary import Vocabulary
@@ -153,8 +154,8 @@ class MasksFile:
 def _read(path: Path) -> tuple[Any, str]:
     """The document and the hash of its file."""
     try:
-        data = path.read_bytes()
-        return json.loads(data), hashlib.sha256(data).hexdigest()
+        data = regular_file.read_bytes(path, MOST_JSON_BYTES)
+        return parse_json(data), hashlib.sha256(data).hexdigest()
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: no readable JSON ({error}); expected COCO masks") from None
 

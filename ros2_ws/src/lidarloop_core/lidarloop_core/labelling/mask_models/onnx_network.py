@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import BackendError, ModelFileError
 from lidarloop_core.inference.onnxruntime_backend import open_session
+from lidarloop_core.io import regular_file
+
+_MOST_BYTES = (1 << 31) - 1  # the largest message that protobuf allows
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -40,7 +43,7 @@ class OnnxNetwork:
     ) -> None:
         self.path = path
         try:
-            data = path.read_bytes()
+            data = regular_file.read_bytes(path, _MOST_BYTES)
         except OSError as error:
             raise ModelFileError(f"{path}: cannot be read ({error.strerror}); expected an ONNX file") from None
         self.name = f"{path.name}@{hashlib.sha256(data).hexdigest()[:12]}"

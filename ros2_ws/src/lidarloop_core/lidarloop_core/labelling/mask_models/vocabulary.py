@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.io import outside
+
+_MOST_BYTES = 1 << 24
 
 _NUSCENES_PHRASES = {
     "car": ("car", "van", "suv"),
@@ -88,7 +90,7 @@ class Vocabulary:
             ConfigError: no such file, or not of that form.
         """
         try:
-            raw = json.loads(path.read_text())
+            raw = outside.read_json(path, _MOST_BYTES)
             if not isinstance(raw, dict) or not all(isinstance(p, str) for some in raw.values() for p in some):
                 raise TypeError("no object of lists of strings")
             phrases = {name: tuple(some) for name, some in raw.items() if not isinstance(some, str)}
