@@ -11,7 +11,7 @@ CORE: dict[str, set[str]] = {
     "errors": set(),
     "classes": set(),
     "colors": set(),
-    "fast_dds": set(),
+    "fast_dds": {"io"},
     "machine": set(),
     "progress": set(),
     "bounds": {"errors"},
@@ -87,7 +87,7 @@ TRAINING: dict[str, set[str]] = {
     # How drives are labelled.
     "pseudolabel.mask_models": {"toytown"},
     "pseudolabel": {
-        "toytown", "data", "data.writing", "evaluation", "evaluation.metrics", "evaluation.report",
+        "ranges", "toytown", "data", "data.writing", "evaluation", "evaluation.metrics", "evaluation.report",
         "evaluation.statistics", "pseudolabel.mask_models",
     },
     "pseudolabel.executors": {"workers", "pseudolabel"},

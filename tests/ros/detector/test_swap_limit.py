@@ -88,6 +88,7 @@ def swapping() -> Iterator[tuple[Host, ModelSwap, Callable[[], Trigger.Response]
         host.may_end.set()
 
 
+@pytest.mark.fault("model_swap")
 def test_a_model_that_does_not_come_in_time_is_answered_and_blocks_no_other(
     swapping: tuple[Host, ModelSwap, Callable[[], Trigger.Response]],
 ) -> None:
