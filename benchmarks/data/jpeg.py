@@ -40,8 +40,8 @@ class DecoderSpeed:
     Attributes:
         decoder: the decoder's name.
         ms_per_picture: processor time, milliseconds, the best of all rounds, mean over the pictures.
-        largest_difference: of a pixel's channel from Pillow's, 0 to 255.
-        share_different: of all channels of all pixels, those that differ from Pillow's, 0 to 1.
+        largest_difference: largest difference of a channel from Pillow's, 0 to 255.
+        share_different: share of all channels of all pixels that differ from Pillow's, 0 to 1.
     """
 
     decoder: str
