@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.model.outputs import Detection
+from lidarloop_core.model.outputs import Detection, Segmentation
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid, VoxelLevel
 
@@ -48,6 +48,14 @@ VOXEL_DETECTOR = dataclasses.replace(
     outputs=Detection(max_detections=30),
 )
 """A detector on voxels: 48 × 32 × 16, two strided levels of which one has windows that overlap, a map of 12 × 8."""
+
+VOXEL_SEGMENTER = dataclasses.replace(
+    VOXEL_DETECTOR,
+    name="segmenter-test",
+    grid=dataclasses.replace(VOXEL_DETECTOR.grid, levels=VOXEL_DETECTOR.grid.levels[:2]),
+    outputs=Segmentation(),
+)
+"""A segmenter on the same voxels: two strided levels of which one has windows that overlap."""
 
 
 def make_spec(like: ModelSpec = _SMALL, **changes: Any) -> ModelSpec:

@@ -8,7 +8,7 @@ the same linear map, computed where there are voxels only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -26,10 +26,22 @@ class LevelNeighbours(NamedTuple):
     Attributes:
         submanifold: within the level; None where no block runs.
         down: from the level before to this one; None on the first.
+        up: from this level back to the one before, by an inverse convolution; None where none runs.
     """
 
     submanifold: Neighbours | None
     down: Neighbours | None
+    up: Neighbours | None = None
+
+
+def level_neighbours(named: Mapping[str, Tensor | Neighbours], num_levels: int) -> list[LevelNeighbours]:
+    """Name of an input → its value, as ``voxel_inputs`` names them → the neighbours of each level."""
+    return [
+        LevelNeighbours(
+            named.get(f"neighbours_{number}"), named.get(f"strided_{number}"), named.get(f"inverse_{number}")
+        )
+        for number in range(num_levels)
+    ]
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,54 @@ class VoxelEncoderConfig:
     out_channels: int = 64
 
 
-class VoxelEncoder(nn.Module):
-    """Stages of residual submanifold blocks with strided convolutions between them, then the fold of height.
+class VoxelStages(nn.Module):
+    """Stages of residual submanifold blocks with strided convolutions between them.
+
+    Args:
+        in_channels: features of a voxel.
+        channels: features of a voxel at each level.
+        blocks: residual blocks at each level.
+        windows: geometry of the strided convolutions between the levels, one fewer than levels.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: Sequence[int], blocks: Sequence[int], windows: Sequence[Window]
+    ) -> None:
+        super().__init__()
+        self.first = ConvNormRelu(in_channels, channels[0])
+        self.down = nn.ModuleList(
+            ConvNormRelu(inputs, outputs, window.kernel)
+            for (inputs, outputs), window in zip(pairwise(channels), windows, strict=True)
+        )
+        self.stages = nn.ModuleList(
+            nn.ModuleList([ResidualBlock(width) for _ in range(depth)])
+            for width, depth in zip(channels, blocks, strict=True)
+        )
+
+    def by_level(self, features: Tensor, levels: Sequence[LevelNeighbours]) -> list[Tensor]:
+        """Runs all stages on the voxels of a batch.
+
+        Args:
+            features: (V, in_channels) of the first level's voxels.
+            levels: neighbours of each level.
+
+        Returns:
+            (V', channels) of each level's voxels, finest first.
+        """
+        found = []
+        units = [self.first, *self.down]
+        for number, (unit, stage, level) in enumerate(zip(units, self.stages, levels, strict=True)):
+            neighbours = level.submanifold if number == 0 else level.down
+            assert neighbours is not None
+            features = unit(features, neighbours)
+            for block in stage.children():
+                features = block(features, level.submanifold)
+            found.append(features)
+        return found
+
+
+class VoxelEncoder(VoxelStages):
+    """``VoxelStages``, then the fold of height.
 
     Attributes:
         out_channels: features of a cell of the BEV map.
@@ -62,19 +120,9 @@ class VoxelEncoder(nn.Module):
     """
 
     def __init__(self, in_channels: int, num_layers: int, config: VoxelEncoderConfig) -> None:
-        super().__init__()
-        channels = config.stage_channels
+        super().__init__(in_channels, config.stage_channels, config.stage_blocks, config.windows)
         self.out_channels = config.out_channels
-        self.first = ConvNormRelu(in_channels, channels[0])
-        self.down = nn.ModuleList(
-            ConvNormRelu(inputs, outputs, window.kernel)
-            for (inputs, outputs), window in zip(pairwise(channels), config.windows, strict=True)
-        )
-        self.stages = nn.ModuleList(
-            nn.ModuleList([ResidualBlock(width) for _ in range(depth)])
-            for width, depth in zip(channels, config.stage_blocks, strict=True)
-        )
-        self.fold = ConvNormRelu(channels[-1], config.out_channels, (1, 1, num_layers))
+        self.fold = ConvNormRelu(config.stage_channels[-1], config.out_channels, (1, 1, num_layers))
 
     def forward(self, features: Tensor, levels: Sequence[LevelNeighbours]) -> Tensor:
         """Encodes the voxels of a batch.
@@ -87,13 +135,6 @@ class VoxelEncoder(nn.Module):
             (V', out_channels), one row for each occupied cell of the BEV map.
         """
         *levels, fold = levels
-        units = [self.first, *self.down]
-        for number, (unit, stage, level) in enumerate(zip(units, self.stages, levels, strict=True)):
-            neighbours = level.submanifold if number == 0 else level.down
-            assert neighbours is not None
-            features = unit(features, neighbours)
-            for block in stage.children():
-                features = block(features, level.submanifold)
         assert fold.down is not None
-        cells: Tensor = self.fold(features, fold.down)
+        cells: Tensor = self.fold(self.by_level(features, levels)[-1], fold.down)
         return cells

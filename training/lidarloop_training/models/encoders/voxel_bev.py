@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import names
 from lidarloop_core.sparse.cloud import window_of
-from lidarloop_training.models.encoders.voxel import LevelNeighbours, VoxelEncoder, VoxelEncoderConfig
+from lidarloop_training.models.encoders.voxel import VoxelEncoder, VoxelEncoderConfig, level_neighbours
 from lidarloop_training.models.encoders.voxel_features import VoxelFeatures, voxel_grid
 from lidarloop_training.models.sparse.convolution import Neighbours, gather_rows
 
@@ -83,11 +83,3 @@ class VoxelBevEncoder(nn.Module):
         found = self.sparse(self.features(voxels), level_neighbours(named, len(self.sparse.stages) + 1))
         canvas = gather_rows(found, cells)
         return canvas.view(batch_size, self.num_rows, self.num_columns, self.channels).permute(0, 3, 1, 2)
-
-
-def level_neighbours(named: Mapping[str, Tensor | Neighbours], num_levels: int) -> list[LevelNeighbours]:
-    """Name of an input → its value, as ``voxel_inputs`` names them → the neighbours of each level."""
-    return [
-        LevelNeighbours(named.get(f"neighbours_{number}"), named.get(f"strided_{number}"))
-        for number in range(num_levels)
-    ]

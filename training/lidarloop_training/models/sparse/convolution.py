@@ -77,7 +77,7 @@ def table_product(features: Tensor, weight: Tensor, table: Tensor, bias: Tensor 
 
 
 def gather_rows(features: Tensor, table: Tensor) -> Tensor:
-    """(V, C) features, (V', K) int32 table → (V', K, C): each entry's row, zeros for an entry of 0."""
+    """(V, C) features, (…) int32 table → (…, C): each entry's row, zeros for an entry of 0."""
     zeros = torch.zeros(1, features.shape[1], dtype=features.dtype, device=features.device)
     return nn.functional.embedding(table, torch.cat([zeros, features]))
 
