@@ -7,15 +7,19 @@ import sys
 
 import numpy as np
 import pytest
+from shapely import contains_xy
 from shapely.geometry import LineString, MultiLineString, Polygon
+from shapely.ops import unary_union
 from shapely.strtree import STRtree
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.geometry.boxes import bev_corners, wrap_angle
+from lidarloop_core.geometry.boxes import bev_corners, points_in_boxes, wrap_angle
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.toytown.drive import ToyTownDrive
+from lidarloop_training.toytown.ground import KERB_M
 from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from lidarloop_training.toytown.point_classes import POINT_CLASSES
 from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 SEED = 1
@@ -177,6 +181,44 @@ def test_boxes_may_be_empty_and_their_visibility_shows_why(drive: ToyTownDrive) 
     share = annotations.visibility[seen]
     assert ((share > 0) & (share <= 1)).all()
     assert np.linalg.norm(annotations.boxes.centers[:, :2], axis=1).max() < 62
+
+
+def test_point_labels_change_nothing_but_the_column(drive: ToyTownDrive) -> None:
+    labelled = ToyTownDrive(SEED, num_sweeps=2, cameras=False, point_labels=True)[40]
+    assert drive[40].point_classes == ()
+    assert labelled.point_classes == POINT_CLASSES
+    for sweep, plain in zip(labelled.sweeps, drive[40].sweeps, strict=False):
+        assert sweep.columns == (*plain.columns, "label")
+        assert sweep.points.dtype == np.float32
+        np.testing.assert_array_equal(sweep.points[:, :-1], plain.points)
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_labels_agree_with_boxes_and_with_the_map(seed: int) -> None:
+    drive = ToyTownDrive(seed, cameras=False, point_labels=True)
+    sample = drive[60]
+    keyframe, annotations = sample.keyframe, sample.annotations
+    assert annotations is not None
+    assert sample.lane_map is not None
+    labels = keyframe.points[:, -1].astype(int)
+    names = np.array(POINT_CLASSES)[labels]
+    assert set(POINT_CLASSES[11:]) <= set(names.tolist())
+    assert labels.min() > 0
+    parked = annotations.boxes[np.linalg.norm(annotations.boxes.velocities, axis=1) < 0.1]
+    inside = points_in_boxes(keyframe.points, parked.values)
+    above = inside & (keyframe.points[:, 2] > (parked.values[:, 2] - parked.values[:, 5] / 2 + 0.3)[:, None])
+    is_right = np.array(parked.names)[:, None] == names
+    assert above.sum() > 100
+    assert is_right[above].mean() > 0.97
+    world_SE3_lidar = keyframe.world_SE3_ego @ keyframe.ego_SE3_lidar
+    world = world_SE3_lidar.transform(keyframe.points[:, :3].astype(np.float64))
+    area = unary_union([Polygon(outline) for outline in sample.lane_map.drivable_area])
+    assert contains_xy(area.buffer(0.1), *world[names == "driveable_surface", :2].T).mean() > 0.98
+    height = world[:, 2] - drive.town.ground.base_height(world[:, :2])
+    for name, expected in (("driveable_surface", 0.0), ("terrain", 0.0), ("sidewalk", KERB_M)):
+        assert np.median(height[names == name]) == pytest.approx(expected, abs=0.03), name
+    assert height[names == "vegetation"].max() > 2
+    assert height[names == "manmade"].max() > 2
 
 
 def test_things_stand_on_the_ground(drive: ToyTownDrive) -> None:

@@ -12,6 +12,7 @@ from lidarloop_training.toytown.casting import Caster
 from lidarloop_training.toytown.ground import Ground
 from lidarloop_training.toytown.lidar import Scan, firing_times, scan
 from lidarloop_training.toytown.motion import Motion, Parked, Path, Track
+from lidarloop_training.toytown.point_classes import MANMADE, POINT_CLASSES
 from lidarloop_training.toytown.shapes import METAL, Mesh, box, join
 from lidarloop_training.toytown.town import Town
 
@@ -31,7 +32,8 @@ def town(scenery: list[Mesh], actors: list[Actor], ego: Track | Parked) -> Town:
     ground = Ground(np.zeros((1, 4)), np.zeros(2), np.zeros((1, 1), np.uint8))
     casters = tuple(Caster(a.shape.mesh) for a in actors)
     caster = Caster(join([FLOOR, *scenery]))
-    return Town(ground, caster, 0, tuple(actors), casters, ego, LaneMap((), ()), np.array([0.0, 0, 1]))  # type: ignore[arg-type]
+    labels = np.full(len(caster.mesh.faces), MANMADE, np.uint8)
+    return Town(ground, caster, 0, labels, tuple(actors), casters, ego, LaneMap((), ()), np.array([0.0, 0, 1]))  # type: ignore[arg-type]
 
 
 def car(track: Track | Parked) -> Actor:
@@ -116,6 +118,14 @@ def test_an_actor_hides_another_partly() -> None:
     result = sweep(town([], [hidden, hiding], standing(0, 0)))
     assert result.visible_share[1] == 1.0
     assert 0.0 < result.visible_share[0] < 0.9
+
+
+def test_points_are_labelled_by_what_they_lie_on() -> None:
+    cyclist = Actor("bike", 7, actor_shapes.ridden_bicycle(np.random.default_rng(0)), standing(8, 3))
+    result = sweep(town([], [car(standing(12, -4)), cyclist], standing(0, 0)))
+    assert (result.label[result.actor == -1] == MANMADE).all()
+    assert {POINT_CLASSES[label] for label in result.label[result.actor == 0]} == {"car"}
+    assert {POINT_CLASSES[label] for label in result.label[result.actor == 1]} == {"bicycle"}
 
 
 def test_an_actor_between_two_beams_has_unknown_visibility() -> None:

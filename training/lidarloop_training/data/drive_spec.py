@@ -83,6 +83,7 @@ class ToyTown(DriveSpec):
         seed: which drive; 0 or more.
         duration_s: length, seconds.
         rate_hz: clouds per second, hertz.
+        point_labels: whether clouds carry the column label, what each point lies on.
     """
 
     name: ClassVar[DriveName] = "toytown"
@@ -90,6 +91,7 @@ class ToyTown(DriveSpec):
     seed: Annotated[tyro.conf.Positional[int], tyro.conf.arg(metavar="SEED")]
     duration_s: float = 20.0
     rate_hz: float = 10.0
+    point_labels: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -103,7 +105,12 @@ class ToyTown(DriveSpec):
         from lidarloop_training.toytown.drive import ToyTownDrive
 
         return ToyTownDrive(
-            self.seed, duration_s=self.duration_s, rate_hz=self.rate_hz, num_sweeps=num_sweeps, cameras=cameras
+            self.seed,
+            duration_s=self.duration_s,
+            rate_hz=self.rate_hz,
+            num_sweeps=num_sweeps,
+            cameras=cameras,
+            point_labels=self.point_labels,
         )
 
 
@@ -204,18 +211,15 @@ class NuScenes(StoredDrive):
 
 @dataclass(frozen=True)
 class NuScenesLidarseg(NuScenes):
-    """A folder of nuScenes tables with the lidarseg package: keyframes with a label for each point."""
+    """A folder of nuScenes tables with the lidarseg package, or a folder of such folders: a label for each point."""
 
     name: ClassVar[DriveName] = "nuscenes-lidarseg"
 
     def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
-        from lidarloop_training.data.nuscenes.lidarseg import NuScenesLidarsegSource
-        from lidarloop_training.data.nuscenes.reader import NuScenesSource
+        from lidarloop_training.data.nuscenes.lidarseg import open_lidarseg
 
         scenes = None if self.scene is None else [self.scene]
-        return NuScenesLidarsegSource(
-            NuScenesSource(self.existing(), num_sweeps=num_sweeps, cameras=cameras, lane_map=lane_map, scenes=scenes)
-        )
+        return open_lidarseg(self.existing(), num_sweeps=num_sweeps, cameras=cameras, lane_map=lane_map, scenes=scenes)
 
 
 @dataclass(frozen=True)
@@ -363,7 +367,9 @@ def drive_arguments(drive: Drive) -> list[str]:
     words = [drive.name, str(getattr(drive, first.name))]
     for option in options:
         value = getattr(drive, option.name)
-        if value != option.default:
+        if isinstance(value, bool):
+            words += [f"--{option.name.replace('_', '-')}"] if value else []
+        elif value != option.default:
             values = value if isinstance(value, tuple) else (value,)
             words += [f"--{option.name.replace('_', '-')}", *map(str, values)]
     return words

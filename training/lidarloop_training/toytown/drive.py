@@ -15,6 +15,7 @@ from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, S
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
 from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, scan
 from lidarloop_training.toytown.masks import InstanceMask, instance_masks
+from lidarloop_training.toytown.point_classes import POINT_CLASSES
 from lidarloop_training.toytown.town import Town, build_town
 
 ANNOTATION_RANGE_M = 60.0
@@ -36,10 +37,18 @@ class ToyTownDrive:
         rate_hz: turns of the LiDAR, and samples, per second.
         num_sweeps: sweeps in each sample, as far as the drive's beginning allows.
         cameras: whether samples carry the six cameras' images.
+        point_labels: whether clouds carry the column ``label``, an index into ``POINT_CLASSES``.
     """
 
     def __init__(
-        self, seed: int, *, duration_s: float = 20.0, rate_hz: float = 10.0, num_sweeps: int = 1, cameras: bool = True
+        self,
+        seed: int,
+        *,
+        duration_s: float = 20.0,
+        rate_hz: float = 10.0,
+        num_sweeps: int = 1,
+        cameras: bool = True,
+        point_labels: bool = False,
     ) -> None:
         if seed < 0 or not 0 < duration_s < float("inf") or not rate_hz >= 2 or num_sweeps < 1:
             raise ConfigError(
@@ -51,6 +60,7 @@ class ToyTownDrive:
         self.rate_hz = rate_hz
         self.num_sweeps = num_sweeps
         self.cameras = cameras
+        self.point_labels = point_labels
         self._scans: OrderedDict[int, Scan] = OrderedDict()
         self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
 
@@ -138,6 +148,7 @@ class ToyTownDrive:
             cameras=self._cameras(index) if self.cameras else (),
             annotations=self._seen_annotations(index),
             lane_map=self.town.lane_map,
+            point_classes=POINT_CLASSES if self.point_labels else (),
         )
 
     def annotations(self, index: int) -> Annotations:
@@ -152,9 +163,12 @@ class ToyTownDrive:
         return LidarPose(EGO_SE3_LIDAR, self.town.world_SE3_ego(self.time_s(index)))
 
     def _sweep(self, index: int) -> Sweep:
+        points, columns = compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz), COLUMNS
+        if self.point_labels:
+            points, columns = np.column_stack([points, self.scan(index).label]), (*COLUMNS, "label")
         return Sweep(
-            compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz),
-            COLUMNS,
+            points,
+            columns,
             self.stamp_ns(index),
             EGO_SE3_LIDAR,
             self.town.world_SE3_ego(self.time_s(index)),

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.toytown.actors import Actor
 from lidarloop_training.toytown.ground import COVERS
+from lidarloop_training.toytown.point_classes import FIRST_ACTOR, LABEL_OF_COVER
 from lidarloop_training.toytown.town import Town
 
 Float32Array = npt.NDArray[np.float32]
@@ -56,6 +57,7 @@ class Scan:
         points: (N, 5) float32, columns ``COLUMNS``, in firing order.
         azimuth_index: (N,) int64 column each point was fired in.
         actor: (N,) int64 index of the actor hit; -1 for ground and scenery.
+        label: (N,) uint8 index into ``POINT_CLASSES`` of what was hit.
         num_points: (M,) int64 returns of each actor.
         visible_share: (M,) float32 share of the beams on each actor that nothing else stopped; NaN where none met it.
     """
@@ -63,6 +65,7 @@ class Scan:
     points: Float32Array
     azimuth_index: npt.NDArray[np.int64]
     actor: npt.NDArray[np.int64]
+    label: npt.NDArray[np.uint8]
     num_points: npt.NDArray[np.int64]
     visible_share: Float32Array
 
@@ -94,6 +97,7 @@ class _Returns:
     dropout: Float32Array
     cosine: Float32Array
     actor: npt.NDArray[np.int64]
+    label: npt.NDArray[np.uint8]
 
 
 def scan(town: Town, stamp_s: float, period_s: float, rng: np.random.Generator) -> Scan:
@@ -122,6 +126,8 @@ def _cast_static(town: Town, origins: Float32Array, directions: Float32Array) ->
     landed = starts[on_ground, :2] + hits.distance[on_ground, None] * flat[on_ground, :2]
     cover = town.ground.cover_at(landed)
     reflectivity[on_ground], dropout[on_ground] = _COVER_REFLECTIVITY[cover], _COVER_DROPOUT[cover]
+    label = town.static_labels[hits.face]
+    label[on_ground] = LABEL_OF_COVER[cover]
     cosine = np.abs(np.einsum("ij,ij->i", hits.normal, flat))
     grid = (NUM_AZIMUTHS, NUM_BEAMS)
     return _Returns(
@@ -130,6 +136,7 @@ def _cast_static(town: Town, origins: Float32Array, directions: Float32Array) ->
         dropout.reshape(grid),
         cosine.reshape(grid),
         np.full(grid, -1, np.int64),
+        label.reshape(grid),
     )
 
 
@@ -208,6 +215,7 @@ def _cast_actor(
     returns.dropout[at] = caster.mesh.dropout[face]
     returns.cosine[at] = np.abs(np.einsum("ij,ij->i", hits.normal[chosen], flat[chosen]))
     returns.actor[at] = index
+    returns.label[at] = FIRST_ACTOR + town.actors[index].label
     return int((hits.face >= 0).sum())
 
 
@@ -226,4 +234,4 @@ def _receive(returns: _Returns, visible: Float32Array, rng: np.random.Generator)
     points = np.column_stack([_DIRECTIONS[kept] * measured, intensity, ring]).astype(np.float32)
     actor = returns.actor[kept]
     counts = np.bincount(actor[actor >= 0], minlength=len(visible))
-    return Scan(points, column, actor, counts, visible)
+    return Scan(points, column, actor, returns.label[kept], counts, visible)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_training.toytown.ground import Ground
+from lidarloop_training.toytown.point_classes import MANMADE, VEGETATION
 from lidarloop_training.toytown.roads import PAVEMENT_WIDTH_M, Street
 from lidarloop_training.toytown.shapes import (
     GLASS,
@@ -38,29 +39,46 @@ class Obstacle:
     radius: float
 
 
-def street_scenery(street: Street, ground: Ground, rng: np.random.Generator) -> tuple[list[Mesh], list[Obstacle]]:
+@dataclass(frozen=True)
+class Thing:
+    """A part of the scenery.
+
+    Attributes:
+        mesh: its faces.
+        label: what a point on it is called, an index into ``POINT_CLASSES``.
+    """
+
+    mesh: Mesh
+    label: int
+
+    def moved(self, translation: npt.ArrayLike, yaw_rad: float) -> Thing:
+        """Turned about +z through the origin, then moved; see ``Mesh.moved``."""
+        return Thing(self.mesh.moved(translation, yaw_rad), self.label)
+
+
+def street_scenery(street: Street, ground: Ground, rng: np.random.Generator) -> tuple[list[Thing], list[Obstacle]]:
     """Everything along both sides of a street."""
-    meshes: list[Mesh] = []
+    things: list[Thing] = []
     obstacles: list[Obstacle] = []
     for side in (-1, 1):
-        meshes += _frontage(street, side, ground, rng)
+        things += _frontage(street, side, ground, rng)
         s = rng.uniform(2, 6)
         while s < street.length_m - 2:
             thing, radius = _furniture(rng)
             at = street.at(s, side * (street.half_width_m + 0.55))
-            meshes.append(thing.moved(_stand(ground, at), street.yaw_at(s) + (np.pi if side > 0 else 0)))
+            things.append(thing.moved(_stand(ground, at), street.yaw_at(s) + (np.pi if side > 0 else 0)))
             obstacles.append(Obstacle(float(at[0]), float(at[1]), radius))
             s += rng.uniform(5, 11)
-    return meshes, obstacles
+    return things, obstacles
 
 
 def _stand(ground: Ground, at: FloatArray) -> FloatArray:
     return np.append(at, ground.height(at[None])[0])
 
 
-def _frontage(street: Street, side: int, ground: Ground, rng: np.random.Generator) -> list[Mesh]:
+def _frontage(street: Street, side: int, ground: Ground, rng: np.random.Generator) -> list[Thing]:
     """Buildings, with gardens of trees and hedges between them."""
-    meshes = []
+    things = []
     s = 3.0
     while s < street.length_m - 6:
         length = rng.uniform(8, 18)
@@ -69,17 +87,19 @@ def _frontage(street: Street, side: int, ground: Ground, rng: np.random.Generato
         if rng.random() < 0.68 and s + length < street.length_m - 2:
             depth = rng.uniform(7, 10)
             at = street.at(s + length / 2, side * (back + 0.8 + depth / 2))
-            meshes.append(_building((length - 0.6, depth, rng.uniform(4, 14)), rng).moved(_stand(ground, at), yaw))
+            building = _building((length - 0.6, depth, rng.uniform(4, 14)), rng)
+            things.append(Thing(building, MANMADE).moved(_stand(ground, at), yaw))
         else:
             for place in np.arange(s + 2, min(s + length, street.length_m - 2), 4.0):
                 at = street.at(place, side * (back + rng.uniform(2, 7)))
-                meshes.append(_tree(rng).moved(_stand(ground, at), rng.uniform(0, 6)))
+                tree = Thing(_tree(rng), VEGETATION)
+                things.append(tree.moved(_stand(ground, at), rng.uniform(0, 6)))
             if rng.random() < 0.6:
                 at = street.at(s + length / 2, side * (back + 0.6))
                 hedge = box((0, 0, 0.6), (length - 2, 0.7, rng.uniform(0.9, 1.4)), _leaves(rng))
-                meshes.append(hedge.moved(_stand(ground, at), yaw))
+                things.append(Thing(hedge, VEGETATION).moved(_stand(ground, at), yaw))
         s += length
-    return meshes
+    return things
 
 
 def _leaves(rng: np.random.Generator) -> Surface:
@@ -115,11 +135,17 @@ def _tree(rng: np.random.Generator) -> Mesh:
     return join(parts)
 
 
-def _furniture(rng: np.random.Generator) -> tuple[Mesh, float]:
+def _furniture(rng: np.random.Generator) -> tuple[Thing, float]:
     """A thing on the kerb, and the radius it takes up. Some look like an actor at first sight: that is their use."""
     kind = rng.choice(6, p=[0.24, 0.3, 0.16, 0.14, 0.1, 0.06])
     if kind == 0:
-        return _tree(rng), 0.3
+        return Thing(_tree(rng), VEGETATION), 0.3
+    mesh, radius = _made(kind, rng)
+    return Thing(mesh, MANMADE), radius
+
+
+def _made(kind: int, rng: np.random.Generator) -> tuple[Mesh, float]:
+    """A thing on the kerb that does not grow, and the radius it takes up."""
     if kind == 1:  # street lamp, its arm over the road
         arm = box((0, 0.7, 6.4), (0.12, 1.6, 0.12), METAL)
         return join([cylinder((0, 0, 3.2), 0.08, 6.4, METAL, sections=8), arm]), 0.25

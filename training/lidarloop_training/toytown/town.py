@@ -15,8 +15,9 @@ from lidarloop_training.toytown.casting import Caster
 from lidarloop_training.toytown.ground import Ground, build_ground, ground_mesh
 from lidarloop_training.toytown.motion import Motion, Parked, Path, Stop, Track
 from lidarloop_training.toytown.occupancy import Occupancy
+from lidarloop_training.toytown.point_classes import SIDEWALK
 from lidarloop_training.toytown.roads import RoadNetwork, Street, build_network
-from lidarloop_training.toytown.scenery import street_scenery
+from lidarloop_training.toytown.scenery import Thing, street_scenery
 from lidarloop_training.toytown.shapes import join
 
 FloatArray = npt.NDArray[np.float64]
@@ -35,6 +36,8 @@ class Town:
         ground: heights and covers.
         static: ray caster of ground and scenery, world frame.
         num_ground_faces: number of the first faces of ``static``, which take their look from the cover they carry.
+        static_labels: (F,) uint8, what a point on each face of ``static`` is called, an index into ``POINT_CLASSES``;
+            of the ground's faces the cover decides.
         actors: vehicles, persons and things, parked or moving.
         casters: ray caster of each actor, in the actor's own frame.
         ego: track of base_link (below the rear axle).
@@ -45,6 +48,7 @@ class Town:
     ground: Ground
     static: Caster
     num_ground_faces: int
+    static_labels: npt.NDArray[np.uint8]
     actors: tuple[Actor, ...]
     casters: tuple[Caster, ...]
     ego: Track
@@ -83,21 +87,23 @@ def build_town(seed: int, duration_s: float) -> Town:
     occupancy = Occupancy(start_s, end_s)
     occupancy.add(replace(ego, share=0.5), _EGO_SIZE_M[0] + 1.6, _EGO_SIZE_M[1] + 0.3)
 
-    meshes = []
+    things: list[Thing] = []
     for street in streets:
-        scenery, obstacles = street_scenery(street, ground, rng)
-        meshes += scenery
+        beside, obstacles = street_scenery(street, ground, rng)
+        things += beside
         for thing in obstacles:
             occupancy.add(Parked(np.array([thing.x, thing.y, 0, 0])), 2 * thing.radius, 2 * thing.radius)
     low, high = polyline.min(axis=0) - _SIGHT_M - 25, polyline.max(axis=0) + _SIGHT_M + 25
     terrain, num_ground_faces = ground_mesh(ground, streets, low, high)
+    scenery = [Thing(terrain, SIDEWALK), *things]  # beside the ground proper it holds the raised pavements
 
     population = Population(network, ground, ego, occupancy, duration_s, rng)
     population.settle(streets, _streets_driven(streets, ego, duration_s))
     return Town(
         ground,
-        Caster(join([terrain, *meshes])),
+        Caster(join([thing.mesh for thing in scenery])),
         num_ground_faces,
+        np.repeat([thing.label for thing in scenery], [len(thing.mesh.faces) for thing in scenery]).astype(np.uint8),
         tuple(population.actors),
         tuple(Caster(actor.shape.mesh) for actor in population.actors),
         ego,

@@ -120,6 +120,8 @@ class Sample:
         cameras: pictures nearest to the keyframe; may be empty.
         annotations: None where the source is unlabelled.
         lane_map: None where there is no map.
+        point_classes: names of what the column ``label`` of the sweeps' points holds, by label; label 0 is not scored.
+            Empty where points are not labelled.
     """
 
     token: str
@@ -129,6 +131,7 @@ class Sample:
     cameras: tuple[CameraImage, ...] = ()
     annotations: Annotations | None = None
     lane_map: LaneMap | None = field(default=None, repr=False)
+    point_classes: tuple[str, ...] = ()
 
     @property
     def keyframe(self) -> Sweep:

@@ -78,6 +78,7 @@ def test_scans_and_labels(root: Path) -> None:
     assert [LABEL_NAMES[int(label)] for label in points[:, 4]] == ["road", "pole", "car"]
     assert points[:, 5].tolist() == [0, 0, 7]
     assert sample.annotations is None
+    assert sample.point_classes == LABEL_NAMES
 
 
 def test_poses_are_those_of_the_ego(root: Path) -> None:

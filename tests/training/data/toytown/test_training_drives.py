@@ -20,6 +20,10 @@ def test_drives_are_made_once_and_read_back(tmp_path: Path) -> None:
     assert [len(source[i].sweeps) for i in range(len(source))] == [1, 3]  # a drive begins without a past
     assert source[1].annotations is not None
     assert len(source[1].annotations.boxes) > 0
+    assert source[1].keyframe.columns[-1] == "label"
+    assert source[1].point_classes[0] == "ignore"
+    assert (source[1].keyframe.points[:, -1] > 0).all()
+    assert not source[1].sweeps[1].points[:, -1].any()
 
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.bin")}
     prepare(drives, 3, lambda number, of: made.append((number, of)))

@@ -28,7 +28,7 @@ from lidarloop_training.data.kitti.calibration import (
     KittiCalibration,
     read_odometry_calibration,
 )
-from lidarloop_training.data.kitti.semantic_classes import RAW_TO_LABEL
+from lidarloop_training.data.kitti.semantic_classes import LABEL_NAMES, RAW_TO_LABEL
 
 _MOST_BYTES = 1 << 28
 
@@ -102,6 +102,7 @@ class SemanticKittiSource:
             stamp_ns=stamp_ns,
             sweeps=tuple(sequence.sweep(i) for i in newest_first),
             cameras=sequence.cameras(position) if self._with_cameras else (),
+            point_classes=LABEL_NAMES if sequence.is_labelled else (),
         )
 
     def annotations(self, index: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,31 @@ from lidarloop_core.io import regular_file
 from lidarloop_core.io.outside import below
 from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
-from lidarloop_training.data.nuscenes.reader import NuScenesSource, read_table
+from lidarloop_training.data.nuscenes.reader import NuScenesSource, open_nuscenes, read_table
+from lidarloop_training.data.nuscenes.tables import LIDARSEG
+from lidarloop_training.data.views.concat import ConcatSource
 
 _MOST_BYTES = 1 << 28
 
 _UNKNOWN = -1
+
+
+def open_lidarseg(path: Path, **options: Any) -> NuScenesLidarsegSource | ConcatSource:
+    """One nuScenes folder with the lidarseg package, or a folder of such folders; see ``open_nuscenes``.
+
+    Raises:
+        DatasetError: as ``open_nuscenes`` and ``NuScenesLidarsegSource``.
+    """
+    source = open_nuscenes(path, **options)
+    if isinstance(source, NuScenesSource):
+        return NuScenesLidarsegSource(source)
+    return ConcatSource([NuScenesLidarsegSource(each) for each in source.sources if isinstance(each, NuScenesSource)])
+
+
+def with_point_labels(source: NuScenesSource) -> NuScenesSource | NuScenesLidarsegSource:
+    """The same samples, their points labelled where the folder holds the lidarseg package."""
+    has_labels = (source.root / source.version / f"{LIDARSEG}.json").is_file()
+    return NuScenesLidarsegSource(source) if has_labels else source
 
 
 class NuScenesLidarsegSource:
@@ -38,7 +59,7 @@ class NuScenesLidarsegSource:
         """
         self._source = source
         folder = source.root / source.version
-        files = {record["sample_data_token"]: record["filename"] for record in read_table(folder, "lidarseg")}
+        files = {record["sample_data_token"]: record["filename"] for record in read_table(folder, LIDARSEG)}
         self._files = {
             record["sample_token"]: below(source.root, files[record["token"]], f"{folder}/lidarseg.json")
             for record in read_table(folder, "sample_data")
@@ -63,7 +84,8 @@ class NuScenesLidarsegSource:
         newest, *older = sample.sweeps
         labels = self._labels(sample.token, len(newest.points))
         unlabelled = [_with_labels(sweep, np.zeros(len(sweep.points))) for sweep in older]
-        return dataclasses.replace(sample, sweeps=(_with_labels(newest, labels), *unlabelled))
+        sweeps = (_with_labels(newest, labels), *unlabelled)
+        return dataclasses.replace(sample, sweeps=sweeps, point_classes=LABEL_NAMES)
 
     def annotations(self, index: int) -> Annotations:
         return self._source.annotations(index)

@@ -26,7 +26,8 @@ from lidarloop_training.data.nuscenes.classes import (
     visibility_token,
 )
 from lidarloop_training.data.nuscenes.lane_map import map_expansion
-from lidarloop_training.data.nuscenes.tables import Record, Tables, link, token, write_synced
+from lidarloop_training.data.nuscenes.lidarseg_classes import category_indices
+from lidarloop_training.data.nuscenes.tables import LIDARSEG, Record, Tables, link, token, write_synced
 
 LIDAR = "LIDAR_TOP"
 
@@ -67,11 +68,18 @@ class _SensorFrame:
 
 
 class Scene:
-    """The records of one drive while it is being written: ``add`` its frames in order, then ``finish``."""
+    """The records of one drive while it is being written: ``add`` its frames in order, then ``finish``.
 
-    def __init__(self, tables: Tables, root: Path) -> None:
+    Args:
+        tables: all tables.
+        root: folder that files are written to.
+        version: name of the tables' folder, which is that of the label files too.
+    """
+
+    def __init__(self, tables: Tables, root: Path, version: str) -> None:
         self._tables = tables
         self._root = root
+        self._version = version
         self._first: Sample | None = None
         self._samples: list[Record] = []
         self._waiting: list[Record] = []  # sample_data of sweeps that belong to the keyframe to come
@@ -102,6 +110,8 @@ class Scene:
         )
         self._samples.append(record)
         self._assign_waiting()
+        if sample.point_classes:
+            self._add_point_labels(sample, lidar["token"])
         for image in sample.cameras:
             self._add_camera(image)["sample_token"] = record["token"]
         self._add_annotations(sample, record)
@@ -131,6 +141,11 @@ class Scene:
         record = self._add_sample_data(frame, is_keyframe)
         write_synced(self._root / record["filename"], _lidar_file(sweep).tobytes())
         return record
+
+    def _add_point_labels(self, sample: Sample, sample_data_token: str) -> None:
+        filename = f"lidarseg/{self._version}/{sample_data_token}_lidarseg.bin"
+        write_synced(self._root / filename, category_indices(sample).tobytes())
+        self._tables.add(LIDARSEG, sample_data_token, sample_data_token=sample_data_token, filename=filename)
 
     def _add_camera(self, image: CameraImage) -> Record:
         frame = _SensorFrame(

@@ -1,4 +1,4 @@
-"""The thirteen tables of the nuScenes schema in memory, and how they come to disk."""
+"""The thirteen tables of the nuScenes schema in memory, and that of its lidarseg package; how they come to disk."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ TABLES = (
     "sample", "sample_annotation", "sample_data", "scene", "sensor", "visibility",
 )  # fmt: skip
 
+LIDARSEG = "lidarseg"
+"""The table of label files; a folder without labels does not have it."""
+
 
 def token(*parts: object) -> str:
     """32 hexadecimal digits that depend on the names alone: the same drive gets the same tokens every time."""
@@ -26,7 +29,7 @@ class Tables:
     """Records by table, in the order they were added; a record added twice under one token counts once."""
 
     def __init__(self) -> None:
-        self._records: dict[str, dict[str, Record]] = {name: {} for name in TABLES}
+        self._records: dict[str, dict[str, Record]] = {name: {} for name in (*TABLES, LIDARSEG)}
 
     def add(self, table: str, token: str, **fields: Any) -> Record:
         """Adds a record unless its token is known; returns the one that stands in the table."""
@@ -36,9 +39,9 @@ class Tables:
         return list(self._records[table].values())
 
     def write(self, folder: Path) -> None:
-        """Writes ``<table>.json`` for each, fsynced."""
+        """Writes ``<table>.json`` for each, fsynced; that of the label files where there are some."""
         folder.mkdir(parents=True)
-        for table in TABLES:
+        for table in (*TABLES, *([LIDARSEG] if self.records(LIDARSEG) else [])):
             # One record a line; json.dumps with an indent would take its slow way.
             lines = ",\n".join(json.dumps(record) for record in self.records(table))
             write_synced(folder / f"{table}.json", f"[\n{lines}\n]\n".encode())

@@ -19,8 +19,9 @@ from lidarloop_training.data.nuscenes.classes import (
     CATEGORY_TO_CLASS,
     VISIBILITY_LEVELS,
 )
+from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME
 from lidarloop_training.data.nuscenes.scene import Scene
-from lidarloop_training.data.nuscenes.tables import Tables, token, write_synced
+from lidarloop_training.data.nuscenes.tables import LIDARSEG, Tables, token, write_synced
 from lidarloop_training.data.writing.render import Need, render
 
 VERSION = "v1.0-mini"
@@ -46,7 +47,8 @@ def write_nuscenes(
     Everything is written to a folder beside ``root`` which takes its name at the end. Equal sources give equal bytes.
 
     Args:
-        sources: one source, or several of one scene each. They need ego-motion and annotations.
+        sources: one source, or several of one scene each. They need ego-motion and annotations. Labels of points
+            are written as the lidarseg package has them, where samples have ``point_classes``.
         root: the folder to make; it must not exist.
         keyframe_every: every how many frames of a source a sample with annotations and pictures is made, starting
             with frame 0. The frames between are LiDAR sweeps.
@@ -62,7 +64,8 @@ def write_nuscenes(
 
     Raises:
         DatasetError: ``root`` exists (and is not ours, or ``overwrite`` is off), or a source is empty, has no
-            ego-motion, no annotations, no intensities, classes outside the nuScenes ten, or more than one scene.
+            ego-motion, no annotations, no intensities, classes outside the nuScenes ten, points of classes that
+            nuScenes-lidarseg does not have, or more than one scene.
     """
     root = Path(root)
     check_destination(root, overwrite)
@@ -72,11 +75,13 @@ def write_nuscenes(
     try:
         for source in sources if isinstance(sources, Sequence) else [sources]:
             needs = plan(len(source), keyframe_every, sweeps_per_keyframe, cameras)
-            scene = Scene(tables, partial)
+            scene = Scene(tables, partial, VERSION)
             for need, sample in zip(needs, render(source, needs, num_workers), strict=True):
                 scene.add(sample, is_keyframe=need.index % keyframe_every == 0)
                 on_sample(sample)
             scene.finish()
+        if tables.records(LIDARSEG):
+            _index_categories(tables)
         tables.write(partial / VERSION)
         write_synced(partial / MARKER, json.dumps({"writer": "lidarloop", "format": "nuscenes v1.0"}).encode())
         _replace(partial, root)
@@ -142,3 +147,9 @@ def _vocabulary() -> Tables:
     for level_token, level in VISIBILITY_LEVELS.items():
         tables.add("visibility", level_token, level=level, description=f"visible share {level[1:]} %")
     return tables
+
+
+def _index_categories(tables: Tables) -> None:
+    """All categories of the lidarseg package, with the indices that label files hold."""
+    for index, name in enumerate(CATEGORY_TO_LABEL_NAME):
+        tables.add("category", token("category", name), name=name, description="")["index"] = index

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.nuscenes.lidarseg import with_point_labels
 from lidarloop_training.data.nuscenes.reader import NuScenesSource
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from lidarloop_training.data.views.concat import ConcatSource
@@ -91,7 +92,7 @@ def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
     from lidarloop_training.toytown.drive import ToyTownDrive
 
     write_nuscenes(
-        ToyTownDrive(seed, duration_s=drives.duration_s, rate_hz=RATE_HZ, cameras=False),
+        ToyTownDrive(seed, duration_s=drives.duration_s, rate_hz=RATE_HZ, cameras=False, point_labels=True),
         drives.drive_folder(seed),
         keyframe_every=drives.keyframe_every,
         sweeps_per_keyframe=num_sweeps - 1,
@@ -100,7 +101,6 @@ def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
 
 
 def open_drives(drives: ToyTownDrives, seeds: Sequence[int], num_sweeps: int) -> SampleSource:
-    """The samples of drives that ``prepare`` has made."""
-    return ConcatSource(
-        [NuScenesSource(drives.drive_folder(seed), num_sweeps=num_sweeps, cameras=False) for seed in seeds]
-    )
+    """The samples of drives that ``prepare`` has made; those of an older lidarloop have no labels of points."""
+    sources = [NuScenesSource(drives.drive_folder(seed), num_sweeps=num_sweeps, cameras=False) for seed in seeds]
+    return ConcatSource([with_point_labels(source) for source in sources])
