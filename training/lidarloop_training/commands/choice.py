@@ -16,6 +16,7 @@ from lidarloop_training.data.lidar_setup import measure_lidar
 from lidarloop_training.recipes.pillar_toytown import toytown_spec
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.tasks.detection.task import DetectionConfig
+from lidarloop_training.tasks.segmentation.task import SegmentationConfig
 
 C = TypeVar("C")
 
@@ -26,7 +27,7 @@ class Chosen(Generic[C]):
 
     Attributes:
         config: the recipe's values.
-        classes: names of the classes to learn, as the drives name them, in place of the recipe's. The network's groups
+        classes: names of the classes to learn, as the drives name them, in place of the recipe's. A detector's groups
             follow from them.
     """
 
@@ -40,7 +41,7 @@ def for_classes(config: TrainConfig[Any], classes: tuple[str, ...]) -> TrainConf
     Raises:
         ModelFileError: the names are no distinct, printable texts.
     """
-    if not isinstance(config.task, DetectionConfig):
+    if not isinstance(config.task, DetectionConfig | SegmentationConfig):
         return config
     return dataclasses.replace(config, task=config.task.for_classes(classes or config.task.spec.class_names))
 

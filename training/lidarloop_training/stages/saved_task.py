@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.tasks.detection.task import DetectionConfig
+from lidarloop_training.tasks.segmentation.task import SegmentationConfig
 from lidarloop_training.tasks.task import TaskConfig
 
 C = TypeVar("C")
@@ -23,7 +24,7 @@ def task_type(name: str) -> type[TaskConfig]:
     Raises:
         ConfigError: there is no such task.
     """
-    known: tuple[type[TaskConfig], ...] = (DetectionConfig,)
+    known: tuple[type[TaskConfig], ...] = (DetectionConfig, SegmentationConfig)
     for config in known:
         if config.name == name:
             return config

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from lidarloop_core.sample import SampleSource
@@ -72,7 +72,7 @@ def fit(
 def check_run(
     config: TrainConfig[Any], training: SampleSource, validation: SampleSource, num_processes: int = 1
 ) -> str:
-    """Whether a run has what it needs, known without reading a cloud.
+    """Whether a run has what it needs, known without reading clouds but the first.
 
     Args:
         config: the run.
@@ -93,6 +93,13 @@ def check_run(
     return summary
 
 
+def _put_channels_last(network: nn.Module) -> None:
+    """Lays out the weights of maps as convolutions read them fastest; those of sparse convolutions have five axes."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(memory_format=torch.channels_last)
+
+
 _NUM_MEASURED = 8
 """Batches on which the norms of a model file are measured."""
 
@@ -109,7 +116,7 @@ class _Run:
         torch.manual_seed(config.seed)
         self.task = config.task.task()
         self.network = self.task.build()
-        self.network.to(memory_format=torch.channels_last)
+        _put_channels_last(self.network)
         self.wrapped = accelerator.prepare_model(self.network)
         init_sha256 = None
         if config.init_from is not None:

@@ -35,7 +35,7 @@ class ExportView(nn.Module, ABC):
             inputs: one tensor for each input of the spec, in its order, shaped like there.
 
         Returns:
-            One tensor for each of ``raw_names``, each (1, …).
+            One tensor for each of ``raw_names``: maps are (1, …), logits (N, classes).
         """
 
     @abstractmethod
@@ -56,7 +56,7 @@ class ExportView(nn.Module, ABC):
         """
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Outputs of the spec, then the raw maps (1, …); inputs and shapes as in ``raw`` and ``decode``."""
+        """Outputs of the spec, then the raw tensors (…); inputs and shapes as in ``raw`` and ``decode``."""
         raw = self.raw(*inputs)
         return (*self.decode(*raw), *raw)
 

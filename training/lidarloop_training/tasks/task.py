@@ -99,7 +99,7 @@ class Task(Protocol[E, B]):
         ...
 
     def check(self, source: SampleSource, *, training: bool) -> str:
-        """Whether a source has what the task learns from, known before the first step; reads no cloud.
+        """Whether a source has what the task learns from, known before the first step; reads one cloud at most.
 
         Args:
             source: samples.

@@ -86,6 +86,12 @@ class SegmentationMetrics:
         return float(known.mean()) if len(known) else float("nan")
 
     @property
+    def mean_iou_present(self) -> float:
+        """mIoU over the classes that occur: those of which there is a point. NaN where none does."""
+        occurring = self.iou[(self.confusion.sum(axis=1) > 0) & ~np.isnan(self.iou)]
+        return float(occurring.mean()) if len(occurring) else float("nan")
+
+    @property
     def accuracy(self) -> float:
         """Share of the points whose class is right; NaN where there is no point."""
         total = self.confusion.sum()

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from lidarloop_core.model.outputs import Detection
 from lidarloop_training.models.detector import CenterPoint
 from lidarloop_training.models.heads.center import Decoded, HeadOutput
 from lidarloop_training.tasks.export_view import ExportView, largest_difference
@@ -15,7 +16,7 @@ from lidarloop_training.tasks.export_view import ExportView, largest_difference
 class DetectionView(ExportView):
     """CenterPoint with its decoding; see ``ExportView``."""
 
-    raw_names: ClassVar[tuple[str, ...]] = HeadOutput._fields
+    raw_names: ClassVar[tuple[str, ...]] = Detection.raw_names
 
     network: CenterPoint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,10 +20,13 @@ class Detection:
 
     Attributes:
         max_detections: number of boxes K that the graph gives, good or bad.
+        raw_names: tensors of the graph that the outputs are computed from.
 
     Raises:
         ModelFileError: ``max_detections`` is no whole number in its bounds.
     """
+
+    raw_names: ClassVar[tuple[str, ...]] = ("heatmap", "regression")
 
     max_detections: int
     kind: str = field(default="detection", init=False)
@@ -43,7 +47,13 @@ class Detection:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A class for each point: for each row of the graph's first input."""
+    """A class for each point: for each row of the graph's first input.
+
+    Attributes:
+        raw_names: tensors of the graph that the outputs are computed from.
+    """
+
+    raw_names: ClassVar[tuple[str, ...]] = ("logits",)
 
     kind: str = field(default="segmentation", init=False)
 
