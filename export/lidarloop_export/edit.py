@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 
 class Editor:
@@ -22,6 +22,8 @@ class Editor:
         self.graph = self.model.graph
         inferred = onnx.shape_inference.infer_shapes(self.model, data_prop=True).graph
         self._shapes = {info.name: info.type.tensor_type.shape.dim for info in inferred.value_info}
+        typed = (*inferred.value_info, *inferred.input, *inferred.output)
+        self._float32 = {info.name for info in typed if info.type.tensor_type.elem_type == TensorProto.FLOAT}
         del self.graph.value_info[:]  # stale after the first change
 
     def nodes(self, *kinds: str) -> list[Any]:
@@ -59,6 +61,10 @@ class Editor:
         assert height.dim_value
         assert width.dim_value
         return height.dim_value, width.dim_value
+
+    def is_float32(self, tensor: str) -> bool:
+        """Whether an inner tensor, an input or an output of the graph as it came in is float32."""
+        return tensor in self._float32
 
     def add_constant(self, name: str, value: npt.NDArray[Any]) -> str:
         """Stores a weight (…) of any shape, in place of one with that name; returns the name."""

@@ -1,11 +1,14 @@
 """float32 → float16 inside the network, with the coordinates left out of it.
 
 TensorRT 11 takes precision from the graph alone, so the casts are written into it. Between the points' features and the
-head's maps everything runs in float16; what comes before and after stays in float32, for reasons of arithmetic:
+raw tensors that the outputs come from (a head's maps, logits) everything runs in float16; what comes before and after
+stays in float32, for reasons of arithmetic:
 
 - before: float16 has steps of 3 cm at 50 m. Offsets to the pillar's mean and centre are differences of such numbers;
-  taken in float32 they are exact, and so is the linear layer that reads both.
-- after: cell indices, positions and sizes are metres again, and the indices of the 200 best exceed float16's 2048.
+  taken in float32 they are exact, and so is the linear layer that reads both. So is the layer by which a segmenter's
+  head reads the points.
+- after: cell indices, positions and sizes are metres again, the indices of the 200 best exceed float16's 2048, and a
+  softmax sums exponentials.
 """
 
 from __future__ import annotations
@@ -18,14 +21,16 @@ import onnx
 from onnx import TensorProto, helper
 
 from lidarloop_core.errors import ModelFileError
+from lidarloop_core.model.outputs import Detection, Segmentation
 from lidarloop_export.edit import Editor
-from lidarloop_export.quantise import RAW_NAMES
 
 ALLOWED = (
     "Add", "Concat", "ConstantOfShape", "Conv", "ConvTranspose", "DepthToSpace", "Gather", "GatherND", "Gemm", "MatMul",
     "MaxPool", "ReduceMax", "Relu", "Reshape", "ScatterND", "Slice", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """Operators that may run in float16: they neither cancel large numbers nor index with them."""
+
+RAW_NAMES = (*Detection.raw_names, *Segmentation.raw_names)
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -51,8 +56,9 @@ def in_float16(network: bytes) -> bytes:
         editor.reroute(name, inner, [node for node in region if name in node.input])
         made_by.output[:] = [inner if tensor == name else tensor for tensor in made_by.output]
         editor.add("Cast", [inner], name, to=TensorProto.FLOAT)
-    cast = editor.add("Cast", [features], f"{features}:float16", to=TensorProto.FLOAT16)
-    editor.reroute(features, cast, [node for node in region if features in node.input])
+    for tensor in _entering(editor, region):
+        cast = editor.add("Cast", [tensor], f"{tensor}:float16", to=TensorProto.FLOAT16)
+        editor.reroute(tensor, cast, [node for node in region if tensor in node.input])
     _convert_constants(editor, region)
     return editor.finish()
 
@@ -68,6 +74,13 @@ def _between(editor: Editor, start: str, ends: Iterable[str]) -> list[Any]:
     for node in empty:
         assert len(editor.consumers(node.output[0])) == 1, "an empty canvas is shared between float16 and float32"
     return [*region, *empty]
+
+
+def _entering(editor: Editor, region: Iterable[Any]) -> list[str]:
+    """float32 tensors that a region reads and does not make: the features, and what a head knows of the points."""
+    made = {tensor for node in region for tensor in node.output}
+    read = dict.fromkeys(tensor for node in region for tensor in node.input)
+    return [t for t in read if t not in made and editor.is_float32(t) and editor.constant(t) is None]
 
 
 def _reach(tensors: list[str], nodes_of: Any, tensors_of: Any) -> list[Any]:
