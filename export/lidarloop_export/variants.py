@@ -12,6 +12,7 @@ import tyro
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io.outputs import check_output
 from lidarloop_core.model.model_file import PRECISION_KEY, ModelFile, read_model, write_model
+from lidarloop_core.model.outputs import Detection
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.shell import command_line
 from lidarloop_export.clouds import graph_inputs
@@ -91,11 +92,15 @@ def variant(
     """A model's network in another precision, ready for ``write_model``; for int8 also what was decided.
 
     Raises:
-        ConfigError: the file is not in fp32, or int8 without clouds to calibrate on.
+        ConfigError: the file is not in fp32, int8 without clouds to calibrate on, or int8 of a segmenter.
     """
     if file.precision != "fp32":
         raise ConfigError(
             f"optimise received a model in {file.precision}; expected one in fp32: start from the exported file"
+        )
+    if precision == "int8" and not isinstance(file.spec.outputs, Detection):
+        raise ConfigError(
+            f"optimise received int8 with a model for {file.spec.outputs.kind}; expected a detector: take fp16"
         )
     network, report = optimised(file.onnx_bytes), None
     if precision == "fp16":

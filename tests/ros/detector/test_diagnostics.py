@@ -40,7 +40,7 @@ def frame(num_sweeps: int = 3, num_points: int = 2000, **changes: Any) -> CloudR
     received = GuardedPoints(newest, num_no_return=0, num_no_position=num_points // 3)
     known = {"received": received, "overflow": "", "motion_problem": "", "missing_column": ""}
     return CloudResult(
-        boxes=Boxes3D.empty(("car",)),
+        found=Boxes3D.empty(("car",)),
         stage_ms={},
         num_sweeps=num_sweeps,
         num_points=3 * num_points,

@@ -19,7 +19,8 @@ from lidarloop_core.bench.energy import cpu_joules, gpu_joules
 from lidarloop_core.bench.roofline import Rates, network_cost, rates_of, roofline_ms
 from lidarloop_core.errors import BackendError, ConfigError
 from lidarloop_core.inference.backend import Backend, open_backend
-from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.cloud_model import CloudModel
+from lidarloop_core.inference.model_on import model_on
 from lidarloop_core.io import atomic
 from lidarloop_core.io.outputs import check_output
 from lidarloop_core.machine import load_1min, machine, versions
@@ -181,7 +182,7 @@ def measure(
         rates: the device's, for the roofline; None where they are not known.
         runs: how often it runs.
     """
-    detector = Detector(backend)
+    detector = model_on(backend)
     step = _timed_step(backend, detector)
     for _ in range(runs.warmup):
         step(points)
@@ -206,7 +207,7 @@ def measure(
     )
 
 
-def _timed_step(backend: Backend, detector: Detector) -> Callable[[npt.NDArray[np.float32]], dict[str, float]]:
+def _timed_step(backend: Backend, detector: CloudModel) -> Callable[[npt.NDArray[np.float32]], dict[str, float]]:
     """One run and the durations of its stages.
 
     A backend that can separate copies from the network does so in a run of its own. The total then comes from runs in
@@ -215,7 +216,7 @@ def _timed_step(backend: Backend, detector: Detector) -> Callable[[npt.NDArray[n
     timed: Any = getattr(backend, "infer_timed", None)
 
     def step(points: npt.NDArray[np.float32]) -> dict[str, float]:
-        stages = detector.detect(points).stage_ms
+        stages = detector.answer(points).stage_ms
         if timed is None:
             return stages
         _, parts = timed(detector.group(points).tensors())

@@ -19,7 +19,9 @@ from lidarloop_core.gpu.cuda import CudaOutOfMemoryError
 from lidarloop_core.gpu.grouping import CudaGrouping, cuda_grouping
 from lidarloop_core.gpu.launcher import Device
 from lidarloop_core.gpu.sweeps import CudaSweeps
-from lidarloop_core.inference.detector import Detections, Detector, warm_up_clouds
+from lidarloop_core.inference.cloud_model import warm_up_clouds
+from lidarloop_core.inference.detector import Detections, Detector
+from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
@@ -53,7 +55,7 @@ class GpuPipeline:
                 f"sweeps on the GPU received a model on {backend.device}; expected TensorRT: open it there, or keep "
                 "the sweeps on the host"
             )
-        self.detector = detector
+        self.detector: Detector | Segmenter = detector
         self.columns = sweep_columns(backend.spec)
         self._backend = backend
         self._max_points = max_points
@@ -70,6 +72,7 @@ class GpuPipeline:
         assert self._on_device is not None, "the pipeline was closed"
         sweeps, grouping = self._on_device
         detector, clock = self.detector, StageClock()
+        assert isinstance(detector, Detector), "sweeps on the GPU were opened for a detector"
         with self._memory_explained():
             self._backend.cuda.make_current()  # the pipeline may have been opened by another thread
             merged = sweeps.merge(newest)
@@ -107,6 +110,7 @@ class GpuPipeline:
         """Runs each cloud twice: a bucket's first run settles shapes, its second is captured."""
         for points in 2 * list(warm_up_clouds(self.detector.spec, len(self.columns))):
             self.detect(Sweep(points, self.columns, 0, SE3.identity(), None))
+        assert isinstance(self.detector, Detector)
         self.detector.warm_up_boxes()
 
     def close(self) -> None:

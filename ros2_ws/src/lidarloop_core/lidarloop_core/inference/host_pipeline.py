@@ -8,6 +8,7 @@ import numpy as np
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
@@ -19,12 +20,12 @@ class HostPipeline:
     """A ``SweepPipeline`` on the host.
 
     Args:
-        detector: finds the objects in merged clouds.
+        detector: finds the objects in merged clouds, or labels their points.
         max_points: number of points above which a merged cloud is thinned evenly.
     """
 
-    def __init__(self, detector: Detector, max_points: int) -> None:
-        self.detector = detector
+    def __init__(self, detector: Detector | Segmenter, max_points: int) -> None:
+        self.detector: Detector | Segmenter = detector
         self.columns = sweep_columns(detector.spec)
         self._point_columns = detector.spec.point_columns
         self._max_points = max_points
@@ -34,9 +35,11 @@ class HostPipeline:
         clock = StageClock()
         sweeps = self._sweeps.select(newest)
         points = merge_sweeps(sweeps, self._point_columns)
-        kept = points[:: thinning_stride(len(points), self._max_points)]
+        stride = thinning_stride(len(points), self._max_points)
         clock.stop("merge")
-        found = self.detector.detect(kept)
+        found = self.detector.answer(points[::stride])
+        if isinstance(found, PointLabels):
+            found = found.of_first(len(newest.points), stride)
         self._sweeps.keep(newest)
         return SweepDetections(
             replace(found, stage_ms={**clock.stage_ms, **found.stage_ms}),

@@ -1,4 +1,7 @@
-"""SweepPipeline: sweeps in, boxes out. Kept, merged and grouped on the host or on the GPU, with the same result."""
+"""SweepPipeline: sweeps in, boxes or labels of points out.
+
+Kept, merged and grouped on the host or on the GPU, with the same result.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lidarloop_core.inference.detector import Detections, Detector
+from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.sample import Sweep
 
@@ -15,13 +19,13 @@ class SweepDetections:
     """What was found in a sweep and those merged with it.
 
     Attributes:
-        found: detections in the newest sweep's LiDAR frame; its counts are those of the merged cloud as it was
-            grouped, and its ``stage_ms`` begins with ``merge``.
+        found: detections in the newest sweep's LiDAR frame, or labels of the newest sweep's points; its counts are
+            those of the merged cloud as it was grouped, and its ``stage_ms`` begins with ``merge``.
         num_sweeps: number of sweeps merged, the newest included.
         num_points: number of points in all of them, before the cloud was thinned to the most that one may have.
     """
 
-    found: Detections
+    found: Detections | PointLabels
     num_sweeps: int
     num_points: int
 
@@ -30,18 +34,21 @@ class SweepPipeline(Protocol):
     """Detects in each sweep together with the earlier sweeps that ``SweepBuffer`` selects.
 
     Attributes:
-        detector: the detector; may be replaced at any time by one of the same backend, e.g. with other thresholds.
+        detector: the detector or segmenter; may be replaced at any time by one of the same backend, e.g. with other
+            thresholds.
         columns: names of the sweeps' columns, in order.
     """
 
-    detector: Detector
+    detector: Detector | Segmenter
     columns: tuple[str, ...]
 
     def detect(self, newest: Sweep) -> SweepDetections:
-        """Finds the objects. May be called again with the same sweep: it is kept only after success.
+        """Finds the objects, or labels the points.
+
+        May be called again with the same sweep: it is kept only after success.
 
         Raises:
-            CloudFormatError: a sweep of other columns, or one that makes the network give boxes that are not finite.
+            CloudFormatError: a sweep of other columns, or one that makes the network give numbers that are not finite.
             BackendError: the network or its device failed.
         """
         ...

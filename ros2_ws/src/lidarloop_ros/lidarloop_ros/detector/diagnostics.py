@@ -23,6 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.inference.segmenter import NO_LABEL, PointLabels
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_ros.detector.cloud_health import health_problems
 from lidarloop_ros.detector.cloud_statistics import Figures
@@ -230,7 +232,7 @@ def _values(report: Report) -> dict[str, str]:
         values |= {
             "sweeps_used": str(result.num_sweeps),
             "num_points": str(result.num_points),
-            "num_boxes": str(len(result.boxes)),
+            **_found(result.found),
             "non_finite_share": f"{result.received.share(result.received.num_no_position):.4f}",
             "no_return_share": f"{result.received.share(result.received.num_no_return):.4f}",
             "overflow": result.overflow or "none",
@@ -244,3 +246,10 @@ def _values(report: Report) -> dict[str, str]:
             "ground_height_m": "unknown" if health.ground_height_m is None else f"{health.ground_height_m:.2f}",
         }
     return values
+
+
+def _found(found: Boxes3D | PointLabels) -> dict[str, str]:
+    """Number of boxes, or of points with a label."""
+    if isinstance(found, PointLabels):
+        return {"num_labelled": str(np.count_nonzero(found.labels != NO_LABEL))}
+    return {"num_boxes": str(len(found))}

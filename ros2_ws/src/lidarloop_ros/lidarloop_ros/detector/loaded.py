@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from rclpy.lifecycle import LifecycleNode
 from rclpy.subscription import Subscription
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.backend import TENSORRT, open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.host_pipeline import HostPipeline
+from lidarloop_core.inference.model_on import model_on
+from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
+from lidarloop_core.model.inputs import MAX_POINTS
+from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.guard import warm_up_guard
 from lidarloop_ros.detector.cloud_health import inspect
 from lidarloop_ros.detector.diagnostics import ModelInfo
-from lidarloop_ros.detector.outputs import DetectionOutputs
+from lidarloop_ros.detector.outputs import CloudOutputs, DetectionOutputs, SegmentationOutputs
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.detector.pipeline import CloudPipeline
 from lidarloop_ros.detector.track_outputs import TrackOutput
@@ -35,9 +40,9 @@ class Loaded:
 
     Attributes:
         model_path: value of the parameter ``model`` that named the model in use.
-        pipeline: turns a cloud into detections.
+        pipeline: turns a cloud into detections, or labels of its points.
         motion: gives the LiDAR's poses.
-        outputs: publishes detections.
+        outputs: publishes what is found.
         points: subscription to the first LiDAR's clouds.
         extra_lidars: cloud topic of each further LiDAR → how long its cloud may be late, seconds.
         lidars: joins the further LiDARs' clouds to the first one's; None without further LiDARs.
@@ -49,7 +54,7 @@ class Loaded:
     model_path: str
     pipeline: CloudPipeline
     motion: MotionSource
-    outputs: DetectionOutputs
+    outputs: CloudOutputs
     points: Subscription
     extra_lidars: Mapping[str, float]
     lidars: TimeJoin | None
@@ -84,7 +89,7 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
         )
     providers = settings.providers if settings.backend == "onnxruntime" else (settings.backend,)
     backend = open_backend(Path(settings.model), providers=providers, num_threads=settings.num_threads)
-    detector = Detector(backend, postprocessing=settings.postprocessing())
+    detector = model_on(backend, settings.postprocessing())
     sweeps = _open_sweeps(detector, settings)
     sweeps.warm_up()
     # What the pipeline does before and after the sweeps is compiled here too.
@@ -93,7 +98,10 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     return sweeps
 
 
-def _open_sweeps(detector: Detector, settings: DetectorParams) -> SweepPipeline:
+def _open_sweeps(detector: Detector | Segmenter, settings: DetectorParams) -> SweepPipeline:
+    if isinstance(detector, Segmenter):
+        _refuse_settings_of_detectors(detector.spec, settings)
+        return HostPipeline(detector, min(settings.max_points, MAX_POINTS))
     if not settings.sweeps_on_gpu:
         return HostPipeline(detector, settings.max_points)
     from lidarloop_core.inference.gpu_pipeline import GpuPipeline
@@ -101,7 +109,27 @@ def _open_sweeps(detector: Detector, settings: DetectorParams) -> SweepPipeline:
     return GpuPipeline(detector, settings.max_points)
 
 
-def needs_poses(detector: Detector, settings: DetectorParams) -> bool:
+def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> None:
+    for name in ("sweeps_on_gpu", "tracking", "autoware_objects"):
+        if getattr(settings, name):
+            raise ConfigError(
+                f"parameter '{name}' received true with {spec.name}, a model for {spec.outputs.kind}; expected false, "
+                "for it finds no boxes: set it to false, or take a detector"
+            )
+
+
+def open_outputs(node: LifecycleNode, detector: Detector | Segmenter, settings: DetectorParams) -> CloudOutputs:
+    """The publishers of what a model finds.
+
+    Raises:
+        ConfigError: Autoware's messages are asked for, and not installed; no publisher has been made then.
+    """
+    if isinstance(detector, Segmenter):
+        return SegmentationOutputs(node)
+    return DetectionOutputs(node, publish_markers=settings.publish_markers, autoware_objects=settings.autoware_objects)
+
+
+def needs_poses(detector: Detector | Segmenter, settings: DetectorParams) -> bool:
     """Whether the vehicle's motion, or the mounting poses of its sensors, are needed."""
     return detector.spec.num_sweeps > 1 or settings.tracking or bool(settings.extra_lidars)
 

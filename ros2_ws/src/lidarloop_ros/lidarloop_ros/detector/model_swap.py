@@ -23,6 +23,7 @@ from std_srvs.srv import Trigger
 
 from lidarloop_core.errors import LidarloopError, ModelFileError
 from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_core.model.spec import ModelSpec
 
@@ -30,8 +31,8 @@ from lidarloop_core.model.spec import ModelSpec
 class SwapHost(Protocol):
     """The node, as far as a swap needs it. Called by the executor's thread, except for what ``opener`` returns."""
 
-    def detector_in_use(self) -> tuple[str, Detector] | None:
-        """Path of the model and its detector; None while the node is not configured."""
+    def detector_in_use(self) -> tuple[str, Detector | Segmenter] | None:
+        """Path of the model and its detector or segmenter; None while the node is not configured."""
         ...
 
     def model_wanted(self) -> str:
@@ -110,7 +111,7 @@ class ModelSwap:
             if in_use is None:
                 raise ModelFileError(f"{wanted}: the node was cleaned up; configuring it loads the model")
             opened = await self._opened(wanted)
-            require_same_classes(opened.detector.spec, in_use[1].spec)
+            require_same_answers(opened.detector.spec, in_use[1].spec)
             if not self._is_still(in_use[1]):
                 raise ModelFileError(
                     f"{wanted}: the node was cleaned up or configured meanwhile; call the service again"
@@ -125,7 +126,7 @@ class ModelSwap:
         detector = opened.detector
         return True, f"{_name(in_use[1])} → {_name(detector)} on {detector.backend.device}"
 
-    def _is_still(self, detector: Detector) -> bool:
+    def _is_still(self, detector: Detector | Segmenter) -> bool:
         in_use = self._host.detector_in_use()
         return in_use is not None and in_use[1].backend is detector.backend
 
@@ -196,12 +197,17 @@ class _Loading:
                 self.done.set_exception(error)
 
 
-def require_same_classes(new: ModelSpec, old: ModelSpec) -> None:
-    """Refuses a model whose labels stand for other classes: subscribers would take one class for another.
+def require_same_answers(new: ModelSpec, old: ModelSpec) -> None:
+    """Refuses a model that subscribers would wait for in vain, or whose labels they would take for other classes.
 
     Raises:
-        ModelFileError: the class names differ.
+        ModelFileError: one is a detector and the other a segmenter, or the class names differ.
     """
+    if new.outputs.kind != old.outputs.kind:
+        raise ModelFileError(
+            f"{new.name} is a model for {new.outputs.kind}; expected one for {old.outputs.kind} like {old.name}, whose "
+            "topics the node publishes: clean the node up and configure it again"
+        )
     if new.class_names != old.class_names:
         raise ModelFileError(
             f"{new.name} has the classes {', '.join(new.class_names)}; expected those of {old.name}, "
@@ -209,5 +215,5 @@ def require_same_classes(new: ModelSpec, old: ModelSpec) -> None:
         )
 
 
-def _name(detector: Detector) -> str:
+def _name(detector: Detector | Segmenter) -> str:
     return f"{detector.spec.name} ({detector.backend.model_sha256[:12]})"

@@ -1,4 +1,4 @@
-"""``lidar_detector``: a lifecycle node round ``lidarloop_core``'s detector.
+"""``lidar_detector``: a lifecycle node round ``lidarloop_core``'s detector, or its segmenter.
 
 The executor's thread only receives: it leaves the newest cloud for the detection thread and hands odometry and TF to
 the motion source. So odometry, services and diagnostics go on during detection, and a slow detector drops clouds
@@ -11,6 +11,7 @@ velocity), ``~/markers`` (visualization_msgs/MarkerArray), ``~/class_names`` (la
 ``~/debug/latency_ms/<stage>`` (std_msgs/Float64), ``/diagnostics``; with the parameter ``tracking`` also ``~/tracks``
 and ``~/track_boxes`` (see ``track_outputs``), with ``autoware_objects`` also ``~/objects``
 (autoware_perception_msgs/DetectedObjects). Detections, boxes, tracks, objects and markers have the cloud's header.
+Of a segmenter, in the place of these: ``~/points/labelled`` (sensor_msgs/PointCloud2, see ``SegmentationOutputs``).
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from sensor_msgs.msg import PointCloud2
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.model_on import model_on
+from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_ros.detector.cloud_statistics import CloudStatistics
 from lidarloop_ros.detector.diagnostics import Limits, Report, status
-from lidarloop_ros.detector.loaded import Loaded, make_pipeline, needs_poses, open_model
+from lidarloop_ros.detector.loaded import Loaded, make_pipeline, needs_poses, open_model, open_outputs
 from lidarloop_ros.detector.model_swap import ModelSwap
-from lidarloop_ros.detector.outputs import DetectionOutputs
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.detector.track_outputs import TrackOutput
 from lidarloop_ros.detector.worker import DetectionWorker
@@ -82,9 +84,7 @@ class LidarDetector(LifecycleShell):
         sweeps = open_model(settings)
         detector = sweeps.detector
         with ExitStack() as release:
-            outputs = DetectionOutputs(
-                self, publish_markers=settings.publish_markers, autoware_objects=settings.autoware_objects
-            )
+            outputs = open_outputs(self, detector, settings)
             release.callback(outputs.destroy)
             outputs.publish_class_names(detector.class_names)
             motion: MotionSource = NoMotion()
@@ -192,15 +192,15 @@ class LidarDetector(LifecycleShell):
             return
         settings = params.read(self, DetectorParams)
         before = loaded.pipeline.detector
-        after = Detector(before.backend, postprocessing=settings.postprocessing())
+        after = model_on(before.backend, settings.postprocessing())
         loaded.pipeline.detector = after
         if after.class_names != before.class_names:
             loaded.outputs.publish_class_names(after.class_names)
         if settings.model != loaded.model_path:
             self._swap.start()
 
-    def detector_in_use(self) -> tuple[str, Detector] | None:
-        """Path of the model in use and its detector; None while not configured. For ``ModelSwap``."""
+    def detector_in_use(self) -> tuple[str, Detector | Segmenter] | None:
+        """Path of the model in use and its detector or segmenter; None while not configured. For ``ModelSwap``."""
         loaded = self._loaded
         return None if loaded is None else (loaded.model_path, loaded.pipeline.detector)
 
@@ -218,7 +218,7 @@ class LidarDetector(LifecycleShell):
         return lambda: open_model(settings)
 
     def install(self, model: str, sweeps: SweepPipeline) -> None:
-        """Detects the clouds from the next one on with another model. For ``ModelSwap``."""
+        """Takes another model for the clouds from the next one on. For ``ModelSwap``."""
         before = self._loaded
         assert before is not None  # the swap has just checked
         settings = params.read(self, DetectorParams)
@@ -227,7 +227,7 @@ class LidarDetector(LifecycleShell):
             motion = open_vehicle_poses(self, settings)
             before.release.callback(motion.destroy)
         # The parameters may have changed while the model was loading.
-        detector = Detector(sweeps.detector.backend, postprocessing=settings.postprocessing())
+        detector = model_on(sweeps.detector.backend, settings.postprocessing())
         sweeps.detector = detector
         pipeline = make_pipeline(sweeps, motion, settings)
         self._loaded = replace(before, model_path=model, pipeline=pipeline, motion=motion)

@@ -1,4 +1,4 @@
-"""CloudPipeline: one PointCloud2 message → detections. No ROS in it: the node adds transport."""
+"""CloudPipeline: one PointCloud2 message → detections, or labels of its points. No ROS in it, the node adds that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.detector import Detections, Detector
+from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
 from lidarloop_core.io.messages import stamp_ns
@@ -28,10 +29,10 @@ Locate = Callable[[int, str], SensorPose]
 
 @dataclass(frozen=True)
 class CloudResult:
-    """Detections in one cloud, and how they were made.
+    """Detections in one cloud or labels of its points, and how they were made.
 
     Attributes:
-        boxes: detections in the cloud's own frame.
+        found: detections in the cloud's own frame, or a label for each of ``newest_points``.
         stage_ms: stage → its duration in milliseconds, in order.
         num_points: number of points of all merged sweeps that entered the detector.
         num_sweeps: number of merged sweeps.
@@ -45,7 +46,7 @@ class CloudResult:
         world_SE3_lidar: pose of the LiDAR; None if unknown.
     """
 
-    boxes: Boxes3D
+    found: Boxes3D | PointLabels
     stage_ms: dict[str, float]
     num_points: int
     num_sweeps: int
@@ -58,9 +59,15 @@ class CloudResult:
     lidar_problems: tuple[str, ...] = ()
     world_SE3_lidar: SE3 | None = None
 
+    @property
+    def boxes(self) -> Boxes3D:
+        """The detections of a detector."""
+        assert isinstance(self.found, Boxes3D), "a segmenter finds no boxes"
+        return self.found
+
 
 class CloudPipeline:
-    """Decodes a cloud, looks up the LiDAR's pose, and detects objects in the merged sweeps.
+    """Decodes a cloud, looks up the LiDAR's pose, and detects or segments in the merged sweeps.
 
     Args:
         sweeps: keeps and merges sweeps and detects in them; warmed up.
@@ -89,16 +96,16 @@ class CloudPipeline:
         self._needs_pose = needs_pose or sweeps.detector.spec.num_sweeps > 1
 
     @property
-    def detector(self) -> Detector:
-        """The detector; at any time it may be replaced by one of the same backend, e.g. with other thresholds."""
+    def detector(self) -> Detector | Segmenter:
+        """The detector or segmenter; at any time it may be replaced by one of the same backend."""
         return self._sweeps.detector
 
     @detector.setter
-    def detector(self, detector: Detector) -> None:
+    def detector(self, detector: Detector | Segmenter) -> None:
         self._sweeps.detector = detector
 
     def process(self, msg: Any, others: Mapping[str, Any] = MappingProxyType({})) -> CloudResult:
-        """Detects the objects in one cloud.
+        """Detects the objects in one cloud, or labels its points.
 
         May be called again with the same cloud: it is kept as a sweep only after success.
 
@@ -126,7 +133,7 @@ class CloudPipeline:
         clock.stop("motion")
         detections = self._sweeps.detect(newest)
         return CloudResult(
-            boxes=detections.found.boxes,
+            found=detections.found.boxes if isinstance(detections.found, Detections) else detections.found,
             stage_ms={**clock.stage_ms, **detections.found.stage_ms},
             num_points=detections.num_points,
             num_sweeps=detections.num_sweeps,

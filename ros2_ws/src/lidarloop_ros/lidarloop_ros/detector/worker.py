@@ -98,13 +98,13 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         course = self._notice_time_jump(stamp)
         result = self._process(received.cloud, item.parts, loaded.pipeline)
         processed_s = time.perf_counter()
-        loaded.outputs.publish_detections(result.boxes, header)
+        loaded.outputs.publish(result, header)
         published_s = time.perf_counter()
         total_ms = (published_s - received.at_s) * 1e3
         spec = loaded.pipeline.detector.spec
         self._statistics.detected(result, total_ms, loaded.gate.age_ms(stamp), spec.num_sweeps)
         stage_ms = result.stage_ms | {"publish": (published_s - processed_s) * 1e3, "total": total_ms}
-        loaded.outputs.publish_extras(result.boxes, header, stage_ms)
+        loaded.outputs.publish_extras(result, header, stage_ms)
         # A late cloud is of no use to tracks, nor is one of another clock.
         if loaded.tracks is not None and stamp == self._course.newest_ns and course != "other":
             loaded.tracks.publish(result, header)
