@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.outputs import Detection, Segmentation
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.model.tensors import Dimension
 from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid, VoxelLevel
 
 _SMALL = ModelSpec(
@@ -71,3 +74,46 @@ def make_spec(like: ModelSpec = _SMALL, **changes: Any) -> ModelSpec:
         names = [field.name for field in dataclasses.fields(whole) if field.init]
         values[part] = dataclasses.replace(whole, **{name: changes.pop(name) for name in names if name in changes})
     return dataclasses.replace(like, **values, **changes)
+
+
+def by_intensity_onnx(spec: ModelSpec) -> bytes:
+    """A segmenter with a closed form: label = ⌊intensity / 100⌋, score = intensity / 255."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    node = helper.make_node
+    constants = {
+        "start": np.array([3], np.int64),
+        "end": np.array([4], np.int64),
+        "columns": np.array([1], np.int64),
+        "full_scale": np.array(255.0, np.float32),
+        "hundred": np.array(100.0, np.float32),
+    }
+    nodes = [
+        node("Slice", ["points", "start", "end", "columns"], ["column"]),
+        node("Squeeze", ["column", "columns"], ["intensity"]),
+        node("Div", ["intensity", "full_scale"], ["scores"]),
+        node("Div", ["intensity", "hundred"], ["quotient"]),
+        node("Cast", ["quotient"], ["labels"], to=TensorProto.INT64),
+    ]
+
+    def infos(tensors: Any) -> list[Any]:
+        return [
+            helper.make_tensor_value_info(
+                tensor.name,
+                helper.np_dtype_to_tensor_dtype(tensor.dtype),
+                [axis.name if isinstance(axis, Dimension) else axis for axis in tensor.shape],
+            )
+            for tensor in tensors
+        ]
+
+    graph = helper.make_graph(
+        nodes,
+        spec.name,
+        infos(spec.inputs),
+        infos(spec.output_tensors),
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())

@@ -81,7 +81,7 @@ TRAINING: dict[str, set[str]] = {
     # How detections are judged and shown.
     "evaluation.metrics": {"data.waymo"},
     "evaluation.statistics": {"evaluation.metrics"},
-    "evaluation": {"data.kitti", "evaluation.metrics", "evaluation.statistics"},
+    "evaluation": {"data", "data.kitti", "evaluation.metrics", "evaluation.statistics"},
     "evaluation.report": {"evaluation", "evaluation.metrics", "evaluation.statistics"},
     "viewer": {"data.writing", "evaluation", "evaluation.report"},
     # How drives are labelled.
@@ -96,16 +96,22 @@ TRAINING: dict[str, set[str]] = {
     "models.sparse": set(),
     "models.encoders": {"models.sparse"},
     "models.heads": {"models.backbones"},
-    "models": {"ranges", "models.backbones", "models.encoders", "models.heads"},
-    "losses": {"ranges", "models.heads"},
+    "models": {"ranges", "models.backbones", "models.encoders", "models.heads", "models.sparse"},
+    "losses": {"ranges", "data", "models.heads"},
     "tasks": {"ranges", "models.sparse"},
     "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
-    "stages": {"ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection"},
-    "recipes": {"data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "stages"},
+    "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
+    "stages": {
+        "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection",
+        "tasks.segmentation",
+    },
+    "recipes": {
+        "data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "tasks.segmentation", "stages",
+    },
     # The command line; nothing imports it.
     "commands": {
         "ranges", "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
-        "pseudolabel", "pseudolabel.executors", "tasks.detection", "stages", "recipes",
+        "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.segmentation", "stages", "recipes",
     },
 }  # fmt: skip
 

@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lidarloop_training.data.point_labels import UNLABELLED  # noqa: E402
 from lidarloop_training.losses.segmentation import (  # noqa: E402
-    UNLABELLED,
     SegmentationLossConfig,
     lovasz_softmax,
     segmentation_loss,

@@ -9,6 +9,7 @@ import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.io.outputs import check_output
+from lidarloop_training.commands.evaluate_segmenter import SUFFIX, evaluate_segmenter
 from lidarloop_training.data.drive_spec import DriveName, drive_at, drive_named
 from lidarloop_training.evaluation.options import ScoringOptions
 
@@ -30,9 +31,11 @@ def evaluate(
     """Scores detections with the nuScenes metrics; writes metrics.json and report.html.
 
     Where the ground truth holds no annotations nothing is scored; the report then has the pictures and the latency.
+    A segmenter is scored by its model file: it is run on the drive, and metrics.json holds the IoU of each class.
 
     Args:
-        results: detections: the JSON file that `lidarloop replay` writes, or any nuScenes submission.
+        results: detections: the JSON file that `lidarloop replay` writes, or any nuScenes submission; or the model file
+            (.onnx) of a segmenter.
         ground_truth: the bag that was replayed, or a folder of nuScenes tables or of KITTI's object benchmark.
         out: folder to write to.
         source: what GROUND_TRUTH is, by the names of `lidarloop convert`, where it is none of those.
@@ -45,6 +48,10 @@ def evaluate(
         ConfigError: options that exclude one another, or an output that is a file.
         DatasetError: a file is missing or malformed, or the results are not of this ground truth.
     """
+    if results.suffix == SUFFIX:
+        _refuse_options_of_detections(compare, latency, scoring, pictures)
+        evaluate_segmenter(results, ground_truth, out, source)
+        return
     _check_paths(results, compare, out)
     for name in ("metrics.json", "report.html"):
         check_output(out / name, results, compare, latency, ground_truth)
@@ -64,6 +71,16 @@ def evaluate(
         write_pictures(run, out / "pictures", pictures)
     console.show(run)
     print(page)
+
+
+def _refuse_options_of_detections(
+    compare: Path | None, latency: Path | None, scoring: ScoringOptions, pictures: int
+) -> None:
+    if compare is not None or latency is not None or scoring != ScoringOptions() or pictures:
+        raise ConfigError(
+            "received a model file together with --compare, --latency, --pictures or an option of how detections are "
+            "scored; expected none of them, for a segmenter is scored by the IoU of its points: leave them out"
+        )
 
 
 def open_ground_truth(path: Path, source: DriveName | None = None, *, cameras: bool = False) -> SampleSource:

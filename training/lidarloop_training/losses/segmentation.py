@@ -13,10 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lidarloop_training.data.point_labels import UNLABELLED
 from lidarloop_training.ranges import check_ranges
-
-UNLABELLED = -1
-"""Label of a point that is not learnt from."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch")
 
 from lidarloop_core.errors import DatasetError  # noqa: E402
 from lidarloop_core.model.outputs import Detection  # noqa: E402
+from lidarloop_training.data.point_labels import UNLABELLED  # noqa: E402
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives  # noqa: E402
 from lidarloop_training.evaluation.metrics.segmentation import evaluate_segmentation  # noqa: E402
-from lidarloop_training.losses.segmentation import UNLABELLED  # noqa: E402
 from lidarloop_training.models.heads.center import HeadOutput  # noqa: E402
 from lidarloop_training.models.unet import UNetConfig  # noqa: E402
 from lidarloop_training.recipes.segment_toytown import segment_smoke, segment_toytown  # noqa: E402

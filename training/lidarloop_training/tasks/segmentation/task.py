@@ -11,7 +11,8 @@ from torch import nn
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.losses.segmentation import UNLABELLED, SegmentationLossConfig, segmentation_loss
+from lidarloop_training.data.point_labels import UNLABELLED, class_of_label
+from lidarloop_training.losses.segmentation import SegmentationLossConfig, segmentation_loss
 from lidarloop_training.models.sparse.blocks import fold_norms
 from lidarloop_training.models.unet import SparseUNet, UNetConfig
 from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig
@@ -19,7 +20,6 @@ from lidarloop_training.tasks.segmentation.dataset import (
     SegmentationBatch,
     SegmentationDataset,
     SegmentationExample,
-    class_of_label,
     collate,
 )
 from lidarloop_training.tasks.segmentation.export_view import SegmentationView

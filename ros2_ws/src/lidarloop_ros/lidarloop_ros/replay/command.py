@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io.outputs import check_output
+
+if TYPE_CHECKING:
+    from lidarloop_core.model.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,20 @@ def replay(
         params_file=params_file or self_label,
     )
     model_file = None if model is None else read_model(model)
+    if model_file is not None:
+        _require_detector(model_file.spec, model)
     with BagReader(bag) as reader:
         record = run_replay(reader, settings)
         paths = [write_detections(out / f"{settings.program.answers}.json", record, reader, model_file)]
         if model_file is not None and not settings.lockstep:
             paths.append(write_latency(out / "latency.json", record, model_file.sha256))
     print_summary(record, paths)
+
+
+def _require_detector(spec: ModelSpec, model: Path | None) -> None:
+    """Refuses a segmenter, whose labelled clouds are not recorded."""
+    if spec.outputs.kind != "detection":
+        raise ConfigError(
+            f"--model received {model}, a model for {spec.outputs.kind}; expected a detector. A segmenter is scored on "
+            f"a drive with labelled points by `lidarloop evaluate {model} DRIVE --out OUT`"
+        )
