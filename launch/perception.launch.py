@@ -60,6 +60,7 @@ def rviz(condition: IfCondition) -> Node:
         remappings=[
             ("/lidar/points", LaunchConfiguration("points_topic")),
             ("/lidar_detector/markers", "lidar_detector/markers"),
+            ("/lidar_detector/points/labelled", "lidar_detector/points/labelled"),
         ],
         condition=condition,
     )

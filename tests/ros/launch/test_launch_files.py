@@ -369,7 +369,11 @@ def test_rviz_shows_the_topics_of_the_arguments(launch_file: ModuleType, reposit
     displays = yaml.safe_load(layout.read_text())["Visualization Manager"]["Displays"]
     shown = {display["Topic"]["Value"] for display in displays if "Topic" in display}
     rules = dict(launched.node.expanded_remapping_rules)
-    assert rules == {"/lidar/points": "/top", "/lidar_detector/markers": "lidar_detector/markers"}
+    assert rules == {
+        "/lidar/points": "/top",
+        "/lidar_detector/markers": "lidar_detector/markers",
+        "/lidar_detector/points/labelled": "lidar_detector/points/labelled",
+    }
     assert shown == set(rules)
 
 
