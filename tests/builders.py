@@ -76,8 +76,8 @@ def make_spec(like: ModelSpec = _SMALL, **changes: Any) -> ModelSpec:
     return dataclasses.replace(like, **values, **changes)
 
 
-def by_intensity_onnx(spec: ModelSpec) -> bytes:
-    """A segmenter with a closed form: label = ⌊intensity / 100⌋, score = intensity / 255."""
+def by_intensity_onnx(spec: ModelSpec, *, full_scale: float = 255.0) -> bytes:
+    """A segmenter with a closed form: label = ⌊intensity / 100⌋, score = intensity / full_scale."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -86,7 +86,7 @@ def by_intensity_onnx(spec: ModelSpec) -> bytes:
         "start": np.array([3], np.int64),
         "end": np.array([4], np.int64),
         "columns": np.array([1], np.int64),
-        "full_scale": np.array(255.0, np.float32),
+        "full_scale": np.array(full_scale, np.float32),
         "hundred": np.array(100.0, np.float32),
     }
     nodes = [

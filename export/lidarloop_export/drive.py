@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,16 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.segmenter import NO_LABEL, PointLabels, Segmenter
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import network_points
-from lidarloop_training.data.drive_spec import DriveName, drive_named
+from lidarloop_core.sample import Sample
+from lidarloop_training.data.drive_spec import Drive as DriveSpec
+from lidarloop_training.data.drive_spec import DriveName, ToyTown, drive_arguments, drive_named
+from lidarloop_training.data.point_labels import UNLABELLED, is_in_range, labelled_points
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
+from lidarloop_training.evaluation.metrics.segmentation import SegmentationMetrics, confusion_matrix
 from lidarloop_training.evaluation.samples import SampleRecord, spread
 
 Drive = tuple[DriveName, str]
@@ -36,6 +41,19 @@ class Cloud:
     frame: SampleRecord
 
 
+@dataclass(frozen=True)
+class PointCloud:
+    """One cloud of a drive, with the class of each point where the drive labels them.
+
+    Attributes:
+        points: (N, C) float32 in ``spec.point_columns``, sweeps merged.
+        classes: (N,) int64 class of each point in range, ``UNLABELLED`` for none; None where the drive has no labels.
+    """
+
+    points: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64] | None
+
+
 def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
     """At most ``num_frames`` clouds of a drive, evenly spread over it.
 
@@ -49,22 +67,67 @@ def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
     Raises:
         ConfigError, DatasetError, BagError: nothing readable is there, or the drive has no frame.
     """
-    source = drive_named(*drive).open(num_sweeps=spec.num_sweeps, cameras=False, lane_map=False)
-    if len(source) == 0:
-        raise DatasetError(f"{drive[0]} {drive[1]} holds no frame; expected at least one")
-    skipped = min(spec.num_sweeps - 1, len(source) - 1)
+    return [
+        Cloud(_points(sample, spec), SampleRecord.of(sample, position))
+        for position, sample in _spread_samples(drive_named(*drive), spec, num_frames)
+    ]
+
+
+def read_points(drive: Drive, spec: ModelSpec, num_frames: int) -> list[PointCloud]:
+    """``read_drive`` for a segmenter: clouds (N, C) with the class of each point, where the drive labels points.
+
+    Raises:
+        ConfigError, DatasetError, BagError: as ``read_drive``.
+    """
+    named = drive_named(*drive)
+    if isinstance(named, ToyTown):
+        named = replace(named, point_labels=True)
     clouds = []
-    for position in spread(len(source) - skipped, num_frames):
-        sample = source[position + skipped]
-        points = network_points(sample.sweeps[: spec.num_sweeps], spec.point_columns, spec.column_limits)
-        clouds.append(Cloud(points, SampleRecord.of(sample, position + skipped)))
+    for _, sample in _spread_samples(named, spec, num_frames):
+        if not sample.point_classes:
+            clouds.append(PointCloud(_points(sample, spec), None))
+            continue
+        points, classes = labelled_points(sample, spec)
+        clouds.append(PointCloud(points, np.where(is_in_range(points, spec), classes, UNLABELLED)))
     return clouds
+
+
+def _spread_samples(drive: DriveSpec, spec: ModelSpec, num_frames: int) -> Iterator[tuple[int, Sample]]:
+    source = drive.open(num_sweeps=spec.num_sweeps, cameras=False, lane_map=False)
+    if len(source) == 0:
+        raise DatasetError(f"{' '.join(drive_arguments(drive))} holds no frame; expected at least one")
+    skipped = min(spec.num_sweeps - 1, len(source) - 1)
+    for position in spread(len(source) - skipped, num_frames):
+        yield position + skipped, source[position + skipped]
+
+
+def _points(sample: Sample, spec: ModelSpec) -> npt.NDArray[np.float32]:
+    return network_points(sample.sweeps[: spec.num_sweeps], spec.point_columns, spec.column_limits)
 
 
 def detect_all(backend: Backend, clouds: Sequence[Cloud]) -> list[Boxes3D]:
     """The boxes that a model finds in each cloud, in the LiDAR's frame; metres and radians."""
     detector = Detector(backend)
     return [detector.detect(cloud.points).boxes for cloud in clouds]
+
+
+def label_all(backend: Backend, clouds: Sequence[PointCloud]) -> list[PointLabels]:
+    """The labels that a segmenter gives the points (N,) of each cloud."""
+    segmenter = Segmenter(backend)
+    return [segmenter.segment(cloud.points) for cloud in clouds]
+
+
+def mean_iou(found: Sequence[PointLabels], clouds: Sequence[PointCloud], class_names: tuple[str, ...]) -> float | None:
+    """mIoU over the classes that occur; None where a cloud is not labelled. A point without a label counts as wrong."""
+    nothing = len(class_names)
+    total = np.zeros((nothing + 1, nothing + 1), np.int64)
+    for answer, cloud in zip(found, clouds, strict=True):
+        if cloud.classes is None:
+            return None
+        counts = cloud.classes != UNLABELLED
+        labels = np.where(answer.labels == NO_LABEL, nothing, answer.labels)
+        total += confusion_matrix(cloud.classes[counts], labels[counts], nothing + 1)
+    return SegmentationMetrics(total, (*class_names, "nothing"), ignore_label=nothing).mean_iou_present
 
 
 def mean_ap(found: Sequence[Boxes3D], clouds: Sequence[Cloud]) -> float | None:

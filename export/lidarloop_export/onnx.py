@@ -10,6 +10,7 @@ import tyro
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io.outputs import check_output
 from lidarloop_core.model.model_file import seal, write_model
+from lidarloop_core.model.outputs import Detection
 from lidarloop_core.shell import command_line
 from lidarloop_export.clouds import clouds
 from lidarloop_export.graph import with_raw_maps, without_raw_maps
@@ -54,4 +55,7 @@ def export(
         print("NVIDIA: not checked (pip install lidarloop[rtx] brings its parser)")
     sha256 = write_model(out, network, task.spec)
     print(f"wrote {out}: {out.stat().st_size / 1e6:.2f} MB, sha256 {sha256}")
-    print(f"next: {command_line('lidarloop', 'replay', 'BAG', '--model', out, '--out', 'out/replay')}")
+    replay = ("replay", "BAG", "--model", out, "--out", "out/replay")
+    score = ("evaluate", out, "DRIVE", "--out", "out/evaluation")
+    following = replay if isinstance(task.spec.outputs, Detection) else score
+    print(f"next: {command_line('lidarloop', *following)}")

@@ -50,10 +50,11 @@ class SegmenterRobot(Robot):
         self.class_names: list[list[str]] = []
         node.create_subscription(PointCloud2, "/lidar_detector/points/labelled", self.labelled.append, 100)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(
-            String, "/lidar_detector/class_names", lambda msg: self.class_names.append(json.loads(msg.data)), latched
-        )
+        node.create_subscription(String, "/lidar_detector/class_names", self._keep_class_names, latched)
         super().__init__(node, process)
+
+    def _keep_class_names(self, msg: Any) -> None:
+        self.class_names.append(json.loads(msg.data))
 
     def bring_up(self, **parameters: Any) -> None:
         self.detector.set_parameters({"max_age_s": 0.0} | parameters)

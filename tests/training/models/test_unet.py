@@ -18,6 +18,8 @@ from tests.builders import VOXEL_SEGMENTER, make_spec
 
 torch = pytest.importorskip("torch")
 
+from torch import Tensor  # noqa: E402
+
 from lidarloop_training.models.sparse.blocks import ConvNormRelu, ResidualBlock, fold_norms  # noqa: E402
 from lidarloop_training.models.unet import SparseUNet, UNetConfig  # noqa: E402
 from lidarloop_training.tasks.grouped import collate_grouped  # noqa: E402
@@ -46,7 +48,7 @@ def cloud_of(seed: int, num: int = 600) -> npt.NDArray[np.float32]:
     return np.column_stack([xyz, rng.uniform(0, 255, num), rng.choice([0, 0.1, 0.2], num)]).astype(np.float32)
 
 
-def by_tables(made: SparseUNet, cloud: npt.NDArray[np.float32]) -> torch.Tensor:
+def by_tables(made: SparseUNet, cloud: npt.NDArray[np.float32]) -> Tensor:
     """The logits of one cloud, from the tensors that an exported graph takes."""
     tensors = group_cloud(cloud, VOXEL_SEGMENTER).tensors()
     assert list(tensors) == list(names(VOXEL_SEGMENTER.inputs))
@@ -56,7 +58,7 @@ def by_tables(made: SparseUNet, cloud: npt.NDArray[np.float32]) -> torch.Tensor:
 
 
 def as_double(inputs: list[object]) -> list[object]:
-    return [i.double() if isinstance(i, torch.Tensor) and i.is_floating_point() else i for i in inputs]
+    return [i.double() if isinstance(i, Tensor) and i.is_floating_point() else i for i in inputs]
 
 
 def rulebooks(clouds: list[npt.NDArray[np.float32]]) -> list[object]:
@@ -100,10 +102,10 @@ def test_it_equals_the_dense_network() -> None:
     levels = [level.voxels for level in cloud.levels]
     windows = [window_of(level) for level in VOXEL_SEGMENTER.grid.levels]
 
-    def same(unit: ConvNormRelu, x: torch.Tensor, at: int) -> torch.Tensor:
+    def same(unit: ConvNormRelu, x: Tensor, at: int) -> Tensor:
         return torch.relu(unit.norm(dense_conv(x, unit.conv.weight, levels[at], levels[at], SUBMANIFOLD)))
 
-    def residual(block: ResidualBlock, x: torch.Tensor, at: int) -> torch.Tensor:
+    def residual(block: ResidualBlock, x: Tensor, at: int) -> Tensor:
         inner = same(block.first, x, at)
         outer = dense_conv(inner, block.second.conv.weight, levels[at], levels[at], SUBMANIFOLD)
         return torch.relu(x + block.second.norm(outer))
@@ -125,7 +127,7 @@ def test_it_equals_the_dense_network() -> None:
         weight = stage.up.conv.weight
         x = torch.relu(stage.up.norm(dense_inverse_conv(x, weight, levels[at + 1], levels[at], windows[at])))
         x = same(stage.join, torch.cat([x, skips[at]], dim=1), at)
-        for block in stage.blocks:
+        for block in stage.blocks.children():
             x = residual(block, x, at)
     points, row = torch.from_numpy(cloud.points).double(), torch.from_numpy(cloud.index.voxel_of_point).long()
     of_point = torch.cat([torch.zeros(1, x.shape[1], dtype=x.dtype), x])[row]

@@ -97,7 +97,7 @@ def _put_channels_last(network: nn.Module) -> None:
     """Lays out the weights of maps as convolutions read them fastest; those of sparse convolutions have five axes."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.to(memory_format=torch.channels_last)
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 _NUM_MEASURED = 8

@@ -163,7 +163,8 @@ class ToyTownDrive:
         return LidarPose(EGO_SE3_LIDAR, self.town.world_SE3_ego(self.time_s(index)))
 
     def _sweep(self, index: int) -> Sweep:
-        points, columns = compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz), COLUMNS
+        points = compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz)
+        columns: tuple[str, ...] = COLUMNS
         if self.point_labels:
             points, columns = np.column_stack([points, self.scan(index).label]), (*COLUMNS, "label")
         return Sweep(
