@@ -10,9 +10,11 @@ from lidarloop_core.bench import model as benchmark_model
 from lidarloop_core.bench.model import GivenRates, Runs, bench_model, measure, parse_sizes, synthetic_cloud
 from lidarloop_core.bench.roofline import Cost, Rates, network_cost, rates_of, roofline_ms
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
 from lidarloop_core.inference.tensorrt.cache import EngineCache
-from lidarloop_core.model.model_file import read_model
+from lidarloop_core.model.model_file import read_model, write_model
+from tests.builders import VOXEL_SEGMENTER, by_intensity_onnx
 from tests.core.inference.tensorrt.fake_tensorrt import FakeRuntime, make_trt
 
 pytest.importorskip("onnx")
@@ -96,3 +98,14 @@ def test_copies_are_separated_where_the_backend_can(
     assert row.joules_per_cloud == 1.0
     assert row.roofline_ms is not None
     assert np.isfinite(row.times_roofline)
+
+
+def test_a_segmenter_is_measured_stage_by_stage(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "segmenter.onnx"
+    write_model(path, by_intensity_onnx(VOXEL_SEGMENTER), VOXEL_SEGMENTER)
+    cloud = synthetic_cloud(VOXEL_SEGMENTER, 500)
+    times = measure(open_backend(path), path, cloud, None, Runs(warmup=1, repeat=3))
+    assert list(times.stages) == ["group", "infer", "postprocess", "total"]
+    assert times.num_points == 500
+    assert 0 < times.num_cells <= 500

@@ -21,8 +21,9 @@ from lidarloop_core.io.bag import BagWriter, message_type
 from lidarloop_core.io.messages import cloud_message, odometry_message, transforms_message
 from lidarloop_core.io.results import read_results
 from lidarloop_core.io.salvage import salvage
-from lidarloop_core.model.model_file import read_model
+from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_ros.detector.outputs import STAGES
+from tests.builders import VOXEL_SEGMENTER, by_intensity_onnx
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS
@@ -273,6 +274,17 @@ def test_a_misspelt_parameter_is_refused_by_name(make_model: Callable[..., Path]
     result = run(bag, "--model", make_model(), "--out", tmp_path / "out", "--params-file", file)
     assert result.returncode == 1
     assert "did you mean 'score_threshold'" in result.stderr
+
+
+def test_a_segmenter_is_refused_with_the_command_that_scores_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "segmenter.onnx"
+    write_model(model, by_intensity_onnx(VOXEL_SEGMENTER), VOXEL_SEGMENTER)
+    assert main(["replay", str(tmp_path / "drive.mcap"), "--model", str(model), "--out", str(tmp_path / "out")]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a model for segmentation; expected a detector" in said
+    assert "lidarloop evaluate" in said
 
 
 def node_of(pid: int) -> int | None:

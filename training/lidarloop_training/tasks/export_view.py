@@ -56,7 +56,7 @@ class ExportView(nn.Module, ABC):
         """
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Outputs of the spec, then the raw tensors (…); inputs and shapes as in ``raw`` and ``decode``."""
+        """Outputs of the spec, then the raw tensors, maps (1, …); inputs and shapes as in ``raw`` and ``decode``."""
         raw = self.raw(*inputs)
         return (*self.decode(*raw), *raw)
 

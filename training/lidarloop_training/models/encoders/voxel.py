@@ -35,7 +35,7 @@ class LevelNeighbours(NamedTuple):
 
 
 def level_neighbours(named: Mapping[str, Tensor | Neighbours], num_levels: int) -> list[LevelNeighbours]:
-    """Name of an input → its value, as ``voxel_inputs`` names them → the neighbours of each level."""
+    """Inputs by the names of ``voxel_inputs``, tables (V, K) or rulebooks → the neighbours of each level."""
     return [
         LevelNeighbours(
             named.get(f"neighbours_{number}"), named.get(f"strided_{number}"), named.get(f"inverse_{number}")
