@@ -12,6 +12,7 @@ from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_
 from lidarloop_training.data.views.label_share import split_labels
 from lidarloop_training.recipes.pillar_drives import pillar_drives, pillar_fine_tune, pillar_pretrain
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
+from lidarloop_training.recipes.segment_drives import segment_drives
 from lidarloop_training.recipes.segment_toytown import segment_smoke, segment_toytown
 from lidarloop_training.recipes.voxel_nuscenes import voxel_nuscenes, voxel_nuscenes_0075
 from lidarloop_training.recipes.voxel_toytown import voxel_smoke, voxel_toytown
@@ -33,6 +34,7 @@ else:
                 "A class for each point, by a sparse U-Net.",
             ),
             "segment-smoke": (segment_smoke(), "The same with a tiny network and a few steps."),
+            "segment-drives": (segment_drives(), "Drives of your own with labelled points: --data.path DIR."),
             "voxel-nuscenes": (voxel_nuscenes(), "Labelled drives, nuScenes' size, 0.1 m: --data.path DIR."),
             "voxel-nuscenes-0075": (voxel_nuscenes_0075(), "CenterPoint's own size, 0.075 m: --data.path DIR."),
             "pillar-drives": (pillar_drives(), "Labelled drives of your own: --data.path DIR."),

@@ -17,7 +17,6 @@ from lidarloop_training.data.toytown.training_drives import ToyTownDrives  # noq
 from lidarloop_training.evaluation.metrics.segmentation import evaluate_segmentation  # noqa: E402
 from lidarloop_training.models.heads.center import HeadOutput  # noqa: E402
 from lidarloop_training.models.unet import UNetConfig  # noqa: E402
-from lidarloop_training.recipes.segment_toytown import segment_smoke, segment_toytown  # noqa: E402
 from lidarloop_training.stages.checkpoint import load_task  # noqa: E402
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig  # noqa: E402
 from lidarloop_training.stages.schedule import OneCycleConfig  # noqa: E402
@@ -109,8 +108,3 @@ def test_a_source_without_what_is_learnt_is_refused_before_the_first_step(tmp_pa
 
 def test_the_raw_maps_of_a_detector_are_named_as_its_head_names_them() -> None:
     assert Detection.raw_names == HeadOutput._fields
-
-
-def test_the_recipes_fit_their_grid() -> None:
-    assert sum(p.numel() for p in segment_toytown().task.task().build().parameters()) < 2_000_000
-    segment_smoke().task.task().build()

@@ -87,10 +87,10 @@ class DetectionOutputs(CloudOutputs):
     def __init__(self, node: LifecycleNode, *, publish_markers: bool, autoware_objects: bool) -> None:
         # First, because it may be refused.
         self._objects = _publisher(node, objects_type(), "~/objects", depth=1) if autoware_objects else None
-        super().__init__(node)
         self._detections = _publisher(node, Detection3DArray, "~/detections")
         self._boxes = _publisher(node, PointCloud2, "~/boxes")
         self._markers = _publisher(node, MarkerArray, "~/markers") if publish_markers else None
+        super().__init__(node)
 
     @property
     def checked(self) -> tuple[Any, ...]:
@@ -125,8 +125,8 @@ class SegmentationOutputs(CloudOutputs):
     """
 
     def __init__(self, node: LifecycleNode) -> None:
-        super().__init__(node)
         self._points = _publisher(node, PointCloud2, "~/points/labelled", depth=1)
+        super().__init__(node)
 
     @property
     def checked(self) -> tuple[Any, ...]:
