@@ -110,11 +110,17 @@ def _open_sweeps(detector: Detector | Segmenter, settings: DetectorParams) -> Sw
 
 
 def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> None:
-    for name in ("sweeps_on_gpu", "tracking", "autoware_objects"):
+    needs_boxes = "it finds no boxes"
+    reasons = {
+        "sweeps_on_gpu": "its sweeps are kept on the host",
+        "tracking": needs_boxes,
+        "autoware_objects": needs_boxes,
+    }
+    for name, reason in reasons.items():
         if getattr(settings, name):
             raise ConfigError(
                 f"parameter '{name}' received true with {spec.name}, a model for {spec.outputs.kind}; expected false, "
-                "for it finds no boxes: set it to false, or take a detector"
+                f"for {reason}: set it to false, or take a detector"
             )
 
 
