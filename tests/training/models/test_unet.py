@@ -119,7 +119,7 @@ def test_it_equals_the_dense_network() -> None:
             down = encoder.stages.down[at - 1]
             weight = down.conv.weight
             x = torch.relu(down.norm(dense_conv(x, weight, levels[at - 1], levels[at], windows[at - 1])))
-        for block in encoder.stages.stages[at]:
+        for block in encoder.stages.stages[at].children():
             x = residual(block, x, at)
         skips.append(x)
     for at in (1, 0):
