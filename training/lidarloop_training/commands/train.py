@@ -29,10 +29,7 @@ else:
             "pillar-smoke": (pillar_smoke(), "A tiny network and a few steps: the way through, not a model."),
             "voxel-toytown": (voxel_toytown(), "The sparse model that the repository carries."),
             "voxel-smoke": (voxel_smoke(), "The same for a model on voxels."),
-            "segment-toytown": (
-                segment_toytown(),
-                "A class for each point, by a sparse U-Net.",
-            ),
+            "segment-toytown": (segment_toytown(), "A class for each point, by a sparse U-Net."),
             "segment-smoke": (segment_smoke(), "The same with a tiny network and a few steps."),
             "segment-drives": (segment_drives(), "Drives of your own with labelled points: --data.path DIR."),
             "voxel-nuscenes": (voxel_nuscenes(), "Labelled drives, nuScenes' size, 0.1 m: --data.path DIR."),
