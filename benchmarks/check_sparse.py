@@ -29,6 +29,10 @@ TESTED = {
     "encoder: dense conv3d": "tests/training/models/encoders/test_voxel.py",
     "detector: a batch equals its clouds": "tests/training/models/test_voxel_detector.py",
     "detector: ONNX Runtime, NVIDIA's builder in fp32 and fp16, overflow": "tests/export/test_voxel_graph.py",
+    "U-Net: dense network, a batch equals its clouds": "tests/training/models/test_unet.py",
+    "Lovász-softmax: its definition": "tests/training/losses/test_segmentation.py",
+    "segmenter: ONNX Runtime, NVIDIA's builder in fp32 and fp16": "tests/export/test_segmenter_graph.py",
+    "segmenter on the vehicle: empty, overflow, not finite": "tests/core/inference/test_segmenter.py",
 }
 
 
