@@ -110,7 +110,7 @@ def settings(
 def assert_same(found: CloudResult, expected: CloudResult) -> None:
     assert list(found.stage_ms) == list(expected.stage_ms) == STAGES
     for field in dataclasses.fields(CloudResult):
-        if field.name not in ("boxes", "stage_ms", "received", "newest_points", "world_SE3_lidar"):
+        if field.name not in ("found", "stage_ms", "received", "newest_points", "world_SE3_lidar"):
             assert getattr(found, field.name) == getattr(expected, field.name), field.name
     np.testing.assert_array_equal(found.received.points, expected.received.points)
     np.testing.assert_array_equal(found.newest_points, expected.newest_points)

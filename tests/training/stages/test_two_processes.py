@@ -53,7 +53,15 @@ def counting_run(out: Path, batch_size: int) -> TrainConfig:
 
 
 def detection_run(out: Path) -> TrainConfig:
-    network = NetworkConfig(CENTERPOINT_GROUPS, 4, (4, 8), (1, 1), 8, 8, 8)
+    network = NetworkConfig(
+        CENTERPOINT_GROUPS,
+        pillar_channels=4,
+        stage_channels=(4, 8),
+        stage_depths=(1, 1),
+        neck_channels=8,
+        shared_channels=8,
+        group_channels=8,
+    )
     return _run(DetectionConfig(spec=small_spec(), network=network), out, 1)
 
 
