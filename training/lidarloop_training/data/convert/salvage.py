@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from math import ceil
 from pathlib import Path
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, outside
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.salvage import Salvage, salvage
 from lidarloop_training.data.bag.layout import PROVENANCE
@@ -94,5 +93,9 @@ def _frames_announced(saved: Path) -> int | None:
         if PROVENANCE not in bag.topics:
             return None
         _, _, message = next(bag.messages([PROVENANCE]))
-    num_frames = json.loads(message.data).get("num_frames")
+    try:
+        provenance = outside.parse_json(message.data)
+    except ValueError:  # of another writer, or damaged: the recording is salvaged all the same
+        return None
+    num_frames = provenance.get("num_frames") if isinstance(provenance, dict) else None
     return num_frames if isinstance(num_frames, int) else None
