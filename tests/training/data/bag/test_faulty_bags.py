@@ -15,6 +15,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
 from lidarloop_core.io.images import encode_jpeg
+from lidarloop_training.data.bag import layout
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 
@@ -290,3 +291,13 @@ def test_messages_that_are_too_short_are_counted(tmp_path: Path) -> None:
             writer.write(points, stamp_ns, whole[:5] if i == 1 else whole)
     with pytest.warns(UserWarning, match=r"1 messages of /points that are too short left out, the first: 5 bytes"):
         assert len(BagSource(tmp_path / "drive")) == 2
+
+
+@pytest.mark.parametrize("names", [5, "car", {"car": 1}, ["car", None], [["car"]]])
+def test_class_names_of_another_form_are_refused(tmp_path: Path, names: object) -> None:
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        for i in range(3):
+            bag.write("/points", START + 100 * MS * i, cloud(START + 100 * MS * i))
+        bag.write(layout.GROUND_TRUTH_CLASS_NAMES, START, messages.string_message(names, message_type))
+    with pytest.raises(BagError, match=r"/ground_truth/class_names holds .*; expected a list of names"):
+        BagSource(tmp_path / "drive.mcap")

@@ -105,7 +105,7 @@ class BagSource:
         for line in problems.lines():
             warnings.warn(f"{self.path}: {line}", stacklevel=2)
         self._camera_offsets_ns = {camera.topic: self._offset_ns(camera.topic) for camera in self._cameras}
-        self._class_names = tuple(self._json(layout.GROUND_TRUTH_CLASS_NAMES) or ())
+        self._class_names = self._read_class_names()
         lane_map = self._json(layout.LANE_MAP)
         self._lane_map: LaneMap | None = None if lane_map is None else lane_map_from_json(lane_map, layout.LANE_MAP)
 
@@ -159,6 +159,17 @@ class BagSource:
         """(time of recording in nanoseconds, message) of each on a topic."""
         if topic in self._bag.topics:
             yield from ((time_ns, message) for _, time_ns, message in self._bag.messages([topic]))
+
+    def _read_class_names(self) -> tuple[str, ...]:
+        names = self._json(layout.GROUND_TRUTH_CLASS_NAMES)
+        if names is None:
+            return ()
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BagError(
+                f"{self.path}: {layout.GROUND_TRUTH_CLASS_NAMES} holds {str(names)[:80]}; expected a list of names: "
+                "record or convert the bag again"
+            )
+        return tuple(names)
 
     def _json(self, topic: str) -> Any:
         """The value of the first JSON string on a topic; None where there is none."""
