@@ -14,7 +14,7 @@ from lidarloop_core.io import atomic, outside
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.salvage import Salvage, salvage
 from lidarloop_training.data.bag.layout import PROVENANCE
-from lidarloop_training.data.bag.topics import points_topic
+from lidarloop_training.data.bag.topics import STRING_TYPE, points_topic
 from lidarloop_training.data.drive_spec import Bag
 
 
@@ -90,11 +90,11 @@ def loss_report(path: Path, saved: Path, found: Salvage, points_topic: str) -> s
 def _frames_announced(saved: Path) -> int | None:
     """The number of frames that a bag of ours was made with; None for other bags."""
     with BagReader(saved) as bag:
-        if PROVENANCE not in bag.topics:
+        if bag.topics.get(PROVENANCE) != STRING_TYPE:
             return None
-        _, _, message = next(bag.messages([PROVENANCE]))
+        _, _, message = next(bag.messages([PROVENANCE]), ("", 0, None))
     try:
-        provenance = outside.parse_json(message.data)
+        provenance = None if message is None else outside.parse_json(message.data)
     except ValueError:  # of another writer, or damaged: the recording is salvaged all the same
         return None
     num_frames = provenance.get("num_frames") if isinstance(provenance, dict) else None
