@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from lidarloop_core.errors import CloudFormatError, LidarloopError, shortened
+from lidarloop_core.errors import CloudFormatError, LidarloopError, one_line, shortened
 
 
 def test_a_message_that_quotes_much_is_shortened_in_its_middle() -> None:
@@ -20,3 +20,18 @@ def test_a_message_that_quotes_much_is_shortened_in_its_middle() -> None:
 def test_other_messages_stay_as_they_are(length: int) -> None:
     assert str(LidarloopError("a" * length)) == "a" * length
     assert len(shortened("a" * 5000, 100 + length)) == 100 + length
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("no file a\nb; check it", "no file a b; check it"),
+        ("[1 0\n 0 1] is no rotation\n", "[1 0 0 1] is no rotation"),
+        ("\n", ""),
+        ("a\r\n\n  b\u2028c", "a b c"),
+        ("a  b", "a  b"),
+    ],
+)
+def test_a_message_is_one_line(text: str, line: str) -> None:
+    assert one_line(text) == str(LidarloopError(text)) == line
+    assert len(line.splitlines()) <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lidarloop_core.io.bag import BagReader
+from lidarloop_core.io.bag import BagReader, typestore
 from lidarloop_training.data.bag.writer import write_bag
 from tests.fuzz import mutate
 from tests.fuzz.trees import STREET
@@ -44,8 +45,19 @@ def first_on(topic: str) -> Any:
 def hostile(rng: Random, message: Any) -> Any:
     """A copy of a message with one to three of its fields exchanged."""
     for _ in range(rng.choice((1, 1, 2, 3))):
-        message = _changed(rng, message)
+        message = _recordable(rng, message)
     return message
+
+
+def _recordable(rng: Random, message: Any) -> Any:
+    """A changed copy; changes that the message's types cannot hold, e.g. 2**16 in a uint8, are drawn again."""
+    while True:
+        changed = _changed(rng, message)
+        try:
+            typestore().serialize_cdr(changed, changed.__msgtype__)
+        except (struct.error, OverflowError):
+            continue
+        return changed
 
 
 def _changed(rng: Random, value: Any) -> Any:

@@ -98,6 +98,20 @@ def test_sealed_bytes_that_are_no_network_are_refused(tmp_path: Path, spec: Mode
         open_backend(tmp_path / "model.onnx")
 
 
+def test_the_runtime_s_words_are_cut_to_one_clear_line(
+    tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec
+) -> None:
+    """An output that no node makes: onnxruntime answers with its source's place, and a line break."""
+    write_model(tmp_path / "model.onnx", network(*six_boxes).replace(b"all_scores", b"all_scoren", 1), spec)
+    with pytest.raises(
+        ModelFileError, match=r"cannot be loaded by onnxruntime .*expected an intact ONNX file"
+    ) as caught:
+        open_backend(tmp_path / "model.onnx")
+    assert len(str(caught.value).splitlines()) == 1
+    assert "onnxruntime_src" not in str(caught.value)
+    assert "[ONNXRuntimeError]" not in str(caught.value)
+
+
 def test_inputs_the_runtime_refuses_are_a_backend_error(
     tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec
 ) -> None:

@@ -158,3 +158,14 @@ def test_foreign_and_missing_files(tmp_path: Path) -> None:
         salvage(tmp_path / "y.mcap", tmp_path / "out.mcap")
     assert not (tmp_path / "out.mcap").exists()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("place", [17, 21, 29])
+def test_a_damaged_header_costs_no_message(folder: Path, place: int) -> None:
+    """After the magic and the frame: the profile's length and text, and the library's text."""
+    data = bytearray(_recorded(CompressionType.NONE))
+    (folder / "original.mcap").write_bytes(data)
+    data[place] = 0x80
+    contents, found = _salvaged(bytes(data), folder)
+    assert contents == _contents(folder / "original.mcap")
+    assert not found.is_whole

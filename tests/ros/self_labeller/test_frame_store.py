@@ -221,6 +221,23 @@ def test_a_writer_killed_sixty_times_leaves_no_broken_and_loses_no_finished_fram
     assert not list(folder.glob(".*"))
 
 
+def test_a_frame_that_is_gone_is_no_frame_and_a_dead_link_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node deletes frames while another program lists the folder."""
+    store = FrameStore(tmp_path, Quota(min_free_bytes=0))
+    kept, gone = store.keep(frame(S, 0.5)), store.keep(frame(2 * S, 0.5))
+    assert kept is not None
+    assert gone is not None
+    gone.unlink()
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter([gone, kept]))
+    assert [stored.path for stored in stored_frames(tmp_path)] == [kept]
+    kept.unlink()
+    kept.symlink_to("nowhere")
+    with pytest.raises(DatasetError, match="is no readable frame"):
+        KeptFramesSource(tmp_path)[0]
+
+
 def test_kept_frames_become_a_bag_and_tables(tmp_path: Path) -> None:
     from lidarloop_core.io.bag import BagReader
     from lidarloop_training.data.convert.bag import convert_to_bag

@@ -85,6 +85,15 @@ def test_a_drive_whose_last_file_is_missing_is_finished(whole: Path, job: LabelJ
     assert files_of(tmp_path / "run") == files_of(whole)
 
 
+@pytest.mark.parametrize("content", ["null", "[" * 100_000, "no JSON"], ids=lambda text: text[:9])
+def test_a_manifest_of_another_form_is_refused(whole: Path, job: LabelJob, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / MANIFEST).write_text(content)
+    with pytest.raises(DatasetError, match="is no manifest"):
+        label_drives(job, out, work_locally)
+
+
 def test_a_changed_configuration_is_refused_with_the_remedy(whole: Path, job: LabelJob) -> None:
     before = files_of(whole)
     other = dataclasses.replace(job, lifting=dataclasses.replace(job.lifting, num_sweeps=1))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lidarloop_core.errors import ConfigError, DatasetError
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, outside
 from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LABELS
 from lidarloop_training.pseudolabel.job import sha256_of
 
@@ -84,7 +84,7 @@ class Manifest:
     def documents(self) -> Iterator[dict[str, Any]]:
         """The finished segments, in order."""
         for segment in self.segments:
-            yield json.loads(self._path(segment).read_bytes())
+            yield outside.read_json(self._path(segment))
 
     def _path(self, segment: Segment) -> Path:
         return self.out / SEGMENTS / f"{segment.name}.{self.sha256[:16]}.json"
@@ -111,8 +111,10 @@ def remove_run(out: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
-    except ValueError as error:
+        document = outside.read_json(path)
+        if not isinstance(document, dict):
+            raise ValueError(f"a {type(document).__name__}, expected an object")
+    except (OSError, ValueError) as error:
         raise DatasetError(
             f"{path} is no manifest ({error}); expected the file of a labelling run: delete it"
         ) from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lidarloop_core import __version__
 from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import outside
 from lidarloop_training.data.drive_spec import drive_arguments
 from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LABELS, drive_folder, write_drive
 from lidarloop_training.pseudolabel.frames import read_segment, segment_document
@@ -104,8 +104,8 @@ def _about(job: LabelJob) -> dict[str, Any]:
 def _is_finished(folder: Path, run: str) -> bool:
     """Whether this very run has written the drive's last file."""
     try:
-        written: dict[str, Any] = json.loads((folder / EVIDENCE).read_bytes())
+        written = outside.read_json(folder / EVIDENCE)
     except (OSError, ValueError):
         return False
-    meta = written.get("meta")
+    meta = written.get("meta") if isinstance(written, dict) else None
     return isinstance(meta, dict) and meta.get("run") == run

@@ -1,6 +1,9 @@
 """Errors that a user can cause. Each message names what was received, what was expected and the remedy."""
 
+import re
+
 _LONGEST_MESSAGE = 2000
+_LINE_BREAK = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
 def shortened(text: str, longest: int = _LONGEST_MESSAGE) -> str:
@@ -11,14 +14,20 @@ def shortened(text: str, longest: int = _LONGEST_MESSAGE) -> str:
     return f"{text[: longest - tail - 3]} … {text[-tail:]}"
 
 
+def one_line(text: str) -> str:
+    """A text with a space for each of its line breaks and the blanks around it."""
+    return _LINE_BREAK.sub(" ", text.strip())
+
+
 class LidarloopError(ValueError):
     """A user's mistake: the command line prints its message as one line and exits with 1.
 
-    The message may quote names and texts from outside, of any length: it is shortened to 2,000 characters.
+    The message may quote names and texts from outside, of any length and with line breaks: it is made one line and
+    shortened to 2,000 characters.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(shortened(message))
+        super().__init__(shortened(one_line(message)))
 
 
 class CloudFormatError(LidarloopError):

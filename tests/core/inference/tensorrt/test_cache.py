@@ -98,7 +98,11 @@ def test_every_flipped_bit_is_noticed(cache: EngineCache) -> None:
     assert cache.get(KEY) is None
 
 
-@pytest.mark.parametrize("junk", [b"", b"\n", b"[]\n", b'{"format": 1}\n', b"\xff\xfe\n", b"ftrt\0\0\0"])
+@pytest.mark.parametrize(
+    "junk",
+    [b"", b"\n", b"[]\n", b'{"format": 1}\n', b"\xff\xfe\n", b"[" * 100_000, b"ftrt\0\0\0"],
+    ids=lambda junk: repr(junk[:9]),
+)
 def test_other_files_are_no_engines(cache: EngineCache, junk: bytes) -> None:
     cache.folder.mkdir(parents=True)
     cache.path(KEY).write_bytes(junk)

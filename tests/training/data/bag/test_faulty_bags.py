@@ -15,6 +15,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import messages
 from lidarloop_core.io.bag import BagReader, BagWriter, message_type, typestore
 from lidarloop_core.io.images import encode_jpeg
+from lidarloop_training.data.bag import layout
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 
@@ -290,3 +291,50 @@ def test_messages_that_are_too_short_are_counted(tmp_path: Path) -> None:
             writer.write(points, stamp_ns, whole[:5] if i == 1 else whole)
     with pytest.warns(UserWarning, match=r"1 messages of /points that are too short left out, the first: 5 bytes"):
         assert len(BagSource(tmp_path / "drive")) == 2
+
+
+@pytest.mark.parametrize("names", [5, "car", {"car": 1}, ["car", None], [["car"]]])
+def test_class_names_of_another_form_are_refused(tmp_path: Path, names: object) -> None:
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        for i in range(3):
+            bag.write("/points", START + 100 * MS * i, cloud(START + 100 * MS * i))
+        bag.write(layout.GROUND_TRUTH_CLASS_NAMES, START, messages.string_message(names, message_type))
+    with pytest.raises(BagError, match=r"/ground_truth/class_names holds .*; expected a list of names"):
+        BagSource(tmp_path / "drive.mcap")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["/tf", "/tf_static", "/lane_map", "/ground_truth/class_names", "/ground_truth/detections", "/ground_truth/boxes"],
+)
+def test_a_layout_s_topic_of_another_type_is_left_out_with_a_warning(tmp_path: Path, topic: str) -> None:
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        for i in range(3):
+            bag.write("/points", START + 100 * MS * i, cloud(START + 100 * MS * i))
+            bag.write(topic, START + 100 * MS * i, odometry(START + 100 * MS * i, 1.0))
+    with pytest.warns(UserWarning, match=rf"{topic} is of type nav_msgs/msg/Odometry, expected .*: it is left out"):
+        source = BagSource(tmp_path / "drive.mcap", odometry_topic="none")
+    assert len(source) == 3
+    assert source[1].annotations is None
+    assert source[1].lane_map is None
+
+
+def test_a_camera_info_of_another_type_is_none(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        for i in range(3):
+            stamp_ns = START + 100 * MS * i
+            bag.write("/points", stamp_ns, cloud(stamp_ns))
+            bag.write("/front/image/compressed", stamp_ns, picture(stamp_ns))
+            bag.write("/front/camera_info", stamp_ns, odometry(stamp_ns, 1.0))
+    with pytest.warns(UserWarning, match="has no camera_info beside it and is left out"):
+        assert not BagSource(tmp_path / "drive.mcap", odometry_topic="none")[0].cameras
+
+
+def test_a_topic_of_two_types_is_refused(tmp_path: Path) -> None:
+    with Writer(tmp_path / "drive", version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        for message in (cloud(START), transforms(), odometry(START, 1.0)):
+            topic = "/points" if message.__msgtype__ == "sensor_msgs/msg/PointCloud2" else "/tf"
+            connection = bag.add_connection(topic, message.__msgtype__, typestore=typestore())
+            bag.write(connection, START, typestore().serialize_cdr(message, message.__msgtype__))
+    with pytest.raises(BagError, match=r"/tf carries messages of types .* and .*; expected one type"):
+        BagSource(tmp_path / "drive", odometry_topic="/tf")

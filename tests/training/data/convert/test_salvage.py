@@ -10,7 +10,9 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 
 from lidarloop_core.cli import main
-from lidarloop_core.io.bag import BagReader
+from lidarloop_core.io import messages
+from lidarloop_core.io.bag import BagReader, BagWriter, message_type
+from lidarloop_training.data.bag.layout import PROVENANCE
 from lidarloop_training.data.bag.reader import BagSource
 from lidarloop_training.data.bag.writer import write_bag
 
@@ -73,6 +75,21 @@ def test_loss_of_a_bag_that_does_not_tell_its_frames(
     assert _convert("bag", broken, tmp_path / "out.mcap", "--salvage") == 3
     found = re.search(r"(\d+) frames: about (\d+) lost in \d+ broken bytes", capsys.readouterr().out)
     assert (int(found[1]), int(found[2])) == (num_whole, 1)
+
+
+@pytest.mark.parametrize(
+    "provenance", ["[]", "no JSON", "[" * 100_000, '{"num_frames": "many"}'], ids=lambda text: text[:9]
+)
+def test_a_provenance_of_another_form_does_not_stop_the_salvage(tmp_path: Path, provenance: str) -> None:
+    columns = {name: np.ones(20_000, np.float32) for name in "xyz"}
+    with BagWriter(tmp_path / "drive.mcap") as bag:
+        bag.write(PROVENANCE, 1, message_type("std_msgs/msg/String")(data=provenance))
+        for stamp_ns in (1, 2, 3):
+            bag.write("/points", stamp_ns, messages.cloud_message(columns, stamp_ns, "lidar", message_type))
+    data = (tmp_path / "drive.mcap").read_bytes()
+    (tmp_path / "broken.mcap").write_bytes(data[: int(0.9 * len(data))])
+    assert _convert("bag", tmp_path / "broken.mcap", tmp_path / "out.mcap", "--salvage") == 3
+    assert len(BagSource(tmp_path / "out.mcap")) == 2
 
 
 def test_a_whole_bag_loses_nothing(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -181,6 +181,8 @@ def test_another_vocabulary(tmp_path: Path) -> None:
         "{}",
         {"images": [], "annotations": [{}]},
         {"images": [{"id": 1}], "annotations": [], "categories": []},
+        {"images": [{"id": 1, "width": "wide", "height": 1}], "annotations": [], "categories": []},
+        {"images": [{"id": 1, "width": float("inf"), "height": 1}], "annotations": [], "categories": []},
         {**document(), "annotations": [{"image_id": 7, "category_id": 99, "segmentation": {}}]},
         {**document(), "annotations": [{"image_id": 99, "category_id": 3, "segmentation": {}}]},
     ],
@@ -205,6 +207,51 @@ def test_broken_masks_name_the_file(tmp_path: Path, segmentation: Any) -> None:
     mask_model = MasksFile(written(tmp_path, content))
     with pytest.raises(DatasetError, match=r"masks.json: a broken mask of CAM_FRONT/a.jpg"):
         mask_model.find("s", [camera("CAM_FRONT")])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bbox": ["a", "b", "c", "d"]},
+        {"bbox": [[1], [2], [3], [4]]},
+        {"bbox": [10**400, 0, 1, 1]},
+        {"bbox": [float("nan"), 0, 1, 1]},
+        {"score": "high"},
+        {"score": float("inf")},
+    ],
+)
+def test_boxes_and_scores_that_are_no_numbers_name_the_file(tmp_path: Path, change: dict[str, Any]) -> None:
+    annotation = {"image_id": 7, "category_id": 3, "segmentation": compressed(square()), **change}
+    mask_model = MasksFile(written(tmp_path, document(annotations=[annotation])))
+    with pytest.raises(DatasetError, match=r"masks.json: a broken mask of CAM_FRONT/a.jpg"):
+        mask_model.find("s", [camera("CAM_FRONT")])
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "segmentation", "received"),
+    [
+        (10**5, 10**5, {"size": [10**5, 10**5], "counts": [0, 10**10]}, "a picture of 100000 × 100000"),
+        (2**31, 1, [[0, 0, 2**31, 0, 0, 1]], "a picture of 2147483648 × 1"),
+        (0, 30, {"size": [30, 0], "counts": []}, "a picture of 0 × 30"),
+        (64_000_000, 1, [[0, 0, 6e7, 0, 0, 1]], "an outline of 120000001 pixels"),
+        (8000, 4000, [[0, 0, 8000, 0] * 100], "an outline of 1600000 pixels"),
+    ],
+)
+def test_masks_that_would_fill_the_memory_are_not_decoded(
+    tmp_path: Path, width: int, height: int, segmentation: Any, received: str
+) -> None:
+    content = document(annotations=[{"image_id": 7, "category_id": 3, "segmentation": segmentation}])
+    content["images"][0] |= {"width": width, "height": height}
+    mask_model = MasksFile(written(tmp_path, content))
+    with pytest.raises(DatasetError, match=received):
+        mask_model.find("s", [camera("CAM_FRONT")])
+
+
+@pytest.mark.parametrize("described", ["null", "[]", "3", '"images"'])
+def test_results_with_images_of_another_form_are_refused(tmp_path: Path, described: str) -> None:
+    file = written(tmp_path, document()["annotations"])
+    with pytest.raises(DatasetError, match="no COCO masks"):
+        MasksFile(file, images=written(tmp_path, described, "images.json"))
 
 
 def test_an_empty_mask_stays_an_empty_mask(tmp_path: Path) -> None:

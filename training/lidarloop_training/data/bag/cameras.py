@@ -21,6 +21,7 @@ from lidarloop_core.io.camera_messages import (
 from lidarloop_core.io.images import RAW_ENCODINGS
 from lidarloop_training.data.bag.pictures import COMPRESSED_TYPE, RAW_TYPE
 from lidarloop_training.data.bag.stamps import Stamps, Times
+from lidarloop_training.data.bag.topics import CAMERA_INFO_TYPE
 
 _STAMP_END = 12  # bytes before a header's frame: the encapsulation's header and the stamp
 
@@ -88,7 +89,9 @@ def _calibration_changes(bag: BagReader, topics: list[str]) -> dict[str, list[_I
     """Each topic's camera_info messages that differ from the one before, in order of recording."""
     known: dict[str, bytes] = {}
     times: dict[str, list[tuple[int, int]]] = {}
-    for topic, time_ns, raw in bag.raw_messages([t for t in dict.fromkeys(topics) if t in bag.topics]):
+    for topic, time_ns, raw in bag.raw_messages(
+        [t for t in dict.fromkeys(topics) if bag.topics.get(t) == CAMERA_INFO_TYPE]
+    ):
         stamp_ns = header_stamp_ns(raw)
         if stamp_ns is not None and known.get(topic) != raw[_STAMP_END:]:
             known[topic] = raw[_STAMP_END:]

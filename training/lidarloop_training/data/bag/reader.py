@@ -32,7 +32,7 @@ from lidarloop_training.data.bag.cameras import BagCamera
 from lidarloop_training.data.bag.columns import CloudFields
 from lidarloop_training.data.bag.frame_tree import FrameTree, Problems, odometry_trajectory, tf_trajectory
 from lidarloop_training.data.bag.pictures import BagPicture
-from lidarloop_training.data.bag.stamps import Stamps, require_plausible, scan
+from lidarloop_training.data.bag.stamps import Stamps, Times, require_plausible, scan
 
 MAX_POSE_GAP_NS = 500_000_000
 MAX_LIDAR_OFFSET_NS = 60_000_000
@@ -83,12 +83,14 @@ class BagSource:
             topics.require(bag, topic, "points_topics", topics.CLOUD_TYPE)
         motion = self._motion_topic(odometry_topic)
         image_topics = cameras_of.image_topics(bag) if cameras else []
-        truth = [layout.GROUND_TRUTH_BOXES, layout.GROUND_TRUTH_DETECTIONS]
-        self._times = scan(bag, [*self.points_topics, *truth, *image_topics], stamps, problems)
+        self._foreign = topics.foreign(bag)
+        truth: dict[str, Times] = {layout.GROUND_TRUTH_BOXES: {}, layout.GROUND_TRUTH_DETECTIONS: {}}
+        timed = [*self.points_topics, *(t for t in truth if t not in self._foreign), *image_topics]
+        self._times = truth | scan(bag, timed, stamps, problems)
         for topic in self.points_topics:
             require_plausible(self.path, topic, self._times[topic], bag.message_counts[topic])
         self._stamps_of = {topic: np.array(list(times), dtype=np.int64) for topic, times in self._times.items()}
-        self._tree = FrameTree(self._timed(layout.TF_STATIC), problems)
+        self._tree = FrameTree(self._transforms(layout.TF_STATIC), problems)
         first_clouds = [self._first_cloud(topic) for topic in self.points_topics]
         self._lidar_frames = [cloud.header.frame_id for cloud in first_clouds]
         self._found_cameras = list(cameras_of.find_cameras(bag, image_topics, self._times, self._read, stamps))
@@ -105,7 +107,7 @@ class BagSource:
         for line in problems.lines():
             warnings.warn(f"{self.path}: {line}", stacklevel=2)
         self._camera_offsets_ns = {camera.topic: self._offset_ns(camera.topic) for camera in self._cameras}
-        self._class_names = tuple(self._json(layout.GROUND_TRUTH_CLASS_NAMES) or ())
+        self._class_names = self._read_class_names()
         lane_map = self._json(layout.LANE_MAP)
         self._lane_map: LaneMap | None = None if lane_map is None else lane_map_from_json(lane_map, layout.LANE_MAP)
 
@@ -152,13 +154,28 @@ class BagSource:
         return self._reader
 
     def _all(self, topic: str) -> Iterator[Any]:
-        if topic in self._bag.topics:
+        if topic in self._bag.topics and topic not in self._foreign:
             yield from (message for _, _, message in self._bag.messages([topic]))
 
     def _timed(self, topic: str) -> Iterator[tuple[int, Any]]:
         """(time of recording in nanoseconds, message) of each on a topic."""
         if topic in self._bag.topics:
             yield from ((time_ns, message) for _, time_ns, message in self._bag.messages([topic]))
+
+    def _transforms(self, topic: str) -> Iterator[tuple[int, Any]]:
+        """The same of a topic of transforms; none where it has messages of another type."""
+        return iter(()) if topic in self._foreign else self._timed(topic)
+
+    def _read_class_names(self) -> tuple[str, ...]:
+        names = self._json(layout.GROUND_TRUTH_CLASS_NAMES)
+        if names is None:
+            return ()
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BagError(
+                f"{self.path}: {layout.GROUND_TRUTH_CLASS_NAMES} holds {str(names)[:80]}; expected a list of names: "
+                "record or convert the bag again"
+            )
+        return tuple(names)
 
     def _json(self, topic: str) -> Any:
         """The value of the first JSON string on a topic; None where there is none."""
@@ -197,7 +214,7 @@ class BagSource:
         if topic == topics.NO_ODOMETRY:
             return None, sensors_frame
         if topic is None or self._bag.topics[topic] == topics.TF_TYPE:
-            timed = self._timed(topic or layout.TF)
+            timed = self._transforms(topic or layout.TF)
             return tf_trajectory(timed, sensors_frame, problems, by_reception=self._by_reception), sensors_frame
         stamped = (
             (time_ns if self._by_reception else messages.stamp_ns(message.header), message)
@@ -215,7 +232,7 @@ class BagSource:
         """Mountings that are on ``/tf`` alone, as in bags converted from ROS 1."""
         frames = [*self._lidar_frames, *(camera.frame for camera in self._found_cameras)]
         missing = [frame for frame in frames if frame not in self._tree]
-        taken = self._tree.add_constant(self._timed(layout.TF), missing) if missing else []
+        taken = self._tree.add_constant(self._transforms(layout.TF), missing) if missing else []
         if taken:
             warnings.warn(
                 f"{self.path}: {', '.join(taken)} on {layout.TF} never change and are taken as static", stacklevel=3

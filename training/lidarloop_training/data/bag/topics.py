@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from lidarloop_core.errors import BagError
 from lidarloop_core.io.bag import BagReader
 from lidarloop_training.data.bag import layout
@@ -10,8 +12,33 @@ CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 
+STRING_TYPE = "std_msgs/msg/String"
+DETECTIONS_TYPE = "vision_msgs/msg/Detection3DArray"
+CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+
+_LAYOUT_TYPES = {
+    layout.TF: (TF_TYPE, "tf/msg/tfMessage"),  # the second in bags converted from early ROS 1
+    layout.TF_STATIC: (TF_TYPE, "tf/msg/tfMessage"),
+    layout.LANE_MAP: (STRING_TYPE,),
+    layout.GROUND_TRUTH_CLASS_NAMES: (STRING_TYPE,),
+    layout.GROUND_TRUTH_DETECTIONS: (DETECTIONS_TYPE,),
+    layout.GROUND_TRUTH_BOXES: (CLOUD_TYPE,),
+}
+
 NO_ODOMETRY = "none"
 """Name that stands for "no poses" in the place of a topic."""
+
+
+def foreign(bag: BagReader) -> frozenset[str]:
+    """Topics that have a name of the layout but messages of another type: they are left out, with a warning."""
+    found = {t for t, kinds in _LAYOUT_TYPES.items() if t in bag.topics and bag.topics[t] not in kinds}
+    for topic in sorted(found):
+        warnings.warn(
+            f"{bag.path}: {topic} is of type {bag.topics[topic]}, expected {' or '.join(_LAYOUT_TYPES[topic])}: "
+            "it is left out",
+            stacklevel=3,
+        )
+    return frozenset(found)
 
 
 def points_topic(bag: BagReader) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from math import ceil
 from pathlib import Path
 
 from lidarloop_core.errors import DatasetError
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, outside
 from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.salvage import Salvage, salvage
 from lidarloop_training.data.bag.layout import PROVENANCE
-from lidarloop_training.data.bag.topics import points_topic
+from lidarloop_training.data.bag.topics import STRING_TYPE, points_topic
 from lidarloop_training.data.drive_spec import Bag
 
 
@@ -91,8 +90,12 @@ def loss_report(path: Path, saved: Path, found: Salvage, points_topic: str) -> s
 def _frames_announced(saved: Path) -> int | None:
     """The number of frames that a bag of ours was made with; None for other bags."""
     with BagReader(saved) as bag:
-        if PROVENANCE not in bag.topics:
+        if bag.topics.get(PROVENANCE) != STRING_TYPE:
             return None
-        _, _, message = next(bag.messages([PROVENANCE]))
-    num_frames = json.loads(message.data).get("num_frames")
+        _, _, message = next(bag.messages([PROVENANCE]), ("", 0, None))
+    try:
+        provenance = None if message is None else outside.parse_json(message.data)
+    except ValueError:  # of another writer, or damaged: the recording is salvaged all the same
+        return None
+    num_frames = provenance.get("num_frames") if isinstance(provenance, dict) else None
     return num_frames if isinstance(num_frames, int) else None

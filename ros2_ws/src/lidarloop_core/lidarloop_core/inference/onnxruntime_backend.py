@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import Dimension, TensorSpec, names
 
+_ORT_PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:/\S+:\d+ .*?\(.*?\) )?", re.DOTALL)
 _ONNX_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)", "int64": "tensor(int64)"}
 
 
@@ -40,7 +42,7 @@ class OnnxRuntimeBackend:
         try:
             outputs = self._session.run(self._output_names, dict(inputs))
         except Exception as error:  # onnxruntime raises its own types without a common base
-            raise BackendError(f"onnxruntime failed on {self.spec.name}: {error}") from error
+            raise BackendError(f"onnxruntime failed on {self.spec.name}: {_reason(error)}") from error
         return dict(zip(self._output_names, outputs, strict=True))
 
 
@@ -80,7 +82,10 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
     try:
         session = ort.InferenceSession(onnx_bytes, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises its own types without a common base
-        raise ModelFileError(f"{path} cannot be loaded by onnxruntime {ort.__version__}: {error}") from None
+        raise ModelFileError(
+            f"{path} cannot be loaded by onnxruntime {ort.__version__}: {_reason(error)}; expected an intact ONNX "
+            "file: export or copy it again"
+        ) from None
     in_use = session.get_providers()
     # onnxruntime quietly runs on the CPU when a provider's libraries fail to load.
     if tuple(in_use[: len(providers)]) != providers:
@@ -89,6 +94,11 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
             "check the driver and the CUDA libraries, or ask for CPUExecutionProvider"
         )
     return session
+
+
+def _reason(error: Exception) -> str:
+    """The runtime's words without their code and the place in its source files."""
+    return _ORT_PLACE.sub("", str(error)).strip().rstrip(".")
 
 
 def _num_physical_cores() -> int:

@@ -116,8 +116,8 @@ class BagReader:
             start_ns, stop_ns: only messages of start_ns ≤ time_ns < stop_ns, found by the bag's index.
 
         Raises:
-            BagError: a topic is not in the bag (the message names those that are), a type is unknown, or data is
-                corrupt.
+            BagError: a topic is not in the bag (the message names those that are) or carries several types, a type is
+                unknown, or data is corrupt.
         """
         connections = self._connections(topics)
         for connection in connections:
@@ -144,7 +144,14 @@ class BagReader:
         if topics is None:
             return list(self._reader.connections)
         self.require(*topics)
-        return [c for c in self._reader.connections if c.topic in topics]
+        chosen = [c for c in self._reader.connections if c.topic in topics]
+        for connection in chosen:
+            if connection.msgtype != self.topics[connection.topic]:
+                raise BagError(
+                    f"{self.path}: {connection.topic} carries messages of types {connection.msgtype} and "
+                    f"{self.topics[connection.topic]}; expected one type: record them on topics of their own"
+                )
+        return chosen
 
     def _records(
         self, connections: list[Connection], start_ns: int | None, stop_ns: int | None

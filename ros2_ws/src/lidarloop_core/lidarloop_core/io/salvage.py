@@ -39,7 +39,7 @@ class Salvage:
         message_counts: topic → number of messages recovered.
         expected_counts: topic → number of messages recorded, by the statistics at the file's end; None if lost.
         num_bytes: size of the recording.
-        num_bytes_lost: size of its broken chunks and messages; 0 if only the index at the end is missing.
+        num_bytes_lost: size of its broken chunks, messages and header; 0 if only the index at the end is missing.
         is_whole: whether nothing is missing.
     """
 
@@ -141,7 +141,8 @@ class _Wreck:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise BagError(f"{path} is no MCAP file; expected one, intact or cut short: only these can be salvaged")
         kind, body, is_complete = self._next() or (0, b"", False)
-        self.profile = Header.read(_stream(body)).profile if kind == Opcode.HEADER and is_complete else "ros2"
+        header = next(self._parsed(kind, body), None) if is_complete and kind == Opcode.HEADER else None
+        self.profile = "ros2" if header is None else header.profile
 
     def records(self) -> Iterator[Any]:
         """Schemas, channels and messages in the order of the file, and the statistics at its end."""
@@ -198,7 +199,9 @@ class _Wreck:
     def _parsed(self, kind: int, body: bytes) -> Iterator[Any]:
         """The record, if it is of a kind to be copied and can be parsed."""
         try:
-            if kind == Opcode.MESSAGE:
+            if kind == Opcode.HEADER:
+                yield Header.read(_stream(body))
+            elif kind == Opcode.MESSAGE:
                 yield Message.read(_stream(body), len(body))
             elif kind == Opcode.SCHEMA:
                 yield Schema.read(_stream(body))

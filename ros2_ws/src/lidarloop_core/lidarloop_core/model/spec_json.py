@@ -7,13 +7,13 @@ and bounds of the values are checked by the classes themselves.
 from __future__ import annotations
 
 import dataclasses
-import json
 import reprlib
 from collections.abc import Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lidarloop_core.bounds import refused
 from lidarloop_core.errors import ModelFileError
+from lidarloop_core.io import outside
 
 _GRID_OF_VERSION_1 = {
     "x_range_m": "x_range_m",
@@ -33,8 +33,8 @@ def read_object(text: str) -> dict[str, Any]:
         ModelFileError: no JSON, no object, or nested too deeply.
     """
     try:
-        raw: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        raw: Any = outside.parse_json(text)
+    except ValueError as error:
         raise ModelFileError(f"ModelSpec received text that is no JSON ({error}); export the model again") from None
     if not isinstance(raw, dict):
         raise refused("ModelSpec", raw, "a JSON object")
@@ -63,7 +63,7 @@ def read_fields(kind: type, raw: object, where: str) -> Any:
 
     Args:
         kind: the dataclass.
-        raw: what ``json.loads`` gave.
+        raw: what ``parse_json`` gave.
         where: names the object in errors, e.g. ``"ModelSpec.grid"``.
 
     Raises:

@@ -64,6 +64,11 @@ def declare(node: Node, params: type[Params]) -> list[str]:
     for field in dataclasses.fields(params):
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         descriptor = _descriptor(field)
+        given = overrides(node).get(field.name)
+        if given is not None and given.type_ == Parameter.Type.NOT_SET:  # rclpy takes it, and any reading of it raises
+            node.declare_parameter(field.name, default, descriptor, ignore_override=True)
+            problems.append(f"parameter '{field.name}': received no value or an empty list; {_expected(field)}")
+            continue
         try:
             node.declare_parameter(field.name, default, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException):
@@ -161,9 +166,13 @@ def _unacceptable(field: dataclasses.Field[Any], value: Any) -> str | None:
 
 
 def _mismatch(field: dataclasses.Field[Any], received: Any) -> str:
+    return f"received {received!r} ({type(received).__name__}); {_expected(field)}"
+
+
+def _expected(field: dataclasses.Field[Any]) -> str:
     default = field.default
     kind = type(default).__name__
     if isinstance(default, tuple):
         kind = "list of strings" if isinstance(default[0], str) else "list of numbers"
     within = f" from {field.metadata['low']} to {field.metadata['high']}" if field.metadata["low"] is not None else ""
-    return f"received {received!r} ({type(received).__name__}); expected a {kind}{within}, e.g. {default!r}"
+    return f"expected a {kind}{within}, e.g. {default!r}"

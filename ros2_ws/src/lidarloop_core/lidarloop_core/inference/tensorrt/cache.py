@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lidarloop_core.io import atomic
+from lidarloop_core.io import atomic, outside
 
 _FORMAT = "lidarloop engine 1"
 
@@ -139,7 +139,7 @@ def _timings_key(key: EngineKey) -> dict[str, str]:
 
 def _key_of(path: Path) -> EngineKey | None:
     try:
-        return EngineKey(**json.loads(path.read_bytes().partition(b"\n")[0])["key"])
+        return EngineKey(**outside.parse_json(path.read_bytes().partition(b"\n")[0])["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -158,7 +158,7 @@ def _read(path: Path, key: dict[str, str]) -> tuple[bytes | None, str]:
     except OSError as error:
         return None, f"cannot be read ({error.strerror})"
     try:
-        header = json.loads(first)
+        header = outside.parse_json(first)
         found, size, sha256 = header["key"], header["size"], header["sha256"]
         known = header["format"] == _FORMAT
     except (ValueError, KeyError, TypeError):

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from lidarloop_core.io.images import MOST_PIXELS
 from lidarloop_core.labelling.instance_masks import MaskWindow
 
 # Polygons may reach beyond the picture, by so many times its size.
 _MOST_OUTSIDE = 10
+# pycocotools takes about 100 bytes for each pixel of a polygon's outline.
+_MOST_OUTLINE_PX = 1_000_000
 
 
 def mask_window(segmentation: Any, width: int, height: int) -> MaskWindow:
@@ -45,8 +48,11 @@ def _require_sound(segmentation: Any, width: int, height: int) -> None:
     """pycocotools reads and writes beyond its memory where run lengths or polygons are not what they should be.
 
     Raises:
-        ValueError: run lengths that do not add up to the picture, or polygons of too few or absurd numbers.
+        ValueError: a picture without pixels or of too many, run lengths that do not add up to it, or polygons of too
+            few or absurd numbers.
     """
+    if min(width, height) <= 0 or width * height > MOST_PIXELS:
+        raise ValueError(f"a picture of {width} × {height}; expected 1…{MOST_PIXELS} pixels")
     if isinstance(segmentation, dict) and "counts" in segmentation:
         counts = segmentation["counts"]
         runs = counts if isinstance(counts, list) else _run_lengths(counts)
@@ -54,11 +60,21 @@ def _require_sound(segmentation: Any, width: int, height: int) -> None:
         if not is_sound:
             raise ValueError(f"run lengths that do not add up to a picture of {width} × {height}")
     elif isinstance(segmentation, list):
+        outline_px = 0.0
         most = _MOST_OUTSIDE * max(width, height)
         for polygon in segmentation:
             is_sound = isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
             if not is_sound or not all(isinstance(x, int | float) and abs(x) <= most for x in polygon):
                 raise ValueError(f"a polygon {str(polygon)[:60]}; expected at least three points near the picture")
+            outline_px += _outline_px(polygon)
+        if outline_px > _MOST_OUTLINE_PX:
+            raise ValueError(f"an outline of {outline_px:.0f} pixels; expected {_MOST_OUTLINE_PX} at most")
+
+
+def _outline_px(polygon: list[float]) -> float:
+    """Number of pixels of a closed polygon's edges."""
+    points = np.array(polygon, np.float64).reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
 def _run_lengths(counts: str | bytes) -> list[int]:

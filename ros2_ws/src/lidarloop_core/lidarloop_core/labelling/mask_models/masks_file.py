@@ -63,14 +63,20 @@ class MasksFile:
                     f"{file}: a results list does not describe the pictures of its image_ids; "
                     "give the COCO data set file with their images and categories, too"
                 )
-            document = {**_read(images)[0], "annotations": document}
+            described = _read(images)[0]
+            document = {**described, "annotations": document} if isinstance(described, dict) else described
         try:
-            self._index(document)
-        except (KeyError, TypeError, AttributeError) as error:
+            num_kept = self._index(document)
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise DatasetError(
                 f"{file}: no COCO masks ({type(error).__name__}: {error}); expected images with id, file_name, width "
                 "and height, annotations with image_id, category_id and segmentation, and categories with id and name"
             ) from None
+        if self.ignored and not num_kept:
+            raise DatasetError(
+                f"{self._file}: none of its categories ({', '.join(sorted(self.ignored))}) is known; expected "
+                f"{', '.join(self.class_names)} or one of their phrases: give a vocabulary that names them"
+            )
 
     def find(self, sample_token: str, images: Sequence[CameraImage]) -> list[InstanceMasks]:
         """See ``MaskModel``.
@@ -80,7 +86,8 @@ class MasksFile:
         """
         return [self._masks(self._picture(sample_token, image)) for image in images]
 
-    def _index(self, document: dict[str, Any]) -> None:
+    def _index(self, document: dict[str, Any]) -> int:
+        """Sorts the annotations by their pictures; the number of those of a known category."""
         pictures = {}
         self._by_token: dict[tuple[str, str], _Picture] = {}
         self._by_name: dict[str, list[_Picture]] = {}
@@ -101,11 +108,7 @@ class MasksFile:
                 continue
             pictures[annotation["image_id"]].annotations.append({**annotation, "label": label})
             num_kept += 1
-        if self.ignored and not num_kept:
-            raise DatasetError(
-                f"{self._file}: none of its categories ({', '.join(sorted(self.ignored))}) is known; expected "
-                f"{', '.join(self.class_names)} or one of their phrases: give a vocabulary that names them"
-            )
+        return num_kept
 
     def _picture(self, sample_token: str, image: CameraImage) -> _Picture:
         picture = self._by_token.get((sample_token, image.name))
@@ -128,21 +131,27 @@ class MasksFile:
 
     def _masks(self, picture: _Picture) -> InstanceMasks:
         try:
-            masks = [mask_window(a["segmentation"], picture.width, picture.height) for a in picture.annotations]
-            corners = []
-            for annotation, mask in zip(picture.annotations, masks, strict=True):
-                height, width = mask.pixels.shape
-                left, top, wide, high = annotation.get("bbox", (mask.left, mask.top, width, height))
-                corners.append((left, top, left + wide, top + high))
-            scores = [float(a.get("score", 1.0)) for a in picture.annotations]
-        except (KeyError, TypeError, ValueError) as error:
+            return self._decoded(picture)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DatasetError(
                 f"{self._file}: a broken mask of {picture.file_name} ({error}); expected COCO run lengths or polygons "
                 "of the picture's own size: write the file again"
             ) from None
+
+    def _decoded(self, picture: _Picture) -> InstanceMasks:
+        masks = [mask_window(a["segmentation"], picture.width, picture.height) for a in picture.annotations]
+        corners = []
+        for annotation, mask in zip(picture.annotations, masks, strict=True):
+            height, width = mask.pixels.shape
+            left, top, wide, high = annotation.get("bbox", (mask.left, mask.top, width, height))
+            corners.append((left, top, left + wide, top + high))
+        boxes = np.array(corners, np.float32).reshape(-1, 4)
+        scores = np.array([float(a.get("score", 1.0)) for a in picture.annotations], np.float32)
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise ValueError("a bbox or score that is no finite number")
         return InstanceMasks(
-            np.array(corners, np.float32).reshape(-1, 4),
-            np.array(scores, np.float32),
+            boxes,
+            scores,
             np.array([a["label"] for a in picture.annotations], np.int64),
             tuple(masks),
             self.class_names,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,11 +121,16 @@ class FrameStore:
 
 
 def stored_frames(folder: Path) -> list[StoredFrame]:
-    """The frames of a folder, oldest first; other files are skipped."""
-    return sorted((_stored(p) for p in folder.iterdir() if _NAME.fullmatch(p.name)), key=lambda frame: frame.stamp_ns)
+    """The frames of a folder, oldest first; other files are skipped, and frames that are deleted meanwhile."""
+    frames = []
+    for path in folder.iterdir():
+        if _NAME.fullmatch(path.name):
+            with suppress(FileNotFoundError):
+                frames.append(_stored(path))
+    return sorted(frames, key=lambda frame: frame.stamp_ns)
 
 
 def _stored(path: Path) -> StoredFrame:
     match = _NAME.fullmatch(path.name)
     assert match
-    return StoredFrame(path, int(match[1]), int(match[2]) / 1000, path.stat().st_size)
+    return StoredFrame(path, int(match[1]), int(match[2]) / 1000, path.lstat().st_size)
