@@ -20,3 +20,9 @@ def test_a_message_that_quotes_much_is_shortened_in_its_middle() -> None:
 def test_other_messages_stay_as_they_are(length: int) -> None:
     assert str(LidarloopError("a" * length)) == "a" * length
     assert len(shortened("a" * 5000, 100 + length)) == 100 + length
+
+
+def test_what_is_quoted_with_control_characters_is_one_line() -> None:
+    error = CloudFormatError("received a\nb\x1b[31m\u2028c\udcff, é; expected … 5 m²")
+    assert str(error) == r"received a\nb\x1b[31m\u2028c\udcff, é; expected … 5 m²"
+    assert len(str(LidarloopError("\0" * 5000))) == 2000

@@ -1,6 +1,15 @@
 """Errors that a user can cause. Each message names what was received, what was expected and the remedy."""
 
+import re
+
 _LONGEST_MESSAGE = 2000
+# Line breaks and other control characters, Unicode's own line breaks, and halves of surrogate pairs.
+_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    r"""A text with each control character as its escape, e.g. a line break as ``\n``: it prints as one line."""
+    return _NOT_IN_A_LINE.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 def shortened(text: str, longest: int = _LONGEST_MESSAGE) -> str:
@@ -14,11 +23,12 @@ def shortened(text: str, longest: int = _LONGEST_MESSAGE) -> str:
 class LidarloopError(ValueError):
     """A user's mistake: the command line prints its message as one line and exits with 1.
 
-    The message may quote names and texts from outside, of any length: it is shortened to 2,000 characters.
+    The message may quote names and texts from outside, of any length and with any character: it is shortened to 2,000
+    characters, and control characters are escaped.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(shortened(message))
+        super().__init__(shortened(one_line(message)))
 
 
 class CloudFormatError(LidarloopError):

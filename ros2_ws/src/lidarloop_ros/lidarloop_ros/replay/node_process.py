@@ -26,7 +26,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
-from lidarloop_core.errors import LidarloopError
+from lidarloop_core.errors import LidarloopError, shortened
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.node import child, fastdds
 from lidarloop_ros.node.params import NodeParams
@@ -44,7 +44,10 @@ Process = TypeVar("Process", bound="NodeProcess")
 
 
 class NodeError(LidarloopError):
-    """The node did not start, refused a transition, or died."""
+    """The node did not start, refused a transition, or died. The lines of its log at the message's end stay lines."""
+
+    def __init__(self, message: str) -> None:
+        ValueError.__init__(self, shortened(message))
 
 
 @contextmanager
