@@ -317,6 +317,13 @@ def test_a_column_without_its_values_is_named(
     assert str(path) in str(error.value)
 
 
+def test_a_table_without_rows_and_types_is_named(log: Path) -> None:
+    path = log / "annotations.feather"
+    _write(path, {name: [] for name in feather.read_table(path, memory_map=False).column_names})
+    with pytest.raises(DatasetError, match=r"annotations.*timestamp_ns of null; expected whole numbers"):
+        Av2Source(log)[0]
+
+
 def test_a_quaternion_of_zeros_is_named(log: Path) -> None:
     path = log / "city_SE3_egovehicle.feather"
     table = feather.read_table(path, memory_map=False)
