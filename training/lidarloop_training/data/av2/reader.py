@@ -380,7 +380,7 @@ def _read_table(path: Path, columns: Sequence[str], *, finite: bool = True) -> _
     try:
         from pyarrow import ArrowException, feather
 
-        from lidarloop_training.data import arrow_columns
+        from lidarloop_training import arrow_columns
     except ImportError as error:
         raise ConfigError(
             f"Argoverse 2's feather files received no usable pyarrow ({error}); expected it installed: "

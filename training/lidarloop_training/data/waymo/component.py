@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io import regular_file
-from lidarloop_training.data import arrow_columns
+from lidarloop_training import arrow_columns
 
 _MOST_BYTES = 1 << 40  # mapped, not read
 

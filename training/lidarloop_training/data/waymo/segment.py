@@ -16,7 +16,7 @@ import pyarrow as pa
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.rectify import distortion_coefficients
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_training.data import arrow_columns
+from lidarloop_training import arrow_columns
 from lidarloop_training.data.waymo.component import (
     CAMERA,
     LASER,
