@@ -42,11 +42,19 @@ def in_float16(network: bytes) -> bytes:
         network: float32, as ``optimised`` gives it.
 
     Raises:
-        ModelFileError: an operator in between is not among ``ALLOWED``, or a weight is too large for float16.
+        ModelFileError: there are no such features or maps, an operator in between is not among ``ALLOWED``, or a
+            weight is too large for float16.
     """
     editor = Editor(network)
-    features = editor.nodes("Relu")[0].output[0]  # the encoder's
+    activations = editor.nodes("Relu")
     maps = [name for name in RAW_NAMES if editor.producer(name) is not None]
+    if not activations or not maps:
+        raise ModelFileError(
+            f"fp16 received a model with {len(activations)} ReLU and {len(maps)} of the tensors "
+            f"{', '.join(RAW_NAMES)}; expected both, between which float16 is safe: export the model again, or keep it "
+            "in fp32"
+        )
+    features = activations[0].output[0]  # the encoder's
     region = _between(editor, features, maps)
     _check(region)
     for name in maps:  # the rest of the graph reads the maps in float32, under their old names

@@ -61,16 +61,17 @@ ROS: dict[str, set[str]] = {
 TRAINING: dict[str, set[str]] = {
     "workers": set(),
     "ranges": set(),
+    "arrow_columns": set(),
     "toytown": set(),
     # Where samples come from.
     "data.writing": {"workers", "toytown"},
     "data.views": {"data.writing"},
-    "data.av2": set(),
+    "data.av2": {"arrow_columns"},
     "data.bag": {"data.writing"},
     "data.kept_frames": set(),
     "data.kitti": set(),
     "data.nuscenes": {"data.writing", "data.views"},
-    "data.waymo": set(),
+    "data.waymo": {"arrow_columns"},
     "data.once": {"data.waymo"},
     "data.toytown": {"ranges", "workers", "toytown", "data.nuscenes", "data.views"},
     "data": {

@@ -57,10 +57,17 @@ def test_the_command_looks_at_everything(model: Path, tmp_path: Path, capsys: py
             assert finding["remedy"], finding
 
 
-def test_a_fault_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = tmp_path / "model.onnx"
+def test_a_fault_exits_with_1_and_is_named_on_stderr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "[/model].onnx"  # looks like a closing tag of rich's markup
+    broken.parent.mkdir(exist_ok=True)
     broken.write_bytes(b"no model")
     assert doctor(broken) == 1
+    printed = capsys.readouterr()
+    assert str(broken) in printed.out
+    assert printed.err.startswith("lidarloop doctor: found faults of model")
+    assert printed.err.count("\n") == 1
     monkeypatch.setattr(module, "examine", lambda model: iter([module.Finding("a", "warning", "b", "c")]))
     assert doctor() == 0
 

@@ -35,3 +35,9 @@ def test_other_messages_stay_as_they_are(length: int) -> None:
 def test_a_message_is_one_line(text: str, line: str) -> None:
     assert one_line(text) == str(LidarloopError(text)) == line
     assert len(line.splitlines()) <= 1
+
+
+def test_what_is_quoted_with_control_characters_is_one_line() -> None:
+    error = CloudFormatError("received a\nb\x1b[31m\u2028c\udcff, é; expected … 5 m²")
+    assert str(error) == r"received a b\x1b[31m c\udcff, é; expected … 5 m²"
+    assert len(str(LidarloopError("\0" * 5000))) == 2000

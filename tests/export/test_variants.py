@@ -154,6 +154,22 @@ def test_an_operator_that_is_not_allowed_is_refused(network: bytes) -> None:
         in_float16(editor.finish())
 
 
+def test_a_network_without_features_or_maps_is_refused(network: bytes, spec: ModelSpec) -> None:
+    editor = Editor(optimised(network))
+    for relu in editor.nodes("Relu"):
+        relu.op_type = "Abs"
+    with pytest.raises(ModelFileError, match=r"0 ReLU and 2 of .*heatmap"):
+        in_float16(editor.finish())
+    editor = Editor(optimised(network))
+    for number, name in enumerate(RAW_NAMES):
+        made_by = editor.producer(name)
+        assert made_by is not None
+        made_by.output[:] = [f"map {number}" if tensor == name else tensor for tensor in made_by.output]
+        editor.reroute(name, f"map {number}")
+    with pytest.raises(ModelFileError, match=r"0 of the tensors heatmap"):
+        in_float16(without_raw_maps(editor.model.SerializeToString(), spec))
+
+
 @pytest.mark.parametrize("form", ["cpu", "gpu"])
 def test_int8_stays_near(network: bytes, clouds: list[Any], form: str) -> None:
     result = quantised(optimised(network), clouds, form, budget=0.3)

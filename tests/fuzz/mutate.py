@@ -179,7 +179,7 @@ _DAMAGES: tuple[Callable[[Random, bytearray], bytearray], ...] = (
 def text(rng: Random, valid: str) -> bytes:
     """A text file of numbers and words: some words exchanged, or its bytes damaged."""
     if rng.random() < 0.3:
-        return data(rng, valid.encode())
+        return data(rng, valid.encode(errors="surrogateescape"))
     lines = [line.split(" ") for line in valid.splitlines()]
     for _ in range(rng.choice((1, 1, 2, 5))):
         line = rng.choice(lines)

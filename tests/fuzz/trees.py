@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from lidarloop_core.io import outside
 from lidarloop_core.sample import SampleSource
 from tests.fuzz import mutate
 from tests.training.street import StreetSource
@@ -56,14 +57,22 @@ def damage_file(rng: Random, path: Path) -> None:
         return
     if rng.random() < 0.05:
         replace_file(rng, path)
-    elif path.suffix == ".json":
-        path.write_bytes(mutate.json_bytes(rng, json.loads(path.read_bytes())))
-    elif path.suffix == ".txt":
-        path.write_bytes(mutate.text(rng, path.read_text()))
+    elif path.suffix == ".json" and (document := _document(path.read_bytes())) is not None:
+        path.write_bytes(mutate.json_bytes(rng, document))
+    elif path.suffix == ".txt" and path.read_bytes():
+        path.write_bytes(mutate.text(rng, path.read_text(errors="surrogateescape")))
     elif path.suffix in (".bin", ".label") and rng.random() < 0.7:
         path.write_bytes(hostile_numbers(rng, path.read_bytes()))
     else:
         path.write_bytes(mutate.data(rng, path.read_bytes()))
+
+
+def _document(content: bytes) -> Any:
+    """The value of a JSON text; None where it is none, for a file may have been damaged before."""
+    try:
+        return outside.parse_json(content)
+    except ValueError:
+        return None
 
 
 def replace_file(rng: Random, path: Path) -> None:

@@ -13,7 +13,7 @@ from lidarloop_core.model.spec import ModelSpec
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from lidarloop_core.errors import ConfigError  # noqa: E402
 from lidarloop_training.stages.checkpoint import saved_parts  # noqa: E402
@@ -142,3 +142,30 @@ def test_checkpoints_of_the_format_before_are_refused_everywhere(
     for parts in (("all",), ("encoder",)):
         with pytest.raises(ConfigError, match=complaint):
             fit(dataclasses.replace(short(train_config, "new"), init_from=folder, init_parts=parts), source, source)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "complaint"),
+    [
+        ("state.json", {"parts": None}, "no valid parts"),
+        ("state.json", {"parts": [1.5, "encoder"]}, "no valid parts"),
+        ("state.json", {"step": "2", "task": None}, "no valid step, task"),
+        ("config.json", {"task": ["counting"]}, "no settings of a task"),
+        ("config.json", {"task": {"spec": {}}}, "trained with point_columns None"),
+    ],
+)
+def test_a_checkpoint_with_fields_of_another_type_is_refused(
+    counting: Path, detection_config: DetectionConfig, file: str, changes: dict[str, object], complaint: str
+) -> None:
+    path = counting / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(ConfigError, match=complaint):
+        start_from(counting, ("encoder",), detection_config.task().build(), detection_config)
+
+
+def test_an_optimiser_of_other_weights_is_refused(train_config: TrainConfig, source: BoxScenes, tmp_path: Path) -> None:
+    config = short(train_config, "damaged")
+    folder = fit(config, source, source, stop_after=1)
+    save_file({"exp_avg/another.weight": torch.zeros(1)}, folder / "optimizer.safetensors")
+    with pytest.raises(ConfigError, match=r"does not fit the run that it is of .*another\.weight"):
+        fit(config, source, source)

@@ -12,7 +12,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -146,8 +146,15 @@ def resume(folder: Path, network: nn.Module, optimizer: Optimizer, run: SavedRun
             f"{folder} was made with another {', '.join(differing) or 'number of processes'} than this run's; "
             "expected the same to go on: repeat the command it was started with, or choose another --run.out"
         )
-    network.load_state_dict(load_weights(folder))
-    _load_optimizer(network, optimizer, _load(folder / "optimizer.safetensors"))
+    weights, moments = load_weights(folder), _load(folder / "optimizer.safetensors")
+    try:
+        network.load_state_dict(weights)
+        _load_optimizer(network, optimizer, moments)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(
+            f"{folder} does not fit the run that it is of ({_first_line(error)}); expected its weights and its "
+            "optimiser's state: take another checkpoint"
+        ) from None
     return int(state["step"])
 
 
@@ -203,7 +210,12 @@ def saved_task(folder: Path) -> tuple[str, dict[str, Any]]:
     Raises:
         ConfigError: it was made by an older lidarloop, or it is damaged.
     """
-    settings: dict[str, Any] = _read_json(folder / "config.json")["task"]
+    settings = _read_json(folder / "config.json").get("task")
+    if not isinstance(settings, dict) or not isinstance(settings.get("spec"), dict):
+        raise ConfigError(
+            f"{folder / 'config.json'} received no settings of a task with a spec; expected those of the run: take "
+            "another checkpoint"
+        )
     return str(_read_state(folder)["task"]), settings
 
 
@@ -242,7 +254,29 @@ def _read_state(folder: Path) -> dict[str, Any]:
             f"{folder} is a checkpoint of format {found}; expected format {FORMAT}: train again, or use the lidarloop "
             "whose version is in its config.json"
         )
+    wrong = [name for name, is_so in _FIELDS.items() if name not in state or not is_so(state[name])]
+    if wrong:
+        raise ConfigError(
+            f"{folder / 'state.json'} received no valid {', '.join(wrong)}; expected what lidarloop wrote: take "
+            "another checkpoint"
+        )
     return state
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "step": lambda value: type(value) is int and value >= 0,
+    "task": _is_text,
+    "parts": _is_list_of_texts,
+    "config_hash": _is_text,
+}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -124,7 +124,8 @@ def _check_same_task(folder: Path, config: TaskConfig) -> None:
         )
     ours = as_json(config)
     for settings in ("spec", "network"):
-        if differing := _differing(ours[settings], theirs[settings], _OF_THE_DATA):
+        found = theirs.get(settings)
+        if differing := _differing(ours[settings], found if isinstance(found, dict) else {}, _OF_THE_DATA):
             raise ConfigError(
                 f"--init-from received {folder}, whose {settings} has another {', '.join(differing)} than this run's; "
                 "expected the same, without which the weights have another meaning: name the parts that are alike by "
@@ -144,9 +145,9 @@ def _check_meaning(part: str, folder: Path, config: TaskConfig) -> None:
     _, theirs = saved_task(folder)
     ours = as_json(config.spec)
     for field in _MEANING.get(part, ()):
-        if ours[field] != theirs["spec"][field]:
+        if ours[field] != theirs["spec"].get(field):
             raise ConfigError(
-                f"--init-from received {folder}, whose {part} was trained with {field} {theirs['spec'][field]}; "
+                f"--init-from received {folder}, whose {part} was trained with {field} {theirs['spec'].get(field)}; "
                 f"expected this run's {ours[field]}: take another checkpoint or other parts"
             )
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lidarloop_core import __version__
-from lidarloop_core.errors import LidarloopError
+from lidarloop_core.errors import LidarloopError, one_line
 
 # Order of the pipeline; commands not named here come last, by name.
 PIPELINE = (
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = [" ".join(args[:2]), *args[2:]]
     if args[0] not in available:
         print(
-            f"lidarloop: received command '{args[0]}'; expected one of: {', '.join(available)}. "
+            f"lidarloop: received command '{one_line(args[0])}'; expected one of: {', '.join(available)}. "
             "Commands of the training side come with `pip install lidarloop[train]`.",
             file=sys.stderr,
         )
@@ -110,7 +110,7 @@ def _run(name: str, command: Callable[..., int | None], args: Sequence[str]) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a folder that may not be written to: it names the file itself
-        print(f"lidarloop {name}: {error}", file=sys.stderr)
+        print(f"lidarloop {name}: {one_line(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -150,7 +150,7 @@ def _parsed(name: str, command: Callable[..., int | None], args: Sequence[str]) 
             return tyro.cli(bind, prog=f"lidarloop {name}", args=args)
     except SystemExit:
         if message := _unboxed(complaint.getvalue()):
-            print(f"lidarloop {name}: {message}", file=sys.stderr)
+            print(f"lidarloop {name}: {one_line(message)}", file=sys.stderr)
         raise
 
 

@@ -68,7 +68,13 @@ def doctor(model: tyro.conf.Positional[Path | None] = None, *, json: Path | None
     if json is not None:
         document = {"version": __version__, "findings": [asdict(finding) for finding in findings]}
         atomic.write_bytes(json, (json_module.dumps(document, indent=1) + "\n").encode())
-    return int(any(finding.state == "fault" for finding in findings))
+    faults = [finding.what for finding in findings if finding.state == "fault"]
+    if faults:
+        print(
+            f"lidarloop doctor: found faults of {', '.join(faults)}; expected none: follow the remedies after →",
+            file=sys.stderr,
+        )
+    return int(bool(faults))
 
 
 def examine(model: Path | None = None, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
@@ -276,12 +282,13 @@ def _cuda_version(number: int) -> str:
 
 def _print(findings: list[Finding]) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(highlight=False)
     colours = {"ok": "green", "absent": "dim", "warning": "yellow", "fault": "red"}
     for finding in findings:
         console.print(
-            f"[{colours[finding.state]}]{finding.state:>8}[/]  {finding.what}: {finding.found}", soft_wrap=True
+            f"[{colours[finding.state]}]{finding.state:>8}[/]  {finding.what}: {escape(finding.found)}", soft_wrap=True
         )
         if finding.remedy:
             console.print(f"          → {finding.remedy}", soft_wrap=True, markup=False)

@@ -4,6 +4,8 @@ import re
 
 _LONGEST_MESSAGE = 2000
 _LINE_BREAK = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+# Other control characters, and halves of surrogate pairs.
+_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def shortened(text: str, longest: int = _LONGEST_MESSAGE) -> str:
@@ -15,15 +17,15 @@ def shortened(text: str, longest: int = _LONGEST_MESSAGE) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text with a space for each of its line breaks and the blanks around it."""
-    return _LINE_BREAK.sub(" ", text.strip())
+    """A text with a space for each line break and the blanks around it, and other control characters escaped."""
+    return _NOT_IN_A_LINE.sub(lambda found: repr(found.group())[1:-1], _LINE_BREAK.sub(" ", text.strip()))
 
 
 class LidarloopError(ValueError):
     """A user's mistake: the command line prints its message as one line and exits with 1.
 
-    The message may quote names and texts from outside, of any length and with line breaks: it is made one line and
-    shortened to 2,000 characters.
+    The message may quote names and texts from outside, of any length and with any character: it is made one line, other
+    control characters are escaped, and it is shortened to 2,000 characters.
     """
 
     def __init__(self, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,58 @@ def test_names_labels_and_poses_need_no_cloud(log: Path) -> None:
     source = Av2Source(log.parent, num_sweeps=2, cameras=False)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.av2.reader._read_sweep")
     assert source.annotations(0) is not None
+
+
+def _nulls(table: Any, name: str) -> Any:
+    return table.set_column(table.schema.get_field_index(name), name, pyarrow.nulls(len(table)))
+
+
+def _first(value: Any) -> Callable[[Any, str], Any]:
+    """Exchanges the first value of a column."""
+
+    def change(table: Any, name: str) -> Any:
+        others = table[name].to_pylist()[1:]
+        values = pyarrow.array([value, *(map(str, others) if isinstance(value, str) else others)])
+        return table.set_column(table.schema.get_field_index(name), name, values)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "change", "expected"),
+    [
+        ("annotations", "track_uuid", _nulls, "6 nulls in column track_uuid; expected texts"),
+        ("annotations", "category", _first(None), "1 nulls in column category; expected texts"),
+        ("annotations", "qz", _nulls, "6 nulls in column qz; expected numbers"),
+        ("annotations", "ty_m", _first(np.inf), "ty_m that are not finite"),
+        ("annotations", "timestamp_ns", _first("x"), "timestamp_ns of string; expected whole numbers"),
+        ("city_SE3_egovehicle", "timestamp_ns", _nulls, "4 nulls in column timestamp_ns; expected whole numbers"),
+        ("city_SE3_egovehicle", "tx_m", _first(np.nan), "tx_m that are not finite"),
+        ("city_SE3_egovehicle", "qw", _first(1e308), "a pose that is none"),
+    ],
+)
+def test_a_column_without_its_values_is_named(
+    log: Path, file: str, column: str, change: Callable[[Any, str], Any], expected: str
+) -> None:
+    path = log / f"{file}.feather"
+    feather.write_feather(change(feather.read_table(path, memory_map=False), column), path)
+    with pytest.raises(DatasetError, match=expected) as error:
+        Av2Source(log)[0]
+    assert str(path) in str(error.value)
+
+
+def test_a_table_without_rows_and_types_is_named(log: Path) -> None:
+    path = log / "annotations.feather"
+    _write(path, {name: [] for name in feather.read_table(path, memory_map=False).column_names})
+    with pytest.raises(DatasetError, match=r"annotations.*timestamp_ns of null; expected whole numbers"):
+        Av2Source(log)[0]
+
+
+def test_a_quaternion_of_zeros_is_named(log: Path) -> None:
+    path = log / "city_SE3_egovehicle.feather"
+    table = feather.read_table(path, memory_map=False)
+    for name in ("qw", "qx", "qy", "qz"):
+        table = _first(0.0)(table, name)
+    feather.write_feather(table, path)
+    with pytest.raises(DatasetError, match=r"city_SE3_egovehicle.*a pose that is none"):
+        Av2Source(log)[0]

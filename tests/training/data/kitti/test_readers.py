@@ -206,3 +206,11 @@ def test_a_calibration_that_is_no_rotation_names_its_file(object_root: Path, mat
     (object_root / "calib" / "000007.txt").write_bytes(b"P2: \xff\xfe\n" + text.encode("utf-16"))
     with pytest.raises(DatasetError, match=r"calib.*000007\.txt"):
         KittiObjectSource(object_root)[0]
+
+
+def test_a_matrix_with_a_number_too_few_is_one_line(object_root: Path) -> None:
+    long = " ".join(["700.123456"] * 11)
+    (object_root / "calib" / "000007.txt").write_text(f"P2: {long}\n")
+    with pytest.raises(DatasetError, match=r"received 11 numbers of P2; expected 12") as error:
+        KittiObjectSource(object_root)[0]
+    assert "\\n" not in str(error.value)

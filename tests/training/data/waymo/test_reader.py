@@ -339,3 +339,32 @@ def test_converted_by_the_command(split: tuple[Path, Any], tmp_path: Path, capsy
 def test_names_labels_and_poses_need_no_cloud(split: Any) -> None:
     source = WaymoSource(split[0], cameras=False)
     assert_names_labels_and_poses_need_no_cloud(source, "lidarloop_training.data.waymo.component.RowReader.row")
+
+
+@pytest.mark.parametrize(
+    ("tag", "column", "values", "expected"),
+    [
+        ("vehicle_pose", "key.frame_timestamp_micros", None, "nulls in column key.frame_timestamp_micros"),
+        ("lidar", "key.laser_name", "TOP", "key.laser_name of string; expected whole numbers"),
+        ("lidar", "[LiDARComponent].range_image_return1.values", "x", "no list of numbers"),
+        ("lidar", "[LiDARComponent].range_image_return1.shape", [-1, -1, 4], "with shape"),
+        ("lidar_calibration", "[LiDARCalibrationComponent].beam_inclination.min", None, "no inclinations"),
+        ("lidar_calibration", "[LiDARCalibrationComponent].beam_inclination.values", ["x"], "beam inclinations"),
+        ("lidar_box", "key.laser_object_id", None, "nulls in column key.laser_object_id; expected texts"),
+        ("lidar_box", "[LiDARBoxComponent].box.heading", None, "a box with nulls"),
+        ("lidar_box", "[LiDARBoxComponent].type", "car", "type of string; expected numbers"),
+        ("camera_calibration", "[CameraCalibrationComponent].intrinsic.f_u", None, "intrinsics with nulls"),
+        ("camera_calibration", "[CameraCalibrationComponent].width", None, "nulls in column .*width"),
+        ("camera_image", "[CameraImageComponent].pose_timestamp", None, "is no time in seconds"),
+        ("camera_image", "[CameraImageComponent].pose_timestamp", 1e308, "is no time in seconds"),
+    ],
+)
+def test_a_column_without_its_values_is_named(
+    split: tuple[Path, Any], tmp_path: Path, tag: str, column: str, values: Any, expected: str
+) -> None:
+    place = _copy(split[0], tmp_path)
+    path = place / tag / f"{written.SEGMENT}.parquet"
+    _rewrite(path, lambda t: t.set_column(t.schema.get_field_index(column), column, pa.array([values] * len(t))))
+    with pytest.raises(DatasetError, match=expected) as error:
+        WaymoSource(place)[0]
+    assert str(path) in str(error.value)

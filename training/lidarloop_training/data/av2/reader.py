@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -47,6 +48,8 @@ _POSE_COLUMNS = ("qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
 _CUBOID_COLUMNS = (
     "timestamp_ns", "track_uuid", "category", "length_m", "width_m", "height_m", "num_interior_pts", *_POSE_COLUMNS,
 )  # fmt: skip
+_WHOLE_NUMBER_COLUMNS = ("timestamp_ns", "num_interior_pts")
+_TEXT_COLUMNS = ("track_uuid", "category", "sensor_name")
 
 _Table = dict[str, npt.NDArray[Any]]
 
@@ -239,9 +242,21 @@ def _read_poses(path: Path) -> Trajectory:
     table = _read_table(path, ("timestamp_ns", *_POSE_COLUMNS))
     quaternions_wxyz = np.column_stack([table[name] for name in _POSE_COLUMNS[:4]]).astype(np.float64)
     # All at once: SE3.from_wxyz would take four times as long for the thousands of poses of a log.
-    rotations = Rotation.from_quat(quaternions_wxyz[:, [1, 2, 3, 0]]).as_matrix()
     translations = np.column_stack([table[name] for name in _POSE_COLUMNS[4:]]).astype(np.float64)
-    return Trajectory.from_poses(table["timestamp_ns"].tolist(), map(SE3, rotations, translations))
+    with _poses_of(path):
+        rotations = Rotation.from_quat(quaternions_wxyz[:, [1, 2, 3, 0]]).as_matrix()
+        return Trajectory.from_poses(table["timestamp_ns"].tolist(), map(SE3, rotations, translations))
+
+
+@contextmanager
+def _poses_of(path: Path) -> Iterator[None]:
+    """Names the file of quaternions that are no rotation: scipy and ``SE3`` raise a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise DatasetError(
+            f"{path}: received a pose that is none ({error}); expected quaternions of length 1: restore the file"
+        ) from None
 
 
 @lru_cache(maxsize=16)
@@ -251,7 +266,8 @@ def _read_map(folder: Path) -> LaneMap | None:
 
 
 def _read_sweep(log: _Log, stamp_ns: int) -> Sweep:
-    table = _read_table(log.folder / "sensors" / "lidar" / f"{stamp_ns}.feather", _FILE_COLUMNS)
+    path = log.folder / "sensors" / "lidar" / f"{stamp_ns}.feather"
+    table = _read_table(path, _FILE_COLUMNS, finite=False)  # what reads clouds expects wild points
     points = np.empty((len(table["x"]), len(LIDAR_COLUMNS)), np.float32)
     for i, name in enumerate(_FILE_COLUMNS):
         points[:, i] = table[name]
@@ -322,7 +338,8 @@ def _read_calibration(folder: Path, cameras: Sequence[str]) -> dict[str, tuple[n
         return {}
     lens_columns = ("fx_px", "fy_px", "cx_px", "cy_px", "width_px", "height_px")
     lenses = _read_table(folder / "intrinsics.feather", ("sensor_name", *lens_columns))
-    mountings = _read_table(folder / "egovehicle_SE3_sensor.feather", ("sensor_name", *_POSE_COLUMNS))
+    mountings_path = folder / "egovehicle_SE3_sensor.feather"
+    mountings = _read_table(mountings_path, ("sensor_name", *_POSE_COLUMNS))
     found = {}
     for name in cameras:
         rows = [np.flatnonzero(table["sensor_name"] == name) for table in (lenses, mountings)]
@@ -332,7 +349,8 @@ def _read_calibration(folder: Path, cameras: Sequence[str]) -> dict[str, tuple[n
         fx, fy, cx, cy, width, height = (float(lenses[column][lens]) for column in lens_columns)
         intrinsics = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
         pose = [float(mountings[column][mounting]) for column in _POSE_COLUMNS]
-        found[name] = (intrinsics, int(width), int(height), SE3.from_wxyz(pose[:4], pose[4:]))
+        with _poses_of(mountings_path):
+            found[name] = (intrinsics, int(width), int(height), SE3.from_wxyz(pose[:4], pose[4:]))
     return found
 
 
@@ -351,15 +369,18 @@ def _pictures(log: _Log, stamp_ns: int) -> list[CameraImage]:
     return found
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> _Table:
+def _read_table(path: Path, columns: Sequence[str], *, finite: bool = True) -> _Table:
     """Columns of a feather file, float16 and all as they are stored.
 
     Raises:
         ConfigError: pyarrow is not installed.
-        DatasetError: the file is missing, truncated, or lacks a column.
+        DatasetError: the file is missing, truncated, lacks a column, or a column holds nulls, values of another kind
+            or, where ``finite`` is asked for, numbers that are not finite.
     """
     try:
         from pyarrow import ArrowException, feather
+
+        from lidarloop_training import arrow_columns
     except ImportError as error:
         raise ConfigError(
             f"Argoverse 2's feather files received no usable pyarrow ({error}); expected it installed: "
@@ -380,4 +401,12 @@ def _read_table(path: Path, columns: Sequence[str]) -> _Table:
         raise DatasetError(
             f"{path}: lacks column {', '.join(missing)}; found {', '.join(table.column_names)}: restore the file"
         )
-    return {name: table[name].to_numpy() for name in columns}
+    for name in columns:
+        is_text, is_whole = name in _TEXT_COLUMNS, name in _WHOLE_NUMBER_COLUMNS
+        kind: arrow_columns.Kind = "texts" if is_text else "whole numbers" if is_whole else "numbers"
+        arrow_columns.require(table[name], kind, path, name)
+    found: _Table = {name: table[name].to_numpy() for name in columns}
+    wild = [name for name, values in found.items() if name not in _TEXT_COLUMNS and not np.isfinite(values).all()]
+    if finite and wild:
+        raise DatasetError(f"{path}: received numbers in {', '.join(wild)} that are not finite: restore the file")
+    return found

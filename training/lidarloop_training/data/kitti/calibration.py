@@ -185,5 +185,8 @@ def _matrix(
     values: dict[str, npt.NDArray[np.float64]], name: str, shape: tuple[int, ...], path: Path
 ) -> npt.NDArray[np.float64]:
     if name not in values or values[name].size != int(np.prod(shape)):
-        raise DatasetError(f"{path}: received {values.get(name, 'no')} {name}; expected {int(np.prod(shape))} numbers")
+        received = f"{values[name].size} numbers" if name in values else "none"
+        raise DatasetError(
+            f"{path}: received {received} of {name}; expected {int(np.prod(shape))}: restore KITTI's calibration"
+        )
     return values[name].reshape(shape)

@@ -201,9 +201,15 @@ def _even_times(names: list[str]) -> list[int]:
     return [_FIRST_NS + i * _PERIOD_NS for i in range(len(names))]
 
 
+_LONGEST_S = 1e9
+"""More than any recording takes; 64 bits of nanoseconds hold it."""
+
+
 def _read_times(path: Path, names: list[str]) -> list[int]:
     """Nanoseconds of each scan; the file holds seconds from the sequence's start."""
     seconds = _rows_of(path, names, num_columns=1)[:, 0]
+    if not (np.abs(seconds) < _LONGEST_S).all():
+        raise DatasetError(f"{path}: received a time that is none; expected seconds from the start: restore the file")
     return [_FIRST_NS + round(float(second) * 1e9) for second in seconds]
 
 

@@ -251,13 +251,13 @@ def _annotations(objects: _Objects, pose: LidarPose) -> Annotations:
 def _parse(root: Path, folder: Path, num_sweeps: int, cameras: bool, scenes: Sequence[str] | None) -> list[_Keyframe]:
     """The keyframes in order of scenes and time."""
     scene_records = read_table(folder, "scene")
-    unknown = set(scenes or ()) - {record["name"] for record in scene_records}
-    if unknown:
-        raise DatasetError(
-            f"{folder}: received scene names {', '.join(sorted(unknown))}; expected some of the "
-            f"{len(scene_records)} there are, such as {scene_records[0]['name'] if scene_records else '(none)'}"
-        )
     try:
+        unknown = set(scenes or ()) - {record["name"] for record in scene_records}
+        if unknown:
+            raise DatasetError(
+                f"{folder}: received scene names {', '.join(sorted(unknown))}; expected some of the "
+                f"{len(scene_records)} there are, such as {scene_records[0]['name'] if scene_records else '(none)'}"
+            )
         return _Parser(root, folder, num_sweeps, cameras).keyframes(
             [record for record in scene_records if scenes is None or record["name"] in scenes]
         )

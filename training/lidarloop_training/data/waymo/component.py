@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io import regular_file
+from lidarloop_training import arrow_columns
 
 _MOST_BYTES = 1 << 40  # mapped, not read
 
@@ -38,7 +39,8 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     """Whole columns of a component, for those that are small.
 
     Raises:
-        DatasetError: the file is missing, is no Parquet file, lacks a column or is of another segment.
+        DatasetError: the file is missing, is no Parquet file, lacks a column, is of another segment, or has a row
+            without a key.
     """
     file = _open(path, columns)
     try:
@@ -46,6 +48,9 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         raise _broken(path, error) from None
     _check_segment(path, table.column(SEGMENT))
+    for name in columns:
+        if name in (STAMP, LASER, CAMERA, OBJECT):
+            arrow_columns.require(table.column(name), "texts" if name == OBJECT else "whole numbers", path, name)
     return table.select(list(columns))
 
 

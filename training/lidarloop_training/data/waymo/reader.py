@@ -283,7 +283,7 @@ class _Picture:
     def __call__(self) -> npt.NDArray[np.uint8]:
         where = f"{self.reader.path}, row {self.found.row}"
         data = self.reader.row(self.found.row)[IMAGE].as_py()
-        pixels = decode_image(data or b"", where)
+        pixels = decode_image(data if isinstance(data, bytes) else b"", where)
         calibration = self.found.calibration
         if pixels.shape[:2] != (calibration.height, calibration.width):
             raise DatasetError(

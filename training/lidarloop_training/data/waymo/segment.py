@@ -16,6 +16,7 @@ import pyarrow as pa
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.rectify import distortion_coefficients
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_training import arrow_columns
 from lidarloop_training.data.waymo.component import (
     CAMERA,
     LASER,
@@ -45,6 +46,9 @@ _VEHICLE_POSE = "[VehiclePoseComponent].world_from_vehicle.transform"
 _BOX = "[LiDARBoxComponent]."
 _BOX_FIELDS = ("center.x", "center.y", "center.z", "size.x", "size.y", "size.z", "heading")
 _INTRINSIC_FIELDS = ("f_u", "f_v", "c_u", "c_v", "k1", "k2", "p1", "p2", "k3")
+
+_END_OF_TIME_S = 2**63 * 1e-9
+"""The time that 64 bits of nanoseconds hold."""
 
 
 def return_column(number: int) -> str:
@@ -184,16 +188,32 @@ def image_of(row: dict[str, Any], field: str, num_channels: int, path: Path) -> 
         DatasetError: they do not fit each other.
     """
     values, shape = row[f"{field}.values"], row[f"{field}.shape"].as_py()
-    flat = values.values.to_numpy(zero_copy_only=False) if values.is_valid else np.empty(0)
-    if not shape and not len(flat):
+    flat = _flat(values)
+    if not shape and flat is not None and not len(flat):
         return None
-    if not shape or len(shape) != 3 or shape[2] != num_channels or np.prod(shape) != len(flat):
+    if flat is None or not _is_image_shape(shape, num_channels) or np.prod(shape) != len(flat):
+        received = f"no list of numbers in {field}" if flat is None else f"{len(flat)} values of {field}"
         raise DatasetError(
-            f"{path}: received {len(flat)} values of {field} with shape {shape}; expected height × width × "
+            f"{path}: received {received} with shape {str(shape)[:50]}; expected height × width × "
             f"{num_channels} values: restore the file"
         )
-    image: npt.NDArray[np.float32] = flat.astype(np.float32, copy=False).reshape(shape)
-    return image
+    return flat.reshape(shape)
+
+
+def _flat(values: pa.Scalar) -> npt.NDArray[np.float32] | None:
+    """(N,) the numbers of a list, none of them for null; None where it is no list of numbers."""
+    if not values.is_valid:
+        return np.empty(0, np.float32)
+    try:
+        flat: npt.NDArray[np.float32] = values.values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return flat if flat.ndim == 1 else None
+
+
+def _is_image_shape(shape: Any, num_channels: int) -> bool:
+    are_sizes = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
+    return are_sizes and len(shape) == 3 and bool(shape[2] == num_channels)
 
 
 def read_stamps(path: Path) -> list[int]:
@@ -235,12 +255,30 @@ def _laser_calibrations(path: Path) -> dict[int, LaserCalibration]:
     table = read_columns(path, [LASER, extrinsic, beams + "min", beams + "max", beams + "values"])
     found = {}
     mountings = _transforms(table.column(extrinsic), path)
-    for mounting, row in zip(mountings, table.to_pylist(), strict=True):
-        values = np.array(row[beams + "values"], dtype=np.float64) if row[beams + "values"] else None
-        found[row[LASER]] = LaserCalibration(mounting, row[beams + "min"], row[beams + "max"], values)
+    limits = np.stack([_floats(table, beams + end, path) for end in ("min", "max")], axis=1).tolist()
+    keys = (table.column(column).to_pylist() for column in (LASER, beams + "values"))
+    for mounting, laser, values, (low, high) in zip(mountings, *keys, limits, strict=True):
+        beams_rad = _beams(values, path) if values else None
+        if beams_rad is None and not (np.isfinite(low) and np.isfinite(high)):
+            raise DatasetError(
+                f"{path}: received no inclinations of the beams of laser {laser}; expected a list, or least and "
+                "greatest: restore the file"
+            )
+        found[laser] = LaserCalibration(mounting, low, high, beams_rad)
     if LASERS["TOP"] not in found:
         raise DatasetError(f"{path}: lacks the calibration of the top LiDAR (laser 1): restore the file")
     return found
+
+
+def _beams(values: Any, path: Path) -> npt.NDArray[np.float64]:
+    """(H,) inclinations, radians."""
+    try:
+        beams_rad = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        beams_rad = np.empty(0)
+    if beams_rad.ndim != 1 or not len(beams_rad) or not np.isfinite(beams_rad).all():
+        raise DatasetError(f"{path}: received beam inclinations that are no list of finite numbers: restore the file")
+    return beams_rad
 
 
 def _open_pixel_poses(root: Path, name: str) -> tuple[RowReader | None, dict[tuple[int, int], int]]:
@@ -260,9 +298,12 @@ def _read_labels(root: Path, name: str) -> tuple[Labels | None, dict[int, list[i
         return None, {}
     numbers = [*(f"{_BOX}box.{field}" for field in _BOX_FIELDS), *(f"{_BOX}speed.{axis}" for axis in "xyz")]
     counts = [_BOX + "type", _BOX + "num_lidar_points_in_box", _BOX + "difficulty_level.detection"]
-    table = read_columns(component_path(root, "lidar_box", name), [STAMP, OBJECT, *numbers, *counts])
-    values = np.stack([_floats(table.column(column)) for column in numbers], axis=1)
-    types, num_points, difficulty = (np.nan_to_num(_floats(table.column(c))).astype(np.int64) for c in counts)
+    path = component_path(root, "lidar_box", name)
+    table = read_columns(path, [STAMP, OBJECT, *numbers, *counts])
+    values = np.stack([_floats(table, column, path) for column in numbers], axis=1)
+    if not np.isfinite(values[:, :7]).all():
+        raise DatasetError(f"{path}: received a box with nulls or numbers that are not finite: restore the file")
+    types, num_points, difficulty = (np.nan_to_num(_floats(table, c, path)).astype(np.int64) for c in counts)
     ids = np.array(table.column(OBJECT).to_pylist(), dtype=object)
     rows = defaultdict(list)
     for row, stamp_us in enumerate(table.column(STAMP).to_pylist()):
@@ -270,9 +311,11 @@ def _read_labels(root: Path, name: str) -> tuple[Labels | None, dict[int, list[i
     return Labels(values[:, :7], types, ids, values[:, 7:], num_points, difficulty), dict(rows)
 
 
-def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """Numbers of a column; NaN for null."""
-    numbers: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+def _floats(table: pa.Table, name: str, path: Path) -> npt.NDArray[np.float64]:
+    """(N,) numbers of a column; NaN for null."""
+    column = table.column(name)
+    arrow_columns.require(column, "numbers", path, name, nullable=True)
+    numbers: npt.NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     return numbers
 
 
@@ -280,16 +323,23 @@ def _camera_calibrations(path: Path) -> dict[int, CameraCalibration]:
     intrinsic = [f"{_CAMERA_CALIBRATION}intrinsic.{field}" for field in _INTRINSIC_FIELDS]
     extrinsic, width, height = (_CAMERA_CALIBRATION + field for field in ("extrinsic.transform", "width", "height"))
     table = read_columns(path, [CAMERA, extrinsic, width, height, *intrinsic])
+    for size in (width, height):
+        arrow_columns.require(table.column(size), "whole numbers", path, size)
+    lenses = np.stack([_floats(table, field, path) for field in intrinsic], axis=1)
+    if not np.isfinite(lenses).all():
+        raise DatasetError(f"{path}: received intrinsics with nulls or numbers that are not finite: restore the file")
     found = {}
-    for mounting, row in zip(_transforms(table.column(extrinsic), path), table.to_pylist(), strict=True):
-        fx, fy, cx, cy, *distortion = (row[field] for field in intrinsic)
-        found[row[CAMERA]] = CameraCalibration(
-            name=CAMERAS.get(row[CAMERA], f"CAM_{row[CAMERA]}"),
+    mountings = _transforms(table.column(extrinsic), path)
+    keys = (table.column(column).to_pylist() for column in (CAMERA, width, height))
+    for mounting, lens, camera, num_columns, num_rows in zip(mountings, lenses.tolist(), *keys, strict=True):
+        fx, fy, cx, cy, *distortion = lens
+        found[camera] = CameraCalibration(
+            name=CAMERAS.get(camera, f"CAM_{camera}"),
             vehicle_SE3_camera=mounting @ _CAMERA_SE3_OPTICAL,
             intrinsics=np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]),
             distortion=distortion_coefficients(distortion, str(path)),
-            width=row[width],
-            height=row[height],
+            width=num_columns,
+            height=num_rows,
         )
     return found
 
@@ -300,8 +350,11 @@ def _camera_rows(path: Path, calibrations: dict[int, CameraCalibration]) -> dict
     table = read_columns(path, [STAMP, CAMERA, pose, time])
     poses = _transforms(table.column(pose), path)
     frames: dict[int, list[tuple[int, CameraRow]]] = defaultdict(list)
-    keys = (table.column(column).to_pylist() for column in (STAMP, CAMERA, time))
-    for row, (stamp_us, camera, seconds) in enumerate(zip(*keys, strict=True)):
+    times_s = _floats(table, time, path)
+    if not (np.abs(times_s) < _END_OF_TIME_S).all():
+        raise DatasetError(f"{path}: received a {time} that is no time in seconds: restore the file")
+    keys = (table.column(column).to_pylist() for column in (STAMP, CAMERA))
+    for row, (stamp_us, camera, seconds) in enumerate(zip(*keys, times_s.tolist(), strict=True)):
         if camera not in calibrations:
             raise DatasetError(f"{path}: holds pictures of camera {camera}, which camera_calibration does not name")
         found = CameraRow(row, calibrations[camera], round(seconds * 1e6) * 1000, poses[row])

@@ -136,7 +136,7 @@ def read_cvat_export(export: Path, task_file: Path, results: Path) -> int:
             found, ids = _cuboids(item["annotations"], class_names)
             boxes[frames[name].token] = _shifted(found, frames[name], +1)
             track_ids[frames[name].token] = ids
-        sent = task["meta"]
+        sent = {**task["meta"]}
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
