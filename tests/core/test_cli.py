@@ -42,7 +42,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> None:
         (["greet", "--name", "you", "--loud"], 0, "HELLO you\n", ""),
         (["greet", "--name", "three"], 3, "hello three\n", ""),
         (["greet", "--name", "nobody"], 1, "", "lidarloop greet: received nobody; expected somebody: name one\n"),
-        (["greet", "--name", "two\nlines"], 1, "", "lidarloop greet: received two\\nlines; expected one: name one\n"),
+        (["greet", "--name", "two\nlines"], 1, "", "lidarloop greet: received two lines; expected one: name one\n"),
         (["greet", "--name", "interrupted"], 130, "", "lidarloop greet: interrupted\n"),
         (["--version"], 0, f"lidarloop {__version__}\n", ""),
     ],
