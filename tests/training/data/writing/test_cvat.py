@@ -19,7 +19,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.io.results import read_results, read_track_ids, write_results
 from lidarloop_core.sample import Sample
 from lidarloop_training.data.bag.writer import write_bag
-from lidarloop_training.data.writing.cvat import CORRECTED, pcd_bytes, read_cvat_export, write_cvat_task
+from lidarloop_training.data.writing.cvat import CORRECTED, _cuboids, pcd_bytes, read_cvat_export, write_cvat_task
 from tests.training.sources import MadeSource
 
 if TYPE_CHECKING:
@@ -236,3 +236,15 @@ def test_an_export_that_is_none_is_one_clear_line(sent: tuple[Any, ...], text: b
         path.write_bytes(text)
     with pytest.raises(DatasetError, match=r"expected|export it"):
         read_cvat_export(path, task / "task.json", task / "back.json")
+
+
+@pytest.mark.parametrize("yaw", [float("inf"), float("nan"), 1e300])
+def test_a_cuboid_that_is_not_finite_is_one_clear_line(sent: tuple[Any, ...], tmp_path: Path, yaw: float) -> None:
+    item = {
+        "id": "frames/none",
+        "annotations": [
+            {"type": "cuboid_3d", "label_id": 0, "position": [0, 0, 0], "scale": [1, 1, 1], "rotation": [0, 0, yaw]}
+        ],
+    }
+    with pytest.raises(ValueError, match="is not finite"):
+        _cuboids(item["annotations"], ("car",))

@@ -253,6 +253,7 @@ def _label(name: str) -> dict[str, Any]:
 
 
 def _cuboids(annotations: Sequence[Mapping[str, Any]], class_names: tuple[str, ...]) -> tuple[Boxes3D, list[str]]:
+    """Boxes and their tracks' ids; raises ValueError and others for what is no cuboid."""
     rows, labels, ids = [], [], []
     for annotation in annotations:
         attributes = annotation.get("attributes", {})
@@ -263,7 +264,10 @@ def _cuboids(annotations: Sequence[Mapping[str, Any]], class_names: tuple[str, .
         rows.append([*annotation["position"], *annotation["scale"], yaw, *map(float, velocity)])
         labels.append(annotation["label_id"])
         ids.append(str(attributes.get("object") or _new_track(attributes.get("track_id"))))
-    values = np.array(rows, dtype=np.float32).reshape(-1, 9)
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, and is refused
+        values = np.array(rows, dtype=np.float32).reshape(-1, 9)
+    if not np.isfinite(values[:, :7]).all():
+        raise ValueError("a cuboid whose position, size or rotation is not finite")
     return Boxes3D(values, np.ones(len(rows), np.float32), np.array(labels, np.int64), class_names), ids
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import tokenize
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -256,7 +257,7 @@ def _array(data: bytes) -> npt.NDArray[np.float32]:
         raise ValueError("a sweep that is no npy file of version 1.0")
     try:
         shape, is_fortran, dtype = npy.read_array_header_1_0(stream)
-    except ValueError as error:  # numpy explains over several lines
+    except (ValueError, SyntaxError, tokenize.TokenError) as error:  # numpy explains over several lines
         raise ValueError(str(error).partition("\n")[0]) from None
     size = math.prod(shape) * dtype.itemsize
     if dtype != np.float32 or is_fortran or size != len(data) - stream.tell():
