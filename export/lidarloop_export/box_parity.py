@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
+from lidarloop_export.limits import drop
 
 MATCH_DISTANCE_M = 2.0
 """Boxes of a class further apart are not the same object; nuScenes' distance for true-positive errors."""
@@ -73,18 +74,7 @@ class Deviations:
     @property
     def map_drop(self) -> float | None:
         """In points of 100; negative where the other way is better."""
-        if self.map_before is None or self.map_after is None:
-            return None
-        return self.map_before - self.map_after
-
-    def beyond(self, limits: Limits) -> list[str]:
-        """The deviations above their limits, in words; NaN counts as above."""
-        found = []
-        for field in fields(limits):
-            value, limit = getattr(self, field.name), getattr(limits, field.name)
-            if value is not None and not value <= limit:
-                found.append(f"{field.name} {value:.3g} > {limit:g}")
-        return found
+        return drop(self.map_before, self.map_after)
 
 
 def deviations(

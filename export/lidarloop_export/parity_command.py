@@ -30,6 +30,7 @@ from lidarloop_export.drive import (
     read_drive,
     read_points,
 )
+from lidarloop_export.limits import beyond
 from lidarloop_export.point_parity import POINT_LIMITS, PointDeviations, point_deviations
 from lidarloop_training.ranges import check_ranges
 
@@ -118,7 +119,7 @@ def compare(reference: Backend, clouds: list[Cloud], candidates: list[Candidate]
         backend = opened()
         found = detect_all(backend, clouds)
         apart = deviations(expected, found, before, mean_ap(found, clouds))
-        rows.append(Row(name, precision, backend.device, apart, apart.beyond(LIMITS[precision])))
+        rows.append(Row(name, precision, backend.device, apart, beyond(apart, LIMITS[precision])))
     return rows
 
 
@@ -132,7 +133,7 @@ def compare_points(reference: Backend, clouds: list[PointCloud], candidates: lis
         backend = opened()
         found = label_all(backend, clouds)
         apart = point_deviations(expected, found, before, mean_iou(found, clouds, names))
-        rows.append(Row(name, precision, backend.device, apart, apart.beyond(POINT_LIMITS[precision])))
+        rows.append(Row(name, precision, backend.device, apart, beyond(apart, POINT_LIMITS[precision])))
     return rows
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.inference.segmenter import NO_LABEL, PointLabels
+from lidarloop_export.limits import drop
 
 _CONFIDENT = 0.5
 """Above one half a score has no equal among the other classes: a label that differs there is another answer."""
@@ -57,18 +58,7 @@ class PointDeviations:
     @property
     def miou_drop(self) -> float | None:
         """In points of 100; negative where the other way is better."""
-        if self.miou_before is None or self.miou_after is None:
-            return None
-        return self.miou_before - self.miou_after
-
-    def beyond(self, limits: PointLimits) -> list[str]:
-        """The deviations above their limits, in words; NaN counts as above."""
-        found = []
-        for field in fields(limits):
-            value, limit = getattr(self, field.name), getattr(limits, field.name)
-            if value is not None and not value <= limit:
-                found.append(f"{field.name} {value:.3g} > {limit:g}")
-        return found
+        return drop(self.miou_before, self.miou_after)
 
 
 def point_deviations(

@@ -17,6 +17,7 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_export.box_parity import LIMITS, deviations
 from lidarloop_export.edit import Editor
+from lidarloop_export.limits import beyond
 from lidarloop_export.parity_command import parity
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def test_the_same_boxes_do_not_deviate() -> None:
     assert found.num_boxes == 4
     assert found.center_p99_cm == found.yaw_p99_deg == found.score_p99 == found.unmatched_percent == 0
     assert found.map_drop == 0
-    assert found.beyond(LIMITS["fp32"]) == []
+    assert beyond(found, LIMITS["fp32"]) == []
 
 
 def test_deviations_in_closed_form() -> None:
@@ -50,7 +51,7 @@ def test_deviations_in_closed_form() -> None:
     assert found.yaw_p50_deg == pytest.approx(np.rad2deg(0.02), rel=1e-3)
     assert found.score_p50 == pytest.approx(0.1, rel=1e-5)
     assert found.map_drop == pytest.approx(3)
-    assert [text.split()[0] for text in found.beyond(LIMITS["fp16"])] == [
+    assert [text.split()[0] for text in beyond(found, LIMITS["fp16"])] == [
         "center_p99_cm", "score_p99", "map_drop"
     ]  # fmt: skip
 
@@ -77,12 +78,12 @@ def test_nothing_found_by_either() -> None:
     found = deviations([empty], [empty])
     assert found.num_boxes == 0
     assert found.map_drop is None
-    assert found.beyond(LIMITS["fp32"]) == []
+    assert beyond(found, LIMITS["fp32"]) == []
 
 
 def test_a_score_that_is_no_number_is_beyond_any_limit() -> None:
     a = boxes((0, 0, 0, 0.9, 0))
-    assert "map_drop nan" in deviations([a], [a], 0.5, float("nan")).beyond(LIMITS["int8"])[0]
+    assert "map_drop nan" in beyond(deviations([a], [a], 0.5, float("nan")), LIMITS["int8"])[0]
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 from lidarloop_export.drive import PointCloud, mean_iou, read_points
+from lidarloop_export.limits import beyond
 from lidarloop_export.parity_command import parity
 from lidarloop_export.point_parity import POINT_LIMITS, point_deviations
 from lidarloop_training.data.point_labels import UNLABELLED
@@ -42,10 +43,10 @@ def test_labels_that_differ_count_where_the_reference_is_confident() -> None:
     assert apart.score_p50 == 0
     assert apart.score_p99 == pytest.approx(0.1, abs=0.004)
     assert apart.miou_drop == pytest.approx(1)
-    assert [text.split()[0] for text in apart.beyond(POINT_LIMITS["fp16"])] == [
+    assert [text.split()[0] for text in beyond(apart, POINT_LIMITS["fp16"])] == [
         "differing_percent", "score_p99", "miou_drop",
     ]  # fmt: skip
-    assert point_deviations(reference, reference).beyond(POINT_LIMITS["fp32"]) == []
+    assert beyond(point_deviations(reference, reference), POINT_LIMITS["fp32"]) == []
 
 
 def test_miou_counts_points_without_a_label_as_wrong() -> None:

@@ -18,7 +18,7 @@ from lidarloop_core.pointcloud.grid import PillarGrid
 
 
 class CudaGrouping(Protocol):
-    """Groups points that are on the device; what it makes of them lies there too.
+    """Groups points that are on the device; its results stay there.
 
     Attributes:
         inputs: name of an input of the graph → its memory, sized for the model's capacity.

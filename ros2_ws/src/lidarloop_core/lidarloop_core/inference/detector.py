@@ -68,14 +68,6 @@ class Detector(CloudModel):
         """Names that the labels of the detections index: the model's classes, then those that renaming adds."""
         return self.postprocessing.published_classes(self.spec.class_names)
 
-    def answer(self, points: npt.NDArray[np.float32]) -> Detections:
-        """``detect``: (N, C) points → their objects.
-
-        Raises:
-            CloudFormatError, BackendError: as ``detect``.
-        """
-        return self.detect(points)
-
     def detect(self, points: npt.NDArray[np.float32]) -> Detections:
         """Finds the objects in one cloud.
 
@@ -101,6 +93,8 @@ class Detector(CloudModel):
             num_thinned=index.num_thinned,
             overfull=index.overfull,
         )
+
+    answer = detect
 
     def boxes(self, outputs: Mapping[str, npt.NDArray[Any]] | None) -> Boxes3D:
         """Detections from the network's outputs: thresholds, suppression, renaming.

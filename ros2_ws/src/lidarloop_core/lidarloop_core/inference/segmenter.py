@@ -73,14 +73,6 @@ class Segmenter(CloudModel):
         """Names that the labels index: the model's classes."""
         return self.spec.class_names
 
-    def answer(self, points: npt.NDArray[np.float32]) -> PointLabels:
-        """``segment``: (N, C) points → their labels.
-
-        Raises:
-            CloudFormatError, BackendError: as ``segment``.
-        """
-        return self.segment(points)
-
     def segment(self, points: npt.NDArray[np.float32]) -> PointLabels:
         """Labels the points of one cloud.
 
@@ -107,6 +99,8 @@ class Segmenter(CloudModel):
             num_thinned=index.num_thinned,
             overfull=index.overfull,
         )
+
+    answer = segment
 
     def gives_finite(self, outputs: Mapping[str, npt.NDArray[Any]]) -> bool:
         """Whether the scores (N,) are finite."""

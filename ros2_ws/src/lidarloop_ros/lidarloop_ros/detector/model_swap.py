@@ -189,7 +189,7 @@ class _Loading:
             if not self.done.done():
                 self.done.set_result(opened)
                 return
-        opened.close()  # too late: nobody waits for it
+        opened.close()  # too late: the request has been answered
 
     def failed(self, error: Exception) -> None:
         with self._lock:
