@@ -18,7 +18,8 @@ from lidarloop_core.io import regular_file
 from lidarloop_core.io.outside import below
 from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.nuscenes.lidarseg_classes import CATEGORY_TO_LABEL_NAME, LABEL_NAMES
-from lidarloop_training.data.nuscenes.reader import NuScenesSource, open_nuscenes, read_table
+from lidarloop_training.data.nuscenes.reader import NuScenesSource, open_nuscenes
+from lidarloop_training.data.nuscenes.records import read_table
 from lidarloop_training.data.nuscenes.tables import LIDARSEG
 from lidarloop_training.data.views.concat import ConcatSource
 
