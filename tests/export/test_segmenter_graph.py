@@ -28,6 +28,7 @@ from lidarloop_export.parity import TOLERANCE, check_parity  # noqa: E402
 from lidarloop_export.precision_fp16 import in_float16  # noqa: E402
 from lidarloop_export.rtx_check import check_nvidia_builds, is_installed  # noqa: E402
 from lidarloop_export.variants import optimise, variant  # noqa: E402
+from tests.norms import give_statistics  # noqa: E402
 
 if TYPE_CHECKING:
     from lidarloop_training.tasks.segmentation.export_view import SegmentationView
@@ -42,10 +43,7 @@ def view() -> SegmentationView:
     config = UNetConfig(channels=(8, 12, 16), encoder_blocks=(1, 1, 1), decoder_blocks=(0, 1), head_channels=12)
     task = SegmentationConfig(spec=VOXEL_SEGMENTER, network=config).task()
     network = task.build().eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.2, 0.5)
+    give_statistics(network)
     with torch.no_grad():
         network.head.classify.weight *= 10  # answers that differ
     return task.export_view(network)

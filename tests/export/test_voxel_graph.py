@@ -25,6 +25,7 @@ from lidarloop_export.optimise import optimised  # noqa: E402
 from lidarloop_export.parity import TOLERANCE, check_parity  # noqa: E402
 from lidarloop_export.precision_fp16 import in_float16  # noqa: E402
 from lidarloop_export.rtx_check import check_nvidia_builds, is_installed  # noqa: E402
+from tests.norms import give_statistics  # noqa: E402
 
 if TYPE_CHECKING:
     from lidarloop_training.tasks.detection.export_view import DetectionView
@@ -51,10 +52,7 @@ def detector() -> DetectionView:
     )
     task = DetectionConfig(spec=VOXEL_DETECTOR, network=config).task()
     network = task.build().eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.2, 0.5)
+    give_statistics(network)
     return task.export_view(network)
 
 

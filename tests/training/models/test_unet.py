@@ -23,6 +23,7 @@ from torch import Tensor  # noqa: E402
 from lidarloop_training.models.sparse.blocks import ConvNormRelu, ResidualBlock, fold_norms  # noqa: E402
 from lidarloop_training.models.unet import SparseUNet, UNetConfig  # noqa: E402
 from lidarloop_training.tasks.grouped import collate_grouped  # noqa: E402
+from tests.norms import give_statistics  # noqa: E402
 from tests.training.models.sparse.scenes import dense_conv, dense_inverse_conv  # noqa: E402
 
 CONFIG = UNetConfig(channels=(6, 8, 10), encoder_blocks=(0, 1, 2), decoder_blocks=(1, 0), head_channels=7)
@@ -32,10 +33,7 @@ def network() -> SparseUNet:
     """With batch norms that have seen something, so that none of them is the identity."""
     torch.manual_seed(0)
     made = SparseUNet(VOXEL_SEGMENTER, CONFIG).double().eval()
-    for module in made.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
+    give_statistics(made, 0.5, 2.0)
     return made
 
 

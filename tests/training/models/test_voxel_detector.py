@@ -21,6 +21,7 @@ from lidarloop_training.models.detector import CenterPoint, center_point, map_st
 from lidarloop_training.models.encoders.voxel_features import VoxelFeatures  # noqa: E402
 from lidarloop_training.models.heads.center import HeadOutput  # noqa: E402
 from lidarloop_training.tasks.grouped import collate_grouped  # noqa: E402
+from tests.norms import give_statistics  # noqa: E402
 
 if TYPE_CHECKING:
     from lidarloop_training.models.detector import NetworkConfig
@@ -36,10 +37,7 @@ def config(network_config: NetworkConfig) -> NetworkConfig:
 def network(config: NetworkConfig) -> CenterPoint:
     torch.manual_seed(0)
     made = center_point(VOXEL_DETECTOR, config).double().eval()
-    for module in made.modules():
-        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
+    give_statistics(made, 0.5, 2.0)
     return made
 
 

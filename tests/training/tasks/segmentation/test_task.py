@@ -25,6 +25,7 @@ from lidarloop_training.tasks.augment import NO_AUGMENTATION  # noqa: E402
 from lidarloop_training.tasks.segmentation.dataset import SegmentationDataset  # noqa: E402
 from lidarloop_training.tasks.segmentation.task import SegmentationConfig, SegmentationTask  # noqa: E402
 from lidarloop_training.tasks.task import ExampleKey  # noqa: E402
+from tests.norms import give_statistics  # noqa: E402
 from tests.training.tasks.segmentation.labelled_scenes import CLASSES, SPEC, LabelledScenes  # noqa: E402
 
 NETWORK = UNetConfig(channels=(8, 8, 8), encoder_blocks=(0, 0, 1), decoder_blocks=(0, 0), head_channels=16)
@@ -68,10 +69,7 @@ def test_the_exported_part_computes_what_the_network_does() -> None:
     torch.manual_seed(0)
     task = TASK.task()
     network = task.build().eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
+    give_statistics(network, 0.5, 2.0)
     example = task.dataset(LabelledScenes(), training=False, seed=0)[ExampleKey(0, 0)]
     view = task.export_view(network)
     inputs = [torch.from_numpy(array) for array in example.cloud.tensors().values()]
