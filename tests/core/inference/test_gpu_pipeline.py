@@ -17,7 +17,7 @@ from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 from lidarloop_core.inference.host_pipeline import HostPipeline
-from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
+from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grid import PillarGrid
@@ -75,7 +75,7 @@ def on_gpu(gpu: StandInGpu, gpu_detector: Detector) -> Iterator[GpuPipeline]:
     pipeline.close()
 
 
-def assert_same(found: SweepDetections, expected: SweepDetections) -> None:
+def assert_same(found: SweepAnswer, expected: SweepAnswer) -> None:
     assert list(found.found.stage_ms) == list(expected.found.stage_ms) == ["merge", "group", "infer", "postprocess"]
     assert (found.num_sweeps, found.num_points) == (expected.num_sweeps, expected.num_points)
     for field in dataclasses.fields(found.found):
@@ -104,7 +104,7 @@ def test_bit_by_bit_what_the_host_finds(
             for way in ways:
                 way.forget()
         before = device.downloaded_bytes
-        found, expected = (way.detect(sweep) for way in ways)
+        found, expected = (way.answer(sweep) for way in ways)
         assert device.downloaded_bytes - before == NUM_BYTES_BACK[gpu_detector.spec.grid.kind]
         assert_same(found, expected)
         num_boxes += len(found.found.boxes)
@@ -123,7 +123,7 @@ def test_cells_above_the_models_capacity_are_thinned_and_counted(gpu: StandInGpu
     on_gpu = GpuPipeline(Detector(gpu.open_backend(small)), 60_000, gpu.device())
     host = HostPipeline(Detector(open_backend(small, num_threads=1)), 60_000)
     for sweep in drive([1, 2]):
-        found, expected = on_gpu.detect(sweep), host.detect(sweep)
+        found, expected = on_gpu.answer(sweep), host.answer(sweep)
         assert found.found.num_thinned > 0
         assert len(found.found.overfull) == (1 if file.spec.grid.kind == "pillars" else 4), "all levels"
         assert_same(found, expected)
@@ -140,7 +140,7 @@ def test_a_sweep_detected_again_after_a_failure_counts_once(
     on_gpu: GpuPipeline, host_detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = HostPipeline(host_detector, 100_000)
-    backend: Any = on_gpu.detector.backend
+    backend: Any = on_gpu.model.backend
     infer = backend.infer_on_device
     failures = iter([False, True, False, True, True, False, False])
 
@@ -153,27 +153,27 @@ def test_a_sweep_detected_again_after_a_failure_counts_once(
     for sweep in drive(range(4)):
         while True:
             try:
-                found = on_gpu.detect(sweep)
+                found = on_gpu.answer(sweep)
                 break
             except BackendError:
                 continue
-        assert_same(found, host.detect(sweep))
+        assert_same(found, host.answer(sweep))
 
 
 def test_clouds_in_which_nothing_is_in_range(on_gpu: GpuPipeline) -> None:
     for points in (np.full((5, 4), 999, np.float32), np.zeros((0, 4), np.float32)):
-        found = on_gpu.detect(Sweep(points, COLUMNS, 0, SE3.identity(), None))
+        found = on_gpu.answer(Sweep(points, COLUMNS, 0, SE3.identity(), None))
         assert len(found.found.boxes) == 0
         assert found.found.num_out_of_range == found.num_points == len(points)
 
 
 def test_thresholds_change_while_it_runs(on_gpu: GpuPipeline, gpu_detector: Detector) -> None:
     first, second = drive([0, 1])
-    many = on_gpu.detect(first).found.boxes
+    many = on_gpu.answer(first).found.boxes
     threshold = float(np.median(many.scores))
-    on_gpu.detector = Detector(gpu_detector.backend, score_threshold=threshold)
-    assert on_gpu.detect(first).found.boxes.scores.min() >= threshold
-    assert on_gpu.detect(second).num_sweeps == 2
+    on_gpu.model = Detector(gpu_detector.backend, score_threshold=threshold)
+    assert on_gpu.answer(first).found.boxes.scores.min() >= threshold
+    assert on_gpu.answer(second).num_sweeps == 2
 
 
 def test_the_next_pipeline_goes_on_with_the_sweeps(gpu: StandInGpu, model: Path, host_detector: Detector) -> None:
@@ -184,12 +184,12 @@ def test_the_next_pipeline_goes_on_with_the_sweeps(gpu: StandInGpu, model: Path,
     )
     history = drive(range(5))
     for sweep in history[:3]:
-        before.detect(sweep)
-        host.detect(sweep)
+        before.answer(sweep)
+        host.answer(sweep)
     after.adopt(before)
     before.close()
     for sweep in history[3:]:
-        assert_same(after.detect(sweep), host.detect(sweep))
+        assert_same(after.answer(sweep), host.answer(sweep))
 
 
 @pytest.mark.parametrize("voxels_come_first", [False, True])
@@ -204,13 +204,13 @@ def test_a_model_on_another_grid_goes_on_with_the_sweeps(
     host = HostPipeline(Detector(open_backend(second, num_threads=1), score_threshold=0.02), 100_000)
     history = drive(range(4))
     for sweep in history[:3]:
-        before.detect(sweep)
-        host.detect(sweep)
+        before.answer(sweep)
+        host.answer(sweep)
     after.adopt(before)
     before.close()
-    found = after.detect(history[3])
+    found = after.answer(history[3])
     assert found.num_sweeps == 3
-    assert_same(found, host.detect(history[3]))
+    assert_same(found, host.answer(history[3]))
 
 
 def test_sweeps_of_other_columns_or_from_the_host_are_not_taken_over(
@@ -221,15 +221,15 @@ def test_sweeps_of_other_columns_or_from_the_host_are_not_taken_over(
     other = GpuPipeline(Detector(with_rings), 9000, gpu.device())
     host = HostPipeline(gpu_detector, 9000)
     first, second = drive([0, 1])
-    other.detect(dataclasses.replace(first, columns=("x", "y", "z", "ring")))
-    host.detect(first)
+    other.answer(dataclasses.replace(first, columns=("x", "y", "z", "ring")))
+    host.answer(first)
     for before in (other, host):
         on_gpu.adopt(before)
         host.adopt(on_gpu)
-    assert on_gpu.detect(second).num_sweeps == 1
-    assert host.detect(second).num_sweeps == 2
+    assert on_gpu.answer(second).num_sweeps == 1
+    assert host.answer(second).num_sweeps == 2
     with pytest.raises(CloudFormatError, match="expected x, y, z, ring"):
-        other.detect(second)
+        other.answer(second)
 
 
 def test_memory_is_freed(tmp_path: Path, model: Path) -> None:
@@ -238,7 +238,7 @@ def test_memory_is_freed(tmp_path: Path, model: Path) -> None:
     of_model = gpu.runtime.used
     pipeline = GpuPipeline(detector, 50_000, gpu.device())
     for sweep in drive(range(3)):
-        pipeline.detect(sweep)
+        pipeline.answer(sweep)
     assert gpu.runtime.used > of_model
     for _ in range(2):
         pipeline.close()
@@ -257,10 +257,10 @@ def test_too_little_memory_is_an_error_that_names_what_is_free(tmp_path: Path, m
     assert gpu.runtime.used == used
     pipeline = GpuPipeline(detector, 10_000, gpu.device())
     (fits, huge) = (drive([0], num_points=n)[0] for n in (1000, 5_000_000))
-    pipeline.detect(fits)
+    pipeline.answer(fits)
     with pytest.raises(BackendError, match=r"of 64 MiB"):
-        pipeline.detect(huge)
-    pipeline.detect(fits)
+        pipeline.answer(huge)
+    pipeline.answer(fits)
 
 
 def test_another_backend_is_refused(host_detector: Detector) -> None:
@@ -273,7 +273,7 @@ def test_the_thread_that_detects_takes_the_device(on_gpu: GpuPipeline, gpu: Stan
     (sweep,) = drive([0])
     gpu.runtime.log.clear()
     with ThreadPoolExecutor(1) as another_thread:
-        another_thread.submit(on_gpu.detect, sweep).result()
+        another_thread.submit(on_gpu.answer, sweep).result()
     assert gpu.runtime.log[0] == ("cudaSetDevice", 1)
 
 
@@ -282,4 +282,4 @@ def test_warmed_up_it_keeps_nothing(on_gpu: GpuPipeline, gpu: StandInGpu) -> Non
     on_gpu.warm_up()
     assert gpu.runtime.num_launches > before, "graphs were captured"
     (sweep,) = drive([0])
-    assert on_gpu.detect(sweep).num_sweeps == 1
+    assert on_gpu.answer(sweep).num_sweeps == 1

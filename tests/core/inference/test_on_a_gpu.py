@@ -91,7 +91,7 @@ def test_sweeps_on_the_gpu_find_what_they_find_on_the_host(backend: TensorRtBack
     history[4] = dataclasses.replace(history[4], world_SE3_ego=None)
     with ThreadPoolExecutor(1) as another_thread:
         for sweep in history:
-            found, expected = another_thread.submit(on_gpu.detect, sweep).result(), host.detect(sweep)
+            found, expected = another_thread.submit(on_gpu.answer, sweep).result(), host.answer(sweep)
             assert (found.num_sweeps, found.num_points) == (expected.num_sweeps, expected.num_points)
             for name in ("num_points", "num_out_of_range", "num_over_full", "num_thinned", "overfull"):
                 assert getattr(found.found, name) == getattr(expected.found, name), name

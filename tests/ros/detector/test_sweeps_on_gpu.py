@@ -162,7 +162,7 @@ def test_a_cloud_processed_again_counts_once(settings: DetectorParams, monkeypat
     ways = Ways(settings)
     first, second, third = drive([0, 1, 2])
     ways.send(first)
-    backend = ways.on_gpu.detector.backend
+    backend = ways.on_gpu.model.backend
     with monkeypatch.context() as failing:
         failing.setattr(backend, "infer_on_device", lambda *_: (_ for _ in ()).throw(BackendError("called up")))
         ways.poses.add(second)
@@ -182,12 +182,12 @@ def test_thresholds_change_and_models_are_swapped_between_two_clouds(settings: D
         found, _ = ways.send(sweep)
     threshold = float(np.median(found.boxes.scores))
     for way in (ways.on_gpu, ways.on_host):
-        way.detector = Detector(way.detector.backend, score_threshold=threshold)
+        way.model = Detector(way.model.backend, score_threshold=threshold)
     assert_same(*ways.send(history[3]))
 
     before, ways.on_gpu = ways.on_gpu, ways.open(settings)
     ways.on_gpu.adopt_sweeps(before)
-    ways.on_host.detector = Detector(ways.on_host.detector.backend, score_threshold=0.02)
+    ways.on_host.model = Detector(ways.on_host.model.backend, score_threshold=0.02)
     for sweep in history[4:]:
         found, expected = ways.send(sweep)
         assert found.num_sweeps == 3, "the sweeps gathered so far have changed hands"

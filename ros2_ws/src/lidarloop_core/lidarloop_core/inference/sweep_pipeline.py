@@ -15,8 +15,8 @@ from lidarloop_core.sample import Sweep
 
 
 @dataclass(frozen=True)
-class SweepDetections:
-    """What was found in a sweep and those merged with it.
+class SweepAnswer:
+    """How a model answered on a sweep and those merged with it.
 
     Attributes:
         found: detections in the newest sweep's LiDAR frame, or labels of the newest sweep's points; its counts are
@@ -31,18 +31,18 @@ class SweepDetections:
 
 
 class SweepPipeline(Protocol):
-    """Detects in each sweep together with the earlier sweeps that ``SweepBuffer`` selects.
+    """Runs a model on each sweep together with the earlier sweeps that ``SweepBuffer`` selects.
 
     Attributes:
-        detector: the detector or segmenter; may be replaced at any time by one of the same backend, e.g. with other
+        model: the detector or segmenter; may be replaced at any time by one of the same backend, e.g. with other
             thresholds.
         columns: names of the sweeps' columns, in order.
     """
 
-    detector: Detector | Segmenter
+    model: Detector | Segmenter
     columns: tuple[str, ...]
 
-    def detect(self, newest: Sweep) -> SweepDetections:
+    def answer(self, newest: Sweep) -> SweepAnswer:
         """Finds the objects, or labels the points.
 
         May be called again with the same sweep: it is kept only after success.

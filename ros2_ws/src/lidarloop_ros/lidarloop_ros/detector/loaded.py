@@ -65,7 +65,7 @@ class Loaded:
     @property
     def model(self) -> ModelInfo:
         """The model in use, and the device it runs on."""
-        backend = self.pipeline.detector.backend
+        backend = self.pipeline.model.backend
         return ModelInfo(backend.spec, backend.model_sha256, backend.device)
 
     def close(self) -> None:
@@ -89,8 +89,8 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
         )
     providers = settings.providers if settings.backend == "onnxruntime" else (settings.backend,)
     backend = open_backend(Path(settings.model), providers=providers, num_threads=settings.num_threads)
-    detector = model_on(backend, settings.postprocessing())
-    sweeps = _open_sweeps(detector, settings)
+    model = model_on(backend, settings.postprocessing())
+    sweeps = _open_sweeps(model, settings)
     sweeps.warm_up()
     # What the pipeline does before and after the sweeps is compiled here too.
     warm_up_guard(len(sweeps.columns))
@@ -98,15 +98,15 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     return sweeps
 
 
-def _open_sweeps(detector: Detector | Segmenter, settings: DetectorParams) -> SweepPipeline:
-    if isinstance(detector, Segmenter):
-        _refuse_settings_of_detectors(detector.spec, settings)
-        return HostPipeline(detector, min(settings.max_points, MAX_POINTS))
+def _open_sweeps(model: Detector | Segmenter, settings: DetectorParams) -> SweepPipeline:
+    if isinstance(model, Segmenter):
+        _refuse_settings_of_detectors(model.spec, settings)
+        return HostPipeline(model, min(settings.max_points, MAX_POINTS))
     if not settings.sweeps_on_gpu:
-        return HostPipeline(detector, settings.max_points)
+        return HostPipeline(model, settings.max_points)
     from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 
-    return GpuPipeline(detector, settings.max_points)
+    return GpuPipeline(model, settings.max_points)
 
 
 def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> None:
@@ -124,26 +124,26 @@ def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> 
             )
 
 
-def open_outputs(node: LifecycleNode, detector: Detector | Segmenter, settings: DetectorParams) -> CloudOutputs:
+def open_outputs(node: LifecycleNode, model: Detector | Segmenter, settings: DetectorParams) -> CloudOutputs:
     """The publishers of what a model finds.
 
     Raises:
         ConfigError: Autoware's messages are asked for, and not installed; no publisher has been made then.
     """
-    if isinstance(detector, Segmenter):
+    if isinstance(model, Segmenter):
         return SegmentationOutputs(node)
     return DetectionOutputs(node, publish_markers=settings.publish_markers, autoware_objects=settings.autoware_objects)
 
 
-def needs_poses(detector: Detector | Segmenter, settings: DetectorParams) -> bool:
+def needs_poses(model: Detector | Segmenter, settings: DetectorParams) -> bool:
     """Whether the vehicle's motion, or the mounting poses of its sensors, are needed."""
-    return detector.spec.num_sweeps > 1 or settings.tracking or bool(settings.extra_lidars)
+    return model.spec.num_sweeps > 1 or settings.tracking or bool(settings.extra_lidars)
 
 
 def make_pipeline(sweeps: SweepPipeline, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
     """The pipeline from a message to detections, with the options of the settings."""
     topics = tuple(settings.extra_lidars)
-    limits = sweeps.detector.spec.column_limits
+    limits = sweeps.model.spec.column_limits
     return CloudPipeline(
         sweeps,
         motion.locate,

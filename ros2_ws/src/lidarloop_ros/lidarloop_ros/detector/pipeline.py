@@ -15,7 +15,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.detector import Detections, Detector
 from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
-from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
+from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.pointcloud.decode import read_points
 from lidarloop_core.pointcloud.guard import GuardedPoints
@@ -34,7 +34,7 @@ class CloudResult:
     Attributes:
         found: detections in the cloud's own frame, or a label for each of ``newest_points``.
         stage_ms: stage → its duration in milliseconds, in order.
-        num_points: number of points of all merged sweeps that entered the detector.
+        num_points: number of points of all merged sweeps.
         num_sweeps: number of merged sweeps.
         received: the newest cloud as the first LiDAR sent it: what was left out, clamped and kept.
         overflow: what was left out because capacity was exceeded, or "".
@@ -67,10 +67,10 @@ class CloudResult:
 
 
 class CloudPipeline:
-    """Decodes a cloud, looks up the LiDAR's pose, and detects or segments in the merged sweeps.
+    """Decodes a cloud, looks up the LiDAR's pose, and runs the model on the merged sweeps.
 
     Args:
-        sweeps: keeps and merges sweeps and detects in them; warmed up.
+        sweeps: keeps and merges sweeps and runs the model on them; warmed up.
         locate: gives the LiDAR's pose at a stamp; called only for models that merge sweeps, and for tracking.
         requires_motion: whether a cloud without a pose raises instead of being used alone.
         fills_intensity: whether a cloud without intensity gets zeros instead of being refused.
@@ -93,16 +93,16 @@ class CloudPipeline:
         self._requires_motion = requires_motion
         self._fills_intensity = fills_intensity
         self._rig = rig
-        self._needs_pose = needs_pose or sweeps.detector.spec.num_sweeps > 1
+        self._needs_pose = needs_pose or sweeps.model.spec.num_sweeps > 1
 
     @property
-    def detector(self) -> Detector | Segmenter:
+    def model(self) -> Detector | Segmenter:
         """The detector or segmenter; at any time it may be replaced by one of the same backend."""
-        return self._sweeps.detector
+        return self._sweeps.model
 
-    @detector.setter
-    def detector(self, detector: Detector | Segmenter) -> None:
-        self._sweeps.detector = detector
+    @model.setter
+    def model(self, model: Detector | Segmenter) -> None:
+        self._sweeps.model = model
 
     def process(self, msg: Any, others: Mapping[str, Any] = MappingProxyType({})) -> CloudResult:
         """Detects the objects in one cloud, or labels its points.
@@ -131,14 +131,14 @@ class CloudPipeline:
         if self._needs_pose:
             newest, motion_problem = self._located(newest, msg.header.frame_id)
         clock.stop("motion")
-        detections = self._sweeps.detect(newest)
+        answer = self._sweeps.answer(newest)
         return CloudResult(
-            found=detections.found.boxes if isinstance(detections.found, Detections) else detections.found,
-            stage_ms={**clock.stage_ms, **detections.found.stage_ms},
-            num_points=detections.num_points,
-            num_sweeps=detections.num_sweeps,
+            found=answer.found.boxes if isinstance(answer.found, Detections) else answer.found,
+            stage_ms={**clock.stage_ms, **answer.found.stage_ms},
+            num_points=answer.num_points,
+            num_sweeps=answer.num_sweeps,
             received=decoded,
-            overflow=_overflow(detections),
+            overflow=_overflow(answer),
             motion_problem=motion_problem,
             missing_column=missing_column,
             newest_points=new_points,
@@ -164,7 +164,7 @@ class CloudPipeline:
         """The points, and which missing field was filled with zeros, or ""."""
         columns = self._sweeps.columns
         if not self._fills_intensity or "intensity" not in columns or any(f.name == "intensity" for f in msg.fields):
-            return read_points(msg, columns, self.detector.spec.column_limits), ""
+            return read_points(msg, columns, self.model.spec.column_limits), ""
         place = columns.index("intensity")
         decoded = read_points(msg, columns[:place] + columns[place + 1 :])
         filled = np.insert(decoded.points, place, 0.0, axis=1)
@@ -183,8 +183,8 @@ class CloudPipeline:
         return Sweep(sweep.points, sweep.columns, sweep.stamp_ns, pose.ego_SE3_lidar, pose.world_SE3_ego), ""
 
 
-def _overflow(detections: SweepDetections) -> str:
-    reasons, found, num_points = [], detections.found, detections.num_points
+def _overflow(answer: SweepAnswer) -> str:
+    reasons, found, num_points = [], answer.found, answer.num_points
     if found.num_points < num_points:
         reasons.append(f"{num_points - found.num_points} of {num_points} points left out: more than max_points")
     if found.overfull:
