@@ -99,28 +99,23 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
 
 
 def _open_sweeps(model: Detector | Segmenter, settings: DetectorParams) -> SweepPipeline:
+    max_points = settings.max_points
     if isinstance(model, Segmenter):
         _refuse_settings_of_detectors(model.spec, settings)
-        return HostPipeline(model, min(settings.max_points, MAX_POINTS))
+        max_points = min(max_points, MAX_POINTS)
     if not settings.sweeps_on_gpu:
-        return HostPipeline(model, settings.max_points)
+        return HostPipeline(model, max_points)
     from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 
-    return GpuPipeline(model, settings.max_points)
+    return GpuPipeline(model, max_points)
 
 
 def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> None:
-    needs_boxes = "it finds no boxes"
-    reasons = {
-        "sweeps_on_gpu": "its sweeps are kept on the host",
-        "tracking": needs_boxes,
-        "autoware_objects": needs_boxes,
-    }
-    for name, reason in reasons.items():
+    for name in ("tracking", "autoware_objects"):
         if getattr(settings, name):
             raise ConfigError(
                 f"parameter '{name}' received true with {spec.name}, a model for {spec.outputs.kind}; expected false, "
-                f"for {reason}: set it to false, or take a detector"
+                "for it finds no boxes: set it to false, or take a detector"
             )
 
 
