@@ -11,7 +11,7 @@ from lidarloop_core.model.outputs import Segmentation
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import TensorSpec
 from lidarloop_core.pointcloud.grid import VoxelGrid
-from tests.builders import VOXEL_DETECTOR, make_spec
+from tests.builders import VOXEL_DETECTOR, make_spec, value_infos
 
 CHANNELS = 8
 
@@ -20,8 +20,6 @@ STREET = make_spec(VOXEL_DETECTOR, x_range_m=(-51.2, 51.2), y_range_m=(-51.2, 51
 
 STREET_POINTS = make_spec(STREET, name="segmenter-street", outputs=Segmentation())
 """A segmenter on the same voxels."""
-
-KINDS = {"float32": onnx.TensorProto.FLOAT, "int32": onnx.TensorProto.INT32, "int64": onnx.TensorProto.INT64}
 
 
 class Graph:
@@ -120,7 +118,7 @@ def _scaled(graph: Graph, columns: str, spec: ModelSpec) -> str:
 
 
 def _model(graph: Graph, spec: ModelSpec) -> bytes:
-    inputs, outputs = ([_value(t) for t in tensors] for tensors in (spec.inputs, spec.output_tensors))
+    inputs, outputs = value_infos(spec.inputs), value_infos(spec.output_tensors)
     made = onnx.helper.make_graph(graph.nodes, "voxels", inputs, outputs, graph.constants)
     model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
@@ -136,8 +134,3 @@ def _centres(spec: ModelSpec) -> np.ndarray:
     boxes[..., 1] = (low_y + (np.arange(rows) + 0.5) * (high_y - low_y) / rows)[:, None]
     boxes[..., 3:6] = (4, 2, 2)
     return boxes.reshape(-1, 9)
-
-
-def _value(tensor: TensorSpec) -> Any:
-    axes = [axis if isinstance(axis, int) else axis.name for axis in tensor.shape]
-    return onnx.helper.make_tensor_value_info(tensor.name, KINDS[tensor.dtype.name], axes)

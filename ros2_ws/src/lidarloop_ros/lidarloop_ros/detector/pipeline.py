@@ -188,5 +188,6 @@ def _overflow(answer: SweepAnswer) -> str:
     if found.num_points < num_points:
         reasons.append(f"{num_points - found.num_points} of {num_points} points left out: more than max_points")
     if found.overfull:
-        reasons.append(f"{found.num_thinned} points thinned out: {', '.join(found.overfull)}")
+        what = f"{found.num_thinned} points thinned out" if found.num_thinned else "thinned"  # below the first level
+        reasons.append(f"{what}: {', '.join(found.overfull)}")
     return "; ".join(reasons)
