@@ -31,7 +31,7 @@ from lidarloop_export.graph import exported
 from lidarloop_training.models.encoders.voxel import level_neighbours
 from lidarloop_training.models.encoders.voxel_bev import VoxelBevEncoder
 from lidarloop_training.models.encoders.voxel_features import voxel_grid
-from lidarloop_training.models.sparse.blocks import ConvNorm, fold_norms
+from lidarloop_training.models.sparse.blocks import ConvNorm, ResidualBlock, fold_norms
 from lidarloop_training.recipes.voxel_nuscenes import voxel_nuscenes
 
 SPCONV_PROGRAM = Path(__file__).parent / "spconv_encoder.py"
@@ -103,6 +103,8 @@ def nuscenes_encoder() -> tuple[VoxelBevEncoder, ModelSpec]:
     encoder = VoxelBevEncoder(spec, network.voxel_channels, network.voxel_blocks, network.map_channels).eval()
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm1d):  # so that folding changes weights, and features keep their size
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.1, 0.3)
     fold_norms(encoder)
@@ -159,13 +161,17 @@ def _units(encoder: VoxelBevEncoder, spec: ModelSpec) -> list[list[dict[str, Any
     for number, stage in enumerate(sparse.stages):
         if number:
             units.append([_layer(sparse.down[number - 1], f"down {number}", windows[number - 1])])
-        units += [[_layer(conv, f"within {number}") for conv in (block.first, block.second)] for block in stage]
+        for block in stage.children():
+            assert isinstance(block, ResidualBlock)
+            units.append([_layer(conv, f"within {number}") for conv in (block.first, block.second)])
     units.append([_layer(sparse.fold, "fold", windows[-1])])
     return units
 
 
-def _layer(unit: ConvNorm, key: str, window: Window | None = None) -> dict[str, Any]:
+def _layer(unit: nn.Module, key: str, window: Window | None = None) -> dict[str, Any]:
+    assert isinstance(unit, ConvNorm)
     conv = unit.conv
+    assert conv.bias is not None, "its norm is folded"
     geometry = (None, None) if window is None else (list(window.stride[::-1]), list(window.padding[::-1]))
     return {
         **{"weight": conv.weight.detach().clone(), "bias": conv.bias.detach().clone(), "key": key},

@@ -23,6 +23,7 @@ from lidarloop_core.inference.segmenter import NO_LABEL
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.model.model_file import write_model
 from lidarloop_core.pointcloud.decode import decode_cloud
+from lidarloop_core.pointcloud.grid import VoxelGrid
 from lidarloop_ros.replay.node_process import NodeError, NodeProcess, isolated_node
 from tests.builders import VOXEL_SEGMENTER, by_intensity_onnx, make_spec
 from tests.core.voxel_network import STREET_POINTS, voxel_network
@@ -162,6 +163,7 @@ def test_overflow_below_the_first_level_is_warned_and_every_point_answered(
     robot: SegmenterRobot, tmp_path: Path, level: int
 ) -> None:
     """By a network whose labels depend on every table."""
+    assert isinstance(STREET_POINTS.grid, VoxelGrid)
     levels = list(STREET_POINTS.grid.levels)
     levels[level - 1] = dataclasses.replace(levels[level - 1], capacity=100)
     spec = make_spec(STREET_POINTS, class_names=CLASS_NAMES, num_sweeps=1, capacity=3000, levels=tuple(levels))
