@@ -15,8 +15,8 @@ import numpy.typing as npt
 from lidarloop_core.geometry.boxes import corners
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.toytown.casting import Hits
-from lidarloop_training.toytown.ground import COVERS
-from lidarloop_training.toytown.shapes import Mesh
+from lidarloop_training.toytown.solids.shapes import Mesh
+from lidarloop_training.toytown.streets.ground import COVERS
 from lidarloop_training.toytown.town import Town
 
 Float32Array = npt.NDArray[np.float32]

@@ -15,7 +15,7 @@ from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, S
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
 from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, scan
 from lidarloop_training.toytown.masks import InstanceMask, instance_masks
-from lidarloop_training.toytown.point_classes import POINT_CLASSES
+from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
 from lidarloop_training.toytown.town import Town, build_town
 
 ANNOTATION_RANGE_M = 60.0

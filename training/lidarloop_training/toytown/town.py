@@ -10,15 +10,16 @@ import numpy.typing as npt
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import LaneMap
-from lidarloop_training.toytown.actors import Actor, Population
 from lidarloop_training.toytown.casting import Caster
-from lidarloop_training.toytown.ground import Ground, build_ground, ground_mesh
-from lidarloop_training.toytown.motion import Motion, Parked, Path, Stop, Track
-from lidarloop_training.toytown.occupancy import Occupancy
-from lidarloop_training.toytown.point_classes import SIDEWALK
-from lidarloop_training.toytown.roads import RoadNetwork, Street, build_network
-from lidarloop_training.toytown.scenery import Thing, street_scenery
-from lidarloop_training.toytown.shapes import join
+from lidarloop_training.toytown.population.actors import Actor
+from lidarloop_training.toytown.population.plain import PlainPopulation
+from lidarloop_training.toytown.solids.shapes import join
+from lidarloop_training.toytown.streets.ground import Ground, build_ground, ground_mesh
+from lidarloop_training.toytown.streets.motion import Motion, Parked, Path, Stop, Track
+from lidarloop_training.toytown.streets.occupancy import Occupancy
+from lidarloop_training.toytown.streets.point_classes import SIDEWALK
+from lidarloop_training.toytown.streets.roads import RoadNetwork, Street, build_network
+from lidarloop_training.toytown.streets.scenery import Thing, street_scenery
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -97,7 +98,7 @@ def build_town(seed: int, duration_s: float) -> Town:
     terrain, num_ground_faces = ground_mesh(ground, streets, low, high)
     scenery = [Thing(terrain, SIDEWALK), *things]  # beside the ground proper it holds the raised pavements
 
-    population = Population(network, ground, ego, occupancy, duration_s, rng)
+    population = PlainPopulation(network, ground, ego, occupancy, duration_s, rng)
     population.settle(streets, _streets_driven(streets, ego, duration_s))
     return Town(
         ground,

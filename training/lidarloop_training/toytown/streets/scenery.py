@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_training.toytown.ground import Ground
-from lidarloop_training.toytown.point_classes import MANMADE, VEGETATION
-from lidarloop_training.toytown.roads import PAVEMENT_WIDTH_M, Street
-from lidarloop_training.toytown.shapes import (
+from lidarloop_training.toytown.solids.shapes import (
     GLASS,
     METAL,
     RETRO_RED,
@@ -22,6 +19,9 @@ from lidarloop_training.toytown.shapes import (
     ellipsoid,
     join,
 )
+from lidarloop_training.toytown.streets.ground import Ground
+from lidarloop_training.toytown.streets.point_classes import MANMADE, VEGETATION
+from lidarloop_training.toytown.streets.roads import PAVEMENT_WIDTH_M, Street
 
 FloatArray = npt.NDArray[np.float64]
 

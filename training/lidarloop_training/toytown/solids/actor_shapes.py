@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_training.toytown.shapes import (
+from lidarloop_training.toytown.solids.shapes import (
     GLASS,
     LAMP_RED,
     LAMP_WHITE,

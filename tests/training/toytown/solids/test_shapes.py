@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidarloop_training.toytown import actor_shapes
 from lidarloop_training.toytown.casting import Caster
-from lidarloop_training.toytown.shapes import METAL, RUBBER, Mesh, box, cylinder, ellipsoid, frustum, join
+from lidarloop_training.toytown.solids import actor_shapes
+from lidarloop_training.toytown.solids.shapes import METAL, RUBBER, Mesh, box, cylinder, ellipsoid, frustum, join
 
 BUILDERS = (
     actor_shapes.car,
