@@ -14,6 +14,7 @@ from lidarloop_training.toytown.solids.actor_shapes import Builder, Shape
 from lidarloop_training.toytown.streets.ground import Ground
 from lidarloop_training.toytown.streets.motion import Motion, Parked, Path, Stop, Track
 from lidarloop_training.toytown.streets.occupancy import Occupancy
+from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
 from lidarloop_training.toytown.streets.roads import PARKING_WIDTH_M, PAVEMENT_WIDTH_M, RoadNetwork, Street
 from lidarloop_training.toytown.streets.scenery import Thing
 
@@ -66,7 +67,14 @@ class Placing:
         raise NotImplementedError
 
     def accept(self, label: str, shape: Shape, track: Track | Parked, margin_m: float = _MARGIN_M) -> bool:
-        """Places an actor where nothing is in its way, ever; gives whether it did."""
+        """Places a thing where nothing is in its way, ever; gives whether it did.
+
+        Args:
+            label: name of one of the ten classes; of clutter, which stays where it is, name of its points' class.
+            shape: its body.
+            track: where its middle is, on the ground.
+            margin_m: room around it.
+        """
         length, width = shape.size[0] + 2 * margin_m, shape.size[1] + 2 * margin_m
         if self._occupancy.first_conflict(track, length, width) is not None:
             return False
@@ -75,6 +83,11 @@ class Placing:
 
     def _enlist(self, label: str, shape: Shape, track: Track | Parked, length_m: float, width_m: float) -> None:
         self._occupancy.add(track, length_m, width_m)
+        if label not in NUSCENES_CLASSES:
+            x, y, z, yaw = track.poses(np.zeros(1))[0]
+            thing = Thing(shape.mesh, POINT_CLASSES.index(label))
+            self.clutter.append(thing.moved((x, y, z + shape.size[2] / 2), yaw))
+            return
         index = NUSCENES_CLASSES.index(label)
         number = sum(actor.label == index for actor in self.actors)
         self.actors.append(Actor(f"{label}-{number:02d}", index, shape, track))
