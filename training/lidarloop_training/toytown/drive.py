@@ -75,8 +75,9 @@ class ToyTownDrive:
 
     @cached_property
     def _start_ns(self) -> int:
-        """A round time of its own for every seed, so that no two drives share a stamp."""
-        return (1_700_000_000 + self.seed * 3600) * 1_000_000_000
+        """A round time of its own for every seed and style, so that no two drives share a stamp."""
+        half_an_hour = 0 if self.style == "plain" else 1800
+        return (1_700_000_000 + self.seed * 3600 + half_an_hour) * 1_000_000_000
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_scans": OrderedDict(), "_pictures": OrderedDict()}

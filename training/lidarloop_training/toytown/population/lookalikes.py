@@ -92,6 +92,8 @@ _STANDING: dict[Kind, float] = {
 }
 """How often a kind stands on the pavement or by the kerb; on average two of three are clutter."""
 
+ALL_KINDS = (*_PARKED, *_STANDING)
+
 _EVERYWHERE = (CONSTRUCTION_VEHICLE, TRAILER, BUS, TRUCK, TRUCK, CAR, CAR, CAR)
 _BY_THE_WAY = (MOTORCYCLE, BICYCLE, BARRIER, TRAFFIC_CONE, PEDESTRIAN)
 """What every drive meets: parked, and standing."""
