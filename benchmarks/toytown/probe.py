@@ -124,7 +124,7 @@ def colour_histogram(colours: npt.NDArray[np.uint8]) -> FloatArray:
 
 
 def objects_of(seed: int, style: TownStyle, every: int) -> Objects:
-    """All objects of every so manieth sample of a drive."""
+    """The objects of a drive, in each ``every``-th of its samples."""
     drive = ToyTownDrive(seed, style=style)
     found = [row for index in range(0, len(drive), every) for row in _objects_of_sample(drive, index)]
     labels, statistics, colours = zip(*found, strict=True)
@@ -174,7 +174,10 @@ def _seen(camera: Camera, points: FloatArray) -> tuple[FloatArray, Camera]:
 
 
 def nearest_neighbours(known: FloatArray, labels: npt.NDArray[np.int64], asked: FloatArray) -> npt.NDArray[np.int64]:
-    """(M,) labels of what is asked, voted by the nearest known; a class's votes count the less, the more it has."""
+    """(M,) labels of asked features (M, D): votes of the nearest of known features (K, D) with labels (K,).
+
+    The more members a class has, the less each of their votes counts.
+    """
     classes, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     _, nearest = cKDTree(known).query(asked, k=_NEIGHBOURS)
     votes = np.zeros((len(asked), len(classes)))
@@ -184,7 +187,7 @@ def nearest_neighbours(known: FloatArray, labels: npt.NDArray[np.int64], asked: 
 
 
 def balanced_accuracy(answers: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> float:
-    """Mean over the classes of the share that is answered right."""
+    """Mean over the classes of the share that is answered right: answers and truth (N,) labels."""
     return float(np.mean([(answers[truth == label] == label).mean() for label in np.unique(truth)]))
 
 

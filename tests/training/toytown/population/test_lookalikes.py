@@ -8,7 +8,6 @@ import pytest
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_core.geometry.iou import bev_iou
-from lidarloop_training.toytown.casting import Caster
 from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
 from lidarloop_training.toytown.population.lookalikes import ALL_KINDS, Kind
@@ -45,34 +44,20 @@ def test_every_body_is_shared_by_objects_and_clutter(body: Body) -> None:
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
 def test_looks_leave_what_a_lidar_measures_as_it_is(body: Body) -> None:
-    """Range within 5 cm and reflectivity alike on 99 of 100 beams, whatever the look; the colours differ."""
-    shapes = [body(np.random.default_rng(5), livery(np.random.default_rng(6))) for livery in liveries(body)]
-    first, *others = shapes
+    first, *others = [body(np.random.default_rng(5), livery(np.random.default_rng(6))) for livery in liveries(body)]
     assert not first.mesh.dropout.any()
-    rng = np.random.default_rng(7)
-    directions = rng.normal(size=(4000, 3)).astype(np.float32)
-    directions[:, 2] *= 0.3
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    targets = rng.uniform(-0.45, 0.45, (4000, 3)) * first.size
-    origins = (targets - 20 * directions).astype(np.float32)
-    hits = Caster(first.mesh).cast(origins, directions, 40.0)
     for other in others:
         np.testing.assert_array_equal(other.size, first.size)
-        seen = Caster(other.mesh).cast(origins, directions, 40.0)
-        met = (hits.face >= 0) & (seen.face >= 0)
-        assert met.sum() > 1000
-        assert (np.abs(hits.distance[met] - seen.distance[met]) < 0.05).mean() > 0.99
-        alike = first.mesh.reflectivity[hits.face[met]] == other.mesh.reflectivity[seen.face[met]]
-        assert alike.mean() > 0.99
-        assert not other.mesh.dropout.any()
-        assert not np.array_equal(np.unique(first.mesh.colour, axis=0), np.unique(other.mesh.colour, axis=0))
+        for name in ("vertices", "faces", "reflectivity", "dropout"):
+            np.testing.assert_array_equal(getattr(other.mesh, name), getattr(first.mesh, name))
+        assert not np.array_equal(other.mesh.colour, first.mesh.colour)
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: f"{kind.label} {kind.livery.__name__}")
 def test_things_of_a_kind_vary_in_size_and_shade(kind: Kind) -> None:
     one, other = (kind(np.random.default_rng(seed)) for seed in (1, 2))
     assert not np.array_equal(one.size, other.size)
-    assert not np.array_equal(one.mesh.colour[:1], other.mesh.colour[:1]) or one.mesh.patterned.any()
+    assert not np.array_equal(one.mesh.colour, other.mesh.colour)
     assert kind.label in POINT_CLASSES
 
 

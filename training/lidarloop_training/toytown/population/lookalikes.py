@@ -96,7 +96,7 @@ ALL_KINDS = (*_PARKED, *_STANDING)
 
 _EVERYWHERE = (CONSTRUCTION_VEHICLE, TRAILER, BUS, TRUCK, TRUCK, CAR, CAR, CAR)
 _BY_THE_WAY = (MOTORCYCLE, BICYCLE, BARRIER, TRAFFIC_CONE, PEDESTRIAN)
-"""What every drive meets: parked, and standing."""
+"""Placed first, along the ego's route, so that every drive has each of them: parked, and standing."""
 
 
 def _recoated(driving: Driving) -> Driving:
@@ -133,7 +133,7 @@ class LookalikePopulation(Placing):
             (self.stroll if self.rng.random() < 0.6 else self.cross)(PEDESTRIAN, street, side)
 
     def _meet(self, near: list[Street]) -> None:
-        """One at least of what every drive must have, along its own route."""
+        """Places what every drive must have along the ego's route."""
         for kinds, place in ((_EVERYWHERE, self._park_one), (_BY_THE_WAY, self._stand_one)):
             for kind in kinds:
                 for _ in range(25):

@@ -1,7 +1,7 @@
-"""Bodies that several kinds of things share: geometry here, looks elsewhere.
+"""Bodies that several kinds of things share: their geometry; looks are in ``looks``.
 
-To a LiDAR two things with one body are one thing. What tells them apart is paint, or stands out by less than its range
-noise (wheels, lamps), and reflectivities are drawn without regard to colour. Sizes are drawn by the body alone.
+A LiDAR measures the same of two things with one body: they differ in paint alone. Sizes and reflectivities are drawn by
+the body, without regard to the look.
 Bodies are centred in their tight cuboid, heading along +x, as all shapes.
 """
 
@@ -40,7 +40,7 @@ class Look:
         main: its largest part.
         upper: what rises above that: windows, a head, a heap.
         lower: what it stands on: a chassis, legs, feet.
-        is_vehicle: whether it has wheels and lamps, by default not.
+        is_vehicle: whether wheels and lamps are painted on it, by default not.
     """
 
     main: Finish
@@ -54,7 +54,7 @@ Body = Callable[[Rng, Look], Shape]
 
 @dataclass(frozen=True)
 class _Coats:
-    """A look's surfaces: of a reflectivity each, whatever their colour."""
+    """A look's surfaces: one reflectivity for what lies low, wheels included, and one for what rises above it."""
 
     main: Surface
     upper: Surface
@@ -62,19 +62,18 @@ class _Coats:
 
     @staticmethod
     def of(look: Look, rng: Rng) -> _Coats:
-        coats = (
-            Surface(finish.colour, float(rng.uniform(*_REFLECTIVITY)), pattern=finish.pattern)
-            for finish in (look.main, look.upper, look.lower)
-        )
-        return _Coats(*coats)
+        base, above = rng.uniform(*_REFLECTIVITY, 2).tolist()
+        finishes = ((look.main, base), (look.upper, above), (look.lower, base))
+        return _Coats(*(Surface(finish.colour, share, pattern=finish.pattern) for finish, share in finishes))
 
 
 def _running_gear(look: Look, size: tuple[float, float, float], radius: float, beneath: Surface) -> list[Mesh]:
-    """Wheels and lamps: discs and plates in relief, as reflecting as what they lie on."""
-    if not look.is_vehicle:
-        return []
+    """Wheels and lamps: discs and plates in relief; in the paint of what lies beneath where it is no vehicle."""
+    tyre, head, tail = (
+        Surface(colour, beneath.reflectivity) if look.is_vehicle else beneath
+        for colour in (_TYRE, _HEAD_LAMP, _TAIL_LAMP)
+    )
     length, width, _ = size
-    tyre, head, tail = (Surface(colour, beneath.reflectivity) for colour in (_TYRE, _HEAD_LAMP, _TAIL_LAMP))
     wheels = [
         cylinder((x * length, side * width / 2, radius), radius, 2 * _RELIEF_M, tyre, axis="y", sections=12)
         for x in (0.31, -0.3)
@@ -114,7 +113,7 @@ def _stepped(rng: Rng, look: Look, steps: _Steps) -> Shape:
     length, width, height = size = (rng.uniform(*steps.length), rng.uniform(*steps.width), rng.uniform(*steps.height))
     coats, waist = _Coats.of(look, rng), steps.waist * height
     parts = [
-        box((0, 0, 0.14), (0.97 * length, 0.94 * width, 0.28), coats.lower),
+        box((0, 0, 0.1), (length, width, 0.2), coats.lower),
         box((0, 0, (0.2 + waist) / 2), (length, width, waist - 0.2), coats.main),
         frustum(
             (steps.cabin_x * length, 0, (waist + height) / 2),
@@ -150,10 +149,10 @@ def cabbed(rng: Rng, look: Look) -> Shape:
     coats, cab = _Coats.of(look, rng), rng.uniform(1.7, 2.1)
     cab_height, cargo = min(2.7, 0.85 * height), length - cab - 0.3
     parts = [
-        box((0, 0, 0.45), (0.98 * length, 0.9 * width, 0.9), coats.lower),
-        box(((length - cab) / 2, 0, (cab_height + 0.5) / 2), (cab, 0.96 * width, cab_height - 0.5), coats.upper),
+        box((0, 0, 0.4), (length, width, 0.8), coats.lower),
+        box(((length - cab) / 2, 0, (cab_height + 0.8) / 2), (cab, 0.96 * width, cab_height - 0.8), coats.upper),
         box(((cargo - length) / 2, 0, (height + 0.8) / 2), (cargo, width, height - 0.8), coats.main),
-        *_running_gear(look, (length, 0.97 * width, height), 0.48, coats.lower),
+        *_running_gear(look, size, 0.48, coats.lower),
     ]
     return Shape.of(parts, size)
 
@@ -163,7 +162,7 @@ def long_box(rng: Rng, look: Look) -> Shape:
     length, width, height = size = (rng.uniform(8.5, 12.3), rng.uniform(2.45, 2.75), rng.uniform(2.9, 3.7))
     coats = _Coats.of(look, rng)
     parts = [
-        box((0, 0, 0.15), (0.97 * length, 0.94 * width, 0.3), coats.lower),
+        box((0, 0, 0.1), (length, width, 0.2), coats.lower),
         box((0, 0, 0.75), (length, width, 1.1), coats.main),
         box((0, 0, (1.3 + height) / 2), (length, width, height - 1.3), coats.upper),
         *_running_gear(look, size, 0.5, coats.main),

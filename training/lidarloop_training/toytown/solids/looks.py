@@ -1,7 +1,7 @@
-"""What a camera knows things by: a livery for each class and for each kind of clutter.
+"""Liveries: the colours and patterns of each of the ten classes and of each kind of clutter.
 
-A look is drawn anew for each thing, within what its kind allows: colours from the kind's own few, with a shade of
-their own, and the kind's pattern. None of it reaches a LiDAR.
+A livery draws a look anew for each thing: one of the kind's few colours in a shade of its own, and the kind's pattern.
+Nothing of a look changes what a LiDAR measures.
 """
 
 from __future__ import annotations
