@@ -102,6 +102,7 @@ TRAINING: dict[str, set[str]] = {
     "tasks": {"ranges", "models.sparse"},
     "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
     "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
+    "tasks.pretext.units": {"ranges"},
     "stages": {
         "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection",
         "tasks.segmentation",
