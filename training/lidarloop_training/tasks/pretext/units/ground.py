@@ -13,6 +13,7 @@ from lidarloop_core.labelling.points.ground_height import GroundHeight, sensor_h
 from lidarloop_training.ranges import check_ranges
 from lidarloop_training.tasks.pretext.units.ground_lines import LineLimits, PolarGrid, heights_above_lines
 
+
 @dataclass(frozen=True)
 class GroundConfig:
     """How the ground is found. Symbols are those of Himmelsbach et al.
