@@ -36,6 +36,7 @@ from lidarloop_training.tasks.pretext.units.ground import GroundConfig, find_gro
 from lidarloop_training.tasks.pretext.units.sampling import farthest_points
 from lidarloop_training.tasks.pretext.units.sightings import find_sightings
 from lidarloop_training.tasks.pretext.units.units import UnitConfig, find_units, merge_seeds
+from lidarloop_training.toytown.drive import ToyTownDrive
 from lidarloop_training.viewer.frames import ShownFrame
 from lidarloop_training.viewer.sheet import draw_sheet
 from lidarloop_training.viewer.unit_colors import unit_colors
@@ -53,6 +54,9 @@ TESTED = {
 EVERY = 6
 """Every so many-th of PandaSet's samples: 1.2 s apart."""
 
+TOWNS = (7, 1000, 1001)
+"""Seeds of toy-town drives."""
+
 REPEATS = 15
 CHANNELS = 64
 
@@ -69,6 +73,8 @@ def rows(context: Context) -> Iterator[Row]:
         yield from _ground_rows(name, samples)
         yield from _instance_rows(name, samples)
     yield from _point_class_rows(street)
+    town = [ToyTownDrive(seed, duration_s=0.2)[1] for seed in TOWNS]
+    yield from _town_rows(town)
     yield from _pictures(context.out / "units", {"nuscenes": [keyframe], "pandaset": street[:2]})
     yield from _stages(keyframe)
 
@@ -118,6 +124,20 @@ def _instance_rows(name: str, samples: Sequence[Sample]) -> Iterator[Row]:
 
 def _share_one(count: InstanceCount) -> float:
     return count.num_one / max(count.num_objects, 1)
+
+
+def _town_rows(town: Sequence[Sample]) -> Iterator[Row]:
+    """The toy town, where the study is run: figures beside those of real streets."""
+    ground, instances = (
+        count_ground(town, GroundConfig(), UnitConfig().max_range_m),
+        count_instances(town, UnitConfig()),
+    )
+    at = f"toy town, {len(town)} samples"
+    yield report_only(f"{at}: share kept of points in boxes", ground.num_high_kept / ground.num_high)
+    yield report_only(f"{at}: share removed of points of the ground", ground.num_low_removed / ground.num_low)
+    yield report_only(f"{at}: share of {instances.num_objects} objects that are one unit", _share_one(instances))
+    spanning = instances.num_spanning / max(instances.num_merged, 1)
+    yield report_only(f"{at}: share of {instances.num_merged} merged units that span two objects", spanning)
 
 
 def _point_class_rows(street: Sequence[Sample]) -> Iterator[Row]:
