@@ -27,8 +27,10 @@ from benchmarks.contrastive.real_streets import (
     count_ground,
     count_instances,
 )
+from benchmarks.samples import each
 from benchmarks.tested import rows_of_tests
 from lidarloop_core.sample import Sample
+from lidarloop_training.data.kitti.object import KittiObjectSource
 from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
 from lidarloop_training.tasks.pretext.units.clusters import ClusterConfig, find_clusters
 from lidarloop_training.tasks.pretext.units.context import nearest_points, points_of_pillars
@@ -69,13 +71,18 @@ def rows(context: Context) -> Iterator[Row]:
         return
     keyframe = NuScenesSweepSource(context.data / "nuscenes_keyframe")[0]
     street = _pandaset(context)
-    for name, samples in (("nuScenes keyframe", [keyframe]), (f"PandaSet 002, {len(street)} samples", street)):
+    kitti = list(each(KittiObjectSource(context.data / "kitti_object_with_images")))
+    for name, samples in (
+        ("nuScenes keyframe", [keyframe]),
+        (f"PandaSet 002, {len(street)} samples", street),
+        (f"KITTI, {len(kitti)} frames", kitti),
+    ):
         yield from _ground_rows(name, samples)
         yield from _instance_rows(name, samples)
     yield from _point_class_rows(street)
     town = [ToyTownDrive(seed, duration_s=0.2)[1] for seed in TOWNS]
     yield from _town_rows(town)
-    yield from _pictures(context.out / "units", {"nuscenes": [keyframe], "pandaset": street[:2]})
+    yield from _pictures(context.out / "units", {"nuscenes": [keyframe], "pandaset": street[:2], "kitti": kitti[:1]})
     yield from _stages(keyframe)
 
 
@@ -128,10 +135,8 @@ def _share_one(count: InstanceCount) -> float:
 
 def _town_rows(town: Sequence[Sample]) -> Iterator[Row]:
     """The toy town, where the study is run: figures beside those of real streets."""
-    ground, instances = (
-        count_ground(town, GroundConfig(), UnitConfig().max_range_m),
-        count_instances(town, UnitConfig()),
-    )
+    ground = count_ground(town, GroundConfig(), UnitConfig().max_range_m)
+    instances = count_instances(town, UnitConfig())
     at = f"toy town, {len(town)} samples"
     yield report_only(f"{at}: share kept of points in boxes", ground.num_high_kept / ground.num_high)
     yield report_only(f"{at}: share removed of points of the ground", ground.num_low_removed / ground.num_low)

@@ -91,7 +91,7 @@ class RerunLog:
 
     def _points(self, sample: Sample) -> None:
         sweep = sample.keyframe
-        colors = unit_colors(sample) if self._color == "unit" else point_colors(sweep, self._color)
+        colors = unit_colors(sample).rgb if self._color == "unit" else point_colors(sweep, self._color)
         self._recording.log("world/lidar/points", self._rr.Points3D(sweep.points[:, :3], colors=colors, radii=-1.2))
 
     def _boxes(self, layer: Layer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,20 @@ NO_UNIT = (44, 54, 82)
 _INSTANCE, _SEED = (0.75, 1.0), (0.3, 0.75)  # saturation and value
 
 
-def unit_colors(sample: Sample, config: UnitConfig | None = None) -> npt.NDArray[np.uint8]:
-    """(N, 3) uint8 colours of the keyframe's points, one for each unit; neighbours in number differ in hue.
+class UnitColors(NamedTuple):
+    """A colour for each unit.
+
+    Attributes:
+        rgb: (N, 3) uint8, colours of the keyframe's points; ``NO_UNIT`` for points without a unit.
+        has_unit: (N,) bool, points that belong to a unit.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    has_unit: npt.NDArray[np.bool_]
+
+
+def unit_colors(sample: Sample, config: UnitConfig | None = None) -> UnitColors:
+    """Finds the units of a keyframe's (N, ≥3) points and colours them; neighbours in number differ in hue.
 
     Instances are vivid, initial units that fell into no cluster are pale.
 
@@ -33,5 +46,5 @@ def unit_colors(sample: Sample, config: UnitConfig | None = None) -> npt.NDArray
         colorsys.hsv_to_rgb(number * 0.618034 % 1, *(_INSTANCE if is_instance else _SEED))
         for number, is_instance in enumerate(units.is_instance.tolist())
     ]
-    colors: npt.NDArray[np.uint8] = np.array([*palette, np.divide(NO_UNIT, 255)])[units.unit_of_point]
-    return (colors * 255).round().astype(np.uint8)
+    shares = np.array([*palette, np.divide(NO_UNIT, 255)])[units.unit_of_point]
+    return UnitColors((shares * 255).round().astype(np.uint8), units.unit_of_point >= 0)
