@@ -29,6 +29,7 @@ from benchmarks.contrastive.real_streets import (
 )
 from benchmarks.samples import each
 from benchmarks.tested import rows_of_tests
+from lidarloop_core.labelling.points.own_vehicle import off_own_vehicle
 from lidarloop_core.sample import Sample
 from lidarloop_training.data.kitti.object import KittiObjectSource
 from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
@@ -185,7 +186,7 @@ def _stages(keyframe: Sample) -> Iterator[Row]:
     config, points = UnitConfig(), keyframe.keyframe.points
     xyz = np.ascontiguousarray(points[:, :3])
     sightings = find_sightings(points, keyframe.cameras, keyframe.keyframe)
-    near = np.hypot(xyz[:, 0], xyz[:, 1]) <= config.max_range_m
+    near = off_own_vehicle(xyz) & (np.hypot(xyz[:, 0], xyz[:, 1]) <= config.max_range_m)
     standing = xyz[near & ~find_ground(xyz, config.ground)]
     seeds = farthest_points(standing[:, :2], config.num_seeds)
     context = nearest_points(standing, seeds, config.num_neighbours)
