@@ -87,7 +87,7 @@ TRAINING: dict[str, set[str]] = {
     "evaluation.statistics": {"evaluation.metrics"},
     "evaluation": {"data", "data.kitti", "evaluation.metrics", "evaluation.statistics"},
     "evaluation.report": {"evaluation", "evaluation.metrics", "evaluation.statistics"},
-    "viewer": {"data.writing", "evaluation", "evaluation.report"},
+    "viewer": {"data.writing", "evaluation", "evaluation.report", "tasks.pretext.units"},
     # How drives are labelled.
     "pseudolabel.mask_models": {"toytown"},
     "pseudolabel": {
@@ -105,6 +105,7 @@ TRAINING: dict[str, set[str]] = {
     "tasks": {"ranges", "models.sparse"},
     "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
     "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
+    "tasks.pretext.units": {"ranges"},
     "stages": {
         "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection",
         "tasks.segmentation",
