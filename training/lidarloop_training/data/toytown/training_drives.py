@@ -31,6 +31,7 @@ class ToyTownDrives:
         duration_s: length of each drive, seconds.
         keyframe_every: frames at 10 Hz from one sample to the next.
         num_processes: number of processes that make drives.
+        cameras: whether samples have pictures; such drives lie beside those without, in folders of their own.
     """
 
     root: Path = Path("data/toytown")
@@ -41,6 +42,7 @@ class ToyTownDrives:
     duration_s: float = 20.0
     keyframe_every: int = 10
     num_processes: int = 2
+    cameras: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -64,7 +66,8 @@ class ToyTownDrives:
 
     def drive_folder(self, seed: int) -> Path:
         """The folder of one drive; its name holds what may not be mixed up."""
-        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}"
+        with_pictures = "-cameras" if self.cameras else ""
+        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}{with_pictures}"
 
 
 def prepare(drives: ToyTownDrives, num_sweeps: int, on_drive: Callable[[int, int], None]) -> None:
@@ -92,15 +95,17 @@ def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
     from lidarloop_training.toytown.drive import ToyTownDrive
 
     write_nuscenes(
-        ToyTownDrive(seed, duration_s=drives.duration_s, rate_hz=RATE_HZ, cameras=False, point_labels=True),
+        ToyTownDrive(seed, duration_s=drives.duration_s, rate_hz=RATE_HZ, cameras=drives.cameras, point_labels=True),
         drives.drive_folder(seed),
         keyframe_every=drives.keyframe_every,
         sweeps_per_keyframe=num_sweeps - 1,
-        cameras=False,
+        cameras=drives.cameras,
     )
 
 
 def open_drives(drives: ToyTownDrives, seeds: Sequence[int], num_sweeps: int) -> SampleSource:
     """The samples of drives that ``prepare`` has made; those of an older lidarloop have no labels of points."""
-    sources = [NuScenesSource(drives.drive_folder(seed), num_sweeps=num_sweeps, cameras=False) for seed in seeds]
+    sources = [
+        NuScenesSource(drives.drive_folder(seed), num_sweeps=num_sweeps, cameras=drives.cameras) for seed in seeds
+    ]
     return ConcatSource([with_point_labels(source) for source in sources])
