@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.labelling.points.own_vehicle import without_own_vehicle
+from lidarloop_core.labelling.points.own_vehicle import off_own_vehicle
 from lidarloop_training.ranges import check_ranges
 from lidarloop_training.tasks.pretext.units.clusters import ClusterConfig, find_clusters
 from lidarloop_training.tasks.pretext.units.context import nearest_points, points_of_pillars
@@ -36,7 +36,7 @@ class UnitConfig:
         clusters: how instances are found; None leaves initial units as they are, for ablations.
     """
 
-    num_seeds: int = 1024
+    num_seeds: int = 512
     sampling: Literal["farthest", "random"] = "farthest"
     context: Literal["neighbours", "pillar"] = "neighbours"
     num_neighbours: int = 16
@@ -101,9 +101,7 @@ def find_units(
     return Units(unit_of_point, units.is_instance)
 
 
-def merge_seeds(
-    context: npt.NDArray[np.int32], seeds: npt.NDArray[np.int64], cluster: npt.NDArray[np.int32]
-) -> Units:
+def merge_seeds(context: npt.NDArray[np.int32], seeds: npt.NDArray[np.int64], cluster: npt.NDArray[np.int32]) -> Units:
     """Seeds that fall into one cluster become one unit, which grows to all points of the cluster.
 
     A seed in no cluster keeps its context, without points of clusters that are units. A cluster without a seed is no
@@ -126,14 +124,12 @@ def merge_seeds(
     unit_of_seed = np.full(len(seeds) + 1, -1, np.int32)
     unit_of_seed[:-1][lone] = np.arange(len(instances), num_units)
     in_instance = unit_of_cluster[cluster]
-    return Units(
-        np.where(in_instance >= 0, in_instance, unit_of_seed[context]), np.arange(num_units) < len(instances)
-    )
+    return Units(np.where(in_instance >= 0, in_instance, unit_of_seed[context]), np.arange(num_units) < len(instances))
 
 
 def _is_near(xyz: npt.NDArray[np.float32], max_range_m: float) -> npt.NDArray[np.bool_]:
-    """(N,) bool, finite points in range that are not on the vehicle itself."""
-    ...
+    """(N,) bool, points in range that are not on the vehicle itself."""
+    return off_own_vehicle(xyz) & (np.hypot(xyz[:, 0], xyz[:, 1]) <= max_range_m)
 
 
 def _seeds(xyz: npt.NDArray[np.float32], config: UnitConfig, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -145,9 +141,7 @@ def _seeds(xyz: npt.NDArray[np.float32], config: UnitConfig, rng: np.random.Gene
     return farthest_points(xyz[:, :2], config.num_seeds, first=int(rng.integers(len(xyz))))
 
 
-def _context(
-    xyz: npt.NDArray[np.float32], seeds: npt.NDArray[np.int64], config: UnitConfig
-) -> npt.NDArray[np.int32]:
+def _context(xyz: npt.NDArray[np.float32], seeds: npt.NDArray[np.int64], config: UnitConfig) -> npt.NDArray[np.int32]:
     if config.context == "pillar":
         return points_of_pillars(xyz, seeds, config.pillar_m)
     return nearest_points(xyz, seeds, config.num_neighbours)
