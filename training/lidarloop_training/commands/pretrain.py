@@ -51,7 +51,10 @@ else:
             "contrast-segment-toytown": (contrast_segment_toytown(), "The same for a sparse U-Net."),
             "masked-bev-toytown": (masked_bev_toytown(), "Masked reconstruction, without pictures (BEV-MAE)."),
             "image-encoder-drives": (image_encoder_drives(), "An image encoder on your drives: --data.path DIR."),
-            "contrast-drives": (contrast_drives(), "Pillars, MoCo v3's ResNet-50: --data.path DIR --task.image.path FILE."),
+            "contrast-drives": (
+                contrast_drives(),
+                "Pillars, MoCo v3's ResNet-50: --data.path DIR --task.image.path FILE.",
+            ),
             "contrast-voxel-nuscenes": (contrast_voxel_nuscenes(), "The same on nuScenes' voxels."),
             "contrast-segment-drives": (contrast_segment_drives(), "The same for a sparse U-Net."),
             "image-encoder-smoke": (image_encoder_smoke(), "A tiny image encoder and a few steps."),

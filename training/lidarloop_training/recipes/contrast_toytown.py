@@ -72,9 +72,7 @@ def contrast_segment_toytown() -> TrainConfig[SegmenterContrastConfig]:
     """The same for encoder and decoder of ``segment_toytown``."""
     contrast, segmenter = contrast_toytown(), segment_toytown()
     return TrainConfig(
-        task=SegmenterContrastConfig(
-            spec=segmenter.task.spec, network=segmenter.task.network, grouping=SPIKE_UNITS
-        ),
+        task=SegmenterContrastConfig(spec=segmenter.task.spec, network=segmenter.task.network, grouping=SPIKE_UNITS),
         data=contrast.data,
         optimisation=contrast.optimisation,
         run=RunConfig(out=Path("out/contrast-segment-toytown")),

@@ -26,7 +26,9 @@ def test_moco_v3_gives_its_base_encoder(tmp_path: Path) -> None:
     state = {f"module.base_encoder.{name}": value for name, value in encoder.state_dict().items()}
     state["module.base_encoder.layer4.0.conv1.weight"] = torch.zeros(512, 1024, 1, 1)
     state["module.base_encoder.fc.0.weight"] = torch.zeros(4096, 2048)
-    state |= {f"module.momentum_encoder.{name}": torch.zeros_like(value) for name, value in encoder.state_dict().items()}
+    state |= {
+        f"module.momentum_encoder.{name}": torch.zeros_like(value) for name, value in encoder.state_dict().items()
+    }
     state["module.predictor.0.weight"] = torch.zeros(4096, 256)
     found = moco_v3(saved(tmp_path / "r50.pth.tar", {"epoch": 100, "arch": "resnet50", "state_dict": state}))
     for name, value in encoder.state_dict().items():

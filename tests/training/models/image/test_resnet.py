@@ -28,11 +28,8 @@ def test_maps_equal_those_of_another_implementation() -> None:
     theirs = transformers.ResNetBackbone(config).eval()
     ours = ResNet((1, 2, 1), 8).eval()
     # Both name their layers in the order of the forward pass, but for the shortcut, which theirs has before the rest.
-    weights = {name: value for name, value in theirs.state_dict().items()}
-    state = {}
-    for name in ours.state_dict():
-        state[name] = weights[their_name(name)]
-    ours.load_state_dict(state)
+    weights = theirs.state_dict()
+    ours.load_state_dict({name: weights[their_name(name)] for name in ours.state_dict()})
     pictures = torch.randn(2, 3, 45, 80)
     with torch.no_grad():
         for found, expected in zip(ours(pictures), theirs(pictures).feature_maps, strict=True):

@@ -32,7 +32,7 @@ _INTRINSICS = np.array([[32.0, 0.0, 31.5], [0.0, 32.0, 23.5], [0.0, 0.0, 1.0]])
 
 @dataclass(frozen=True)
 class PictureScenes(MadeSource):
-    """``BoxScenes`` with a camera to the front and one to the back; pictures are noise in patches, one for each sample."""
+    """``BoxScenes`` with a camera to the front and one to the back; a picture is noise in patches of eight pixels."""
 
     num_samples: int = 6
     seed: int = 0
@@ -80,28 +80,28 @@ def tiny_encoder(folder: Path) -> ImageEncoderConfig:
 
 def tiny_network(**changes: object) -> NetworkConfig:
     """A small detector of one group."""
-    values = dict(
-        class_groups=(small_spec().class_names,),
-        pillar_channels=8,
-        stage_channels=(8, 16),
-        stage_depths=(1, 1),
-        neck_channels=8,
-        shared_channels=8,
-        group_channels=8,
-    )
+    values: dict[str, object] = {
+        "class_groups": (small_spec().class_names,),
+        "pillar_channels": 8,
+        "stage_channels": (8, 16),
+        "stage_depths": (1, 1),
+        "neck_channels": 8,
+        "shared_channels": 8,
+        "group_channels": 8,
+    }
     return NetworkConfig(**{**values, **changes})
 
 
 def contrast_config(folder: Path, **changes: object) -> DetectorContrastConfig:
     """Pre-training of a small detector on pillars; image features are kept in the folder."""
-    values = dict(
-        spec=small_spec(),
-        network=tiny_network(),
-        grouping=GROUPING,
-        image=tiny_encoder(folder),
-        image_cache=folder / "features",
-        projection=ProjectionConfig(16, 8),
-    )
+    values: dict[str, object] = {
+        "spec": small_spec(),
+        "network": tiny_network(),
+        "grouping": GROUPING,
+        "image": tiny_encoder(folder),
+        "image_cache": folder / "features",
+        "projection": ProjectionConfig(16, 8),
+    }
     return DetectorContrastConfig(**{**values, **changes})
 
 

@@ -77,7 +77,7 @@ def test_targets_are_what_the_pictures_show_at_the_units_points(tmp_path: Path) 
     found = dataset[ExampleKey(0, 0)]
     checked = 0
     for unit in range(found.num_units):
-        (x, y, z), = found.views[0].xyz[found.views[0].unit == unit]
+        ((x, y, z),) = found.views[0].xyz[found.views[0].unit == unit]
         camera, depth, left = (0, x, y) if x > 0 else (1, -x, -y)
         column, row = 31.5 - 32 * left / depth, 23.5 - 32 * z / depth
         edges = np.minimum(np.array([column, row]) % 8, 8 - np.array([column, row]) % 8)
@@ -161,7 +161,9 @@ def test_a_batch_counts_units_points_and_clouds_on(tmp_path: Path) -> None:
     assert torch.equal(torch.unique(view.unit_of_point), torch.arange(sum(batch.units_of_cloud)))
     points = view.inputs[0]
     torch.testing.assert_close(points[view.points.row, :3], view.points.xyz)
-    assert torch.equal(view.points.sample, torch.tensor([0] * len(examples[0].views[0].row) + [1] * len(examples[1].views[0].row)))
+    assert torch.equal(
+        view.points.sample, torch.tensor([0] * len(examples[0].views[0].row) + [1] * len(examples[1].views[0].row))
+    )
     assert len(batch.targets) == sum(batch.units_of_cloud)
 
 

@@ -12,9 +12,7 @@ def test_statistics_are_their_closed_forms() -> None:
     found = lidar_statistics(xyz, intensity, np.array([0, 1, 1, 1, 1]), 2)
     assert found.shape == (2, NUM_STATISTICS)
     np.testing.assert_allclose(found[0], [0, 1.5, 1.5, 1.5, 0, 0, 0, 0.5, 0], atol=1e-6)
-    np.testing.assert_allclose(
-        found[1], [np.log10(4) / 2, 0, 0.5, 1, 0.5, np.sqrt(5) / 5, 0, 0.5, 0.5], atol=1e-6
-    )
+    np.testing.assert_allclose(found[1], [np.log10(4) / 2, 0, 0.5, 1, 0.5, np.sqrt(5) / 5, 0, 0.5, 0.5], atol=1e-6)
 
 
 def test_turning_the_scene_changes_nothing() -> None:

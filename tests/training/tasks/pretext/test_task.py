@@ -88,7 +88,10 @@ def test_gradients_reach_the_point_network_and_the_projections_and_nothing_else(
     [
         ("single", {"single_loss", "single_accuracy", "single_alignment"}),
         ("single+", {"single_loss", "single_accuracy", "single_alignment"}),
-        ("multi", {"cross_loss", "cross_accuracy", "cross_alignment", "single_loss", "single_accuracy", "single_alignment"}),
+        (
+            "multi",
+            {"cross_loss", "cross_accuracy", "cross_alignment", "single_loss", "single_accuracy", "single_alignment"},
+        ),
     ],
 )
 def test_one_switch_gives_each_modality(modality: str, parts: set[str], tmp_path: Path) -> None:

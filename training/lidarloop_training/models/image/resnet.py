@@ -1,8 +1,8 @@
 """ResNets as feature pyramids, with torchvision's parameter names, so that public weights fit.
 
-Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, figure 5 (right) and table 1; the stride of
-a block is at its 3×3 convolution, as in torchvision and in MoCo's checkpoints. The last stage (1/32) and the classifier
-are left out: nothing here reads them.
+Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, figure 5 (right) and table 1. The stride
+of a block is at its 3×3 convolution, as in torchvision and in MoCo's checkpoints. The last stage (1/32) and the
+classifier are left out: nothing here reads them.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ def _joined(windows: Tensor, shape: Sequence[int], window: int) -> Tensor:
 
 
 def _region_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """(windows, window², window²) 0 within a region of the map, ``_OTHER_REGION`` across its shifted edges (figure 4)."""
+    """(windows, window², window²): 0 within a region, ``_OTHER_REGION`` across the map's shifted edges (figure 4)."""
     bands = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
     region = torch.zeros(1, height, width, 1, device=device)
     for row, rows in enumerate(bands):

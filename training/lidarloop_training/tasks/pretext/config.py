@@ -55,9 +55,9 @@ class ContrastConfig(TaskConfig):
     """Settings of contrastive pre-training; a subclass adds the kind of network.
 
     Attributes:
-        modality: cross: a cloud against its pictures, the paper's method. single: two random changes of a cloud, initial
-            units without instances (ProposalContrast's way; Yin et al., ECCV 2022). single+: the same with all units.
-            multi: cross and single+ together.
+        modality: cross: a cloud against its pictures, the paper's method. single: two random changes of a cloud, with
+            initial units, not instances (ProposalContrast's way; Yin et al., ECCV 2022). single+: the same with
+            instances. multi: cross and single+ together.
         targets: what a cloud is compared with across modalities: image features; as controls, image features shuffled
             among the units of a cloud, or nine statistics of the LiDAR's own points.
         grouping: what is compared.

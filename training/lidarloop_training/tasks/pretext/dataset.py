@@ -208,9 +208,7 @@ def _with_units_of_all_views(
     kept = []
     for view in views:
         stays = present[view.unit]
-        kept.append(
-            CloudView(view.cloud, view.num_points, view.row[stays], view.xyz[stays], number[view.unit[stays]])
-        )
+        kept.append(CloudView(view.cloud, view.num_points, view.row[stays], view.xyz[stays], number[view.unit[stays]]))
     return ContrastExample(tuple(kept), int(present.sum()), None if targets is None else targets[present])
 
 

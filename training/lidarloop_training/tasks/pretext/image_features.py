@@ -91,7 +91,7 @@ def no_pictures(source: SampleSource) -> DatasetError:
     token = source.keys[0].token if len(source) else "of no drive"
     return DatasetError(
         f"sample {token} has no pictures; expected some to learn from: take drives that have them (toy-town drives: "
-        "--data.cameras True)"
+        "--data.cameras)"
     )
 
 

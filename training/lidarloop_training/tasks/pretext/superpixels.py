@@ -14,9 +14,7 @@ import numpy.typing as npt
 _ITERATIONS = 10
 _COMPACTNESS = 10.0
 
-_XYZ_OF_RGB = np.array(
-    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
-)
+_XYZ_OF_RGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 _WHITE = np.array([0.950456, 1.0, 1.088754])
 """sRGB's matrix and the D65 white point (CIE 15:2004)."""
 

@@ -1,8 +1,8 @@
 """Masked reconstruction: the network finds points and density of BEV cells that were taken out of its input.
 
-Source: BEV-MAE (Lin et al., AAAI 2024), section 3: cells of the map that the backbone gives are masked, one learnt token
-stands in their place, and a small head on the map answers. Encoder and backbone are a detector's, which fine-tuning
-starts from.
+Source: BEV-MAE (Lin et al., AAAI 2024), section 3: cells of the map that the backbone gives are masked, one learnt
+token stands in their place, and a small head on the map answers. Encoder and backbone are a detector's, which
+fine-tuning starts from.
 """
 
 from __future__ import annotations
@@ -139,9 +139,7 @@ class MaskedBevTask:
     def dataset(self, source: SampleSource, *, training: bool, seed: int) -> MaskedDataset:
         """Examples of samples; see ``Task.dataset``. Those to validate on are masked and changed too, always alike."""
         config = self.config
-        return MaskedDataset(
-            source, self.spec, self.map_shape, mask=config.mask, augment=config.augment, seed=seed
-        )
+        return MaskedDataset(source, self.spec, self.map_shape, mask=config.mask, augment=config.augment, seed=seed)
 
     def collate(self, examples: Sequence[MaskedExample]) -> MaskedBatch:
         """One batch of examples, at least one."""

@@ -78,7 +78,7 @@ class CropPair(NamedTuple):
 
     Attributes:
         crops: (2, 3, S, S) float32, normalised by ImageNet's mean and deviation.
-        places: (2, P, 2) float32 (x, y) of the same P places in each crop, -1 at its left or upper edge, 1 at the other.
+        places: (2, P, 2) float32 (x, y) of the same P places in each crop, from -1 at its left and upper edges to 1.
     """
 
     crops: npt.NDArray[np.float32]
