@@ -6,12 +6,14 @@ The measurement runs in a process of its own, since a peak of memory never falls
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,8 +22,10 @@ import numpy as np
 import torch
 
 from benchmarks.checks import REPOSITORY
+from lidarloop_core.sample import CameraImage
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives
 from lidarloop_training.tasks.pretext.config import ContrastConfig
+from lidarloop_training.tasks.pretext.image_features import ImageFeatures
 from lidarloop_training.tasks.task import ExampleKey, TaskConfig
 
 _STEPS = 6
@@ -69,10 +73,10 @@ def measure(config: TaskConfig, drives: ToyTownDrives) -> dict[str, float]:
         data_s = _seconds(lambda keys=keys: [source[key.sample] for key in keys], device)
         features_s = 0.0
         if isinstance(config, ContrastConfig) and config.reads_pictures:
-            kept: Any = examples.features
             pictures = [source[key.sample].cameras for key in keys]
-            [kept.maps(cameras) for cameras in pictures]
-            features_s = _seconds(lambda pictures=pictures: [kept.maps(cameras) for cameras in pictures], device)
+            read = partial(_read_all, examples.features, pictures)
+            read()  # computes what is not kept yet
+            features_s = _seconds(read, device)
         made: list[Any] = []
         examples_s = _seconds(lambda keys=keys, made=made: made.extend(examples[key] for key in keys), device)
         batch = task.collate(made).to(device)
@@ -85,6 +89,11 @@ def measure(config: TaskConfig, drives: ToyTownDrives) -> dict[str, float]:
     names = ("data s", "features s", "units s", "forward s", "backward s")
     found = dict(zip(names, np.median(rows, axis=0).tolist(), strict=True))
     return {**found, "step s": sum(found.values()), "memory MB": _peak_mb(device) - before}
+
+
+def _read_all(kept: ImageFeatures, pictures: Sequence[Sequence[CameraImage]]) -> None:
+    for cameras in pictures:
+        kept.maps(cameras)
 
 
 def _seconds(what: Callable[[], object], device: torch.device) -> float:
@@ -104,8 +113,6 @@ def _peak_mb(device: torch.device) -> float:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 

@@ -5,9 +5,9 @@
 
 A pool of drives is recorded without labels. Networks are pre-trained on it in several ways (``arms.py``), fine-tuned on
 a share of its labels, and scored on drives of other seeds. All arms take the same number of fine-tuning steps. The rate
-of each arm and share is chosen among ``rates`` by the validation drives; a schedule ``long_factor`` times as long stands
-beside for the arms that the targets compare. Shares are of complete drives; by single samples in a second column. The
-seed chooses weights, order and labelled drives; the pre-trained weights of a seed are those of the same seed.
+of each arm and share is chosen among ``rates`` by the validation drives; a schedule ``long_factor`` times as long
+stands beside for the arms that the targets compare. Shares are of complete drives; by single samples in a second
+column. The seed chooses weights, order and labelled drives; the pre-trained weights of a seed are those of the same.
 
 Each result is a line of ``results/contrastive.jsonl`` as soon as it is known:
 
@@ -90,8 +90,8 @@ class Study:
         rates: peak learning rates of fine-tuning, out of which one is chosen for each arm and share.
         seeds: random seeds.
         marks: shares of the fine-tuning steps after which the test drives are scored.
-        supervised: ONNX file of a 2D network in the folder of real samples, and the values that are tapped: YOLOX-nano at
-            1/2, 1/4 and 1/8 of its input.
+        supervised: ONNX file of a 2D network in the folder of real samples, and the values that are tapped: of
+            YOLOX-nano at 1/2, 1/4 and 1/8 of its input.
     """
 
     folder: Path = Path("data/contrastive")
@@ -204,7 +204,7 @@ def run_arm(study: Study, arm: Arm, results: Path) -> None:
 
 
 def pre_train(study: Study, arm: Arm, seed: int, results: Path) -> Path:
-    """Pre-trains on the pool; accuracy and alignment are recorded after each of the first eight epochs, and at the end."""
+    """Pre-trains on the pool; accuracy and alignment are recorded after each of eight epochs and at the end."""
     task = pretext(arm, study.images)
     pool = study.drives(study.pool, arm.style)
     optimisation = OptimisationConfig(

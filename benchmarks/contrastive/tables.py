@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import t as student
 
 from benchmarks.checks import Row, report_only
@@ -92,13 +92,11 @@ class Study:
             if run["rate"] == rate and run["step"] == max(1, round(share * run["num_steps"]))
         }
 
-    def gain(self, better: dict[int, float], worse: dict[int, float]) -> npt_float | None:
-        """Differences of the seeds that both have; None where there is none."""
-        seeds = sorted(set(better) & set(worse))
-        return np.array([better[seed] - worse[seed] for seed in seeds]) if seeds else None
 
-
-npt_float = Any
+def paired(better: dict[int, float], worse: dict[int, float]) -> npt.NDArray[np.float64] | None:
+    """Differences of the seeds that both have; None where there is none."""
+    seeds = sorted(set(better) & set(worse))
+    return np.array([better[seed] - worse[seed] for seed in seeds]) if seeds else None
 
 
 def rows(records: Sequence[Record]) -> Iterator[Row]:
@@ -131,9 +129,8 @@ def _promises(study: Study) -> Iterator[Row]:
     segmenters = (study.points(arm, 1.0, network="U-Net") for arm in (CROSS, SCRATCH))
     yield gain_row("U-Net: images against scratch at 1 %, mIoU points", *segmenters, 5)
     transfer = study.points(TRANSFER, _SHARE)
-    yield gain_row(
-        "transfer: images of another town style against scratch at 5 %, mAP points", transfer, scratch[5.0], None
-    )
+    what = "transfer: images of another town style against scratch at 5 %, mAP points"
+    yield gain_row(what, transfer, scratch[5.0], None)
 
 
 def _shares(study: Study) -> Iterator[Row]:
@@ -157,7 +154,7 @@ def _table(study: Study, title: str, arms: Sequence[str]) -> Iterator[Row]:
     cross = study.points(CROSS, _SHARE)
     for arm in arms:
         found = study.points(arm, _SHARE)
-        gain = study.gain(found, cross)
+        gain = paired(found, cross)
         told = PAPER.get(arm, "")
         against = "" if gain is None else f"{_interval(gain)} against images; "
         yield value_row(f"{title}, mAP points at 5 %: {arm}", found, against + told)
@@ -200,7 +197,7 @@ def _costs(records: Sequence[Record]) -> Iterator[Row]:
 def gain_row(what: str, better: dict[int, float], worse: dict[int, float], target: float | None) -> Row:
     """Mean difference over the seeds that both have, with its paired 95 % interval; without results it falls short."""
     words = "" if target is None else f"≥ {target:g}"
-    gain = Study([]).gain(better, worse)
+    gain = paired(better, worse)
     if gain is None:
         return Row(what, None, words or "stored", False, NOT_RUN)
     mean = float(gain.mean())
@@ -209,7 +206,7 @@ def gain_row(what: str, better: dict[int, float], worse: dict[int, float], targe
 
 def within_row(what: str, found: dict[int, float], other: dict[int, float], most: float) -> Row:
     """Mean difference over the seeds that both have, to be at most so large either way."""
-    gain = Study([]).gain(found, other)
+    gain = paired(found, other)
     if gain is None:
         return Row(what, None, f"within ± {most:g}", False, NOT_RUN)
     mean = float(gain.mean())
@@ -231,7 +228,7 @@ def _reported(what: str, value: float | None, note: str) -> Row:
     return report_only(what, value, note)
 
 
-def _interval(differences: Any) -> str:
+def _interval(differences: npt.NDArray[np.float64]) -> str:
     """Mean of paired differences and its 95 % interval by Student's t."""
     mean, number = float(np.mean(differences)), len(differences)
     if number < 2:

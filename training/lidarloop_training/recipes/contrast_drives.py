@@ -1,8 +1,8 @@
 """Contrastive pre-training on a user's drives, at the size and with the image encoder of the paper.
 
 Source: Cai et al., sections II and III: CenterPoint on pillars and on voxels, MoCo v3's ResNet-50, P2 + P3 + P4. What
-the paper does not state is its neighbours': a projection of 64 channels and 50 epochs of SLidR, a temperature of 0.1 and
-one cycle to 3e-3 of ProposalContrast.
+the paper does not state is its neighbours': a projection of 64 channels and 50 epochs of SLidR, a temperature of 0.1
+and one cycle to 3e-3 of ProposalContrast.
 """
 
 from __future__ import annotations

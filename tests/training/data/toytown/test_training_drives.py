@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,14 @@ def test_folders_tell_drives_apart_that_differ(tmp_path: Path) -> None:
         for seed in (7, 8)
     }
     assert len(names) == 8
+
+
+def test_drives_with_pictures_lie_beside_those_without(tmp_path: Path) -> None:
+    plain = ToyTownDrives(root=tmp_path, num_train_drives=1, num_validation_drives=0, duration_s=0.2, num_processes=1)
+    seeing = dataclasses.replace(plain, cameras=True)
+    assert plain.drive_folder(7) != seeing.drive_folder(7)
+    prepare(seeing, 1, lambda number, of: None)
+    sample = open_drives(seeing, seeing.train_seeds, 1)[0]
+    assert [camera.name for camera in sample.cameras][:2] == ["CAM_FRONT", "CAM_FRONT_RIGHT"]
+    assert sample.cameras[0].load().shape == (225, 400, 3)
+    assert not plain.drive_folder(1000).exists()

@@ -18,7 +18,7 @@ from lidarloop_training.models.image.pictures import imagenet_normalised, resize
 _MOST_BYTES = (1 << 31) - 1  # the largest message that protobuf allows
 
 OnnxInput = Literal["rgb-imagenet", "bgr-255", "bgr-1"]
-"""How a network takes pictures: RGB less ImageNet's mean, over its deviation; BGR to 255 (YOLOX) or to 1 (FastestDet)."""
+"""How a network takes pictures: RGB less ImageNet's mean, over its deviation; BGR to 255 (YOLOX), to 1 (FastestDet)."""
 
 
 class OnnxImageEncoder:

@@ -55,6 +55,6 @@ def lidar_statistics(
 def _principal_deviations(
     xx: npt.NDArray[np.float64], xy: npt.NDArray[np.float64], yy: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(U,) standard deviations along and across the longest direction, metres: roots of the covariance's eigenvalues."""
+    """(U,) standard deviations along and across the longest direction, metres: roots of eigenvalues."""
     middle, radius = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     return np.sqrt(middle + radius), np.sqrt(np.maximum(middle - radius, 0))
