@@ -52,7 +52,7 @@ def _sample(folder: Path, drive: dict[str, Any], frame: dict[str, Any]) -> Sampl
 
 
 def _camera(path: Path, name: str, drive: dict[str, Any], pose: dict[str, Any], sweep: Sweep) -> CameraImage:
-    """One camera. The ego-motion since the sweep's stamp is in its pose already, so that the ego pose is the sweep's."""
+    """One camera, whose pose holds the ego-motion since the sweep's stamp already: its ego pose is the sweep's."""
     k = drive["intrinsics"][name]
     width, height = drive["image_size"]
     return CameraImage(

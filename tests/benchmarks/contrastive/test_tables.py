@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.contrastive import tables  # noqa: E402
-from benchmarks.contrastive.arms import ARMS, CROSS, SCRATCH, SHUFFLED, STATISTICS  # noqa: E402
-from benchmarks.contrastive.tables import Study, paired, rows  # noqa: E402
+from benchmarks.contrastive import tables
+from benchmarks.contrastive.arms import ARMS, CROSS, SCRATCH, SHUFFLED, STATISTICS
+from benchmarks.contrastive.tables import Study, paired, rows
 
 
 def run(arm: str, percent: float, seed: int, rate: float, **values: Any) -> dict[str, Any]:

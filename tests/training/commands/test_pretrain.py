@@ -80,7 +80,7 @@ def test_an_image_encoder_of_the_drives_is_a_file_for_the_next_command(
 
 
 def test_what_is_missing_is_known_before_the_first_step(tables: Path) -> None:
-    with pytest.raises(ConfigError, match="models/moco-v3-r50.pth.tar cannot be read as a checkpoint"):
+    with pytest.raises(ConfigError, match=r"models/moco-v3-r50.pth.tar cannot be read as a checkpoint"):
         run("contrast-drives", "--data.path", tables, *ONE_STEP)
     with pytest.raises(DatasetError, match="has no pictures; expected some to learn from"):
         run("contrast-drives", "--data.path", tables, "--data.no-cameras", *RANDOM, *ONE_STEP)

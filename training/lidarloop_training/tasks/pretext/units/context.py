@@ -28,7 +28,7 @@ def nearest_points(xyz: npt.NDArray[Any], seeds: npt.NDArray[np.int64], num_neig
 
 
 def points_of_pillars(xyz: npt.NDArray[Any], seeds: npt.NDArray[np.int64], side_m: float) -> npt.NDArray[np.int32]:
-    """All points in the square pillar centred at each seed; a point in several belongs to the seed nearest in the plane.
+    """All points in the square pillar around each seed; a point in several belongs to the seed nearest in the plane.
 
     Args:
         xyz: (M, ≥2) metres.
