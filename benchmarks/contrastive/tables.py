@@ -94,7 +94,7 @@ class Study:
 
 
 def paired(better: dict[int, float], worse: dict[int, float]) -> npt.NDArray[np.float64] | None:
-    """Differences of the seeds that both have; None where there is none."""
+    """(S,) differences of the S seeds that both have, in their order; None where there is none."""
     seeds = sorted(set(better) & set(worse))
     return np.array([better[seed] - worse[seed] for seed in seeds]) if seeds else None
 

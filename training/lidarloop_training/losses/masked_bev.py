@@ -18,9 +18,9 @@ class MaskedBevLoss(NamedTuple):
     """The loss and its terms, scalars.
 
     Attributes:
-        total: their sum.
+        total: sum of the two terms.
         chamfer: squared distances between found and true points, square metres.
-        density: of the logarithm of the numbers of points.
+        density: smooth L1 distance between the logarithms of found and true numbers of points.
     """
 
     total: Tensor

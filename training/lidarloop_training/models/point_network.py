@@ -79,7 +79,7 @@ class BevPointNetwork(PointNetwork):
         self._ranges_m = spec.grid.x_range_m, spec.grid.y_range_m
 
     def forward(self, inputs: tuple[Any, ...], points: PointsOfInterest, batch_size: int) -> Tensor:
-        """See ``PointNetwork.forward``."""
+        """(M, out_channels) features of points; see ``PointNetwork.forward``."""
         maps = self.backbone(self.encoder(*inputs, batch_size=batch_size)).float()
         low_m, high_m = maps.new_tensor(self._ranges_m).T
         place = ((points.xyz[:, :2] - low_m) / (high_m - low_m) * 2 - 1)[None, None]
@@ -111,7 +111,7 @@ class UNetPointNetwork(PointNetwork):
         self._num_levels = 1 + len(voxel_grid(spec).levels)
 
     def forward(self, inputs: tuple[Any, ...], points: PointsOfInterest, batch_size: int) -> Tensor:
-        """See ``PointNetwork.forward``."""
+        """(M, out_channels) features of points; see ``PointNetwork.forward``."""
         named = dict(zip(self._input_names, inputs, strict=True))
         levels = level_neighbours(named, self._num_levels)
         voxels = self.decoder(self.encoder(named["voxels"], levels), levels)

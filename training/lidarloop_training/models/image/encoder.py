@@ -104,7 +104,7 @@ class TorchImageEncoder:
 
     @torch.no_grad()
     def maps(self, picture: npt.NDArray[np.uint8]) -> list[Float32Array]:
-        """See ``ImageEncoder.maps``."""
+        """(C, h, w) maps of a (H, W, 3) picture; see ``ImageEncoder.maps``."""
         height, width = picture.shape[:2]
         if 0 < self.max_width < width:
             picture = resized(picture, self.max_width, max(1, round(height * self.max_width / width)))

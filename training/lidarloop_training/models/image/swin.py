@@ -160,7 +160,7 @@ class Swin(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Maps of normalised pictures; see ``ResNet.forward``."""
+        """(B, 3, H, W) normalised pictures → one map (B, C, H / s, W / s) a level; see ``ResNet.forward``."""
         x, maps = self.patch_embed(pictures), []
         for stage in self.layers:
             for block in stage.blocks:
