@@ -62,7 +62,10 @@ TRAINING: dict[str, set[str]] = {
     "workers": set(),
     "ranges": set(),
     "arrow_columns": set(),
-    "toytown": set(),
+    "toytown.solids": set(),
+    "toytown.streets": {"toytown.solids"},
+    "toytown.population": {"toytown.solids", "toytown.streets"},
+    "toytown": {"toytown.solids", "toytown.streets", "toytown.population"},
     # Where samples come from.
     "data.writing": {"workers", "toytown"},
     "data.views": {"data.writing"},

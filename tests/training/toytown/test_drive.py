@@ -17,9 +17,9 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import bev_corners, points_in_boxes, wrap_angle
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.ground import KERB_M
 from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
-from lidarloop_training.toytown.point_classes import POINT_CLASSES
+from lidarloop_training.toytown.streets.ground import KERB_M
+from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
 from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 SEED = 1

@@ -17,6 +17,7 @@ import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_training.ranges import check_ranges
+from lidarloop_training.toytown.style import TownStyle
 
 if TYPE_CHECKING:
     from lidarloop_core.sample import SampleSource
@@ -84,6 +85,7 @@ class ToyTown(DriveSpec):
         duration_s: length, seconds.
         rate_hz: clouds per second, hertz.
         point_labels: whether clouds carry the column label, what each point lies on.
+        style: plain: shape and intensity tell the classes apart; lookalikes: the pictures alone do.
     """
 
     name: ClassVar[DriveName] = "toytown"
@@ -92,6 +94,7 @@ class ToyTown(DriveSpec):
     duration_s: float = 20.0
     rate_hz: float = 10.0
     point_labels: bool = False
+    style: TownStyle = "plain"
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -111,6 +114,7 @@ class ToyTown(DriveSpec):
             num_sweeps=num_sweeps,
             cameras=cameras,
             point_labels=self.point_labels,
+            style=self.style,
         )
 
 

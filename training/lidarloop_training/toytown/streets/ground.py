@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
 
-from lidarloop_training.toytown.roads import LANE_WIDTH_M, PAVEMENT_WIDTH_M, RoadNetwork, Street
-from lidarloop_training.toytown.shapes import Mesh, Surface, join
+from lidarloop_training.toytown.solids.shapes import Mesh, Surface, join
+from lidarloop_training.toytown.streets.roads import LANE_WIDTH_M, PAVEMENT_WIDTH_M, RoadNetwork, Street
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -3,9 +3,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidarloop_training.toytown import actor_shapes
 from lidarloop_training.toytown.casting import Caster
-from lidarloop_training.toytown.shapes import METAL, RUBBER, Mesh, box, cylinder, ellipsoid, frustum, join
+from lidarloop_training.toytown.solids import actor_shapes
+from lidarloop_training.toytown.solids.shapes import (
+    METAL,
+    RUBBER,
+    Mesh,
+    Pattern,
+    Surface,
+    box,
+    cylinder,
+    ellipsoid,
+    frustum,
+    join,
+)
 
 BUILDERS = (
     actor_shapes.car,
@@ -78,3 +89,42 @@ def test_many_casters_may_live_at_once() -> None:
     mesh = box((0, 0, 0), (1, 1, 1), METAL)
     casters = [Caster(mesh) for _ in range(1500)]
     assert casters[-1].cast(np.array([[0, 0, 9]], np.float32), np.array([[0, 0, -1]], np.float32), 20).face[0] >= 0
+
+
+WHITE, RED = (255, 255, 255), (255, 0, 0)
+
+
+def colours_on(mesh: Mesh, points: list[tuple[float, float, float]]) -> list[tuple[int, ...]]:
+    """Colours of points as seen on the first face."""
+    shown = mesh.pattern_at(np.zeros(len(points), np.int32), np.array(points, np.float32))
+    return [tuple(colour) for colour in shown.tolist()]
+
+
+def test_stripes_alternate_every_half_wavelength() -> None:
+    striped = box((0, 0, 0), (4, 1, 1), Surface(WHITE, 0.5, pattern=Pattern.stripes(RED, (0.5, 0.0, 0.0))))
+    at = [(x, 0.3, 0.2) for x in (0.1, 0.9, 1.1, 1.9, 2.1, -0.1, -1.1)]
+    assert colours_on(striped, at) == [WHITE, WHITE, RED, RED, WHITE, RED, WHITE]
+    assert striped.patterned.all()
+
+
+def test_two_waves_make_checks() -> None:
+    checks = Pattern(RED, ((0.5, 0.0, 0.0), (0.0, 0.5, 0.0)))
+    mesh = box((0, 0, 0), (4, 4, 1), Surface(WHITE, 0.5, pattern=checks))
+    corners = [(0.5, 0.5, 0), (1.5, 0.5, 0), (0.5, 1.5, 0), (1.5, 1.5, 0)]
+    assert colours_on(mesh, corners) == [WHITE, RED, RED, WHITE]
+
+
+def test_patterns_turn_and_stretch_with_their_mesh() -> None:
+    striped = box((0, 0, 0), (4, 4, 4), Surface(WHITE, 0.5, pattern=Pattern.stripes(RED, (0.5, 0.0, 0.0))))
+    along_y = [(0.3, y, 0.1) for y in (0.1, 0.9, 1.1, 1.9)]
+    assert colours_on(striped.moved((0, 0, 0), np.pi / 2), along_y) == [WHITE, WHITE, RED, RED]
+    assert colours_on(striped.tilted(np.pi / 2, (0, 0, 0)), [(0.3, 0.1, z) for z in (0.1, 1.1)]) == [WHITE, RED]
+    assert colours_on(striped.fitted((8, 4, 4)), [(x, 0.1, 0.1) for x in (1.9, 2.1)]) == [WHITE, RED]
+    both = join([box((0, 0, 0), (1, 1, 1), METAL), striped])
+    assert both.patterned.tolist() == [False] * 12 + [True] * 12
+
+
+def test_faces_without_a_pattern_have_one_colour() -> None:
+    plain = box((0, 0, 0), (4, 1, 1), METAL)
+    assert not plain.patterned.any()
+    assert set(colours_on(plain, [(x, 0.3, 0.2) for x in np.linspace(-2, 2, 9).tolist()])) == {METAL.colour}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_training.toytown.motion import Parked, Track
+from lidarloop_training.toytown.streets.motion import Parked, Track
 
 FloatArray = npt.NDArray[np.float64]
 

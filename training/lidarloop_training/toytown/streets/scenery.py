@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_training.toytown.ground import Ground
-from lidarloop_training.toytown.point_classes import MANMADE, VEGETATION
-from lidarloop_training.toytown.roads import PAVEMENT_WIDTH_M, Street
-from lidarloop_training.toytown.shapes import (
+from lidarloop_training.toytown.solids.shapes import (
     GLASS,
     METAL,
     RETRO_RED,
@@ -22,6 +19,9 @@ from lidarloop_training.toytown.shapes import (
     ellipsoid,
     join,
 )
+from lidarloop_training.toytown.streets.ground import Ground
+from lidarloop_training.toytown.streets.point_classes import MANMADE, VEGETATION
+from lidarloop_training.toytown.streets.roads import PAVEMENT_WIDTH_M, Street
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -46,14 +46,25 @@ class Thing:
     Attributes:
         mesh: its faces.
         label: what a point on it is called, an index into ``POINT_CLASSES``.
+        yaw_rad: how far it was turned from the frame it was made in, counter-clockwise.
     """
 
     mesh: Mesh
     label: int
+    yaw_rad: float = 0.0
 
     def moved(self, translation: npt.ArrayLike, yaw_rad: float) -> Thing:
         """Turned about +z through the origin, then moved; see ``Mesh.moved``."""
-        return Thing(self.mesh.moved(translation, yaw_rad), self.label)
+        return Thing(self.mesh.moved(translation, yaw_rad), self.label, self.yaw_rad + yaw_rad)
+
+    @property
+    def cuboid(self) -> FloatArray:
+        """(7,) x, y, z, length, width, height, yaw of its tight cuboid, metres and radians, in the mesh's frame."""
+        c, s = np.cos(self.yaw_rad), np.sin(self.yaw_rad)
+        turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        upright = self.mesh.vertices @ turn
+        low, high = upright.min(axis=0), upright.max(axis=0)
+        return np.concatenate([turn @ (low + high) / 2, high - low, [self.yaw_rad]])
 
 
 def street_scenery(street: Street, ground: Ground, rng: np.random.Generator) -> tuple[list[Thing], list[Obstacle]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_training.toytown.shapes import (
+from lidarloop_training.toytown.solids.shapes import (
     GLASS,
     LAMP_RED,
     LAMP_WHITE,
@@ -282,9 +282,14 @@ def pedestrian(rng: Rng) -> Shape:
     height = rng.uniform(1.55, 1.92)
     size = (rng.uniform(0.5, 0.8), rng.uniform(0.5, 0.68), height)
     top, bottom = (Surface(_pick(_CLOTHES, rng), rng.uniform(0.2, 0.5)) for _ in range(2))
-    hip = 0.5 * height
     swing = rng.uniform(0.15, 0.45) * rng.choice((-1, 1))
-    parts = [
+    return Shape.of(figure(height, swing, top, bottom, SKIN), size)
+
+
+def figure(height: float, swing: float, top: Surface, bottom: Surface, head: Surface) -> list[Mesh]:
+    """A body of that height, metres, on two legs; legs and arms swing by ``swing`` radians."""
+    hip = 0.5 * height
+    return [
         *(box((0, s * 0.1, hip / 2), (0.15, 0.15, hip), bottom).tilted(s * swing, (0, 0, hip)) for s in (-1, 1)),
         frustum((0, 0, hip + 0.16 * height), (0.22, 0.32, 0.34 * height), (0.24, 0.44), top),
         *(
@@ -293,9 +298,8 @@ def pedestrian(rng: Rng) -> Shape:
             )
             for s in (-1, 1)
         ),
-        ellipsoid((0, 0, 0.93 * height), (0.2, 0.18, 0.15 * height), SKIN),
+        ellipsoid((0, 0, 0.93 * height), (0.2, 0.18, 0.15 * height), head),
     ]
-    return Shape.of(parts, size)
 
 
 def _rider(seat: tuple[float, float], lean: float, top: Surface, bottom: Surface, helmet: Surface) -> list[Mesh]:
@@ -314,28 +318,28 @@ def _rider(seat: tuple[float, float], lean: float, top: Surface, bottom: Surface
     ]
 
 
-def _bicycle_frame(colour: Surface) -> list[Mesh]:
+def bicycle_frame(colour: Surface, tyre: Surface, handlebar: Surface) -> list[Mesh]:
     return [
-        *(cylinder((x, 0, 0.34), 0.34, 0.05, RUBBER, axis="y", sections=12) for x in (-0.52, 0.52)),
+        *(cylinder((x, 0, 0.34), 0.34, 0.05, tyre, axis="y", sections=12) for x in (-0.52, 0.52)),
         box((0, 0, 0.72), (0.75, 0.06, 0.07), colour),
         box((0.05, 0, 0.5), (0.7, 0.06, 0.07), colour).tilted(0.5, (0.05, 0, 0.5)),
         box((0.45, 0, 0.75), (0.06, 0.06, 0.65), colour),
         box((-0.25, 0, 0.65), (0.06, 0.06, 0.6), colour),
-        box((-0.25, 0, 0.96), (0.26, 0.15, 0.06), RUBBER),
-        box((0.45, 0, 1.06), (0.06, 0.56, 0.06), METAL),
+        box((-0.25, 0, 0.96), (0.26, 0.15, 0.06), tyre),
+        box((0.45, 0, 1.06), (0.06, 0.56, 0.06), handlebar),
     ]
 
 
 def ridden_bicycle(rng: Rng) -> Shape:
     colours = [Surface(_pick(_CLOTHES, rng), 0.4) for _ in range(3)]
     helmet = paint(_pick(_CAR_COLOURS, rng))
-    parts = [*_bicycle_frame(colours[0]), *_rider((-0.25, 1.0), 0.4, colours[1], colours[2], helmet)]
+    parts = [*bicycle_frame(colours[0], RUBBER, METAL), *_rider((-0.25, 1.0), 0.4, colours[1], colours[2], helmet)]
     return Shape.of(parts, (rng.uniform(1.62, 1.85), rng.uniform(0.55, 0.68), rng.uniform(1.65, 1.85)))
 
 
 def parked_bicycle(rng: Rng) -> Shape:
     size = (rng.uniform(1.62, 1.85), rng.uniform(0.5, 0.62), rng.uniform(1.02, 1.14))
-    return Shape.of(_bicycle_frame(Surface(_pick(_CLOTHES, rng), 0.4)), size)
+    return Shape.of(bicycle_frame(Surface(_pick(_CLOTHES, rng), 0.4), RUBBER, METAL), size)
 
 
 def _motorcycle_frame(colour: Surface) -> list[Mesh]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_training.toytown.ground import ASPHALT, GRASS, MARKING, PAVEMENT
+from lidarloop_training.toytown.streets.ground import ASPHALT, GRASS, MARKING, PAVEMENT
 
 POINT_CLASSES = (
     "ignore", *NUSCENES_CLASSES, "driveable_surface", "sidewalk", "terrain", "manmade", "vegetation",

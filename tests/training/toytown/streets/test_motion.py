@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lidarloop_core.geometry.boxes import bev_corners
-from lidarloop_training.toytown.motion import Motion, Parked, Path, Stop, Track
-from lidarloop_training.toytown.occupancy import Occupancy
+from lidarloop_training.toytown.streets.motion import Motion, Parked, Path, Stop, Track
+from lidarloop_training.toytown.streets.occupancy import Occupancy
 from tests.exact_overlap import polygon_overlaps
 
 

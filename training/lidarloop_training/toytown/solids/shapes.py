@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+
+
+Vector = tuple[float, float, float]
+_NO_WAVE: Vector = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A second colour, in stripes or in checks, that a camera sees and a LiDAR does not.
+
+    A point p (metres, in the frame the solid was made in) has the second colour where exactly one of the two waves is
+    in the second half of its cycle, frac(wave · p) ≥ 1/2: one wave gives stripes, two give checks.
+
+    Attributes:
+        colour: RGB of the second colour, 0–255.
+        waves: wave vectors, cycles per metre; stripes leave the second at zero.
+    """
+
+    colour: tuple[int, int, int]
+    waves: tuple[Vector, Vector]
+
+    @staticmethod
+    def stripes(colour: tuple[int, int, int], wave: Vector) -> Pattern:
+        return Pattern(colour, (wave, _NO_WAVE))
 
 
 @dataclass(frozen=True)
@@ -19,11 +44,13 @@ class Surface:
         colour: RGB, 0–255.
         reflectivity: share of the LiDAR's light it sends back at normal incidence, 0–1.
         dropout: probability that a beam on it is lost, whatever the range: glass lets it through, leaves scatter it.
+        pattern: its second colour; none by default.
     """
 
     colour: tuple[int, int, int]
     reflectivity: float
     dropout: float = 0.0
+    pattern: Pattern | None = None
 
 
 def paint(colour: tuple[int, int, int]) -> Surface:
@@ -52,6 +79,8 @@ class Mesh:
         colour: (F, 3) uint8 RGB.
         reflectivity: (F,) float32, as ``Surface``'s.
         dropout: (F,) float32, as ``Surface``'s.
+        second_colour: (F, 3) uint8 RGB of each face's pattern; the first colour where there is none.
+        waves: (F, 2, 3) float32 wave vectors of each face's pattern, cycles per metre, in the mesh's frame.
     """
 
     vertices: FloatArray
@@ -59,6 +88,8 @@ class Mesh:
     colour: npt.NDArray[np.uint8]
     reflectivity: npt.NDArray[np.float32]
     dropout: npt.NDArray[np.float32]
+    second_colour: npt.NDArray[np.uint8]
+    waves: npt.NDArray[np.float32]
 
     @staticmethod
     def of(vertices: npt.ArrayLike, faces: npt.ArrayLike, surface: Surface | Sequence[Surface]) -> Mesh:
@@ -71,14 +102,29 @@ class Mesh:
             np.array([s.colour for s in surfaces], dtype=np.uint8),
             np.array([s.reflectivity for s in surfaces], dtype=np.float32),
             np.array([s.dropout for s in surfaces], dtype=np.float32),
+            np.array([s.pattern.colour if s.pattern else s.colour for s in surfaces], dtype=np.uint8),
+            np.array([s.pattern.waves if s.pattern else (_NO_WAVE, _NO_WAVE) for s in surfaces], dtype=np.float32),
         )
+
+    @cached_property
+    def patterned(self) -> npt.NDArray[np.bool_]:
+        """(F,) whether a face has a pattern."""
+        found: npt.NDArray[np.bool_] = self.waves.any(axis=(1, 2))
+        return found
+
+    def pattern_at(self, face: npt.NDArray[np.int32], points: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """(N, 3) uint8 RGB of points (N, 3) in the mesh's frame, metres, on the faces (N,) that they lie on."""
+        cycles = np.einsum("nwk,nk->wn", self.waves[face], points)
+        first, second = cycles - np.floor(cycles) >= 0.5
+        shown: npt.NDArray[np.uint8] = np.where((first != second)[:, None], self.second_colour[face], self.colour[face])
+        return shown
 
     def moved(self, translation: npt.ArrayLike, yaw_rad: float = 0.0) -> Mesh:
         """Turned about +z through the origin, then moved."""
         c, s = np.cos(yaw_rad), np.sin(yaw_rad)
         turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         vertices = self.vertices @ turn.T + np.asarray(translation, dtype=np.float64)
-        return Mesh(vertices, self.faces, self.colour, self.reflectivity, self.dropout)
+        return replace(self, vertices=vertices, waves=self.waves @ turn.T.astype(np.float32))
 
     def tilted(self, pitch_rad: float, pivot: npt.ArrayLike) -> Mesh:
         """Turned about the y axis through ``pivot``; positive lifts what lies ahead."""
@@ -86,13 +132,14 @@ class Mesh:
         turn = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
         centre = np.asarray(pivot, dtype=np.float64)
         vertices = (self.vertices - centre) @ turn.T + centre
-        return Mesh(vertices, self.faces, self.colour, self.reflectivity, self.dropout)
+        return replace(self, vertices=vertices, waves=self.waves @ turn.T.astype(np.float32))
 
     def fitted(self, size: npt.ArrayLike) -> Mesh:
         """Scaled and moved so that its tight cuboid is ``size`` (length, width, height), centred at the origin."""
         low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
-        vertices = (self.vertices - (low + high) / 2) * (np.asarray(size, dtype=np.float64) / (high - low))
-        return Mesh(vertices, self.faces, self.colour, self.reflectivity, self.dropout)
+        scale = np.asarray(size, dtype=np.float64) / (high - low)
+        vertices = (self.vertices - (low + high) / 2) * scale
+        return replace(self, vertices=vertices, waves=(self.waves / scale).astype(np.float32))
 
 
 def join(parts: Sequence[Mesh]) -> Mesh:
@@ -104,6 +151,8 @@ def join(parts: Sequence[Mesh]) -> Mesh:
         np.concatenate([p.colour for p in parts]),
         np.concatenate([p.reflectivity for p in parts]),
         np.concatenate([p.dropout for p in parts]),
+        np.concatenate([p.second_colour for p in parts]),
+        np.concatenate([p.waves for p in parts]),
     )
 
 
