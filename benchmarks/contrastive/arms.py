@@ -26,6 +26,7 @@ from lidarloop_training.tasks.pretext.masked.task import MaskedBevConfig
 from lidarloop_training.tasks.pretext.task import DetectorContrastConfig, SegmenterContrastConfig
 from lidarloop_training.tasks.segmentation.task import SegmentationConfig
 from lidarloop_training.tasks.task import TaskConfig
+from lidarloop_training.toytown.style import TownStyle
 
 Network = Literal["pillars", "voxels", "U-Net"]
 
@@ -52,7 +53,7 @@ class Arm:
     name: str
     network: Network = "pillars"
     percents: tuple[float, ...] = (5.0,)
-    style: Literal["plain", "lookalikes"] | None = None
+    style: TownStyle | None = None
 
     @property
     def folder(self) -> str:

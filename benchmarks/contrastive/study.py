@@ -55,6 +55,7 @@ from lidarloop_training.stages.infer import SampleDetector, TorchBackend
 from lidarloop_training.stages.schedule import OneCycleConfig
 from lidarloop_training.stages.trainer import fit
 from lidarloop_training.tasks.task import ExampleKey
+from lidarloop_training.toytown.style import TownStyle
 from lidarloop_training.workers import worker_pool
 
 RESULTS = REPOSITORY / "results/contrastive.jsonl"
@@ -95,7 +96,7 @@ class Study:
     """
 
     folder: Path = Path("data/contrastive")
-    style: Literal["plain", "lookalikes"] = "lookalikes"
+    style: TownStyle = "lookalikes"
     pool: ToyTownDrives = POOL
     validation: ToyTownDrives = VALIDATION
     test: ToyTownDrives = TEST
@@ -121,11 +122,11 @@ class Study:
         own = self.folder / "image-encoder" / IMAGE_ENCODER_FILE
         return Images(own=own, supervised=found, taps=taps, cache=self.folder / "features")
 
-    def drives(self, which: ToyTownDrives, style: str | None = None) -> SampleSource:
+    def drives(self, which: ToyTownDrives, style: TownStyle | None = None) -> SampleSource:
         """The samples of drives that ``make_data`` has made, one sweep each."""
         return open_drives(self.in_style(which, style), which.train_seeds, 1)
 
-    def in_style(self, which: ToyTownDrives, style: str | None = None) -> ToyTownDrives:
+    def in_style(self, which: ToyTownDrives, style: TownStyle | None = None) -> ToyTownDrives:
         """Drives in the study's style, or another."""
         return dataclasses.replace(which, style=style or self.style)
 

@@ -79,6 +79,11 @@ def test_an_image_encoder_of_the_drives_is_a_file_for_the_next_command(
     assert f"--task.image.path {path}" in capsys.readouterr().out
 
 
+def test_a_share_of_labels_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected none: pre-training learns from all samples, without labels"):
+        run("contrast-smoke", "--labels.percent", "5")
+
+
 def test_what_is_missing_is_known_before_the_first_step(tables: Path) -> None:
     with pytest.raises(ConfigError, match=r"models/moco-v3-r50.pth.tar cannot be read as a checkpoint"):
         run("contrast-drives", "--data.path", tables, *ONE_STEP)

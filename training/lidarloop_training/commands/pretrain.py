@@ -10,10 +10,12 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from lidarloop_core.errors import ConfigError
 from lidarloop_core.sample import SampleSource
 from lidarloop_core.shell import command_line
 from lidarloop_training.commands.choice import Chosen, choice, for_lidar
 from lidarloop_training.data.views.concat import ConcatSource
+from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.models.image.encoder import write_encoder
 from lidarloop_training.recipes.contrast_drives import (
     contrast_drives,
@@ -71,8 +73,16 @@ def pretrain(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg
 
     Args:
         recipe: the recipe; each of its values can be overridden.
+
+    Raises:
+        ConfigError: a share of labels was asked for.
     """
     config = recipe.config
+    if config.labels != LabelShare():
+        raise ConfigError(
+            f"--labels received {config.labels}; expected none: pre-training learns from all samples, without labels. "
+            "Give it to `lidarloop train`"
+        )
     accelerator = new_accelerator()
     console = Console(quiet=not accelerator.is_main_process)
     with accelerator.main_process_first():

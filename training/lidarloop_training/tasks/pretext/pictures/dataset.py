@@ -144,7 +144,7 @@ def crop_pair(picture: npt.NDArray[np.uint8], config: CropConfig, rng: np.random
 def draw_crop(
     size: tuple[int, int], middle: npt.NDArray[np.float64], config: CropConfig, rng: np.random.Generator
 ) -> Crop:
-    """A random square of a picture of this width and height, in pixels, that shows the place ``middle`` (2,), as (x, y)."""
+    """A random square of a picture of this width and height, pixels, that shows the place ``middle`` (2,) as (x, y)."""
     width, height = size
     side = max(1, round(min(width, height) * rng.uniform(config.min_scale, 1)))
     corner = []
