@@ -174,13 +174,14 @@ def make_data(study: Study, arms: Sequence[Arm]) -> None:
         prepare(drives, 1, lambda done, of: print(f"made drive {done} of {of}", flush=True))
     if study.images.own.is_file():
         return
-    recipe = image_encoder()
+    recipe, pool = image_encoder(), study.drives(study.pool)
+    batch_size = min(recipe.optimisation.batch_size, len(pool))
     config = dataclasses.replace(
         recipe,
-        optimisation=dataclasses.replace(recipe.optimisation, num_steps=study.image_steps),
+        optimisation=dataclasses.replace(recipe.optimisation, num_steps=study.image_steps, batch_size=batch_size),
         run=_run(study.images.own.parent),
     )
-    folder = fit(config, study.drives(study.pool), NOTHING)
+    folder = fit(config, pool, NOTHING)
     network: Any = load_task(folder).network
     write_encoder(network.encoder, study.images.own)
 

@@ -71,7 +71,7 @@ def contrast_voxel_nuscenes(path: Path = tyro.MISSING) -> TrainConfig[DetectorCo
 
 
 def contrast_segment_drives(path: Path = tyro.MISSING) -> TrainConfig[SegmenterContrastConfig]:
-    """Encoder and decoder of ``segment_drives``.
+    """Encoder and decoder of ``segment_drives``; unlike there, points need no labels.
 
     Args:
         path: folder of the drives.
@@ -84,7 +84,7 @@ def contrast_segment_drives(path: Path = tyro.MISSING) -> TrainConfig[SegmenterC
             image=contrast.task.image,
             loss=contrast.task.loss,
         ),
-        data=dataclasses.replace(segmenter.data, path=path, cameras=True),
+        data=contrast.data,
         optimisation=contrast.optimisation,
         run=dataclasses.replace(contrast.run, out=Path("out/contrast-segment-drives")),
     )
