@@ -5,6 +5,8 @@ A control: where they teach a network as much as images do, the gain is no gain 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +17,7 @@ _TALL_M = 2.0
 
 
 def lidar_statistics(
-    xyz: npt.NDArray[np.floating], intensity: npt.NDArray[np.floating], unit: npt.NDArray[np.integer], num_units: int
+    xyz: npt.NDArray[Any], intensity: npt.NDArray[Any], unit: npt.NDArray[Any], num_units: int
 ) -> npt.NDArray[np.float32]:
     """Statistics that do not change where a scene is turned about z, each scaled to about [-1, 1].
 
