@@ -87,7 +87,7 @@ TRAINING: dict[str, set[str]] = {
     "evaluation.statistics": {"evaluation.metrics"},
     "evaluation": {"data", "data.kitti", "evaluation.metrics", "evaluation.statistics"},
     "evaluation.report": {"evaluation", "evaluation.metrics", "evaluation.statistics"},
-    "viewer": {"data.writing", "evaluation", "evaluation.report"},
+    "viewer": {"data.writing", "evaluation", "evaluation.report", "tasks.pretext.units"},
     # How drives are labelled.
     "pseudolabel.mask_models": {"toytown"},
     "pseudolabel": {

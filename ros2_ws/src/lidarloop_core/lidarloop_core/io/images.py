@@ -33,7 +33,9 @@ MOST_PIXELS = 64_000_000
 """Pictures of more pixels are refused unless a caller allows more, up to the 178 million that Pillow opens; the largest
 of a car's cameras have 8 million."""
 
-_MOST_FILE_BYTES = 1 << 30
+MOST_FILE_BYTES = 256 << 20
+"""A larger file is no picture that is worth reading: ``MOST_PIXELS`` that do not compress at all make 192 MB of PNG."""
+
 _FORMATS = ("JPEG", "PNG")
 
 # Encoding → number of bytes per pixel, and which of them are red, green and blue.
@@ -113,7 +115,7 @@ class ImageFile:
             DatasetError: the file is no readable picture, or one of too many pixels.
         """
         try:
-            with regular_file.opened(self.path, _MOST_FILE_BYTES) as file:
+            with regular_file.opened(self.path, MOST_FILE_BYTES) as file:
                 width, height = _header_size(file, str(self.path))
         except OSError as error:
             raise self._unreadable(error) from None
@@ -122,7 +124,7 @@ class ImageFile:
 
     def _bytes(self) -> bytes:
         try:
-            return regular_file.read_bytes(self.path, _MOST_FILE_BYTES)
+            return regular_file.read_bytes(self.path, MOST_FILE_BYTES)
         except OSError as error:
             raise self._unreadable(error) from None
 

@@ -24,7 +24,7 @@ from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io import atomic, outside, regular_file
-from lidarloop_core.io.images import EncodedImage, encoded
+from lidarloop_core.io.images import MOST_FILE_BYTES, EncodedImage, encoded
 from lidarloop_core.io.outside import DAMAGED_ZIP, read_member, safe_name
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
@@ -33,7 +33,7 @@ SUFFIX = ".frame.zip"
 _VERSION = 1
 _MOST_FILE_BYTES = 4 << 30
 _MOST_HEADER_BYTES = 64 << 20
-_MOST_MEMBER_BYTES = 512 << 20  # a cloud of 5 million points, or a picture
+_MOST_CLOUD_BYTES = 512 << 20
 
 _DAMAGED = (*DAMAGED_ZIP, KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError)
 
@@ -226,7 +226,7 @@ def _lidar_pose(row: dict[str, Any]) -> LidarPose:
 
 
 def _sweep(row: dict[str, Any], archive: zipfile.ZipFile, index: int) -> Sweep:
-    points = _array(read_member(archive, _sweep_name(index), _MOST_MEMBER_BYTES))
+    points = _array(read_member(archive, _sweep_name(index), _MOST_CLOUD_BYTES))
     if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != len(row["columns"]):
         raise ValueError(f"a sweep of {points.dtype} {points.shape} with columns {', '.join(row['columns'])}")
     pose = _lidar_pose(row)
@@ -239,7 +239,7 @@ def _camera(row: dict[str, Any], archive: zipfile.ZipFile) -> CameraImage:
         raise ValueError(f"a camera {str(name)[:80]!r} with a picture of format {str(format)[:20]!r}")
     return CameraImage(
         name=name,
-        load=EncodedImage(read_member(archive, _picture_name(name, format), _MOST_MEMBER_BYTES), format),
+        load=EncodedImage(read_member(archive, _picture_name(name, format), MOST_FILE_BYTES), format),
         intrinsics=np.array(row["intrinsics"], np.float64).reshape(3, 3),
         width=row["width"],
         height=row["height"],
