@@ -3,9 +3,9 @@
     python -m benchmarks.toytown.probe                # both styles of the town; a few minutes on one core
 
 An object is an actor, or something of an actor's size along the street, with at least six LiDAR points that one camera
-sees. The LiDAR probe knows nine statistics of those points, the image probe the colours in the rectangle round their
-pixels. Both look up the nearest objects of other drives. Balanced accuracy is the mean of the recalls: over the ten
-classes and the background, and over object and background alone.
+sees. The LiDAR probe knows nine statistics of those points, the image probe the colours at their pixels: what a unit of
+contrastive pre-training pools on either side. Both look up the nearest objects of other drives. Balanced accuracy is
+the mean of the recalls: over the ten classes and the background, and over object and background alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tyro
+from matplotlib.colors import rgb_to_hsv
 from scipy.spatial import cKDTree
 
 from benchmarks.checks import REPOSITORY, Context, Row, as_json, at_least, at_most, commit, report_only, runs_studies
@@ -47,8 +48,8 @@ _LARGEST_M = (13.0, 3.5, 4.2)
 """Length, width, height: what is larger is a house or a tree, not an object."""
 _RANGE_M = 40.0
 _LEAST_POINTS = 6
-_MARGIN_PX = 1
-_BINS = 4
+_GREY_SATURATION = 0.2
+_HUES, _GREYS = 8, 4
 _NEIGHBOURS = 5
 
 
@@ -59,7 +60,7 @@ class Objects:
     Attributes:
         label: (N,) int64 index into ``NUSCENES_CLASSES``, or ``BACKGROUND``.
         statistics: (N, 9) float64 of the LiDAR points; see ``point_statistics``.
-        colours: (N, 64) float64 of the picture; see ``colour_histogram``.
+        colours: (N, 40) float64 of the picture; see ``pixel_colours``.
     """
 
     label: npt.NDArray[np.int64]
@@ -98,10 +99,26 @@ def point_statistics(points: FloatArray) -> FloatArray:
     )
 
 
-def colour_histogram(patch: npt.NDArray[np.uint8]) -> FloatArray:
-    """(64,) square roots of the shares of 4 × 4 × 4 colours in a patch (H, W, 3): distances are Hellinger's."""
-    cell = patch.reshape(-1, 3).astype(np.int64) * _BINS // 256
-    counts = np.bincount(cell @ (_BINS**2, _BINS, 1), minlength=_BINS**3)
+def pixel_colours(picture: npt.NDArray[np.uint8], pixels: npt.NDArray[np.int64]) -> FloatArray:
+    """(40,) colours round an object's pixels (N, 2) as (u, v), 3 × 3 to each: of its upper and of its lower half."""
+    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    column, row = pixels.T
+    steps = [(dy, dx) for dy in range(3) for dx in range(3)]
+    around = np.stack([padded[row + dy, column + dx] for dy, dx in steps], axis=1)
+    is_upper = row <= np.median(row)
+    halves = (around[is_upper], around[~is_upper] if not is_upper.all() else around)
+    return np.concatenate([colour_histogram(half.reshape(-1, 3)) for half in halves])
+
+
+def colour_histogram(colours: npt.NDArray[np.uint8]) -> FloatArray:
+    """(20,) square roots of the shares of colours (N, 3): eight hues, dark and light, and four greys.
+
+    Distances between such histograms are Hellinger's.
+    """
+    hue, saturation, value = rgb_to_hsv(colours / 255).T
+    hue_bin = np.minimum((hue * _HUES).astype(np.int64), _HUES - 1) * 2 + (value > 0.5)
+    grey_bin = 2 * _HUES + np.minimum((value * _GREYS).astype(np.int64), _GREYS - 1)
+    counts = np.bincount(np.where(saturation < _GREY_SATURATION, grey_bin, hue_bin), minlength=2 * _HUES + _GREYS)
     shares: FloatArray = np.sqrt(counts / counts.sum())
     return shares
 
@@ -128,9 +145,10 @@ def _objects_of_sample(drive: ToyTownDrive, index: int) -> Iterator[tuple[int, F
         own = points[mine, :4]
         if np.linalg.norm(own[:, :2].mean(axis=0)) > _RANGE_M:
             continue
-        patch = _patch(drive, index, own[:, :3])
-        if patch is not None:
-            yield label, point_statistics(own), colour_histogram(patch)
+        pixels, camera = max((_seen(camera, own[:, :3]) for camera in CAMERAS), key=lambda seen: len(seen[0]))
+        if len(pixels) >= _LEAST_POINTS:
+            picture = drive.picture(index, camera.name).rgb
+            yield label, point_statistics(own), pixel_colours(picture, np.rint(pixels).astype(np.int64))
 
 
 def _cuboids(things: tuple[Thing, ...], world_SE3_lidar: SE3) -> FloatArray:
@@ -143,16 +161,6 @@ def _cuboids(things: tuple[Thing, ...], world_SE3_lidar: SE3) -> FloatArray:
     cuboids[:, 3:6] += 0.1
     cuboids[:, 6] = lidar_SE3_world.rotate_yaws(cuboids[:, 6])
     return cuboids
-
-
-def _patch(drive: ToyTownDrive, index: int, points: FloatArray) -> npt.NDArray[np.uint8] | None:
-    """The rectangle round an object's points in the camera that sees most of them; None if none sees six."""
-    pixels, camera = max((_seen(camera, points) for camera in CAMERAS), key=lambda seen: len(seen[0]))
-    if len(pixels) < _LEAST_POINTS:
-        return None
-    low = np.maximum(np.rint(pixels.min(axis=0)).astype(int) - _MARGIN_PX, 0)
-    high = np.rint(pixels.max(axis=0)).astype(int) + _MARGIN_PX + 1
-    return drive.picture(index, camera.name).rgb[low[1] : high[1], low[0] : high[0]]
 
 
 def _seen(camera: Camera, points: FloatArray) -> tuple[FloatArray, Camera]:

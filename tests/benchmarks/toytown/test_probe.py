@@ -33,12 +33,23 @@ def test_point_statistics_of_a_wall_are_its_measures() -> None:
 
 
 def test_colour_histograms_have_length_one_and_tell_colours_apart() -> None:
-    red, blue = np.full((4, 6, 3), (200, 10, 10), np.uint8), np.full((2, 2, 3), (10, 10, 200), np.uint8)
-    first, second = probe.colour_histogram(red), probe.colour_histogram(blue)
-    assert np.linalg.norm(first) == pytest.approx(1)
-    assert first @ second == 0
-    mixed = probe.colour_histogram(np.concatenate([red.reshape(-1, 1, 3), np.repeat(blue, 6, 0).reshape(-1, 1, 3)]))
-    assert mixed @ first == pytest.approx(np.sqrt(0.5))
+    red, blue, grey = (np.full((8, 3), colour, np.uint8) for colour in ((200, 10, 10), (10, 10, 200), (90, 90, 90)))
+    first, second, third = (probe.colour_histogram(colours) for colours in (red, blue, grey))
+    for histogram in (first, second, third):
+        assert np.linalg.norm(histogram) == pytest.approx(1)
+    assert first @ second == first @ third == 0
+    assert probe.colour_histogram(np.concatenate([red, grey])) @ first == pytest.approx(np.sqrt(0.5))
+    np.testing.assert_array_equal(probe.colour_histogram(np.full((8, 3), (225, 20, 20), np.uint8)), first)
+
+
+def test_pixel_colours_are_those_round_the_pixels_above_and_below() -> None:
+    picture = np.full((20, 10, 3), (90, 90, 90), np.uint8)
+    picture[2:7, 3:8], picture[12:17, 3:8] = (200, 10, 10), (10, 10, 200)
+    pixels = np.array([(5, 4), (4, 5), (5, 14), (6, 13)])
+    colours = probe.pixel_colours(picture, pixels)
+    red, blue = (probe.colour_histogram(np.array([c], np.uint8)) for c in ((200, 10, 10), (10, 10, 200)))
+    np.testing.assert_allclose(colours, np.concatenate([red, blue]))
+    assert np.linalg.norm(probe.pixel_colours(picture, np.array([(0, 0), (9, 19)]))) == pytest.approx(np.sqrt(2))
 
 
 def test_objects_of_a_drive_are_actors_and_background() -> None:

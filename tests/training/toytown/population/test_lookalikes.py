@@ -48,6 +48,7 @@ def test_looks_leave_what_a_lidar_measures_as_it_is(body: Body) -> None:
     """Range within 5 cm and reflectivity alike on 99 of 100 beams, whatever the look; the colours differ."""
     shapes = [body(np.random.default_rng(5), livery(np.random.default_rng(6))) for livery in liveries(body)]
     first, *others = shapes
+    assert not first.mesh.dropout.any()
     rng = np.random.default_rng(7)
     directions = rng.normal(size=(4000, 3)).astype(np.float32)
     directions[:, 2] *= 0.3
@@ -63,7 +64,7 @@ def test_looks_leave_what_a_lidar_measures_as_it_is(body: Body) -> None:
         assert (np.abs(hits.distance[met] - seen.distance[met]) < 0.05).mean() > 0.99
         alike = first.mesh.reflectivity[hits.face[met]] == other.mesh.reflectivity[seen.face[met]]
         assert alike.mean() > 0.99
-        assert not (first.mesh.dropout.any() or other.mesh.dropout.any())
+        assert not other.mesh.dropout.any()
         assert not np.array_equal(np.unique(first.mesh.colour, axis=0), np.unique(other.mesh.colour, axis=0))
 
 
