@@ -50,7 +50,8 @@ class WindowAttention(nn.Module):
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)[None]
         if mask is not None:
             bias = (bias + mask[:, None]).repeat(num_windows // len(mask), 1, 1, 1)
-        attended = scaled_dot_product_attention(*qkv, attn_mask=bias)
+        query, key, value = qkv
+        attended = scaled_dot_product_attention(query, key, value, attn_mask=bias)
         mixed: Tensor = self.proj(attended.transpose(1, 2).reshape(num_windows, num_places, channels))
         return mixed
 
@@ -122,6 +123,12 @@ class SwinStage(nn.Module):
         )
         self.downsample = None if is_last else PatchMerging(channels)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) → the same shape, before the merging."""
+        for block in self.blocks:
+            x = block(x)
+        return x
+
 
 class PatchEmbedding(nn.Module):
     """4 × 4 pixels → a vector."""
@@ -162,9 +169,9 @@ class Swin(nn.Module):
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised pictures → one map (B, C, H / s, W / s) a level; see ``ResNet.forward``."""
         x, maps = self.patch_embed(pictures), []
-        for stage in self.layers:
-            for block in stage.blocks:
-                x = block(x)
+        for stage in self.layers.children():
+            assert isinstance(stage, SwinStage)
+            x = stage(x)
             maps.append(x.permute(0, 3, 1, 2))
             x = x if stage.downsample is None else stage.downsample(x)
         return maps
