@@ -100,23 +100,32 @@ TRAINING: dict[str, set[str]] = {
     "models.sparse": set(),
     "models.encoders": {"models.sparse"},
     "models.heads": {"models.backbones"},
+    "models.image": {"ranges"},
     "models": {"ranges", "models.backbones", "models.encoders", "models.heads", "models.sparse"},
     "losses": {"ranges", "data", "models.heads"},
     "tasks": {"ranges", "models.sparse"},
     "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
     "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
     "tasks.pretext.units": {"ranges"},
+    "tasks.pretext": {
+        "ranges", "data", "models", "models.image", "models.sparse", "losses", "tasks", "tasks.pretext.units",
+    },
+    "tasks.pretext.masked": {"ranges", "data", "models", "models.sparse", "losses", "tasks", "tasks.pretext"},
+    "tasks.pretext.pictures": {"ranges", "models", "models.image", "losses", "tasks", "tasks.pretext"},
     "stages": {
-        "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection",
-        "tasks.segmentation",
+        "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection", "tasks.pretext",
+        "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.segmentation",
     },
     "recipes": {
-        "data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "tasks.segmentation", "stages",
+        "data", "data.toytown", "data.views", "models", "models.image", "losses", "tasks", "tasks.detection",
+        "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.pretext.units", "tasks.segmentation",
+        "stages",
     },
     # The command line; nothing imports it.
     "commands": {
         "ranges", "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
-        "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.segmentation", "stages", "recipes",
+        "models.image", "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.pretext",
+        "tasks.pretext.pictures", "tasks.segmentation", "stages", "recipes",
     },
 }  # fmt: skip
 

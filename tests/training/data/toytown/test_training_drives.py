@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,15 @@ def test_drives_are_made_in_their_style(tmp_path: Path) -> None:
     prepare(drives, 1, lambda number, of: None)
     (key,) = open_drives(drives, drives.train_seeds, 1).keys
     assert key.drive == "toytown-lookalikes-1000"
+
+
+def test_drives_with_pictures_lie_beside_those_without(tmp_path: Path) -> None:
+    plain = ToyTownDrives(root=tmp_path, num_train_drives=1, num_validation_drives=0, duration_s=0.2, num_processes=1)
+    seeing = dataclasses.replace(plain, cameras=True)
+    assert plain.drive_folder(7) != seeing.drive_folder(7)
+    prepare(seeing, 1, lambda number, of: None)
+    sample = open_drives(seeing, seeing.train_seeds, 1)[0]
+    assert {camera.name for camera in sample.cameras} >= {"CAM_FRONT", "CAM_BACK"}
+    assert len(sample.cameras) == 6
+    assert sample.cameras[0].load().shape == (225, 400, 3)
+    assert not plain.drive_folder(1000).exists()
