@@ -56,11 +56,11 @@ TRAFFIC_CONE = Kind("traffic_cone", _SHORT, looks.traffic_cone)
 BARRIER = Kind("barrier", _LOW, looks.barrier)
 
 _PARKED: dict[Kind, float] = {
-    CAR: 16,
-    TRUCK: 7,
+    CAR: 14,
+    TRUCK: 6,
     BUS: 2,
     TRAILER: 3,
-    CONSTRUCTION_VEHICLE: 4,
+    CONSTRUCTION_VEHICLE: 3,
     Kind("manmade", _STEPPED, looks.skip): 14,
     Kind("vegetation", _STEPPED, looks.foliage): 12,
     Kind("manmade", (bodies.cabbed, bodies.van), looks.kiosk): 10,
@@ -71,11 +71,11 @@ _PARKED: dict[Kind, float] = {
 """How often a kind stands in the parking lane; on average two of three are clutter."""
 
 _STANDING: dict[Kind, float] = {
-    PEDESTRIAN: 12,
+    PEDESTRIAN: 10,
     Kind("manmade", _UPRIGHT, looks.stone): 10,
     Kind("vegetation", _UPRIGHT, looks.foliage): 9,
     Kind("manmade", _UPRIGHT, looks.timber): 7,
-    TRAFFIC_CONE: 11,
+    TRAFFIC_CONE: 10,
     Kind("manmade", _SHORT, looks.cast_iron): 9,
     Kind("manmade", _SHORT, looks.hydrant): 7,
     Kind("vegetation", _SHORT, looks.foliage): 8,
@@ -112,8 +112,7 @@ _TRAFFIC: tuple[tuple[Driving, int], ...] = (
     (_recoated(Driving("bicycle", actor_shapes.ridden_bicycle, (3.0, 5.5), 0.9)), 3),
     (Driving("car", CAR, (6.0, 10.0)), 8),
 )
-_NUM_WALKS = 25
-_CLUTTERED_GAP_M = (0.8, 3.5)
+_NUM_WALKS = 20
 
 
 class LookalikePopulation(Placing):
@@ -145,13 +144,13 @@ class LookalikePopulation(Placing):
         s = 6.0
         while s < street.length_m - 6:
             used = self._park_one(_drawn(_PARKED, self.rng), street, side, s)
-            s += (used or 1.5) + self.rng.uniform(0.8, 9.0)
+            s += (used or 1.5) + self.rng.uniform(0.8, 7.0)
 
     def _fill_pavement(self, street: Street, side: int) -> None:
         s = self.rng.uniform(4, 7)
         while s < street.length_m - 4:
             self._stand_one(_drawn(_STANDING, self.rng), street, side, s)
-            s += self.rng.uniform(1.2, 4.5)
+            s += self.rng.uniform(0.8, 3.0)
 
     def _park_one(self, kind: Kind, street: Street, side: int, s: float) -> float:
         return self.park(kind.label, kind(self.rng), street, side, s)
