@@ -6,7 +6,7 @@ comes to stand in the same places: neither its shape, nor its place, nor its int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -114,6 +114,9 @@ _TRAFFIC: tuple[tuple[Driving, int], ...] = (
 )
 _NUM_WALKS = 20
 
+_Place = Callable[[Kind, Street, int, float], float]
+"""Places one of a kind by a street; 0 or False where it does not fit."""
+
 
 class LookalikePopulation(Placing):
     """Few actors, and clutter of the same bodies in the same places."""
@@ -133,7 +136,9 @@ class LookalikePopulation(Placing):
 
     def _meet(self, near: list[Street]) -> None:
         """Places what every drive must have along the ego's route."""
-        for kinds, place in ((_EVERYWHERE, self._park_one), (_BY_THE_WAY, self._stand_one)):
+        ways: tuple[tuple[tuple[Kind, ...], _Place], ...]
+        ways = (_EVERYWHERE, self._park_one), (_BY_THE_WAY, self._stand_one)
+        for kinds, place in ways:
             for kind in kinds:
                 for _ in range(25):
                     street, side = near[self.rng.integers(len(near))], int(self.rng.choice((-1, 1)))
