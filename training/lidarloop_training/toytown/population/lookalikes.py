@@ -94,9 +94,9 @@ _STANDING: dict[Kind, float] = {
 
 ALL_KINDS = (*_PARKED, *_STANDING)
 
-_EVERYWHERE = (CONSTRUCTION_VEHICLE, TRAILER, BUS, TRUCK, TRUCK, CAR, CAR, CAR)
-_BY_THE_WAY = (MOTORCYCLE, BICYCLE, BARRIER, TRAFFIC_CONE, PEDESTRIAN)
-"""Placed first, along the ego's route, so that every drive has each of them: parked, and standing."""
+_PARKED_FIRST = (CONSTRUCTION_VEHICLE, TRAILER, BUS, TRUCK, TRUCK, CAR, CAR, CAR)
+_STANDING_FIRST = (MOTORCYCLE, BICYCLE, BARRIER, TRAFFIC_CONE, PEDESTRIAN)
+"""Placed before the others, along the ego's route: every drive has each of them."""
 
 
 def _recoated(driving: Driving) -> Driving:
@@ -137,7 +137,7 @@ class LookalikePopulation(Placing):
     def _meet(self, near: list[Street]) -> None:
         """Places what every drive must have along the ego's route."""
         ways: tuple[tuple[tuple[Kind, ...], _Place], ...]
-        ways = (_EVERYWHERE, self._park_one), (_BY_THE_WAY, self._stand_one)
+        ways = (_PARKED_FIRST, self._park_one), (_STANDING_FIRST, self._stand_one)
         for kinds, place in ways:
             for kind in kinds:
                 for _ in range(25):
