@@ -10,6 +10,7 @@ the mean of the recalls: over the ten classes and the background, and over objec
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import as_completed
@@ -247,10 +248,9 @@ def run(study: Study, style: TownStyle, num_processes: int) -> dict[str, Any]:
     }
 
 
-def check_looks(context: Context) -> Iterator[Row]:
+def check_looks(_: Context) -> Iterator[Row]:
     """Looks tell the classes apart where the cloud does not; today's town beside it."""
     study = Study() if runs_studies() else Study(num_known=3, num_asked=2, every=40)
-    del context
     for style in STYLES:
         for what, value in _stored(style)["balanced accuracy"].items():
             yield report_only(f"{style}: balanced accuracy of the {what}", value)
@@ -268,8 +268,6 @@ def check_looks(context: Context) -> Iterator[Row]:
 
 
 def _stored(style: TownStyle) -> dict[str, Any]:
-    import json
-
     rows = json.loads(RESULTS.read_bytes())["styles"]
     (row,) = (row for row in rows if row["style"] == style)
     return dict(row)

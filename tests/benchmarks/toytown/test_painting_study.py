@@ -19,7 +19,7 @@ from lidarloop_training.toytown.masks import InstanceMask
 def test_a_point_has_the_best_score_of_each_class_whose_mask_shows_it() -> None:
     left, everywhere = np.zeros((HEIGHT, WIDTH), bool), np.ones((HEIGHT, WIDTH), bool)
     left[:, : WIDTH // 2] = True
-    masks = [[] for _ in CAMERAS]
+    masks: list[list[InstanceMask]] = [[] for _ in CAMERAS]
     masks[0] = [
         InstanceMask.of(left, 0, score=0.25),
         InstanceMask.of(everywhere, 0, score=0.125),

@@ -6,7 +6,7 @@ comes to stand in the same places: neither its shape, nor its place, nor its int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,11 +56,11 @@ TRAFFIC_CONE = Kind("traffic_cone", _SHORT, looks.traffic_cone)
 BARRIER = Kind("barrier", _LOW, looks.barrier)
 
 _PARKED: dict[Kind, float] = {
-    CAR: 16,
-    TRUCK: 7,
+    CAR: 14,
+    TRUCK: 6,
     BUS: 2,
     TRAILER: 3,
-    CONSTRUCTION_VEHICLE: 4,
+    CONSTRUCTION_VEHICLE: 3,
     Kind("manmade", _STEPPED, looks.skip): 14,
     Kind("vegetation", _STEPPED, looks.foliage): 12,
     Kind("manmade", (bodies.cabbed, bodies.van), looks.kiosk): 10,
@@ -71,11 +71,11 @@ _PARKED: dict[Kind, float] = {
 """How often a kind stands in the parking lane; on average two of three are clutter."""
 
 _STANDING: dict[Kind, float] = {
-    PEDESTRIAN: 12,
+    PEDESTRIAN: 10,
     Kind("manmade", _UPRIGHT, looks.stone): 10,
     Kind("vegetation", _UPRIGHT, looks.foliage): 9,
     Kind("manmade", _UPRIGHT, looks.timber): 7,
-    TRAFFIC_CONE: 11,
+    TRAFFIC_CONE: 10,
     Kind("manmade", _SHORT, looks.cast_iron): 9,
     Kind("manmade", _SHORT, looks.hydrant): 7,
     Kind("vegetation", _SHORT, looks.foliage): 8,
@@ -94,9 +94,9 @@ _STANDING: dict[Kind, float] = {
 
 ALL_KINDS = (*_PARKED, *_STANDING)
 
-_EVERYWHERE = (CONSTRUCTION_VEHICLE, TRAILER, BUS, TRUCK, TRUCK, CAR, CAR, CAR)
-_BY_THE_WAY = (MOTORCYCLE, BICYCLE, BARRIER, TRAFFIC_CONE, PEDESTRIAN)
-"""Placed first, along the ego's route, so that every drive has each of them: parked, and standing."""
+_PARKED_FIRST = (CONSTRUCTION_VEHICLE, TRAILER, BUS, TRUCK, TRUCK, CAR, CAR, CAR)
+_STANDING_FIRST = (MOTORCYCLE, BICYCLE, BARRIER, TRAFFIC_CONE, PEDESTRIAN)
+"""Placed before the others, along the ego's route: every drive has each of them."""
 
 
 def _recoated(driving: Driving) -> Driving:
@@ -112,8 +112,10 @@ _TRAFFIC: tuple[tuple[Driving, int], ...] = (
     (_recoated(Driving("bicycle", actor_shapes.ridden_bicycle, (3.0, 5.5), 0.9)), 3),
     (Driving("car", CAR, (6.0, 10.0)), 8),
 )
-_NUM_WALKS = 25
-_CLUTTERED_GAP_M = (0.8, 3.5)
+_NUM_WALKS = 20
+
+_Place = Callable[[Kind, Street, int, float], float]
+"""Places one of a kind by a street; 0 or False where it does not fit."""
 
 
 class LookalikePopulation(Placing):
@@ -134,7 +136,9 @@ class LookalikePopulation(Placing):
 
     def _meet(self, near: list[Street]) -> None:
         """Places what every drive must have along the ego's route."""
-        for kinds, place in ((_EVERYWHERE, self._park_one), (_BY_THE_WAY, self._stand_one)):
+        ways: tuple[tuple[tuple[Kind, ...], _Place], ...]
+        ways = (_PARKED_FIRST, self._park_one), (_STANDING_FIRST, self._stand_one)
+        for kinds, place in ways:
             for kind in kinds:
                 for _ in range(25):
                     street, side = near[self.rng.integers(len(near))], int(self.rng.choice((-1, 1)))
@@ -145,13 +149,13 @@ class LookalikePopulation(Placing):
         s = 6.0
         while s < street.length_m - 6:
             used = self._park_one(_drawn(_PARKED, self.rng), street, side, s)
-            s += (used or 1.5) + self.rng.uniform(0.8, 9.0)
+            s += (used or 1.5) + self.rng.uniform(0.8, 7.0)
 
     def _fill_pavement(self, street: Street, side: int) -> None:
         s = self.rng.uniform(4, 7)
         while s < street.length_m - 4:
             self._stand_one(_drawn(_STANDING, self.rng), street, side, s)
-            s += self.rng.uniform(1.2, 4.5)
+            s += self.rng.uniform(0.8, 3.0)
 
     def _park_one(self, kind: Kind, street: Street, side: int, s: float) -> float:
         return self.park(kind.label, kind(self.rng), street, side, s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,7 @@ class Driving:
     offset_m: float = 0.0
 
 
-class Placing:
+class Placing(ABC):
     """The ways in which things come into the town; a population is a plan that uses them.
 
     Attributes:
@@ -62,9 +63,9 @@ class Placing:
             for successor in lane.successors:
                 self._predecessors.setdefault(successor, []).append(lane.lane_id)
 
+    @abstractmethod
     def settle(self, streets: list[Street], near: list[Street]) -> None:
         """Fills the town: ``near`` are the streets the ego drives along, ``streets`` all that it may see."""
-        raise NotImplementedError
 
     def accept(self, label: str, shape: Shape, track: Track | Parked, margin_m: float = _MARGIN_M) -> bool:
         """Places a thing where nothing is in its way, ever; gives whether it did.
