@@ -34,7 +34,7 @@ def town(scenery: list[Mesh], actors: list[Actor], ego: Track | Parked) -> Town:
     casters = tuple(Caster(a.shape.mesh) for a in actors)
     caster = Caster(join([FLOOR, *scenery]))
     labels = np.full(len(caster.mesh.faces), MANMADE, np.uint8)
-    return Town(ground, caster, 0, labels, tuple(actors), casters, ego, LaneMap((), ()), np.array([0.0, 0, 1]))  # type: ignore[arg-type]
+    return Town(ground, caster, 0, (), labels, tuple(actors), casters, ego, LaneMap((), ()), np.array([0.0, 0, 1]))  # type: ignore[arg-type]
 
 
 def car(track: Track | Parked) -> Actor:
