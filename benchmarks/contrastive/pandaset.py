@@ -72,7 +72,9 @@ def _annotations(boxes: list[dict[str, Any]]) -> Annotations:
     own = [box for box in boxes if box["sensor_id"] != 1]
     names = tuple(sorted({box["label"] for box in own}))
     values = np.array([[*b["center"], *b["size_lwh"], b["yaw"], np.nan, np.nan] for b in own], np.float32)
-    in_ego = Boxes3D(values, np.ones(len(own), np.float32), np.array([names.index(b["label"]) for b in own], np.int64), names)
+    in_ego = Boxes3D(
+        values, np.ones(len(own), np.float32), np.array([names.index(b["label"]) for b in own], np.int64), names
+    )
     return Annotations(
         in_ego.transformed(EGO_SE3_LIDAR.inverse()),
         tuple(box["track"] for box in own),
