@@ -99,12 +99,16 @@ TRAINING: dict[str, set[str]] = {
     "models.heads": {"models.backbones"},
     "models": {"ranges", "models.backbones", "models.encoders", "models.heads", "models.sparse"},
     "losses": {"ranges", "data", "models.heads"},
+    "losses.distillation": {"ranges", "models.heads"},
     "tasks": {"ranges", "models.sparse"},
     "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
+    "tasks.distillation": {
+        "models", "models.heads", "models.sparse", "losses", "losses.distillation", "tasks", "tasks.detection",
+    },
     "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
     "stages": {
-        "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection",
-        "tasks.segmentation",
+        "ranges", "data", "data.toytown", "data.views", "data.writing", "models", "tasks", "tasks.detection",
+        "tasks.distillation", "tasks.segmentation",
     },
     "recipes": {
         "data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "tasks.segmentation", "stages",

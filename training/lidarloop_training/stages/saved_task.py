@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.tasks.detection.task import DetectionConfig
+from lidarloop_training.tasks.distillation.task import DistillationConfig
 from lidarloop_training.tasks.segmentation.task import SegmentationConfig
 from lidarloop_training.tasks.task import TaskConfig
 
@@ -24,7 +25,7 @@ def task_type(name: str) -> type[TaskConfig]:
     Raises:
         ConfigError: there is no such task.
     """
-    known: tuple[type[TaskConfig], ...] = (DetectionConfig, SegmentationConfig)
+    known: tuple[type[TaskConfig], ...] = (DetectionConfig, DistillationConfig, SegmentationConfig)
     for config in known:
         if config.name == name:
             return config
