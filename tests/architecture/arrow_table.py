@@ -35,6 +35,9 @@ CORE: dict[str, set[str]] = {
     "labelling.lifting": {
         "classes", "errors", "geometry", "sample", "labelling", "labelling.points", "labelling.placing",
     },
+    "labelling.painting": {
+        "errors", "sample", "labelling", "labelling.mask_models", "labelling.points",
+    },
     "labelling.refining": {"geometry", "tracking", "labelling", "labelling.points"},
     "labelling.mask_models": {"classes", "errors", "sample", "io", "inference", "labelling"},
     "labelling.selection": {"errors", "geometry", "sample", "io", "tracking", "labelling"},
@@ -73,7 +76,9 @@ TRAINING: dict[str, set[str]] = {
     "data.nuscenes": {"data.writing", "data.views"},
     "data.waymo": {"arrow_columns"},
     "data.once": {"data.waymo"},
-    "data.toytown": {"ranges", "workers", "toytown", "data.nuscenes", "data.views"},
+    "data.toytown": {
+        "ranges", "workers", "toytown", "data.nuscenes", "data.views", "data.writing", "pseudolabel.mask_models",
+    },
     "data": {
         "ranges", "toytown", "data.av2", "data.bag", "data.kept_frames", "data.kitti", "data.nuscenes", "data.once",
         "data.views", "data.waymo",
@@ -92,6 +97,7 @@ TRAINING: dict[str, set[str]] = {
         "evaluation.statistics", "pseudolabel.mask_models",
     },
     "pseudolabel.executors": {"workers", "pseudolabel"},
+    "painting": {"data.writing", "pseudolabel"},
     # What is learnt, and how.
     "models.backbones": set(),
     "models.sparse": set(),
@@ -111,12 +117,14 @@ TRAINING: dict[str, set[str]] = {
         "tasks.distillation", "tasks.segmentation",
     },
     "recipes": {
-        "data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "tasks.segmentation", "stages",
+        "data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "tasks.distillation",
+        "tasks.segmentation", "stages",
     },
     # The command line; nothing imports it.
     "commands": {
         "ranges", "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
-        "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.segmentation", "stages", "recipes",
+        "painting", "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.distillation",
+        "tasks.segmentation", "stages", "recipes",
     },
 }  # fmt: skip
 

@@ -1,0 +1,185 @@
+"""Paints on disk: a folder per drive with a file per sample, and ``paints.json`` when all are there.
+
+``FOLDER/<drive>/<token>.npz`` holds, of each sweep newest first, its stamp, its number of points and their paint in
+steps of 1/255. FOLDER is named after the hash of the 2D model, its options and its files: another model's paints lie in
+another one. ``paints.json`` names the model and its classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lidarloop_core.errors import DatasetError
+from lidarloop_core.io import atomic, outside, regular_file
+from lidarloop_core.labelling.painting.paint import paint, paint_columns
+from lidarloop_core.labelling.painting.score_model import ScoreModel
+from lidarloop_core.sample import CameraImage, Sample, SampleSource
+
+PAINTS = "paints.json"
+
+_STEPS = 255
+_MOST_BYTES = 1 << 31
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+class Seen(NamedTuple):
+    """What a 2D model looks at for a sample.
+
+    Attributes:
+        token: what the model knows the sample by.
+        cameras: its pictures.
+    """
+
+    token: str
+    cameras: Sequence[CameraImage]
+
+
+def own_pictures(sample: Sample) -> Seen:
+    """A sample's own pictures."""
+    return Seen(sample.token, sample.cameras)
+
+
+@dataclass(frozen=True)
+class SamplePaints:
+    """The paint of one sample's sweeps.
+
+    Attributes:
+        stamps_ns: stamp of each sweep, nanoseconds, newest first.
+        by_sweep: (N, 1 + K) float32 in [0, 1] of each sweep's points, columns of ``paint_columns``.
+    """
+
+    stamps_ns: tuple[int, ...]
+    by_sweep: tuple[npt.NDArray[np.float32], ...]
+
+
+def paints_key(description: Any) -> str:
+    """Name of a model's folder, 16 hexadecimal digits, from JSON values of all that its scores depend on."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def painted_folder(folder: Path, drive: str) -> Path:
+    """Where the paints of a drive lie."""
+    return folder / outside.safe_name(drive)
+
+
+def is_painted(folder: Path, drive: str) -> bool:
+    """Whether all samples of a drive have been painted."""
+    return (painted_folder(folder, drive) / PAINTS).is_file()
+
+
+def paint_drive(
+    source: SampleSource,
+    indices: Sequence[int],
+    model: ScoreModel,
+    folder: Path,
+    pictures_of: Callable[[Sample], Seen] = own_pictures,
+    *,
+    is_complete: bool = True,
+) -> int:
+    """Paints samples of one drive; those that have been painted already are passed over.
+
+    Args:
+        source: samples with the sweeps to paint.
+        indices: those to paint, at least one.
+        model: scores their pictures.
+        folder: where the paints of this model lie.
+        pictures_of: what it looks at.
+        is_complete: whether these are the last of the drive.
+
+    Returns:
+        The number of samples painted now.
+    """
+    place = painted_folder(folder, source.keys[indices[0]].drive)
+    num_done = 0
+    for index in indices:
+        path = _file(place, source.keys[index].token)
+        if path.is_file():
+            continue
+        sample = source[index]
+        seen = pictures_of(sample)
+        scores = model.score(seen.token, seen.cameras)
+        painted = [paint(sweep, seen.cameras, scores, len(model.class_names)) for sweep in sample.sweeps]
+        atomic.write_bytes(path, _as_bytes(SamplePaints(tuple(s.stamp_ns for s in sample.sweeps), tuple(painted))))
+        num_done += 1
+    if is_complete:
+        about = {"model": model.name, "class_names": list(model.class_names)}
+        atomic.write_bytes(place / PAINTS, json.dumps(about, indent=1, ensure_ascii=False).encode())
+    return num_done
+
+
+def read_paints(folder: Path, drive: str, token: str) -> SamplePaints:
+    """The paint of one sample.
+
+    Raises:
+        DatasetError: it was not painted, or its file is damaged.
+    """
+    path = _file(painted_folder(folder, drive), token)
+    try:
+        with regular_file.opened(path, _MOST_BYTES) as raw, np.load(raw, allow_pickle=False) as file:
+            painted = file["paint"].astype(np.float32) / _STEPS
+            stops = np.cumsum(file["num_points"])
+            stamps_ns = tuple(int(stamp) for stamp in file["stamps_ns"])
+        if painted.ndim != 2 or len(stops) != len(stamps_ns) or not len(stops) or stops[-1] != len(painted):
+            raise ValueError("its arrays do not fit one another")
+    except _UNREADABLE as error:
+        raise DatasetError(
+            f"{path}: cannot be read ({error}); expected the paint of sample {token} of {drive}: `lidarloop paint` "
+            "paints what is missing"
+        ) from None
+    return SamplePaints(stamps_ns, tuple(np.split(painted, stops[:-1])))
+
+
+def painted_classes(folder: Path) -> tuple[str, ...]:
+    """Classes that the drives of a folder are painted with.
+
+    Raises:
+        DatasetError: there are no paints, or those of different classes.
+    """
+    files = sorted(folder.glob(f"*/{PAINTS}"))
+    found = {_classes(file) for file in files}
+    if len(found) != 1:
+        raise DatasetError(
+            f"{folder} received paints of {len(found)} lists of classes; expected one: the folder that `lidarloop "
+            "paint` prints"
+        )
+    return found.pop()
+
+
+def columns_of(folder: Path) -> tuple[str, ...]:
+    """Columns that the paints of a folder add to a cloud; see ``painted_classes``."""
+    return paint_columns(painted_classes(folder))
+
+
+def _classes(file: Path) -> tuple[str, ...]:
+    try:
+        names = outside.read_json(file)["class_names"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("no list of class names")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); expected what `lidarloop paint` writes") from None
+    return tuple(names)
+
+
+def _file(place: Path, token: str) -> Path:
+    return place / f"{outside.safe_name(token)}.npz"
+
+
+def _as_bytes(paints: SamplePaints) -> bytes:
+    data = io.BytesIO()
+    np.savez_compressed(
+        data,
+        stamps_ns=np.array(paints.stamps_ns, np.int64),
+        num_points=np.array([len(each) for each in paints.by_sweep], np.int64),
+        paint=np.round(np.concatenate(paints.by_sweep) * _STEPS).astype(np.uint8),
+    )
+    return data.getvalue()
