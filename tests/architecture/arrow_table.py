@@ -65,7 +65,8 @@ TRAINING: dict[str, set[str]] = {
     "workers": set(),
     "ranges": set(),
     "arrow_columns": set(),
-    "toytown": set(),
+    "toytown.faults": set(),
+    "toytown": {"toytown.faults"},
     # Where samples come from.
     "data.writing": {"workers", "toytown"},
     "data.views": {"data.writing"},
@@ -77,7 +78,8 @@ TRAINING: dict[str, set[str]] = {
     "data.waymo": {"arrow_columns"},
     "data.once": {"data.waymo"},
     "data.toytown": {
-        "ranges", "workers", "toytown", "data.nuscenes", "data.views", "data.writing", "pseudolabel.mask_models",
+        "ranges", "workers", "toytown", "toytown.faults", "data.nuscenes", "data.views", "data.writing",
+        "pseudolabel.mask_models",
     },
     "data": {
         "ranges", "toytown", "data.av2", "data.bag", "data.kept_frames", "data.kitti", "data.nuscenes", "data.once",

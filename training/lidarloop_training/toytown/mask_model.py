@@ -15,7 +15,7 @@ from scipy.ndimage import binary_dilation
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_training.toytown.camera import CAMERAS
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.mask_faults import FaultRates
+from lidarloop_training.toytown.faults.rates import FaultRates
 from lidarloop_training.toytown.masks import InstanceMask, union
 
 _CONFUSED_WITH = {

@@ -17,7 +17,7 @@ from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.painted import PaintedSource
 from lidarloop_training.data.writing.paints import Seen, is_painted, paint_drive, paints_key
 from lidarloop_training.ranges import check_ranges
-from lidarloop_training.toytown.mask_faults import FaultRates
+from lidarloop_training.toytown.faults.rates import FaultRates
 from lidarloop_training.workers import worker_pool
 
 if TYPE_CHECKING:
