@@ -1,4 +1,4 @@
-"""A distillation of torchrun's processes, for the tests: python -m torch.distributed.run --nproc-per-node 2 THIS OUT."""
+"""Distillation by torchrun's processes, for the tests: python -m torch.distributed.run --nproc-per-node 2 THIS OUT."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_it(grid: str, i
     student.load_state_dict(teacher.network.state_dict(), strict=False)
     loss = task.loss(student, batch_of(task, PaintedScenes(), 0, 1, 2))
     for level in LEVELS:
-        assert abs(float(loss.parts[level])) < 1e-9, level
+        assert abs(loss.parts[level].item()) < 1e-9, level
 
 
 @pytest.mark.parametrize("grid", GRIDS)
