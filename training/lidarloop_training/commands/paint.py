@@ -12,9 +12,10 @@ import tyro
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io.outputs import check_output
 from lidarloop_core.progress import counted
+from lidarloop_core.shell import command_line
 from lidarloop_training.commands.over_drives import D, one_of
-from lidarloop_training.data.drive_spec import KINDS, StoredDrive, ToyTown
-from lidarloop_training.data.writing.paints import is_painted, paint_drive
+from lidarloop_training.data.drive_spec import KINDS, StoredDrive, ToyTown, drive_arguments
+from lidarloop_training.data.writing.paints import Painting, is_painted, paint_drive
 from lidarloop_training.painting.score_model_choice import (
     ScoreModelSpec,
     SemanticModelSpec,
@@ -130,14 +131,17 @@ def paint(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
     drives = request.drive.open(num_sweeps=request.num_sweeps, lane_map=False)
     model = open_score_model(spec, drives, request.mask_cache or request.out.resolve().parent / MASK_CACHE)
     folder = request.out / key_of(spec, model)
-    num_painted = 0
+    total = Painting(0, 0, 0)
     with counted("painting") as on_sample:
         for drive, group in groupby(range(len(drives)), key=lambda index: drives.keys[index].drive):
-            indices = list(group)
-            if is_painted(folder, drive):
-                continue
-            for index in indices:
-                num_painted += paint_drive(drives, [index], model, folder, is_complete=index == indices[-1])
-                on_sample(index + 1, len(drives))
-    print(f"painted {num_painted} samples with {model.name}: {', '.join(model.class_names)}")
-    print(f"next: lidarloop train painted-drives --data.path DRIVES --data.paints {folder}")
+            if not is_painted(folder, drive):
+                painted = paint_drive(
+                    drives, list(group), model, folder, on_sample=lambda index: on_sample(index + 1, len(drives))
+                )
+                total = total.plus(*painted)
+    print(f"painted {total.num_samples} samples with {model.name}: {', '.join(model.class_names)}")
+    if total.num_points:
+        print(f"a camera sees {100 * total.num_seen / total.num_points:.0f} % of their points")
+    name, place, *_ = drive_arguments(request.drive)
+    following = ("train", "painted-drives", "--data.source", name, "--data.path", place, "--data.paints", folder)
+    print(f"next: {command_line('lidarloop', *following)}")

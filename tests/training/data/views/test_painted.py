@@ -103,14 +103,31 @@ def test_names_labels_and_poses_need_no_paint(painted: Path) -> None:
     assert [key.token for key in source.keys] == ["scene-0", "scene-1", "scene-2"]
 
 
-def test_a_sample_is_painted_once(tmp_path: Path) -> None:
+def test_a_sample_is_painted_once_also_after_an_interruption(tmp_path: Path) -> None:
     model = Everywhere()
-    assert paint_drive(drive(), [0], model, tmp_path, is_complete=False) == 1
+
+    def interrupt(index: int) -> None:
+        if index == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        paint_drive(drive(), range(3), model, tmp_path, on_sample=interrupt)
     assert not is_painted(tmp_path, "boxes")
-    assert paint_drive(drive(), range(3), model, tmp_path) == 2
+    finished = paint_drive(drive(), range(3), model, tmp_path)
+    again = paint_drive(drive(), range(3), model, tmp_path)
     assert is_painted(tmp_path, "boxes")
-    assert paint_drive(drive(), range(3), model, tmp_path) == 0
+    assert (finished.num_samples, again.num_samples) == (2, 0)
     assert model.num_pictures == 3
+    assert again[1:] == finished[1:]
+    assert 0 < finished.num_seen < finished.num_points
+
+
+def test_a_drive_of_which_no_camera_sees_a_point_is_refused_and_stays_so(tmp_path: Path) -> None:
+    blind = BoxScenes(num_samples=2)
+    for _ in range(2):
+        with pytest.raises(DatasetError, match="no camera sees any of the 1080 points of boxes"):
+            paint_drive(blind, range(2), Everywhere(), tmp_path)
+    assert not is_painted(tmp_path, "boxes")
 
 
 def test_classes_are_those_of_the_model(painted: Path) -> None:

@@ -44,6 +44,24 @@ class Seen(NamedTuple):
     cameras: Sequence[CameraImage]
 
 
+class Painting(NamedTuple):
+    """What became of a drive.
+
+    Attributes:
+        num_samples: samples painted now.
+        num_points: points of all keyframes.
+        num_seen: those of them that a camera sees.
+    """
+
+    num_samples: int
+    num_points: int
+    num_seen: int
+
+    def plus(self, num_samples: int, num_points: int, num_seen: int) -> Painting:
+        """With more of each."""
+        return Painting(self.num_samples + num_samples, self.num_points + num_points, self.num_seen + num_seen)
+
+
 def own_pictures(sample: Sample) -> Seen:
     """A sample's own pictures."""
     return Seen(sample.token, sample.cameras)
@@ -83,38 +101,48 @@ def paint_drive(
     model: ScoreModel,
     folder: Path,
     pictures_of: Callable[[Sample], Seen] = own_pictures,
-    *,
-    is_complete: bool = True,
-) -> int:
-    """Paints samples of one drive; those that have been painted already are passed over.
+    on_sample: Callable[[int], None] | None = None,
+) -> Painting:
+    """Paints a drive; its samples that have been painted already are passed over.
 
     Args:
         source: samples with the sweeps to paint.
-        indices: those to paint, at least one.
+        indices: all samples of the drive, at least one.
         model: scores their pictures.
         folder: where the paints of this model lie.
         pictures_of: what it looks at.
-        is_complete: whether these are the last of the drive.
+        on_sample: called with the index of each sample that is finished.
 
-    Returns:
-        The number of samples painted now.
+    Raises:
+        DatasetError: no camera sees any point of the drive.
     """
-    place = painted_folder(folder, source.keys[indices[0]].drive)
-    num_done = 0
+    drive = source.keys[indices[0]].drive
+    place = painted_folder(folder, drive)
+    total = Painting(0, 0, 0)
     for index in indices:
         path = _file(place, source.keys[index].token)
-        if path.is_file():
-            continue
-        sample = source[index]
-        seen = pictures_of(sample)
-        scores = model.score(seen.token, seen.cameras)
-        painted = [paint(sweep, seen.cameras, scores, len(model.class_names)) for sweep in sample.sweeps]
-        atomic.write_bytes(path, _as_bytes(SamplePaints(tuple(s.stamp_ns for s in sample.sweeps), tuple(painted))))
-        num_done += 1
-    if is_complete:
-        about = {"model": model.name, "class_names": list(model.class_names)}
-        atomic.write_bytes(place / PAINTS, json.dumps(about, indent=1, ensure_ascii=False).encode())
-    return num_done
+        is_there = path.is_file()
+        if not is_there:
+            atomic.write_bytes(path, _as_bytes(_painted(source[index], model, pictures_of)))
+        newest = read_paints(folder, drive, source.keys[index].token).by_sweep[0]
+        total = total.plus(int(not is_there), len(newest), int(newest[:, 0].sum()))
+        if on_sample is not None:
+            on_sample(index)
+    if total.num_seen == 0:
+        raise DatasetError(
+            f"no camera sees any of the {total.num_points} points of {drive}; expected pictures with intrinsics, "
+            "mounting poses and stamps of the clouds': check the drive with `lidarloop view --png`"
+        )
+    about = {"model": model.name, "class_names": list(model.class_names)}
+    atomic.write_bytes(place / PAINTS, json.dumps(about, indent=1, ensure_ascii=False).encode())
+    return total
+
+
+def _painted(sample: Sample, model: ScoreModel, pictures_of: Callable[[Sample], Seen]) -> SamplePaints:
+    seen = pictures_of(sample)
+    scores = model.score(seen.token, seen.cameras)
+    painted = tuple(paint(sweep, seen.cameras, scores, len(model.class_names)) for sweep in sample.sweeps)
+    return SamplePaints(tuple(sweep.stamp_ns for sweep in sample.sweeps), painted)
 
 
 def read_paints(folder: Path, drive: str, token: str) -> SamplePaints:
