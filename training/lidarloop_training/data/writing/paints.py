@@ -28,7 +28,7 @@ from lidarloop_core.sample import CameraImage, Sample, SampleSource
 PAINTS = "paints.json"
 
 _STEPS = 255
-_MOST_BYTES = 1 << 31
+_MOST_BYTES = 1 << 28
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 

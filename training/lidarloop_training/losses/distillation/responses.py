@@ -131,7 +131,15 @@ def response_loss(
     group_of_class: Tensor,
     config: ResponseConfig,
 ) -> Tensor:
-    """Equation 4, L_rsp = L_clsʳ + L_locʳ of raw maps, shaped as ``HeadOutput``."""
+    """Equation 4, L_rsp = L_clsʳ + L_locʳ.
+
+    Args:
+        student: raw maps (B, …), shaped as ``HeadOutput``; metres, radians and cells.
+        teacher: the same of the teacher.
+        crucial: the student's crucial responses.
+        group_of_class: (num_classes,) int64.
+        config: weights and choices.
+    """
     scores, taught = student.heatmap.sigmoid(), teacher.heatmap.sigmoid()
     weights = student.regression.new_tensor(config.regression_weights)
     return classification_loss(scores, taught, crucial, group_of_class, config) + regression_loss(
@@ -140,5 +148,5 @@ def response_loss(
 
 
 def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """The mean of the chosen values, two tensors of one shape, any unit; 0, with a gradient of 0, where none is."""
+    """The mean of the chosen of (B, …) values, two tensors of one shape; 0, with a gradient of 0, where none is."""
     return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)

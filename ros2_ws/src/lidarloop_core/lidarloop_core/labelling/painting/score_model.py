@@ -72,7 +72,7 @@ class MaskScores:
         return self.masks.height
 
     def at(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """See ``PictureScores``; a score that is not finite counts as 0."""
+        """(V, 2) pixels → (V, K) scores, see ``PictureScores``; a mask's score that is not finite counts as 0."""
         masks = self.masks
         scores = np.zeros((len(pixels), len(masks.class_names)), np.float32)
         strength = np.clip(np.nan_to_num(masks.scores, posinf=1.0), 0, 1)
