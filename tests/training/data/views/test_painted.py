@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -168,10 +171,29 @@ def test_another_cloud_is_refused(painted: Path) -> None:
         PaintedSource(changed, painted)[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive"])
+def archive(header: object, rows: bytes) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as made:
+        made.writestr("sweeps.json", json.dumps(header))
+        made.writestr("paint.u8", rows)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no archive",
+        archive([], b""),
+        archive({"stamps_ns": [1], "num_points": [2], "num_columns": 3}, bytes(5)),
+        archive({"stamps_ns": [1, 2], "num_points": [-1, 3], "num_columns": 3}, bytes(6)),
+        archive({"stamps_ns": [1], "num_points": [], "num_columns": 3}, b""),
+        archive({"stamps_ns": ["now"], "num_points": [2], "num_columns": 3}, bytes(6)),
+    ],
+)
 def test_a_damaged_file_is_refused(painted: Path, content: bytes) -> None:
-    (painted / "boxes" / "scene-1.npz").write_bytes(content)
-    with pytest.raises(DatasetError, match=r"scene-1\.npz: cannot be read"):
+    (painted / "boxes" / "scene-1.zip").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"scene-1\.zip: cannot be read"):
         PaintedSource(drive(), painted)[1]
 
 

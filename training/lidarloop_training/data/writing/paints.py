@@ -1,8 +1,9 @@
 """Paints on disk: a folder per drive with a file per sample, and ``paints.json`` when all are there.
 
-``FOLDER/<drive>/<token>.npz`` holds, of each sweep newest first, its stamp, its number of points and their paint in
-steps of 1/255. FOLDER is named after the hash of the 2D model, its options and its files: another model's paints lie in
-another one. ``paints.json`` names the model and its classes.
+``FOLDER/<drive>/<token>.zip`` holds ``sweeps.json``, the stamp and the number of points of each sweep, newest first,
+and ``paint.u8``, a row of bytes for each of their points in steps of 1/255. FOLDER is named after the hash of the 2D
+model, its options and its files: another model's paints lie in another one. ``paints.json`` names the model and its
+classes.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from lidarloop_core.sample import CameraImage, Sample, SampleSource
 PAINTS = "paints.json"
 
 _STEPS = 255
-_MOST_BYTES = 1 << 28
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_SWEEPS, _PAINT = "sweeps.json", "paint.u8"
+_MOST_BYTES, _MOST_HEADER_BYTES = 1 << 28, 1 << 20
+_UNREADABLE = (*outside.DAMAGED_ZIP, KeyError, TypeError, ValueError, OverflowError)
 
 
 class Seen(NamedTuple):
@@ -153,18 +155,15 @@ def read_paints(folder: Path, drive: str, token: str) -> SamplePaints:
     """
     path = _file(painted_folder(folder, drive), token)
     try:
-        with regular_file.opened(path, _MOST_BYTES) as raw, np.load(raw, allow_pickle=False) as file:
-            painted = file["paint"].astype(np.float32) / _STEPS
-            stops = np.cumsum(file["num_points"])
-            stamps_ns = tuple(int(stamp) for stamp in file["stamps_ns"])
-        if painted.ndim != 2 or len(stops) != len(stamps_ns) or not len(stops) or stops[-1] != len(painted):
-            raise ValueError("its arrays do not fit one another")
+        with regular_file.opened(path, _MOST_BYTES) as raw, zipfile.ZipFile(raw) as archive:
+            header = outside.parse_json(outside.read_member(archive, _SWEEPS, _MOST_HEADER_BYTES))
+            rows = np.frombuffer(outside.read_member(archive, _PAINT, _MOST_BYTES), np.uint8)
+        return _as_paints(header, rows)
     except _UNREADABLE as error:
         raise DatasetError(
             f"{path}: cannot be read ({error}); expected the paint of sample {token} of {drive}: `lidarloop paint` "
             "paints what is missing"
         ) from None
-    return SamplePaints(stamps_ns, tuple(np.split(painted, stops[:-1])))
 
 
 def painted_classes(folder: Path) -> tuple[str, ...]:
@@ -199,15 +198,31 @@ def _classes(file: Path) -> tuple[str, ...]:
 
 
 def _file(place: Path, token: str) -> Path:
-    return place / f"{outside.safe_name(token)}.npz"
+    return place / f"{outside.safe_name(token)}.zip"
 
 
 def _as_bytes(paints: SamplePaints) -> bytes:
+    header = {
+        "stamps_ns": list(paints.stamps_ns),
+        "num_points": [len(each) for each in paints.by_sweep],
+        "num_columns": paints.by_sweep[0].shape[1],
+    }
+    rows = np.round(np.concatenate(paints.by_sweep) * _STEPS).astype(np.uint8)
     data = io.BytesIO()
-    np.savez_compressed(
-        data,
-        stamps_ns=np.array(paints.stamps_ns, np.int64),
-        num_points=np.array([len(each) for each in paints.by_sweep], np.int64),
-        paint=np.round(np.concatenate(paints.by_sweep) * _STEPS).astype(np.uint8),
-    )
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_SWEEPS, json.dumps(header))
+        archive.writestr(_PAINT, rows.tobytes())
     return data.getvalue()
+
+
+def _as_paints(header: Any, rows: npt.NDArray[np.uint8]) -> SamplePaints:
+    """Inverse of ``_as_bytes``; ``rows`` (N × C,) uint8 in steps of 1/255, N points over all sweeps."""
+    stamps_ns, num_points, num_columns = header["stamps_ns"], header["num_points"], header["num_columns"]
+    numbers = [*stamps_ns, *num_points, num_columns]
+    if any(type(number) is not int or number < 0 for number in numbers) or len(stamps_ns) != len(num_points):
+        raise ValueError(f"{_SWEEPS} holds no stamps and numbers of points of sweeps")
+    if not num_points or not num_columns or sum(num_points) * num_columns != len(rows):
+        raise ValueError(f"{len(rows)} bytes for {sum(num_points)} points of {num_columns} columns")
+    painted = rows.reshape(-1, num_columns).astype(np.float32) / _STEPS
+    stops = np.cumsum(num_points)
+    return SamplePaints(tuple(stamps_ns), tuple(np.split(painted, stops[:-1])))
