@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_
 from lidarloop_training.data.views.painted import PaintedSource
 from lidarloop_training.data.writing.paints import painted_classes
 from lidarloop_training.painting.score_model_choice import SemanticModelSpec
+from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
 from lidarloop_training.toytown.faults.rates import FaultRates
 
 FAULTLESS = FaultRates(missed=0, merged=0, mislabelled=0, loose=0)
@@ -64,8 +66,6 @@ def test_training_drives_are_painted_when_they_are_made(drives: ToyTownDrives) -
 
 
 def test_other_faults_are_other_paints(drives: ToyTownDrives) -> None:
-    import dataclasses
-
     assert dataclasses.replace(drives, paint_faults=FaultRates()).paints != drives.paints
 
 
@@ -80,9 +80,22 @@ def test_a_drive_is_painted_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "painted 0 samples" in again
     folder = Path(first.split("--data.paints ")[1].strip())
     assert folder.parent == tmp_path / "paints"
-    source = PaintedSource(drive.open(cameras=False), folder)
     assert len(painted_classes(folder)) == 10
-    assert share_of_cars_painted_car(source) > 0.5
+    assert PaintedSource(drive.open(cameras=False), folder)[1].keyframe.columns[-10] == "paint_car"
+
+
+def test_a_network_that_misses_everything_paints_nothing_into_a_folder_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = ToyTown(3, duration_s=0.1)
+    folders = []
+    for missed in (0.0, 1.0):
+        faults = dataclasses.replace(FAULTLESS, missed=missed)
+        paint(ToyTownPaintRequest(drive, tmp_path, num_sweeps=1, toytown=ToyTownMaskModelSpec(faults=faults)))
+        folders.append(Path(capsys.readouterr().out.split("--data.paints ")[1].strip()))
+    assert folders[0] != folders[1]
+    faultless, blind = (share_of_cars_painted_car(PaintedSource(drive.open(cameras=False), f)) for f in folders)
+    assert blind == 0 < faultless
 
 
 def test_no_network_is_refused(tmp_path: Path) -> None:
