@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.checks import Context, Row, at_least, report_only
@@ -23,6 +24,9 @@ from lidarloop_training.data.nuscenes.single_sweep import NuScenesSweepSource
 from lidarloop_training.recipes.painted import painted_toytown
 from lidarloop_training.recipes.voxel_toytown import voxel_toytown
 from lidarloop_training.tasks.detection.task import DetectionConfig
+
+Columns = dict[str, npt.NDArray[np.float32]]
+"""Name of a column → (N,) its values."""
 
 LEAST_RATIO = 6.5
 REPEATS = 5
@@ -55,12 +59,12 @@ def _detector(task: DetectionConfig, context: Context) -> Detector:
     return Detector(OnnxRuntimeBackend(path, num_threads=1))
 
 
-def _on_cloud(detector: Detector, columns: dict[str, np.ndarray]) -> Callable[[], object]:
+def _on_cloud(detector: Detector, columns: Columns) -> Callable[[], object]:
     points = _points(detector.spec, columns)
     return lambda: detector.detect(points)
 
 
-def _points(spec: ModelSpec, columns: dict[str, np.ndarray]) -> np.ndarray:
+def _points(spec: ModelSpec, columns: Columns) -> npt.NDArray[np.float32]:
     """(N, C) in the model's columns; paint and age are 0, which costs the same."""
     number = len(columns["x"])
     return np.stack([columns.get(name, np.zeros(number)) for name in spec.point_columns], axis=1).astype(np.float32)

@@ -96,5 +96,5 @@ def choice(recipes: Mapping[str, tuple[Any, str]], chosen: type[Chosen[Any]] = C
 def _type(config: Any, chosen: Any) -> Any:
     """A configuration's type; a run's is that of its task, so that the task's own settings become options."""
     if isinstance(config, TrainConfig):
-        return chosen[TrainConfig[type(config.task)]]
+        return chosen[TrainConfig[type(config.task)]]  # type: ignore[misc]
     return chosen[type(config)]

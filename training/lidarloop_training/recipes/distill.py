@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from lidarloop_training.data.drive_folder import DriveFolder
+from lidarloop_training.data.toytown.training_drives import ToyTownDrives
 from lidarloop_training.recipes.painted import painted_drives
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
 from lidarloop_training.recipes.voxel_toytown import voxel_smoke, voxel_toytown
@@ -53,6 +54,7 @@ def distill_drives(path: Path = tyro.MISSING, paints: Path = tyro.MISSING) -> Di
 
 def distilled(run: TrainConfig[DetectionConfig]) -> DistillationRun:
     """A toy-town run of a detector as that of a student: the same network, data and steps, on painted drives."""
+    assert isinstance(run.data, ToyTownDrives)
     spec = dataclasses.replace(run.task.spec, name=f"distill-{run.task.spec.name}")
     named = dataclasses.replace(
         run, task=dataclasses.replace(run.task, spec=spec), data=dataclasses.replace(run.data, painted=True)

@@ -10,6 +10,7 @@ import tyro
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.labelling.painting.paint import paint_columns
 from lidarloop_training.data.drive_folder import DriveFolder
+from lidarloop_training.data.toytown.training_drives import ToyTownDrives
 from lidarloop_training.recipes.pillar_toytown import CENTERPOINT_GROUPS, pillar_smoke, pillar_toytown
 from lidarloop_training.recipes.voxel_toytown import voxel_smoke, voxel_toytown
 from lidarloop_training.stages.config import TrainConfig
@@ -58,6 +59,7 @@ def painted_drives(path: Path = tyro.MISSING, paints: Path = tyro.MISSING) -> De
 
 def on_paints(run: DetectionRun) -> DetectionRun:
     """A toy-town run on painted points: the same network with more columns."""
+    assert isinstance(run.data, ToyTownDrives)
     spec = run.task.spec
     painted = dataclasses.replace(
         spec,

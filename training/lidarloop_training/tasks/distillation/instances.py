@@ -54,6 +54,7 @@ def _after_nms(output: HeadOutput, head: CenterHead, min_score: float, nms_iou: 
     boxes, scores, labels = head.decode(output)
     passing = scores > min_score
     boxes, scores, labels = boxes[passing], scores[passing], labels[passing]
-    found = (each.cpu().numpy() for each in (boxes, scores, labels))
-    kept = nms_rotated_by_label(*found, [nms_iou] * head.num_classes)
+    kept = nms_rotated_by_label(
+        boxes.cpu().numpy(), scores.cpu().numpy(), labels.cpu().numpy(), [nms_iou] * head.num_classes
+    )
     return boxes[torch.from_numpy(kept).to(boxes.device)]

@@ -6,7 +6,7 @@ NeurIPS 2017, section 3.4), which weighs by 1/d² where equation 8 weighs by 1/d
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ class Neighbours(NamedTuple):
     weight: npt.NDArray[np.float32]
 
 
-def nearest(points: npt.NDArray[np.floating], centers: npt.NDArray[np.float64], number: int) -> Neighbours:
+def nearest(points: npt.NDArray[Any], centers: npt.NDArray[np.float64], number: int) -> Neighbours:
     """The nearest voxels of each point, weighted by the inverse of their distance.
 
     Args:

@@ -66,7 +66,7 @@ class DistillationConfig(DetectionConfig):
     distillation: DistillationLossConfig = field(default_factory=DistillationLossConfig)
     taught_by: Annotated[TaughtBy, tyro.conf.Suppress] = field(default_factory=TaughtBy)
 
-    def task(self) -> DistillationTask:
+    def task(self) -> DistillationTask:  # type: ignore[override]  # the settings are a detector's, the task is not
         """The task without its teacher: it builds and exports the student, and cannot train it."""
         return DistillationTask(self)
 
