@@ -151,7 +151,7 @@ class ToyTownDrive:
             scene=self.scene,
             stamp_ns=self.stamp_ns(index),
             sweeps=sweeps,
-            cameras=self._cameras(index) if self.cameras else (),
+            cameras=self.pictures(index) if self.cameras else (),
             annotations=self._seen_annotations(index),
             lane_map=self.town.lane_map,
             point_classes=POINT_CLASSES if self.point_labels else (),
@@ -181,7 +181,8 @@ class ToyTownDrive:
             self.town.world_SE3_ego(self.time_s(index)),
         )
 
-    def _cameras(self, index: int) -> tuple[CameraImage, ...]:
+    def pictures(self, index: int) -> tuple[CameraImage, ...]:
+        """The six cameras' pictures at sample ``index``, each rendered when it is loaded."""
         world_SE3_ego = self.town.world_SE3_ego(self.time_s(index))
         return tuple(
             CameraImage(
