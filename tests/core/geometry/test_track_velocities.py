@@ -16,11 +16,8 @@ def test_velocities_of_interleaved_tracks_are_differences_of_their_neighbours() 
 
 def test_velocities_do_not_depend_on_the_order_of_labels() -> None:
     rng = np.random.default_rng(0)
-    stamps, tracks, centers = (
-        rng.integers(0, 10, 40) * 10**8 + np.arange(40),
-        rng.integers(0, 4, 40),
-        rng.random((40, 3)),
-    )
+    stamps = rng.integers(0, 10, 40) * 10**8 + np.arange(40)
+    tracks, centers = rng.integers(0, 4, 40), rng.random((40, 3))
     order = rng.permutation(40)
     got = track_velocities(stamps, tracks, centers)[order]
     np.testing.assert_array_equal(got, track_velocities(stamps[order], tracks[order], centers[order]))

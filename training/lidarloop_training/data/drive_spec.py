@@ -17,6 +17,7 @@ import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_training.ranges import check_ranges
+from lidarloop_training.toytown.lidar_styles import LidarName
 
 if TYPE_CHECKING:
     from lidarloop_core.sample import SampleSource
@@ -87,6 +88,8 @@ class ToyTown(DriveSpec):
         duration_s: length, seconds.
         rate_hz: clouds per second, hertz.
         point_labels: whether clouds carry the column label, what each point lies on.
+        lidar: kind of LiDAR, on the vehicle it is known from; those of nuScenes, KITTI and PandaSet are hdl32e, hdl64e
+            and pandar64.
     """
 
     name: ClassVar[DriveName] = "toytown"
@@ -95,6 +98,7 @@ class ToyTown(DriveSpec):
     duration_s: float = 20.0
     rate_hz: float = 10.0
     point_labels: bool = False
+    lidar: LidarName = "hdl32e"
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -114,6 +118,7 @@ class ToyTown(DriveSpec):
             num_sweeps=num_sweeps,
             cameras=cameras,
             point_labels=self.point_labels,
+            lidar=self.lidar,
         )
 
 

@@ -131,7 +131,7 @@ def test_real_oxts_equal_poses_computed_by_others(streets: Path) -> None:
 
 
 @pytest.mark.real
-def test_real_labels_lie_in_the_front_camera_s_view_alone(streets: Path) -> None:
+def test_real_labels_lie_in_the_front_cameras_view_alone(streets: Path) -> None:
     """What is beside or behind the vehicle has no box: no detection there may count as wrong."""
     source = KittiTrackingSource(streets / "kitti_tracking", sequences=["0003"])
     for i in range(0, len(source), 9):

@@ -28,7 +28,8 @@ def write_tracking(root: Path) -> None:
             _write(root / "velodyne" / sequence / f"{number:06d}.bin", points.tobytes())
         _write(
             root / "calib" / f"{sequence}.txt",
-            f"P2: {P2}\nR_rect 1 0 0 0 1 0 0 0 1\nTr_velo_cam {TR_VELO_TO_CAM}\nTr_imu_velo 1 0 0 -0.8 0 1 0 0.3 0 0 1 -0.8\n",
+            f"P2: {P2}\nR_rect 1 0 0 0 1 0 0 0 1\nTr_velo_cam {TR_VELO_TO_CAM}\n"
+            "Tr_imu_velo 1 0 0 -0.8 0 1 0 0.3 0 0 1 -0.8\n",
         )
     car = "Car 0 0 0 0 0 1 1 1.5 1.8 4.0 3.0 1.65 20.0 -1.5707963"
     lines = [f"{number} 3 {car}" for number in (*NUMBERS, 15)]  # the last has no cloud

@@ -42,7 +42,7 @@ def vehicle_pose(frame: int) -> np.ndarray:
 
 
 def cuboids(frame: int) -> list[dict[str, Any]]:
-    """Vehicle frame: a parked car, a moving one labelled for each LiDAR, a bird, a person seen by the PandarGT alone."""
+    """Vehicle frame: a parked car, a truck labelled for each LiDAR, a bird, a person whom the PandarGT alone saw."""
     way = SPEED_MPS * 0.1 * frame
     parked = {"label": "Car", "track": "parked", "center": [10.0 - way, 2.0, 0.5], "size": [4.0, 2.0, 1.5], "yaw": 0.1}
     moving = {"label": "Pickup Truck", "center": [30.0, 1.0, 1.0], "size": [5.5, 2.0, 1.9], "yaw": -0.2}

@@ -1,4 +1,4 @@
-"""Frames that pandas wrote (``pickles``: 1.5.3 on NumPy 1.26, 2.2.3 on NumPy 2.4; protocols 5 and 2), and hostile ones."""
+"""Frames that pandas wrote (``pickles``: 1.5.3 on NumPy 1.26, 2.2.3 on NumPy 2.4; protocols 5, 2), and hostile ones."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Source: the devkit's lists (labels of ``annotations/cuboids``, ``annotations/semseg/classes.json``). Doubtful cases:
 nuScenes counts pick-ups among trucks. *Emergency Vehicle* may be a car or a lorry, *Other Vehicle - Uncommon* and
-*Pedicab* anything: they have no class among the ten. *Pylons* and *Road Barriers* are posts and walls that may stand for
-years, while nuScenes' cones and barriers are put up for a time: these are *Cones* and *Temporary Construction Barriers*.
+*Pedicab* anything: they have no class among the ten. *Pylons* and *Road Barriers* are posts and walls that may stand
+for years, while nuScenes' cones and barriers are put up for a time: *Cones* and *Temporary Construction Barriers*.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from lidarloop_training.data.nuscenes.reader import NuScenesSource
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.ranges import check_ranges
+from lidarloop_training.toytown.lidar_styles import LidarName
 from lidarloop_training.workers import worker_pool
 
 RATE_HZ = 10.0
@@ -31,6 +32,7 @@ class ToyTownDrives:
         duration_s: length of each drive, seconds.
         keyframe_every: frames at 10 Hz from one sample to the next.
         num_processes: number of processes that make drives.
+        lidar: kind of LiDAR.
     """
 
     root: Path = Path("data/toytown")
@@ -41,6 +43,7 @@ class ToyTownDrives:
     duration_s: float = 20.0
     keyframe_every: int = 10
     num_processes: int = 2
+    lidar: LidarName = "hdl32e"
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -64,7 +67,8 @@ class ToyTownDrives:
 
     def drive_folder(self, seed: int) -> Path:
         """The folder of one drive; its name holds what may not be mixed up."""
-        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}"
+        sensor = f"-{self.lidar}" * (self.lidar != "hdl32e")
+        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}{sensor}"
 
 
 def prepare(drives: ToyTownDrives, num_sweeps: int, on_drive: Callable[[int, int], None]) -> None:
@@ -92,7 +96,14 @@ def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
     from lidarloop_training.toytown.drive import ToyTownDrive
 
     write_nuscenes(
-        ToyTownDrive(seed, duration_s=drives.duration_s, rate_hz=RATE_HZ, cameras=False, point_labels=True),
+        ToyTownDrive(
+            seed,
+            duration_s=drives.duration_s,
+            rate_hz=RATE_HZ,
+            cameras=False,
+            point_labels=True,
+            lidar=drives.lidar,
+        ),
         drives.drive_folder(seed),
         keyframe_every=drives.keyframe_every,
         sweeps_per_keyframe=num_sweeps - 1,
