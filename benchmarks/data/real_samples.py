@@ -113,9 +113,8 @@ def _overlaps_with_labels(source: KittiObjectSource) -> list[float]:
         labelled = [np.array(line.split()[4:8], float) for line in lines if not line.startswith("DontCare")]
         for frame in wireframes(sample.cameras[0], sample.keyframe, labels_of(sample).boxes):
             pixels = frame.edges.reshape(-1, 2)
-            overlaps.append(
-                overlap_of_rectangles(np.concatenate([pixels.min(axis=0), pixels.max(axis=0)]), labelled[frame.index])
-            )
+            outline = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
+            overlaps.append(overlap_of_rectangles(outline, labelled[frame.index]))
     return overlaps
 
 

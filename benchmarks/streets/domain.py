@@ -1,8 +1,8 @@
 """A small classifier that tells two sets of clouds apart by patches of them, and how well it does.
 
-A patch is what lies in a square of 6 m. It is described by its number of points, heights, intensities and the spacing of
-points; a ridge regression on random Fourier features (Rahimi and Recht, 2007) decides. It is trained on the samples of
-even place and scored on the others, with as many patches of each set: 0.5 is what guessing gives.
+A patch is what lies in a square of 6 m. It is described by its number of points, heights, intensities and the spacing
+of points; a ridge regression on random Fourier features (Rahimi and Recht, 2007) decides. It is trained on the samples
+of even place and scored on the others, with as many patches of each set: 0.5 is what guessing gives.
 """
 
 from __future__ import annotations

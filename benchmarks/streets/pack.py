@@ -2,8 +2,8 @@
 
     python -m benchmarks.streets.pack              # `make streets`: from DATA/streets to ~/.cache/lidarloop/streets
 
-$LIDARLOOP_STREETS names another folder. The samples are of published research data sets with terms of their own (see the
-pack's README): they may not be committed, packaged or published.
+$LIDARLOOP_STREETS names another folder. The samples are of published research data sets with terms of their own (see
+the pack's README): they may not be committed, packaged or published.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def _is_near(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 def free_shares(xyz: npt.NDArray[np.float32], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """(M,) share of each box's angular window, seen from the LiDAR, in front of which nothing returned an echo.
 
-    The window is cut into a grid of 8 × 8; a cell is taken where a point lies in it nearer than the box's nearest corner.
+    The window is cut into a grid of 8 × 8; a cell is taken where a point in it is nearer than the box's nearest corner.
 
     Args:
         xyz: (N, 3) points, metres, LiDAR frame.
