@@ -89,16 +89,20 @@ class Spinning:
         return np.stack([np.cos(azimuths) * flat, np.sin(azimuths) * flat, up], axis=-1)
 
     def directions(self, turn: int) -> FloatArray:
+        """(A, B, 3) unit vectors, the same in every turn."""
         return self._directions
 
     def firing_times(self, stamp_s: float, period_s: float) -> FloatArray:
+        """(A,) seconds; a full turn's last column is fired at the stamp."""
         return stamp_s - period_s + period_s * (self._columns + 1) / self.num_azimuths
 
     def column_facing(self, offset: FloatArray) -> int:
+        """The column whose azimuth is that of a place, (3,) metres; the nearest in view."""
         column = int(self._turned(offset)) % self.num_azimuths
         return int(np.clip(column - self._columns[0], 0, len(self._columns) - 1))
 
     def window(self, offset: FloatArray, radius_m: float, turn: int) -> Window:
+        """Columns and rings in which a ball round a place, (3,) metres, can be met."""
         flat, distance = float(np.hypot(offset[0], offset[1])), float(np.linalg.norm(offset))
         if flat <= radius_m + 0.5:
             return np.arange(len(self._columns)), slice(0, len(self.elevations_deg))
@@ -139,6 +143,7 @@ class Rosette:
         return self.num_columns, self.num_beams
 
     def directions(self, turn: int) -> FloatArray:
+        """(A, B, 3) unit vectors; each beam swings in a stripe of its own, all together across."""
         turns = turn + np.arange(1, self.num_columns + 1) / self.num_columns
         across, upright = (np.radians(angle) / 2 for angle in self.view_deg)
         step = 2 * upright / self.num_beams
@@ -150,12 +155,15 @@ class Rosette:
         return np.stack([np.cos(azimuth) * flat, np.sin(azimuth) * flat, np.sin(elevation)], axis=-1)
 
     def firing_times(self, stamp_s: float, period_s: float) -> FloatArray:
+        """(A,) seconds, evenly up to the stamp."""
         return stamp_s - period_s + period_s * np.arange(1, self.num_columns + 1) / self.num_columns
 
     def column_facing(self, offset: FloatArray) -> int:
+        """The middle column: a place, (3,) metres, is faced many times in a turn."""
         return self.num_columns // 2
 
     def window(self, offset: FloatArray, radius_m: float, turn: int) -> Window:
+        """Columns in which a beam passes a ball round a place, (3,) metres, with all their beams."""
         distance, reach = float(np.linalg.norm(offset)), radius_m + self._REACH_OF_MOTION_M
         rings = slice(0, self.num_beams)
         if distance <= reach:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -212,26 +213,27 @@ class _Call:
 
 @contextmanager
 def _stand_ins() -> Iterator[tuple[Any, ...]]:
-    """Names of pandas, importable for as long as a frame is pickled."""
+    """Names of pandas, importable for as long as a frame is pickled; a pandas that is installed is hidden meanwhile."""
+    modules: dict[str, types.ModuleType] = {}
 
     def named(module: str, name: str, made: Any) -> Any:
         made.__module__, made.__qualname__, made.__name__ = module, name, name
-        sys.modules.setdefault(module, types.ModuleType(module)).__dict__[name] = made
+        parts = module.split(".")
+        for number in range(1, len(parts) + 1):
+            parent = ".".join(parts[:number])
+            modules.setdefault(parent, types.ModuleType(parent))
+        setattr(modules[module], name, made)
         return made
 
     def stateful() -> type:
         return type("Stateful", (), {"__getstate__": lambda self: self.state})
 
-    before = set(sys.modules)
-    try:
-        yield (
-            named("pandas.core.indexes.base", "_new_Index", lambda: None),
-            named("pandas.core.indexes.base", "Index", stateful()),
-            named("pandas.core.indexes.range", "RangeIndex", stateful()),
-            named("pandas.core.frame", "DataFrame", stateful()),
-            named("pandas.core.internals.managers", "BlockManager", stateful()),
-        )
-    finally:
-        for name in set(sys.modules) - before:
-            if name.startswith("pandas"):
-                del sys.modules[name]
+    made = (
+        named("pandas.core.indexes.base", "_new_Index", lambda: None),
+        named("pandas.core.indexes.base", "Index", stateful()),
+        named("pandas.core.indexes.range", "RangeIndex", stateful()),
+        named("pandas.core.frame", "DataFrame", stateful()),
+        named("pandas.core.internals.managers", "BlockManager", stateful()),
+    )
+    with mock.patch.dict(sys.modules, modules):
+        yield made

@@ -66,6 +66,11 @@ class CompactRecording:
             return {int(number): str(name) for number, name in content.items()}
 
     def cloud(self, position: int) -> Cloud:
+        """The Pandar64's points of one frame.
+
+        Raises:
+            DatasetError: a file is missing or damaged.
+        """
         path = self.folder / "lidar" / f"{self.frames[position]:02d}.npz"
         try:
             regular_file.require(path, _MOST_BYTES)
@@ -86,6 +91,11 @@ class CompactRecording:
         return Cloud(points, labels)
 
     def cuboids(self, position: int) -> Cuboids:
+        """The labelled objects of one frame, in the vehicle frame.
+
+        Raises:
+            DatasetError: the file is missing or damaged.
+        """
         path = self.folder / "boxes" / f"{self.frames[position]:02d}.json"
         records = read_json(path)
         with layout_checked(path):
@@ -98,6 +108,11 @@ class CompactRecording:
             )
 
     def pictures(self, position: int) -> Sequence[Picture]:
+        """The images of one frame; none is loaded.
+
+        Raises:
+            DatasetError: a calibration is missing or damaged.
+        """
         record = self._records[position]
         with layout_checked(self._index):
             return tuple(

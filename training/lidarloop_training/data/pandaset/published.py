@@ -64,6 +64,11 @@ class PublishedRecording:
         return (self.folder / "annotations" / "semseg" / "classes.json").is_file()
 
     def cloud(self, position: int) -> Cloud:
+        """The Pandar64's points of one frame.
+
+        Raises:
+            DatasetError: a file is missing or damaged.
+        """
         path = self.folder / "lidar" / f"{self.frames[position]:02d}.pkl.gz"
         frame = _table(path, ("x", "y", "z", "i", "d"))
         kept = frame.columns["d"] == PANDAR64
@@ -87,6 +92,11 @@ class PublishedRecording:
             return point_labels(names, np.where(found, ids[order[place]], 0) if len(ids) else np.zeros(len(index), int))
 
     def cuboids(self, position: int) -> Cuboids:
+        """The labelled objects of one frame, in the vehicle frame.
+
+        Raises:
+            DatasetError: the file is missing or damaged.
+        """
         path = self.folder / "annotations" / "cuboids" / f"{self.frames[position]:02d}.pkl.gz"
         places = [f"position.{axis}" for axis in "xyz"]
         sizes = ["dimensions.y", "dimensions.x", "dimensions.z"]
@@ -104,6 +114,11 @@ class PublishedRecording:
             )
 
     def pictures(self, position: int) -> Sequence[Picture]:
+        """The images of one frame; none is loaded.
+
+        Raises:
+            DatasetError: a calibration is missing or damaged.
+        """
         return tuple(
             self._picture(self.folder / "camera" / name, CAMERAS[name], self.frames[position])
             for name in CAMERAS
