@@ -101,6 +101,8 @@ def _rows_by_number(
     """(N, num_columns) the numbers of each frame; None finds out whether lines begin with the frame's number."""
     try:
         lines = regular_file.read_text(path, _MOST_BYTES).splitlines()
+        if not any(line.strip() for line in lines):
+            raise ValueError("it is empty")
         rows = np.loadtxt(lines, dtype=np.float64, ndmin=2)
         if numbered is None:
             numbered = rows.shape[1] == num_columns + 1
