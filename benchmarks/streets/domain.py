@@ -77,8 +77,8 @@ def _features(sample: Sample) -> FloatArray:
     points = points[(distance > NEAREST_M) & (distance < FARTHEST_M)].astype(np.float64)
     cells = np.floor(points[:, :2] / PATCH_M).astype(np.int64) @ [1, 10**4]
     order = np.argsort(cells, kind="stable")
-    starts = np.flatnonzero(np.diff(cells[order], prepend=cells[order][:1] - 1)) if len(order) else []
-    patches = [patch for patch in np.split(points[order], starts[1:]) if len(patch) >= LEAST_POINTS]
+    borders = np.flatnonzero(np.diff(cells[order])) + 1
+    patches = [patch for patch in np.split(points[order], borders) if len(patch) >= LEAST_POINTS]
     return np.array([_describe(patch) for patch in patches]).reshape(len(patches), INTENSITY.stop)
 
 

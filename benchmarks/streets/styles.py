@@ -88,7 +88,8 @@ def _points_on_cars(sample: Sample, low_m: float, high_m: float) -> npt.NDArray[
     distance = np.linalg.norm(annotations.boxes.centers[:, :2], axis=1)
     is_car = np.array([name == "car" for name in annotations.boxes.names], bool)
     chosen = is_car & (distance >= low_m) & (distance < high_m) & (annotations.num_lidar_pts > 0)
-    return annotations.num_lidar_pts[chosen]
+    counts: npt.NDArray[np.int64] = annotations.num_lidar_pts[chosen]
+    return counts
 
 
 def _intensities(sample: Sample) -> npt.NDArray[np.float32]:

@@ -64,7 +64,8 @@ class Spinning:
     @cached_property
     def elevations_rad(self) -> FloatArray:
         """(B,) radians."""
-        return np.radians(np.array(self.elevations_deg))
+        elevations: FloatArray = np.radians(np.array(self.elevations_deg))
+        return elevations
 
     @cached_property
     def _columns(self) -> npt.NDArray[np.int64]:

@@ -195,14 +195,16 @@ def _places(record: Any, num_columns: int) -> list[int]:
 def _array(record: Any) -> Array:
     if isinstance(record, _Reconstructed):
         _, shape, dtype, is_column_major, raw = record.state
-        order = "F" if is_column_major else "C"
+        is_column_major = bool(is_column_major)
     elif isinstance(record, _FromBuffer):
         raw, dtype, shape, order = record.args
+        is_column_major = order == "F"
     else:
         raise ValueError(f"received a {type(record).__name__} where an array was expected")
-    if order not in ("C", "F") or not all(isinstance(size, int) and size >= 0 for size in shape):
-        raise ValueError(f"an array of shape {shape} and order {order}")
+    if not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(f"an array of shape {shape}")
     kind = _dtype(dtype)
+    values: Array
     if kind.hasobject:
         values = np.empty(len(raw), dtype=object)
         values[:] = [_plain(value) for value in raw]
@@ -210,7 +212,7 @@ def _array(record: Any) -> Array:
         values = np.frombuffer(_bytes(raw), kind)
     if len(values) != math.prod(shape):
         raise ValueError(f"{len(values)} values for an array of shape {shape}")
-    return values.reshape(shape, order=order)
+    return values.reshape(tuple(shape), order="F" if is_column_major else "C")
 
 
 _NUMBERS = ("f8", "f4", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1")

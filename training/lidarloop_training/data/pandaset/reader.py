@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
@@ -137,7 +138,8 @@ def _key(recording: Recording, position: int) -> SampleKey:
 
 def _sweep(recording: Recording, position: int) -> Sweep:
     cloud = recording.cloud(position)
-    points, columns = cloud.points.copy(), LIDAR_COLUMNS
+    points = cloud.points.copy()
+    columns: tuple[str, ...] = LIDAR_COLUMNS
     points[:, :3] -= EGO_SE3_LIDAR.translation.astype(np.float32)
     if cloud.labels is not None:
         points, columns = np.column_stack([points, cloud.labels]).astype(np.float32), (*LIDAR_COLUMNS, "label")
@@ -168,7 +170,7 @@ def _labels(folder: Path) -> list[Annotations]:
     ]
 
 
-def _annotations(sequence: str, values: np.ndarray, names: list[str], tracks: list[str]) -> Annotations:
+def _annotations(sequence: str, values: npt.NDArray[np.float64], names: list[str], tracks: list[str]) -> Annotations:
     labels = np.array([NUSCENES_CLASSES.index(name) for name in names], np.int64)
     return Annotations(
         boxes=Boxes3D(values.astype(np.float32), np.ones(len(names), np.float32), labels, NUSCENES_CLASSES),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,7 @@ class Recording(Protocol):
         ...
 
 
-def point_labels(names_of_ids: dict[int, str], ids: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+def point_labels(names_of_ids: dict[int, str], ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
     """(N,) PandaSet's class ids → (N,) index into nuScenes-lidarseg's ``LABEL_NAMES``, 0 where it has no such class."""
     lookup = np.zeros(max([0, *names_of_ids]) + 1, np.uint8)
     for number, name in names_of_ids.items():
