@@ -212,7 +212,8 @@ def _lidar_pose(sample: Sample) -> SE3:
 def _above_ground(sample: Sample, lowest_m: float) -> npt.NDArray[np.float64]:
     xyz = sample.keyframe.points[:, :3].astype(np.float64)
     distance = np.linalg.norm(xyz[:, :2], axis=1)
-    return xyz[(distance > 4) & (distance < 40) & (xyz[:, 2] > lowest_m)]
+    above: npt.NDArray[np.float64] = xyz[(distance > 4) & (distance < 40) & (xyz[:, 2] > lowest_m)]
+    return above
 
 
 def _share(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
