@@ -80,13 +80,15 @@ TRAINING: dict[str, set[str]] = {
     "data.nuscenes": {"data.writing", "data.views"},
     "data.waymo": {"arrow_columns"},
     "data.once": {"data.waymo"},
+    "data.pandaset": {"data.nuscenes"},
+    "data.view_of_delft": {"data.kitti"},
     "data.toytown": {
         "ranges", "workers", "toytown", "toytown.faults", "data.nuscenes", "data.views", "data.writing",
         "pseudolabel.mask_models",
     },
     "data": {
         "ranges", "toytown", "data.av2", "data.bag", "data.kept_frames", "data.kitti", "data.nuscenes", "data.once",
-        "data.views", "data.waymo",
+        "data.pandaset", "data.view_of_delft", "data.views", "data.waymo",
     },
     "data.convert": {"ranges", "toytown", "data", "data.bag", "data.nuscenes", "data.views", "data.writing"},
     # How detections are judged and shown.

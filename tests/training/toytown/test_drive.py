@@ -17,7 +17,7 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import bev_corners, points_in_boxes, wrap_angle
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from lidarloop_training.toytown.lidar_styles import HDL32E
 from lidarloop_training.toytown.streets.ground import KERB_M
 from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
 from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
@@ -161,7 +161,7 @@ def world_boxes(drive: ToyTownDrive, index: int) -> dict[str, tuple[float, ...]]
     sample = drive[index]
     assert sample.annotations is not None
     assert sample.keyframe.world_SE3_ego is not None
-    boxes = sample.annotations.boxes.transformed(sample.keyframe.world_SE3_ego @ EGO_SE3_LIDAR)
+    boxes = sample.annotations.boxes.transformed(sample.keyframe.world_SE3_ego @ HDL32E.ego_SE3_lidar)
     columns = boxes.values[:, [0, 1, 2, 6, 7, 8]].astype(float).tolist()
     return dict(zip(sample.annotations.instance_ids, (tuple(c) for c in columns), strict=True))
 
@@ -266,3 +266,19 @@ def test_names_labels_and_poses_need_no_scan() -> None:
     assert_names_labels_and_poses_need_no_cloud(drive, "lidarloop_training.toytown.drive.ToyTownDrive.scan")
     assert (drive.annotations(2).num_lidar_pts == -1).all()
     assert (drive[2].annotations.num_lidar_pts >= 0).all()
+
+
+def test_a_drive_of_another_lidar_has_its_name_and_the_same_town() -> None:
+    own, other = (ToyTownDrive(3, duration_s=0.1, cameras=False, lidar=name) for name in ("hdl32e", "hdl64e"))
+    assert (own.scene, other.scene) == ("toytown-0003", "toytown-0003-hdl64e")
+    a, b = own[0], other[0]
+    assert a.annotations.instance_ids == b.annotations.instance_ids
+    np.testing.assert_allclose(
+        a.annotations.boxes.values[:, 2] + a.keyframe.ego_SE3_lidar.translation[2],
+        b.annotations.boxes.values[:, 2] + b.keyframe.ego_SE3_lidar.translation[2],
+        atol=0.05,
+    )
+    assert len(b.keyframe.points) > 2 * len(a.keyframe.points)
+    assert b.keyframe.ego_SE3_lidar.translation[2] == 1.73
+    with pytest.raises(ConfigError, match=r"'vlp16'; expected one of hdl32e, hdl64e"):
+        ToyTownDrive(3, lidar="vlp16")

@@ -13,7 +13,8 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
-from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, scan
+from lidarloop_training.toytown.lidar import COLUMNS, Scan, compensated, scan
+from lidarloop_training.toytown.lidar_styles import HDL32E, STYLES, LidarName, LidarStyle
 from lidarloop_training.toytown.masks import InstanceMask, instance_masks
 from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
 from lidarloop_training.toytown.style import TownStyle
@@ -41,6 +42,7 @@ class ToyTownDrive:
         cameras: whether samples carry the six cameras' images.
         point_labels: whether clouds carry the column ``label``, an index into ``POINT_CLASSES``.
         style: the town's style; drives of one seed along the same streets in each.
+        lidar: kind of LiDAR. The town of a seed is the same for each.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ToyTownDrive:
         cameras: bool = True,
         point_labels: bool = False,
         style: TownStyle = "plain",
+        lidar: LidarName = HDL32E.name,
     ) -> None:
         if seed < 0 or not 0 < duration_s < float("inf") or not rate_hz >= 2 or num_sweeps < 1:
             raise ConfigError(
@@ -66,12 +69,16 @@ class ToyTownDrive:
         self.cameras = cameras
         self.point_labels = point_labels
         self.style = style
+        if lidar not in STYLES:
+            raise ConfigError(f"ToyTownDrive received the LiDAR {lidar!r}; expected one of {', '.join(STYLES)}")
+        self.lidar: LidarStyle = STYLES[lidar]
         self._scans: OrderedDict[int, Scan] = OrderedDict()
         self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
 
     @property
     def scene(self) -> str:
-        return f"{_NAMES[self.style]}-{self.seed:04d}"
+        """The drive's name; that of a LiDAR other than the town's own belongs to it."""
+        return f"{_NAMES[self.style]}-{self.seed:04d}" + f"-{self.lidar.name}" * (self.lidar != HDL32E)
 
     @cached_property
     def _start_ns(self) -> int:
@@ -114,7 +121,7 @@ class ToyTownDrive:
         """
         if index not in self._scans:
             rng = np.random.default_rng([self.seed, 0x11DA, index])
-            self._scans[index] = scan(self.town, self.time_s(index), 1 / self.rate_hz, rng)
+            self._scans[index] = scan(self.town, self.time_s(index), 1 / self.rate_hz, rng, self.lidar)
             while len(self._scans) > _CACHED_SCANS:
                 self._scans.popitem(last=False)
         self._scans.move_to_end(index)
@@ -166,10 +173,10 @@ class ToyTownDrive:
         return self._boxed(index, actors, np.full(len(actors), -1), np.full(len(actors), np.nan, np.float32))
 
     def pose(self, index: int) -> LidarPose:
-        return LidarPose(EGO_SE3_LIDAR, self.town.world_SE3_ego(self.time_s(index)))
+        return LidarPose(self.lidar.ego_SE3_lidar, self.town.world_SE3_ego(self.time_s(index)))
 
     def _sweep(self, index: int) -> Sweep:
-        points = compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz)
+        points = compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz, self.lidar)
         columns: tuple[str, ...] = COLUMNS
         if self.point_labels:
             points, columns = np.column_stack([points, self.scan(index).label]), (*COLUMNS, "label")
@@ -177,7 +184,7 @@ class ToyTownDrive:
             points,
             columns,
             self.stamp_ns(index),
-            EGO_SE3_LIDAR,
+            self.lidar.ego_SE3_lidar,
             self.town.world_SE3_ego(self.time_s(index)),
         )
 
@@ -214,7 +221,7 @@ class ToyTownDrive:
         """(M,) positions in ``town.actors``."""
         time_s = self.time_s(index)
         places = np.array([actor.poses(np.array([time_s]))[0, :2] for actor in self.town.actors])
-        lidar = (self.town.world_SE3_ego(time_s) @ EGO_SE3_LIDAR).translation[:2]
+        lidar = (self.town.world_SE3_ego(time_s) @ self.lidar.ego_SE3_lidar).translation[:2]
         return np.flatnonzero(np.linalg.norm(places - lidar, axis=1) < ANNOTATION_RANGE_M)
 
     def _boxed(
@@ -232,7 +239,7 @@ class ToyTownDrive:
         values = np.column_stack([poses[:, :3], sizes, poses[:, 3], velocities]).astype(np.float32)
         labels = np.array([actor.label for actor in actors])
         boxes = Boxes3D(values, np.ones(len(actors), np.float32), labels, NUSCENES_CLASSES)
-        world_SE3_lidar = self.town.world_SE3_ego(time_s) @ EGO_SE3_LIDAR
+        world_SE3_lidar = self.town.world_SE3_ego(time_s) @ self.lidar.ego_SE3_lidar
         instance_ids = tuple(actor.instance_id for actor in actors)
         return Annotations(boxes.transformed(world_SE3_lidar.inverse()), instance_ids, num_lidar_pts, visibility)
 

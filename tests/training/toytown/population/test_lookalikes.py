@@ -9,7 +9,7 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_core.geometry.iou import bev_iou
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from lidarloop_training.toytown.lidar_styles import HDL32E
 from lidarloop_training.toytown.population.lookalikes import ALL_KINDS, Kind
 from lidarloop_training.toytown.solids.bodies import Body
 from lidarloop_training.toytown.solids.looks import Livery
@@ -85,7 +85,7 @@ def test_clutter_has_no_box_and_the_classes_of_the_background(drive: ToyTownDriv
     for index in (40, 120):
         scan, world_SE3_ego = drive.scan(index), drive.town.world_SE3_ego(drive.time_s(index))
         sweep = drive[index].keyframe
-        world = (world_SE3_ego @ EGO_SE3_LIDAR).transform(sweep.points[:, :3].astype(np.float64))
+        world = (world_SE3_ego @ HDL32E.ego_SE3_lidar).transform(sweep.points[:, :3].astype(np.float64))
         on_clutter = points_in_boxes(world, above_ground).any(axis=0)
         moving = np.array([actor.track.moves for actor in drive.town.actors])
         still = on_clutter & ~(moving[scan.actor] & (scan.actor >= 0))

@@ -18,6 +18,7 @@ from lidarloop_training.data.views.painted import PaintedSource
 from lidarloop_training.data.writing.paints import Seen, is_painted, paint_drive, paints_key
 from lidarloop_training.ranges import check_ranges
 from lidarloop_training.toytown.faults.rates import FaultRates
+from lidarloop_training.toytown.lidar_styles import LidarName
 from lidarloop_training.toytown.style import TownStyle
 from lidarloop_training.workers import worker_pool
 
@@ -44,6 +45,7 @@ class ToyTownDrives:
         cameras: whether samples have pictures; such drives lie beside those without, in folders of their own.
         painted: whether points are painted with the degraded masks of what the six cameras see.
         paint_faults: how often these masks are wrong.
+        lidar: kind of LiDAR.
     """
 
     root: Path = Path("data/toytown")
@@ -58,6 +60,7 @@ class ToyTownDrives:
     cameras: bool = False
     painted: bool = False
     paint_faults: FaultRates = field(default_factory=FaultRates)
+    lidar: LidarName = "hdl32e"
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -83,7 +86,8 @@ class ToyTownDrives:
         """The folder of one drive; its name holds what may not be mixed up."""
         style = "" if self.style == "plain" else f"-{self.style}"
         pictures = "-cameras" if self.cameras else ""
-        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}{style}{pictures}"
+        sensor = f"-{self.lidar}" * (self.lidar != "hdl32e")
+        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}{style}{sensor}{pictures}"
 
     @property
     def paints(self) -> Path:
@@ -118,7 +122,7 @@ def _is_made(drives: ToyTownDrives, seed: int) -> bool:
 def _is_painted(drives: ToyTownDrives, seed: int) -> bool:
     from lidarloop_training.toytown.drive import ToyTownDrive
 
-    return is_painted(drives.paints, ToyTownDrive(seed, style=drives.style).scene)
+    return is_painted(drives.paints, ToyTownDrive(seed, style=drives.style, lidar=drives.lidar).scene)
 
 
 def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
@@ -131,6 +135,7 @@ def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
         cameras=drives.cameras,
         point_labels=True,
         style=drives.style,
+        lidar=drives.lidar,
     )
     folder = drives.drive_folder(seed)
     if not folder.exists():
