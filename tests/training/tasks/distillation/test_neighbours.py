@@ -21,25 +21,25 @@ def test_weights_are_inverse_distances_to_the_nearest(number: int) -> None:
     weight = 1 / np.take_along_axis(distance, order, axis=1)
     expected = (features[order] * weight[:, :, None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
     found = nearest(points, centers, number)
-    np.testing.assert_array_equal(found.index, order)
-    np.testing.assert_allclose((features[found.index] * found.weight[:, :, None]).sum(axis=1), expected, rtol=1e-5)
+    np.testing.assert_array_equal(found.rows, order)
+    np.testing.assert_allclose((features[found.rows] * found.weight[:, :, None]).sum(axis=1), expected, rtol=1e-5)
 
 
 def test_a_point_in_the_middle_of_a_voxel_has_its_features() -> None:
     centers = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]])
     found = nearest(centers[1:2], centers, 3)
-    assert found.index[0, 0] == 1
+    assert found.rows[0, 0] == 1
     np.testing.assert_allclose(found.weight[0], [1, 0, 0], atol=1e-5)
 
 
 def test_missing_neighbours_weigh_nothing() -> None:
     found = nearest(np.array([[0.0, 1.0]]), np.array([[0.0, 0.0], [0.0, 3.0]]), 4)
     np.testing.assert_allclose(found.weight, [[2 / 3, 1 / 3, 0, 0]], rtol=1e-6)
-    assert found.index.tolist() == [[0, 1, 0, 0]]
+    assert found.rows.tolist() == [[0, 1, 0, 0]]
 
 
 @pytest.mark.parametrize(("num_points", "num_voxels"), [(0, 3), (2, 0), (0, 0)])
 def test_no_point_or_no_voxel_gives_weights_of_0(num_points: int, num_voxels: int) -> None:
     found = nearest(np.zeros((num_points, 3)), np.ones((num_voxels, 3)), 3)
-    assert found.index.shape == found.weight.shape == (num_points, 3)
+    assert found.rows.shape == found.weight.shape == (num_points, 3)
     assert not found.weight.any()

@@ -174,7 +174,7 @@ def collate(
     order = names(taught_spec.inputs)
     num_cells = map_shape[0] * map_shape[1]
     map_cells = [np.where(e.map_cells < 0, -1, e.map_cells + i * num_cells) for i, e in enumerate(examples)]
-    indices = [e.neighbours.index + first for e, first in zip(examples, first_voxel, strict=True)]
+    indices = [e.neighbours.rows + first for e, first in zip(examples, first_voxel, strict=True)]
     return DistillationBatch(
         taught_inputs=collate_grouped([e.cloud for e in examples], taught_spec),
         columned=order.index("points" if "points" in order else "voxels"),

@@ -19,11 +19,11 @@ class Neighbours(NamedTuple):
     """Nearest voxels of M points.
 
     Attributes:
-        index: (M, k) int64 rows of the voxels, nearest first; 0 for one that is missing.
+        rows: (M, k) int64, the voxels, nearest first; 0 for one that is missing.
         weight: (M, k) float32 w_ij over their sum; 0 for one that is missing.
     """
 
-    index: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
 
 
