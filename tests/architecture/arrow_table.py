@@ -100,8 +100,8 @@ TRAINING: dict[str, set[str]] = {
     # How drives are labelled.
     "pseudolabel.mask_models": {"toytown"},
     "pseudolabel": {
-        "ranges", "toytown", "data", "data.writing", "evaluation", "evaluation.metrics", "evaluation.report",
-        "evaluation.statistics", "pseudolabel.mask_models",
+        "ranges", "toytown", "toytown.faults", "data", "data.writing", "evaluation", "evaluation.metrics",
+        "evaluation.report", "evaluation.statistics", "pseudolabel.mask_models",
     },
     "pseudolabel.executors": {"workers", "pseudolabel"},
     "painting": {"data.writing", "pseudolabel"},

@@ -12,8 +12,9 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import corners
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
 from lidarloop_training.toytown.drive import ToyTownDrive
+from lidarloop_training.toytown.faults.rates import FaultRates
 from lidarloop_training.toytown.lidar_styles import HDL32E
-from lidarloop_training.toytown.mask_model import DegradedMasks, FaultRates, degraded
+from lidarloop_training.toytown.mask_model import DegradedMasks, degraded
 from lidarloop_training.toytown.masks import InstanceMask
 
 INDEX = 60
