@@ -16,9 +16,8 @@ import tyro
 from benchmarks.checks import OUT, REAL_DATA, Row, finish, run_checks
 from benchmarks.streets.pack import UNPACKED, unpack
 from benchmarks.streets.readers import boxes_hold_points, overlays, poses_align_clouds, projections_meet_rectangles
-from benchmarks.streets.styles import toy_and_real
 
-CHECKS = (boxes_hold_points, projections_meet_rectangles, poses_align_clouds, overlays, toy_and_real)
+CHECKS = (boxes_hold_points, projections_meet_rectangles, poses_align_clouds, overlays)
 
 
 def main(data: Path = REAL_DATA, out: Path = OUT) -> int:
