@@ -76,12 +76,8 @@ help:
 	@echo "make check-engine      what engines and precisions promise: $(OUT)/checks/engine.json"
 	@echo "make check-distillation what painted teachers and distilled students promise: $(OUT)/checks/distillation.json"
 	@echo "make check-sparse      what voxels and sparse convolutions promise: $(OUT)/checks/sparse.json"
-<<<<<<< ours
 	@echo "make check-contrastive what pre-training without labels promises: $(OUT)/checks/contrastive.json"
-	@echo "make check-streets     what readers and the town's LiDARs promise on real drives: $(OUT)/checks/streets.json"
-=======
 	@echo "make check-streets     what the readers promise on real drives: $(OUT)/checks/streets.json"
->>>>>>> theirs
 	@echo "                       (long studies are stored in results/; FULL=1 runs them anew)"
 	@echo "make streets    unpacks real drives for check-streets into \$$LIDARLOOP_STREETS or ~/.cache/lidarloop/streets"
 	@echo "make lint       ruff and mypy"
