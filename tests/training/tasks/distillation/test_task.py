@@ -24,7 +24,7 @@ from lidarloop_training.models.sparse.rulebook import Rulebook  # noqa: E402
 from lidarloop_training.tasks.detection.copy_paste import CopyPasteConfig  # noqa: E402
 from lidarloop_training.tasks.detection.task import DetectionConfig, DetectionTask  # noqa: E402
 from lidarloop_training.tasks.distillation.dataset import DistillationBatch  # noqa: E402
-from lidarloop_training.tasks.distillation.student import DistilledStudent  # noqa: E402
+from lidarloop_training.tasks.distillation.student import DistilledStudent, PillarPointAdapter  # noqa: E402
 from lidarloop_training.tasks.distillation.task import DistillationConfig, DistillationTask  # noqa: E402
 from lidarloop_training.tasks.distillation.teacher import Teacher  # noqa: E402
 from lidarloop_training.tasks.task import ExampleKey  # noqa: E402
@@ -173,6 +173,7 @@ def test_the_pillars_adapter_is_a_submanifold_convolution() -> None:
     """Against a sum over the neighbours of each pillar."""
     task = taught_task(student_config(SPECS["pillars"]), teacher_of(teacher_config(SPECS["pillars"])))
     adapter = task.build().adapters["point"]
+    assert isinstance(adapter, PillarPointAdapter)
     torch.nn.init.normal_(adapter.conv.weight)
     columns, rows = adapter.shape
     cell = torch.tensor([0, 1, columns, columns * rows, columns * rows + columns + 1])  # in two clouds
@@ -215,12 +216,12 @@ def test_points_drawn_for_relations_are_the_same_whenever_an_example_is_made(gri
     torch.testing.assert_close(first.weights.sum(dim=1), torch.ones(len(first.weights)))
 
 
-def test_a_scene_without_points_costs_nothing_at_its_voxels() -> None:
+def test_a_scene_without_points_costs_nothing_at_its_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
     task = taught_task(student_config(SPECS["voxels"]), teacher_of(teacher_config(SPECS["voxels"])))
     examples = task.dataset(PaintedScenes(), training=False, seed=0)
     full = examples[ExampleKey(0, 0)]
-    scene = examples.scenes.scene(ExampleKey(0, 1))
-    examples.scenes.scene = lambda _: (scene[0][:0], scene[1])  # type: ignore[method-assign]
+    points, boxes = examples.scenes.scene(ExampleKey(0, 1))
+    monkeypatch.setattr(examples.scenes, "scene", lambda _: (points[:0], boxes))
     empty = examples[ExampleKey(0, 1)]
     batch = task.collate([full, empty, full])
     assert int((batch.map_cells < 0).sum()) == 1

@@ -43,11 +43,11 @@ class PillarEncoder(nn.Module):
         self.register_buffer("cell_size_m", size, persistent=False)
         self.register_buffer("first_center_m", low + size / 2, persistent=False)
 
-    def forward(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor, batch_size: int = 1) -> Tensor:
+    def forward(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor, *, batch_size: int = 1) -> Tensor:
         """The map of a batch, (B, F, rows, columns); arguments as of ``encode``."""
         return self.encode(points, slot, cell, count, batch_size=batch_size).canvas
 
-    def encode(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor, batch_size: int = 1) -> Encoded:
+    def encode(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor, *, batch_size: int = 1) -> Encoded:
         """Encodes the clouds of a batch.
 
         Args:

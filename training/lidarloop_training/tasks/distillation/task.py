@@ -147,7 +147,7 @@ class DistillationTask:
         own = center_loss(output, batch.targets, groups, self.config.loss)
         config = self.config.distillation
         crucial = crucial_responses(output.heatmap.sigmoid(), batch.targets.heatmap, groups, config.response.threshold)
-        parts = {
+        parts: dict[str, Tensor] = {
             name: self._level_loss(name, student, taught, crucial, batch) for name in self.config.distillation.levels
         }
         total = own.total + config.weight * sum(parts.values(), start=own.total.new_zeros(()))
