@@ -56,10 +56,10 @@ TRAFFIC_CONE = Kind("traffic_cone", _SHORT, looks.traffic_cone)
 BARRIER = Kind("barrier", _LOW, looks.barrier)
 
 _PARKED: dict[Kind, float] = {
-    CAR: 14,
-    TRUCK: 6,
+    CAR: 12,
+    TRUCK: 5,
     BUS: 2,
-    TRAILER: 3,
+    TRAILER: 2,
     CONSTRUCTION_VEHICLE: 3,
     Kind("manmade", _STEPPED, looks.skip): 14,
     Kind("vegetation", _STEPPED, looks.foliage): 12,
@@ -71,26 +71,26 @@ _PARKED: dict[Kind, float] = {
 """How often a kind stands in the parking lane; on average two of three are clutter."""
 
 _STANDING: dict[Kind, float] = {
-    PEDESTRIAN: 10,
+    PEDESTRIAN: 7,
     Kind("manmade", _UPRIGHT, looks.stone): 10,
     Kind("vegetation", _UPRIGHT, looks.foliage): 9,
     Kind("manmade", _UPRIGHT, looks.timber): 7,
-    TRAFFIC_CONE: 10,
+    TRAFFIC_CONE: 7,
     Kind("manmade", _SHORT, looks.cast_iron): 9,
     Kind("manmade", _SHORT, looks.hydrant): 7,
     Kind("vegetation", _SHORT, looks.foliage): 8,
-    BARRIER: 8,
+    BARRIER: 6,
     Kind("manmade", _LOW, looks.stone): 7,
     Kind("manmade", _LOW, looks.timber): 6,
     Kind("vegetation", _LOW, looks.foliage): 6,
-    BICYCLE: 6,
+    BICYCLE: 4.5,
     Kind("manmade", (bodies.cycle_frame,), looks.galvanised): 6,
     Kind("manmade", (bodies.cycle_frame,), looks.cast_iron): 5,
-    MOTORCYCLE: 5,
+    MOTORCYCLE: 3.5,
     Kind("manmade", (bodies.heavy_frame,), looks.rocker): 5,
     Kind("manmade", (bodies.heavy_frame,), looks.cast_iron): 4,
 }
-"""How often a kind stands on the pavement or by the kerb; on average two of three are clutter."""
+"""How often a kind stands on the pavement or by the kerb; on average three of four are clutter."""
 
 ALL_KINDS = (*_PARKED, *_STANDING)
 
