@@ -42,19 +42,20 @@ def test_colour_histograms_have_length_one_and_tell_colours_apart() -> None:
     np.testing.assert_array_equal(probe.colour_histogram(np.full((8, 3), (225, 20, 20), np.uint8)), first)
 
 
-def test_pixel_colours_are_those_round_the_pixels_above_and_below() -> None:
+def test_patch_features_are_the_colours_above_and_below_and_the_shape() -> None:
     picture = np.full((20, 10, 3), (90, 90, 90), np.uint8)
     picture[2:7, 3:8], picture[12:17, 3:8] = (200, 10, 10), (10, 10, 200)
     pixels = np.array([(5, 4), (4, 5), (5, 14), (6, 13)])
-    colours = probe.pixel_colours(picture, pixels)
+    features = probe.patch_features(picture, pixels)
     red, blue = (probe.colour_histogram(np.array([c], np.uint8)) for c in ((200, 10, 10), (10, 10, 200)))
-    np.testing.assert_allclose(colours, np.concatenate([red, blue]))
-    assert np.linalg.norm(probe.pixel_colours(picture, np.array([(0, 0), (9, 19)]))) == pytest.approx(np.sqrt(2))
+    np.testing.assert_allclose(features, [*red, *blue, 0.5 * np.log(3 / 11), 0.3 * np.log(11)])
+    at_the_rim = probe.patch_features(picture, np.array([(0, 0), (9, 19)]))
+    assert np.linalg.norm(at_the_rim[:-2]) == pytest.approx(np.sqrt(2))
 
 
 def test_objects_of_a_drive_are_actors_and_background() -> None:
     objects = probe.objects_of(6100, "lookalikes", 100)
-    assert len(objects.label) == len(objects.statistics) == len(objects.colours) > 30
+    assert len(objects.label) == len(objects.statistics) == len(objects.patches) > 30
     assert probe.BACKGROUND in objects.label
     assert (objects.label < probe.BACKGROUND).sum() > 10
     assert np.isfinite(objects.statistics).all()
