@@ -3,8 +3,8 @@
     python -m benchmarks.toytown.probe                # both styles of the town; a few minutes on one core
 
 An object is an actor, or something of an actor's size along the street, with at least six LiDAR points that one camera
-sees. The LiDAR probe knows nine statistics of those points; the image probe knows the colours at their pixels, and shape
-and size of the patch that these span, but no metres. Both look up the nearest objects of other drives. Balanced
+sees. The LiDAR probe knows nine statistics of those points; the image probe knows the colours at their pixels, and the
+shape and size of the patch that these span, but no metres. Both look up the nearest objects of other drives. Balanced
 accuracy is the mean of the recalls: over the ten classes and the background, and over object and background alone.
 """
 
@@ -260,7 +260,8 @@ def run(study: Study, style: TownStyle, num_processes: int) -> dict[str, Any]:
 
 def check_looks(_: Context) -> Iterator[Row]:
     """Looks tell the classes apart where the cloud does not; today's town beside it."""
-    study = Study() if runs_studies() else Study(num_known=3, num_asked=2)
+    if runs_studies():
+        main()
     for style in STYLES:
         for what, value in _stored(style)["balanced accuracy"].items():
             yield report_only(f"{style}: balanced accuracy of the {what}", value)
@@ -272,7 +273,7 @@ def check_looks(_: Context) -> Iterator[Row]:
             LEAST_GAIN,
         )
     yield at_most("lookalikes: balanced accuracy of the LiDAR, object or not", stored["LiDAR, object or not"], 0.75)
-    live = run(study, "lookalikes", 1)["balanced accuracy"]
+    live = run(Study(num_known=3, num_asked=2), "lookalikes", 1)["balanced accuracy"]
     gain = 100 * (live["image, object or not"] - live["LiDAR, object or not"])
     yield at_least("live: points by which images win, object or not", gain, LEAST_LIVE_GAIN)
 
