@@ -28,8 +28,8 @@ GROUND_WITHIN_M = 0.1
 SLACK_M = 0.4
 """Points outside boxes are outside boxes that are larger by this: people draw them tightly."""
 
-COUNTED = ("car", "pedestrian", "pedestrian with object")
-"""Labelled classes of which each object is to be one unit, by their names in lower case."""
+COUNTED = ("car", "pedestrian")
+"""Labelled classes of which each object is to be one unit."""
 
 MAX_RANGE_M = 40.0
 MIN_POINTS = 30
@@ -117,7 +117,7 @@ def count_instances(samples: Iterable[Sample], config: UnitConfig) -> InstanceCo
         sightings = find_sightings(points, sample.cameras, sample.keyframe)
         units = find_units(points, sightings, config, np.random.default_rng(0))
         inside = points_in_boxes(points[:, :3], labels.values)
-        counted = np.array([name.lower() in COUNTED for name in labels.names], np.bool_)
+        counted = np.array([name in COUNTED for name in labels.names], np.bool_)
         counted &= np.hypot(*labels.values[:, :2].T) <= MAX_RANGE_M
         counted &= (inside & sightings.is_seen).sum(axis=1) >= MIN_POINTS
         usable = sightings.is_seen & ~find_ground(points, config.ground)

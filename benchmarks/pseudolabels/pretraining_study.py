@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import as_completed
 from functools import cache, partial
 from pathlib import Path
@@ -27,25 +26,19 @@ import numpy as np
 import torch
 
 from benchmarks.checks import REPOSITORY, Context, Row, all_of, as_json, at_least, report_only, runs_studies
-from benchmarks.samples import each
+from benchmarks.pseudolabels.label_changes import NOISE, NoiseKind, Relabelled, all_alike, perturbed
+from benchmarks.studies import RECORDS, score, write_results
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.geometry.boxes import Boxes3D, wrap_angle
 from lidarloop_core.io import atomic
-from lidarloop_core.machine import machine
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, SampleSource
+from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import LabelShare, Split, split_labels
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource
-from lidarloop_training.evaluation.metrics.matching import DetectionConfig as ScoringConfig
-from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, evaluate_detections
-from lidarloop_training.evaluation.samples import SampleRecord
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.pillar_toytown import toytown_spec
-from lidarloop_training.stages.checkpoint import provenance
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, SelfTrainConfig, TrainConfig
-from lidarloop_training.stages.infer import SampleDetector, TorchBackend
 from lidarloop_training.stages.schedule import OneCycleConfig
 from lidarloop_training.stages.self_train import learn
 from lidarloop_training.stages.trainer import fit
@@ -55,16 +48,6 @@ from lidarloop_training.tasks.detection.task import DetectionConfig
 from lidarloop_training.workers import worker_pool
 
 RESULTS = REPOSITORY / "results/pretraining.json"
-
-NoiseKind = Literal["centre", "size", "yaw", "class"]
-NOISE: dict[NoiseKind, tuple[float, float]] = {
-    "centre": (0.5, 1.5),
-    "size": (0.15, 0.4),
-    "yaw": (0.3, 1.0),
-    "class": (0.15, 0.4),
-}
-"""Added to the pseudo-labels: metres in x and y, share of each side, radians (all standard deviations); probability."""
-
 
 _DRIVES = ToyTownDrives(root=Path("data/pretraining"), num_validation_drives=0)
 POOL = dataclasses.replace(_DRIVES, first_train_seed=4000, num_train_drives=20, keyframe_every=5)
@@ -193,53 +176,6 @@ def test_source(study: Study) -> SampleSource:
     return open_drives(study.test, study.test.train_seeds, spec().num_sweeps)
 
 
-class Relabelled:
-    """Labelled samples whose boxes are changed, the same way for a sample whenever it is read."""
-
-    def __init__(self, source: SampleSource, change: Callable[[Boxes3D, np.random.Generator], Boxes3D]) -> None:
-        self.source = source
-        self.change = change
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Sample:
-        return dataclasses.replace(self.source[index], annotations=self.annotations(index))
-
-    @property
-    def keys(self) -> Sequence[SampleKey]:
-        return self.source.keys
-
-    def annotations(self, index: int) -> Annotations:
-        annotations = self.source.annotations(index)
-        assert annotations is not None
-        boxes = self.change(annotations.boxes, np.random.default_rng((index, 0x9015E)))
-        return dataclasses.replace(annotations, boxes=boxes)
-
-    def pose(self, index: int) -> LidarPose:
-        return self.source.pose(index)
-
-
-def all_alike(boxes: Boxes3D, rng: np.random.Generator) -> Boxes3D:
-    """Labels that count in full, whatever their quality."""
-    return dataclasses.replace(boxes, scores=np.ones(len(boxes), np.float32))
-
-
-def perturbed(boxes: Boxes3D, rng: np.random.Generator, *, kind: NoiseKind, level: float) -> Boxes3D:
-    """Boxes with one kind of noise; see ``NOISE``."""
-    values, labels = boxes.values.copy(), boxes.labels.copy()
-    if kind == "centre":
-        values[:, :2] += rng.normal(0, level, (len(boxes), 2))
-    elif kind == "size":
-        values[:, 3:6] *= np.exp(rng.normal(0, level, (len(boxes), 3)))
-    elif kind == "yaw":
-        values[:, 6] = wrap_angle(values[:, 6] + rng.normal(0, level, len(boxes)))
-    else:
-        wrong = rng.random(len(boxes)) < level
-        labels[wrong] = (labels[wrong] + rng.integers(1, len(boxes.class_names), wrong.sum())) % len(boxes.class_names)
-    return Boxes3D(values, boxes.scores, labels, boxes.class_names)
-
-
 # --- arms -------------------------------------------------------------------------------------------------------------
 
 FROM_SCRATCH = "true labels"
@@ -330,7 +266,7 @@ def _pretrain(study: Study, arm: Arm, out: Path) -> Path:
 
 def record(study: Study, name: str, arm: Arm, run: Path) -> None:
     """Scores a run and writes it down, unless that was done."""
-    path = study.folder / "records" / f"{arm.folder}-{name.replace(' ', '-').replace(',', '')}.json"
+    path = study.folder / RECORDS / f"{arm.folder}-{name.replace(' ', '-').replace(',', '')}.json"
     if path.is_file():
         return
     started = time.monotonic()
@@ -350,19 +286,7 @@ def record(study: Study, name: str, arm: Arm, run: Path) -> None:
     print(f"mAP {metrics.mean_ap:.4f}  {row['arm']}, seed {arm.seed}", flush=True)
 
 
-def score(run: Path, source: SampleSource, range_m: float = RANGE_M) -> DetectionMetrics:
-    """The nuScenes metrics of a run's newest checkpoint, within ``range_m`` metres."""
-    find = SampleDetector(TorchBackend.of_checkpoint(run), score_threshold=0.05)
-    predictions, truth = {}, {}
-    for index, sample in enumerate(each(source)):
-        frame = SampleRecord.of(sample, index)
-        predictions[sample.token] = frame.to_level(find(sample), "lidar")
-        truth[sample.token] = frame.ground_truth()
-    ranges = {name: min(reach_m, range_m) for name, reach_m in ScoringConfig().class_range_m.items()}
-    return evaluate_detections(predictions, truth, ScoringConfig(class_range_m=ranges))
-
-
-# --- the whole of it --------------------------------------------------------------------------------------------------
+# --- study and check -------------------------------------------------------------------------------------------------
 
 
 def run_study(study: Study, results: Path, *, num_processes: int = 2) -> None:
@@ -372,22 +296,7 @@ def run_study(study: Study, results: Path, *, num_processes: int = 2) -> None:
         jobs = [pool.submit(run_arm, study, arm) for arm in arms(study)]
         for job in as_completed(jobs):
             job.result()
-            collect(study, results)
-
-
-def collect(study: Study, results: Path) -> None:
-    """All records as one file."""
-    rows = [json.loads(path.read_bytes()) for path in sorted((study.folder / "records").glob("*.json"))]
-    document = {
-        "command": sys.argv,
-        "study": json.loads(json.dumps(dataclasses.asdict(study), default=str)),
-        "seeds": study.seeds,
-        "machine": machine(),
-        **provenance(),
-        "runs": sorted(rows, key=lambda row: (row["arm"], row["seed"])),
-    }
-    results.parent.mkdir(exist_ok=True)
-    atomic.write_bytes(results, as_json(document))
+            write_results(results, study, study.folder / RECORDS)
 
 
 def check_pretraining(context: Context) -> Iterator[Row]:

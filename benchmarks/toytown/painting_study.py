@@ -1,64 +1,53 @@
 """How much the pictures add to a detector in the town in which looks matter: points alone against painted points.
 
-    python -m benchmarks.toytown.painting_study       # continues an interrupted study; about an hour on one core
+    python -m benchmarks.toytown.painting_study       # continues an interrupted study
 
-Painted points carry the scores of the ten classes that the masks give them in which their pixels lie (PointPainting,
-Vora et al., CVPR 2020). The masks are the town's stand-in for a vision model: true ones, degraded. Both arms train the
-same small network on the same samples, three seeds each, and are scored on drives of other seeds. What is finished
-stands in ``results/toytown_painting.json`` at once.
+Points are painted as ``lidarloop paint`` does it, by the town's stand-in for a vision model: true masks, degraded. Both
+arms train the same small network on the same samples, three seeds each, and are scored on drives of other seeds. What
+is finished stands in ``results/toytown_painting.json`` at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import as_completed
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import tyro
 
 from benchmarks.checks import REPOSITORY, Context, Row, all_of, as_json, at_least, report_only, runs_studies
-from benchmarks.pseudolabels.pretraining_study import score
+from benchmarks.studies import RECORDS, score, write_results
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.geometry.camera import in_image, project
 from lidarloop_core.io import atomic
-from lidarloop_core.machine import machine
+from lidarloop_core.labelling.painting.paint import paint_columns
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.sample import Annotations, LidarPose, Sample, SampleKey, SampleSource, Sweep
-from lidarloop_training.data.toytown.training_drives import RATE_HZ, ToyTownDrives, open_drives, prepare
+from lidarloop_core.sample import SampleSource
+from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.pillar_toytown import toytown_spec
-from lidarloop_training.stages.checkpoint import provenance
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
 from lidarloop_training.stages.trainer import fit
 from lidarloop_training.tasks.augment import AugmentConfig
 from lidarloop_training.tasks.detection.task import DetectionConfig
-from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
-from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.mask_model import DegradedMasks
-from lidarloop_training.toytown.masks import InstanceMask
 from lidarloop_training.workers import worker_pool
 
 RESULTS = REPOSITORY / "results/toytown_painting.json"
 RANGE_M = 25.6
-PAINT_COLUMNS = tuple(f"score_{name}" for name in NUSCENES_CLASSES)
 LEAST_GAIN = 4.0
 
 ArmName = Literal["points", "painted points"]
 ARMS: tuple[ArmName, ...] = ("points", "painted points")
 
-_DRIVES = ToyTownDrives(root=Path("data/painting"), num_validation_drives=0, style="lookalikes")
+_DRIVES = ToyTownDrives(root=Path("data/painting"), num_validation_drives=0, style="lookalikes", painted=True)
 TRAIN = dataclasses.replace(_DRIVES, first_train_seed=6300, num_train_drives=40)
 TEST = dataclasses.replace(_DRIVES, first_train_seed=6400, num_train_drives=16, keyframe_every=20)
 
@@ -83,12 +72,12 @@ class Study:
 
 
 def spec(arm: ArmName) -> ModelSpec:
-    """The shipped model's within 25.6 m, one sweep; painted points have ten columns more."""
+    """The shipped model's within 25.6 m, one sweep; painted points have the paint's columns more."""
     shipped, reach_m = toytown_spec(), (-RANGE_M, RANGE_M)
     return dataclasses.replace(
         shipped,
         name=f"painting-study-{arm.replace(' ', '-')}",
-        point_columns=shipped.point_columns + (PAINT_COLUMNS if arm == "painted points" else ()),
+        point_columns=shipped.point_columns + (paint_columns(NUSCENES_CLASSES) if arm == "painted points" else ()),
         grid=dataclasses.replace(shipped.grid, x_range_m=reach_m, y_range_m=reach_m),
         num_sweeps=1,
     )
@@ -117,131 +106,34 @@ def config(study: Study, arm: ArmName, seed: int, out: Path) -> TrainConfig[Dete
     )
 
 
-# --- painting ---------------------------------------------------------------------------------------------------------
-
-
-def painted(sweep: Sweep, masks: Sequence[Sequence[InstanceMask]]) -> npt.NDArray[np.float16]:
-    """Scores of the ten classes at each point.
-
-    Args:
-        sweep: a keyframe.
-        masks: those found in the picture of each of ``CAMERAS``, exposed at the sweep's stamp.
-
-    Returns:
-        (N, 10) float16, the best score of the masks of each class that show the point, 0 where none does.
-    """
-    scores = np.zeros((len(sweep.points), len(NUSCENES_CLASSES)), np.float16)
-    points = sweep.ego_SE3_lidar.transform(sweep.points[:, :3].astype(np.float64))
-    for camera, found in zip(CAMERAS, masks, strict=True):
-        pixels, depth = project(camera.ego_SE3_camera.inverse().transform(points), camera.intrinsics)
-        seen = np.flatnonzero(in_image(pixels, depth, WIDTH, HEIGHT))
-        column, row = np.rint(pixels[seen]).astype(np.int64).T
-        for mask in found:
-            shown = seen[mask.mask[row, column]]
-            scores[shown, mask.label] = np.maximum(scores[shown, mask.label], np.float16(mask.score))
-    return scores
-
-
-def paint_drive(study: Study, drives: ToyTownDrives, seed: int) -> None:
-    """Writes the scores of a drive's samples, all of them or nothing; what is there stays."""
-    path = _scores_path(study, drives, seed)
-    if path.is_file():
-        return
-    drive = ToyTownDrive(seed, duration_s=drives.duration_s, rate_hz=RATE_HZ, style=drives.style)
-    stand_in, arrays = DegradedMasks(drive), {}
-    for number, sample in enumerate(_samples(open_drives(drives, [seed], 1))):
-        masks = [stand_in.masks(number * drives.keyframe_every, camera.name) for camera in CAMERAS]
-        arrays[sample.token] = painted(sample.keyframe, masks)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(path, buffer.getvalue())
-
-
-def _scores_path(study: Study, drives: ToyTownDrives, seed: int) -> Path:
-    return study.folder / "scores" / f"{drives.drive_folder(seed).name}.npz"
-
-
-def _samples(source: SampleSource) -> Iterator[Sample]:
-    return (source[index] for index in range(len(source)))
-
-
-class PaintedSource:
-    """Samples whose keyframe has a column for the score of each class.
-
-    Args:
-        source: the samples.
-        scores: (N, 10) float16 of each sample's points, by its token.
-    """
-
-    def __init__(self, source: SampleSource, scores: dict[str, npt.NDArray[np.float16]]) -> None:
-        self._source = source
-        self._scores = scores
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    @property
-    def keys(self) -> Sequence[SampleKey]:
-        return self._source.keys
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = self._source[index]
-        sweep, scores = sample.keyframe, self._scores[sample.token].astype(np.float32)
-        painted_sweep = dataclasses.replace(
-            sweep, points=np.hstack([sweep.points, scores]), columns=(*sweep.columns, *PAINT_COLUMNS)
-        )
-        return dataclasses.replace(sample, sweeps=(painted_sweep,))
-
-    def annotations(self, index: int) -> Annotations | None:
-        return self._source.annotations(index)
-
-    def pose(self, index: int) -> LidarPose:
-        return self._source.pose(index)
-
-
-@lru_cache(maxsize=2)
-def open_painted(study: Study, drives: ToyTownDrives) -> PaintedSource:
-    """The samples of drives that were painted; the network takes the columns that its spec names."""
-    scores: dict[str, npt.NDArray[np.float16]] = {}
-    for seed in drives.train_seeds:
-        with np.load(_scores_path(study, drives, seed)) as arrays:
-            scores |= dict(arrays)
-    return PaintedSource(open_drives(drives, drives.train_seeds, 1), scores)
-
-
 # --- arms -------------------------------------------------------------------------------------------------------------
 
 
-def make_data(study: Study, num_processes: int) -> None:
-    """Drives, then their scores; what is there stays."""
+def open_painted(drives: ToyTownDrives) -> SampleSource:
+    """The samples of drives that were made; each network takes the columns that its spec names."""
+    return open_drives(drives, drives.train_seeds, 1)
+
+
+def make_data(study: Study) -> None:
+    """Drives and their paints; what is there stays."""
     for drives in (study.test, study.train):
         prepare(drives, 1, lambda done, of: print(f"made drive {done} of {of}", flush=True))
-    with worker_pool(num_processes) as pool:
-        jobs = [
-            pool.submit(paint_drive, study, drives, seed)
-            for drives in (study.test, study.train)
-            for seed in drives.train_seeds
-        ]
-        for number, job in enumerate(as_completed(jobs), 1):
-            job.result()
-            print(f"painted drive {number} of {len(jobs)}", flush=True)
 
 
 def run_arm(study: Study, arm: ArmName, seed: int) -> None:
     """Trains and scores; what is recorded is not done again."""
     name = f"{arm.replace(' ', '-')}-{seed}"
-    path = study.folder / "records" / f"{name}.json"
+    path = study.folder / RECORDS / f"{name}.json"
     if path.is_file():
         return
     torch.set_num_threads(1)
     started = time.monotonic()
     run = fit(
         config(study, arm, seed, study.folder / "runs" / name),
-        open_painted(study, study.train),
+        open_painted(study.train),
         ConcatSource([]),
     )
-    metrics = score(run, open_painted(study, study.test), RANGE_M)
+    metrics = score(run, open_painted(study.test), RANGE_M)
     row = {
         "arm": arm,
         "seed": seed,
@@ -258,26 +150,12 @@ def run_arm(study: Study, arm: ArmName, seed: int) -> None:
 
 def run_study(study: Study, results: Path, num_processes: int = 1) -> None:
     """Runs what is missing and writes the results after every run."""
-    make_data(study, num_processes)
+    make_data(study)
     with worker_pool(num_processes) as pool:
         jobs = [pool.submit(run_arm, study, arm, seed) for seed in study.seeds for arm in ARMS]
         for job in as_completed(jobs):
             job.result()
-            collect(study, results)
-
-
-def collect(study: Study, results: Path) -> None:
-    """All records as one file."""
-    rows = [json.loads(path.read_bytes()) for path in sorted((study.folder / "records").glob("*.json"))]
-    document = {
-        "command": sys.argv,
-        "study": json.loads(json.dumps(dataclasses.asdict(study), default=str)),
-        "machine": machine(),
-        **provenance(),
-        "runs": sorted(rows, key=lambda row: (row["arm"], row["seed"])),
-    }
-    results.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(results, as_json(document))
+            write_results(results, study, study.folder / RECORDS)
 
 
 def check_painting(context: Context) -> Iterator[Row]:

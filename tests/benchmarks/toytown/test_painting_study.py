@@ -1,58 +1,49 @@
-"""Painting points with the masks of six pictures: hand-made masks, and a drive's true ones."""
+"""Painted drives of the lookalikes, as the study trains on them."""
 
 from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.toytown.painting_study import PAINT_COLUMNS, PaintedSource, painted, spec
+from benchmarks.toytown.painting_study import TRAIN, open_painted, spec
+from lidarloop_core.classes import NUSCENES_CLASSES
+from lidarloop_core.labelling.painting.paint import SEEN, paint_columns
 from lidarloop_core.pointcloud.sweeps import network_points
-from lidarloop_core.sample import Sweep
-from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
-from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar_styles import HDL32E
-from lidarloop_training.toytown.masks import InstanceMask
+from lidarloop_training.data.toytown.training_drives import prepare
+from lidarloop_training.toytown.faults.rates import FaultRates
+
+NO_FAULTS = FaultRates(missed=0, merged=0, mislabelled=0, loose=0)
 
 
-def test_a_point_has_the_best_score_of_each_class_whose_mask_shows_it() -> None:
-    left, everywhere = np.zeros((HEIGHT, WIDTH), bool), np.ones((HEIGHT, WIDTH), bool)
-    left[:, : WIDTH // 2] = True
-    masks: list[list[InstanceMask]] = [[] for _ in CAMERAS]
-    masks[0] = [
-        InstanceMask.of(left, 0, score=0.25),
-        InstanceMask.of(everywhere, 0, score=0.125),
-        InstanceMask.of(left, 5, score=0.75),
-    ]
-    ahead_left, ahead_right, behind = (20.0, 1.0, 0.0), (20.0, -1.0, 0.0), (-20.0, 0.0, 0.0)
-    points = np.array([(*p, 7.0) for p in (ahead_left, ahead_right, behind)], np.float32)
-    scores = painted(Sweep(points, ("x", "y", "z", "intensity"), 0, HDL32E.ego_SE3_lidar, None), masks)
-    expected = np.zeros((3, 10))
-    expected[0, [0, 5]], expected[1, 0] = (0.25, 0.75), 0.125
-    np.testing.assert_array_equal(scores, expected)
+def test_true_masks_paint_objects_and_leave_clutter_bare(tmp_path: Path) -> None:
+    drives = dataclasses.replace(
+        TRAIN,
+        root=tmp_path,
+        num_train_drives=1,
+        duration_s=1.0,
+        keyframe_every=5,
+        num_processes=1,
+        paint_faults=NO_FAULTS,
+    )
+    prepare(drives, 1, lambda done, of: None)
+    sample = open_painted(drives)[1]
+    points = network_points(sample.sweeps, spec("painted points").point_columns, {})
+    paint = points[:, -1 - len(NUSCENES_CLASSES) :]
+    label = sample.keyframe.points[:, sample.keyframe.columns.index("label")].astype(int)
+    names = np.array(sample.point_classes)[label]
+    is_object = np.isin(names, NUSCENES_CLASSES)
+    own_class = np.array([NUSCENES_CLASSES.index(name) if name in NUSCENES_CLASSES else 0 for name in names])
+    own = paint[np.arange(len(paint)), 1 + own_class]
+
+    assert spec("painted points").point_columns[-11:] == (SEEN, *paint_columns(NUSCENES_CLASSES)[1:])
+    assert (own[is_object & (paint[:, 0] > 0)] > 0.5).mean() > 0.7
+    assert (paint[~is_object, 1:] > 0.5).any(axis=1).mean() < 0.05
 
 
-def test_points_of_an_actor_get_its_class_from_true_masks() -> None:
-    drive = ToyTownDrive(1, style="lookalikes")
-    index = next(i for i in range(200) if np.linalg.norm(drive.town.ego.velocity(drive.time_s(i))) < 0.01)
-    sweep, scan = drive[index].keyframe, drive.scan(index)
-    scores = painted(sweep, [drive.instance_masks(index, camera.name) for camera in CAMERAS])
-    on_actors = np.flatnonzero(scan.actor >= 0)
-    labels = np.array([actor.label for actor in drive.town.actors])[scan.actor[on_actors]]
-    assert (scores[on_actors, labels] == 1).mean() > 0.7
-    on_clutter = np.flatnonzero((scan.actor < 0) & (scan.points[:, 2] > -1.5))
-    assert scores[on_clutter].any(axis=1).mean() < 0.15
-
-
-def test_painted_samples_give_the_network_its_columns() -> None:
-    drive = ToyTownDrive(1, cameras=False, style="lookalikes")
-    num_points = len(drive[3].keyframe.points)
-    scores = np.random.default_rng(0).random((num_points, 10)).astype(np.float16)
-    source = PaintedSource(drive, {drive.token(3): scores})
-    columns = spec("painted points").point_columns
-    assert columns[-10:] == PAINT_COLUMNS
-    points = network_points(source[3].sweeps, columns, {})
-    np.testing.assert_array_equal(points[:, -10:], scores.astype(np.float32))
-    np.testing.assert_array_equal(network_points(source[3].sweeps, spec("points").point_columns, {}), points[:, :-10])
-    assert source.keys == drive.keys
+def test_points_alone_are_the_same_without_paint() -> None:
+    assert spec("painted points").point_columns[: len(spec("points").point_columns)] == spec("points").point_columns

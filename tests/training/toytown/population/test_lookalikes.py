@@ -80,7 +80,8 @@ def test_actors_are_fewer_and_clutter_outnumbers_them(drive: ToyTownDrive, plain
 
 def test_clutter_has_no_box_and_the_classes_of_the_background(drive: ToyTownDrive, plain: ToyTownDrive) -> None:
     clutter = np.array([thing.cuboid for thing in drive.town.things[len(plain.town.things) :]])
-    above_ground = clutter + np.array([0, 0, 0.15, 0, 0, -0.3, 0])  # a kerb is 0.13 m high
+    # Above a kerb, and 5 cm inside: what stands beside may reach in by the range noise.
+    above_ground = clutter + np.array([0, 0, 0.15, -0.1, -0.1, -0.3, 0])
     hit = 0
     for index in (40, 120):
         scan, world_SE3_ego = drive.scan(index), drive.town.world_SE3_ego(drive.time_s(index))
@@ -89,9 +90,8 @@ def test_clutter_has_no_box_and_the_classes_of_the_background(drive: ToyTownDriv
         on_clutter = points_in_boxes(world, above_ground).any(axis=0)
         moving = np.array([actor.track.moves for actor in drive.town.actors])
         still = on_clutter & ~(moving[scan.actor] & (scan.actor >= 0))
-        # What stands a few centimetres beside may reach into a cuboid by the range noise.
-        assert (scan.actor[still] == -1).mean() > 0.98
-        assert np.isin(scan.label[still], (MANMADE, VEGETATION)).mean() > 0.98
+        assert (scan.actor[still] == -1).all()
+        assert np.isin(scan.label[still], (MANMADE, VEGETATION)).all()
         hit += int(still.sum())
     assert hit > 200
     assert {a.label for a in drive.town.actors} == set(range(10))
