@@ -42,7 +42,7 @@ class Trajectory:
             del self._stamps_ns[0], self._poses[0]
 
     def at(self, stamp_ns: int, *, max_gap_ns: int) -> SE3:
-        """``world_SE3_ego`` at a time: straight line and slerp between the two poses around it.
+        """``world_SE3_ego`` at a time, at constant velocity between the two poses around it; see ``interpolate``.
 
         Raises:
             LookupError: the time is before the first or after the last pose, or the two around it are further than

@@ -25,6 +25,8 @@ from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
+from lidarloop_core.pointcloud.deskew import SweepMotion
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.sample import Sweep
 
 
@@ -43,12 +45,15 @@ class GpuPipeline:
         detector: on a ``TensorRtBackend``.
         max_points: number of points above which a merged cloud is thinned evenly.
         device: runs the kernels on the backend's stream; by default the backend's own GPU.
+        deskews: whether sweeps come with the time of each point.
 
     Raises:
         BackendError: the backend is another, the kernels cannot be compiled, or memory does not suffice.
     """
 
-    def __init__(self, detector: Detector, max_points: int, device: Device | None = None) -> None:
+    def __init__(
+        self, detector: Detector, max_points: int, device: Device | None = None, *, deskews: bool = False
+    ) -> None:
         backend = detector.backend
         if not isinstance(backend, TensorRtBackend):
             raise BackendError(
@@ -57,6 +62,7 @@ class GpuPipeline:
             )
         self.detector: Detector | Segmenter = detector
         self.columns = sweep_columns(backend.spec)
+        self._sent_columns = (*self.columns, TIME_COLUMN) if deskews else self.columns
         self._backend = backend
         self._max_points = max_points
         with self._memory_explained():
@@ -64,18 +70,18 @@ class GpuPipeline:
                 from lidarloop_core.gpu.device import GpuDevice
 
                 device = GpuDevice(backend.cuda)
-            sweeps = CudaSweeps(device, backend.spec, self.columns, max_points)
+            sweeps = CudaSweeps(device, backend.spec, self._sent_columns, max_points)
             grouping = cuda_grouping(device, backend.spec, max_points)
         self._on_device: _OnDevice | None = _OnDevice(sweeps, grouping)
 
-    def detect(self, newest: Sweep) -> SweepDetections:
+    def detect(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepDetections:
         assert self._on_device is not None, "the pipeline was closed"
         sweeps, grouping = self._on_device
         detector, clock = self.detector, StageClock()
         assert isinstance(detector, Detector), "sweeps on the GPU were opened for a detector"
         with self._memory_explained():
             self._backend.cuda.make_current()  # the pipeline may have been opened by another thread
-            merged = sweeps.merge(newest)
+            merged = sweeps.merge(newest, motion)
             clock.stop("merge")
             counts = grouping.group(sweeps.cloud, merged.num_kept)
             clock.stop("group")
@@ -93,7 +99,7 @@ class GpuPipeline:
             num_thinned=counts.num_thinned,
             overfull=counts.overfull,
         )
-        return SweepDetections(found, num_sweeps=merged.num_sweeps, num_points=merged.num_points)
+        return SweepDetections(found, num_sweeps=merged.num_sweeps, num_points=merged.num_points, newest=newest)
 
     def forget(self) -> None:
         if self._on_device is not None:
@@ -101,15 +107,15 @@ class GpuPipeline:
 
     def adopt(self, before: SweepPipeline) -> None:
         """Takes over the sweeps where they lie on the device: nothing is copied."""
-        if not isinstance(before, GpuPipeline) or before.columns != self.columns:
+        if not isinstance(before, GpuPipeline) or before._sent_columns != self._sent_columns:
             return
         if self._on_device is not None and before._on_device is not None:
             self._on_device.sweeps.adopt(before._on_device.sweeps)
 
     def warm_up(self) -> None:
         """Runs each cloud twice: a bucket's first run settles shapes, its second is captured."""
-        for points in 2 * list(warm_up_clouds(self.detector.spec, len(self.columns))):
-            self.detect(Sweep(points, self.columns, 0, SE3.identity(), None))
+        for points in 2 * list(warm_up_clouds(self.detector.spec, len(self._sent_columns))):
+            self.detect(Sweep(points, self._sent_columns, 0, SE3.identity(), None))
         assert isinstance(self.detector, Detector)
         self.detector.warm_up_boxes()
 

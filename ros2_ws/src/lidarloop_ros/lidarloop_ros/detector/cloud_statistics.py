@@ -65,6 +65,7 @@ class Period(Counts):
     motion_problem: str = ""
     overflow: str = ""
     missing_column: str = ""
+    skew_problem: str = ""
     lidar_problems: tuple[str, ...] = ()
     value_problem: str = ""
     non_finite_share: float = 0.0
@@ -184,6 +185,7 @@ class CloudStatistics:
             self._note_motion(result.motion_problem)
             period.overflow = result.overflow or period.overflow
             period.missing_column = result.missing_column or period.missing_column
+            period.skew_problem = result.skew_problem or period.skew_problem
             period.lidar_problems = result.lidar_problems or period.lidar_problems
             received = result.received
             self._count("num_points_not_finite", received.num_not_finite)

@@ -21,6 +21,7 @@ from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_core.model.inputs import MAX_POINTS
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.deskew import warm_up_deskew
 from lidarloop_core.pointcloud.guard import warm_up_guard
 from lidarloop_ros.detector.cloud_health import inspect
 from lidarloop_ros.detector.diagnostics import ModelInfo
@@ -28,6 +29,7 @@ from lidarloop_ros.detector.outputs import CloudOutputs, DetectionOutputs, Segme
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.detector.pipeline import CloudPipeline
 from lidarloop_ros.detector.track_outputs import TrackOutput
+from lidarloop_ros.inputs.deskewing import Deskewing
 from lidarloop_ros.inputs.lidar_rig import LidarRig
 from lidarloop_ros.inputs.motion_sources import MotionSource, VehiclePoses
 from lidarloop_ros.inputs.stamps import StampGate
@@ -90,10 +92,13 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     providers = settings.providers if settings.backend == "onnxruntime" else (settings.backend,)
     backend = open_backend(Path(settings.model), providers=providers, num_threads=settings.num_threads)
     detector = model_on(backend, settings.postprocessing())
+    settings.require_motion_for_deskewing()
     sweeps = _open_sweeps(detector, settings)
     sweeps.warm_up()
     # What the pipeline does before and after the sweeps is compiled here too.
     warm_up_guard(len(sweeps.columns))
+    if settings.deskew:
+        warm_up_deskew()
     inspect(np.zeros((1, len(sweeps.columns)), np.float32), sweeps.columns)
     return sweeps
 
@@ -106,7 +111,7 @@ def _open_sweeps(detector: Detector | Segmenter, settings: DetectorParams) -> Sw
         return HostPipeline(detector, settings.max_points)
     from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 
-    return GpuPipeline(detector, settings.max_points)
+    return GpuPipeline(detector, settings.max_points, deskews=settings.deskew)
 
 
 def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> None:
@@ -137,18 +142,21 @@ def open_outputs(node: LifecycleNode, detector: Detector | Segmenter, settings: 
 
 def needs_poses(detector: Detector | Segmenter, settings: DetectorParams) -> bool:
     """Whether the vehicle's motion, or the mounting poses of its sensors, are needed."""
-    return detector.spec.num_sweeps > 1 or settings.tracking or bool(settings.extra_lidars)
+    return detector.spec.num_sweeps > 1 or settings.tracking or settings.deskew or bool(settings.extra_lidars)
 
 
 def make_pipeline(sweeps: SweepPipeline, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
     """The pipeline from a message to detections, with the options of the settings."""
     topics = tuple(settings.extra_lidars)
     limits = sweeps.detector.spec.column_limits
+    poses = cast(VehiclePoses, motion)  # where one of the two below is wanted
+    point_times = settings.point_times if settings.deskew else None
     return CloudPipeline(
         sweeps,
         motion.locate,
         requires_motion=settings.without_motion == "drop",
         fills_intensity=settings.missing_intensity == "zeros",
-        rig=LidarRig(cast(VehiclePoses, motion), sweeps.columns, topics, limits) if topics else None,
+        rig=LidarRig(poses, sweeps.columns, topics, limits, point_times) if topics else None,
         needs_pose=settings.tracking,
+        deskewing=None if point_times is None else Deskewing(point_times, poses),
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lidarloop_core.errors import ConfigError
+from lidarloop_ros.inputs.deskewing import DeskewParams
 from lidarloop_ros.inputs.plausibility import MotionLimits
-from lidarloop_ros.node.params import NodeParams, param
+from lidarloop_ros.node.params import param
 
 
 @dataclass(frozen=True)
-class MotionParams(NodeParams):
-    """Source of the ego-motion, and its frames."""
+class MotionParams(DeskewParams):
+    """Source of the ego-motion, its frames, and what it is used for during a sweep."""
 
     motion_source: str = param(
         "odometry",
@@ -46,3 +48,11 @@ class MotionParams(NodeParams):
     def motion_limits(self) -> MotionLimits:
         """What the vehicle can do."""
         return MotionLimits(self.max_speed_mps, self.max_acceleration_mps2, self.max_turn_rate_radps)
+
+    def require_motion_for_deskewing(self) -> None:
+        """Raises ConfigError where clouds are to be deskewed, and no ego-motion is to be received."""
+        if self.deskew and self.motion_source == "none":
+            raise ConfigError(
+                "parameter 'deskew' received true with motion_source 'none'; expected a source of ego-motion: set "
+                "motion_source to odometry or tf, or deskew to false"
+            )
