@@ -11,9 +11,10 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
-from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, scan
+from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, firing_times, scan
 from lidarloop_training.toytown.masks import InstanceMask, instance_masks
 from lidarloop_training.toytown.point_classes import POINT_CLASSES
 from lidarloop_training.toytown.town import Town, build_town
@@ -38,6 +39,8 @@ class ToyTownDrive:
         num_sweeps: sweeps in each sample, as far as the drive's beginning allows.
         cameras: whether samples carry the six cameras' images.
         point_labels: whether clouds carry the column ``label``, an index into ``POINT_CLASSES``.
+        skewed: whether clouds are as the sensor measured them while the ego moved, with the column ``time``: when each
+            point was fired, seconds after the stamp; else they are compensated, as data sets are.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class ToyTownDrive:
         num_sweeps: int = 1,
         cameras: bool = True,
         point_labels: bool = False,
+        skewed: bool = False,
     ) -> None:
         if seed < 0 or not 0 < duration_s < float("inf") or not rate_hz >= 2 or num_sweeps < 1:
             raise ConfigError(
@@ -61,6 +65,7 @@ class ToyTownDrive:
         self.num_sweeps = num_sweeps
         self.cameras = cameras
         self.point_labels = point_labels
+        self.skewed = skewed
         self._scans: OrderedDict[int, Scan] = OrderedDict()
         self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
 
@@ -163,16 +168,21 @@ class ToyTownDrive:
         return LidarPose(EGO_SE3_LIDAR, self.town.world_SE3_ego(self.time_s(index)))
 
     def _sweep(self, index: int) -> Sweep:
-        points = compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz)
+        result, time_s = self.scan(index), self.time_s(index)
         columns: tuple[str, ...] = COLUMNS
+        if self.skewed:
+            fired_s = firing_times(0.0, 1 / self.rate_hz)[result.azimuth_index].astype(np.float32)
+            points, columns = np.column_stack([result.points, fired_s]), (*columns, TIME_COLUMN)
+        else:
+            points = compensated(result, self.town, time_s, 1 / self.rate_hz)
         if self.point_labels:
-            points, columns = np.column_stack([points, self.scan(index).label]), (*COLUMNS, "label")
+            points, columns = np.column_stack([points, result.label]), (*columns, "label")
         return Sweep(
             points,
             columns,
             self.stamp_ns(index),
             EGO_SE3_LIDAR,
-            self.town.world_SE3_ego(self.time_s(index)),
+            self.town.world_SE3_ego(time_s),
         )
 
     def _cameras(self, index: int) -> tuple[CameraImage, ...]:

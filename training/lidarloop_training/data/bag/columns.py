@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.pointcloud.decode import decode_cloud, read_points
+from lidarloop_core.pointcloud.point_time import TIME_FIELDS
 
 _OPTIONAL = ("intensity", "ring", "dt", "label", "instance")
 _OTHER_NAMES = {"intensity": ("reflectivity", "i", "intensities")}
-_TIMES = frozenset({"t", "time", "times", "timestamp", "time_stamp", "offset_time", "time_offset"})
+_TIMES = frozenset({*TIME_FIELDS, "times"})
 _NUM_NAMED = 12
 
 # A sweep lasts 0.05–2 s, so that the ranges of the units do not touch. (largest value, unit, seconds)
@@ -78,7 +79,9 @@ class CloudFields:
         times = [name for name in self.unused if name in _TIMES and "dt" not in self.columns]
         others = [name for name in self.unused if name not in times]
         if times:
-            said.append(f"{_listed(times)} is left out: times of points are read from dt alone, ages before the stamp")
+            said.append(
+                f"{_listed(times)} is left out: if the driver did not deskew the clouds, read them with --deskew"
+            )
         if others:
             said.append(f"{_listed(others)} is left out: no step uses it")
         return said
