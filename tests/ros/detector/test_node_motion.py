@@ -12,7 +12,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io.messages import boxes_from_cloud
+from lidarloop_core.io.messages import boxes_from_cloud, cloud_message, stamp_ns
+from lidarloop_ros.messages.conversions import message_type
 from tests.ros.conftest import Robot
 
 MS = 1_000_000
@@ -121,6 +122,28 @@ def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted: Robot) -> No
     # Interpolated over 100 ms of the curve.
     np.testing.assert_allclose(boxes.values[0, :3], LAST_POINT[0], atol=2e-3)
     np.testing.assert_allclose(boxes.scores, [3 / 8])
+
+
+def test_clouds_with_their_skew_are_deskewed_by_odometry(robot: Robot, make_model: Callable[..., Path]) -> None:
+    """The stamp is the sweep's start; the model was trained at its end; boxes are at the stamp."""
+    robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
+    robot.bring_up(model=str(make_model(**SPEC)), deskew=True, motion_timeout_s=1.0)
+    robot.wait_for_odometry_subscriber()
+    for stamp in (T0, T0 + 50 * MS, T0 + 100 * MS):
+        robot.send_odometry(stamp, odom_SE3_base(stamp))
+    after_ms = np.array([0, 30, 70, 100])
+    seen = np.array([seen_at(T0 + int(ms) * MS, T0)[0] for ms in after_ms], np.float32)
+    columns = {name: seen[:, i] for i, name in enumerate(("x", "y", "z", "intensity"))}
+    columns["t"] = (after_ms * MS).astype(np.uint32)
+    answer, boxes = robot.ask(cloud_message(columns, T0, "lidar_top", message_type))
+    np.testing.assert_allclose(boxes.values[:, :3], LAST_POINT, atol=0.01)
+    np.testing.assert_allclose(boxes.scores, [4 / 8])
+    assert stamp_ns(answer.header) == T0
+    status = robot.status_where(lambda s: any(p.key == "point_times" for p in s.values), "times of points")
+    (times,) = (p.value for p in status.values if p.key == "point_times")
+    assert times == "t in ns, relative to the stamp; 100 ms long, stamped at the sweep's start"
+    robot.ask(robot.cloud(seen_at(T0 + 100 * MS, T0), T0 + 100 * MS))
+    assert "no time for each point" in robot.reported(DiagnosticStatus.WARN, "not deskewed").message
 
 
 @pytest.mark.fault("motion")
