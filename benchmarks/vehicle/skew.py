@@ -1,4 +1,4 @@
-"""Deskewing, measured: on toy-town drives at speed, in every convention of drivers, with the shipped model, and its cost.
+"""Deskewing, measured: on toy-town drives at speed, in every convention of drivers, with the shipped model, its cost.
 
 The town's LiDAR fires each column at a time of its own while the ego drives on; ``compensated`` gives the ideal cloud.
 """
@@ -168,7 +168,7 @@ def check_conventions(_: Context) -> Iterator[Row]:
 
 
 def check_score(_: Context) -> Iterator[Row]:
-    """The shipped model on drives three times as fast as the town's traffic, sweeps of 10 Hz, every second one scored."""
+    """The shipped model on drives three times as fast as the town's traffic; every second sweep is scored."""
     detector = Detector(open_backend(SHIPPED_MODEL, num_threads=1))
     found: dict[str, dict[str, Boxes3D]] = {"skewed": {}, "deskewed": {}, "ideal": {}}
     truth: dict[str, GroundTruth] = {}
