@@ -21,6 +21,8 @@ TESTED = {
     "deskewing: closed form of a circle": "tests/core/pointcloud/test_deskew.py",
     "deskewing and merging on the GPU, run on the CPU": "tests/core/gpu/test_sweeps.py",
     "deskewing in the node, several LiDARs": "tests/ros/detector/test_deskewing.py",
+    "motion by odometry, TF, poses, velocities and IMU, over DDS": "tests/ros/detector/test_node_motion.py",
+    "dead reckoning: closed form of a circle": "tests/ros/inputs/test_dead_reckoning.py",
     "deskewing of bags": "tests/training/data/bag/test_deskewing.py",
 }
 

@@ -158,13 +158,20 @@ def interpolate(a: SE3, b: SE3, fraction: float) -> SE3:
 
     Source: Murray, Li, Sastry, "A Mathematical Introduction to Robotic Manipulation", 1994, section 2.3.
     """
-    turn = a.rotation.T @ b.rotation
-    rotvec = Rotation.from_matrix(turn).as_rotvec()
+    rotvec = Rotation.from_matrix(a.rotation.T @ b.rotation).as_rotvec()
     travelled = a.rotation.T @ (b.translation - a.translation)
-    velocity = np.linalg.solve(_left_jacobian(rotvec), travelled)
-    part = fraction * rotvec
-    rotation = a.rotation @ Rotation.from_rotvec(part).as_matrix()
-    return SE3(rotation, a.translation + a.rotation @ (_left_jacobian(part) @ (fraction * velocity)))
+    way = np.linalg.solve(_left_jacobian(rotvec), travelled)
+    return a @ from_twist(fraction * way, fraction * rotvec)
+
+
+def from_twist(way: FloatArray, rotvec: FloatArray) -> SE3:
+    """exp of a twist: where constant velocities lead that are given in the moving frame.
+
+    Args:
+        way: (3,) linear velocity × time, metres.
+        rotvec: (3,) angular velocity × time, radians.
+    """
+    return SE3(Rotation.from_rotvec(rotvec).as_matrix(), _left_jacobian(rotvec) @ way)
 
 
 def _left_jacobian(rotvec: FloatArray) -> npt.NDArray[np.float64]:

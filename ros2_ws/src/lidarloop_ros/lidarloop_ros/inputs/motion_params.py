@@ -17,8 +17,15 @@ class MotionParams(DeskewParams):
     motion_source: str = param(
         "odometry",
         "Where the ego-motion between sweeps comes from: `odometry` (nav_msgs/Odometry on ~/input/odometry), "
-        "`tf` (odom_frame to the cloud's frame), or `none` (the newest sweep alone is used).",
-        choices=("odometry", "tf", "none"),
+        "`tf` (odom_frame to the cloud's frame), `pose` (a GNSS/INS or a localisation on ~/input/pose), `twist` (the "
+        "vehicle's velocity on ~/input/twist), `twist_imu` (the same, turning by sensor_msgs/Imu on ~/input/imu), or "
+        "`none` (the newest sweep alone is used).",
+        choices=("odometry", "tf", "pose", "twist", "twist_imu", "none"),
+    )
+    motion_with_covariance: bool = param(
+        False,
+        "~/input/pose and ~/input/twist are geometry_msgs/PoseWithCovarianceStamped and TwistWithCovarianceStamped "
+        "instead of PoseStamped and TwistStamped.",
     )
     base_frame: str = param(
         "base_link", "Child frame of the odometry; /tf_static must lead from it to the cloud's frame."
