@@ -23,6 +23,8 @@ TESTED = {
     "deskewing in the node, several LiDARs": "tests/ros/detector/test_deskewing.py",
     "motion by odometry, TF, poses, velocities and IMU, over DDS": "tests/ros/detector/test_node_motion.py",
     "dead reckoning: closed form of a circle": "tests/ros/inputs/test_dead_reckoning.py",
+    "limits of clouds: numpy, shapely, sampled rays": "tests/core/pointcloud/test_crop.py",
+    "limits of clouds in the node, several LiDARs": "tests/ros/detector/test_cropping.py",
     "deskewing of bags": "tests/training/data/bag/test_deskewing.py",
 }
 

@@ -13,6 +13,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.subscription import Subscription
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.backend import TENSORRT, open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.host_pipeline import HostPipeline
@@ -21,6 +22,7 @@ from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_core.model.inputs import MAX_POINTS
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.crop import crop, parse_region
 from lidarloop_core.pointcloud.deskew import warm_up_deskew
 from lidarloop_core.pointcloud.guard import warm_up_guard
 from lidarloop_ros.detector.cloud_health import inspect
@@ -29,6 +31,7 @@ from lidarloop_ros.detector.outputs import CloudOutputs, DetectionOutputs, Segme
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.detector.pipeline import CloudPipeline
 from lidarloop_ros.detector.track_outputs import TrackOutput
+from lidarloop_ros.inputs.cropping import Cropping
 from lidarloop_ros.inputs.deskewing import Deskewing
 from lidarloop_ros.inputs.lidar_rig import LidarRig
 from lidarloop_ros.inputs.motion_sources import MotionSource, VehiclePoses
@@ -99,6 +102,7 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     warm_up_guard(len(sweeps.columns))
     if settings.deskew:
         warm_up_deskew()
+    crop(np.zeros((1, len(sweeps.columns) + settings.deskew), np.float32), settings.crop_limits, SE3.identity())
     inspect(np.zeros((1, len(sweeps.columns)), np.float32), sweeps.columns)
     return sweeps
 
@@ -142,21 +146,27 @@ def open_outputs(node: LifecycleNode, detector: Detector | Segmenter, settings: 
 
 def needs_poses(detector: Detector | Segmenter, settings: DetectorParams) -> bool:
     """Whether the vehicle's motion, or the mounting poses of its sensors, are needed."""
-    return detector.spec.num_sweeps > 1 or settings.tracking or settings.deskew or bool(settings.extra_lidars)
+    in_base_frame = settings.crop_limits.needs_mounting or bool(settings.output_region)
+    wanted = settings.tracking or settings.deskew or bool(settings.extra_lidars) or in_base_frame
+    return detector.spec.num_sweeps > 1 or wanted
 
 
 def make_pipeline(sweeps: SweepPipeline, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
     """The pipeline from a message to detections, with the options of the settings."""
     topics = tuple(settings.extra_lidars)
     limits = sweeps.detector.spec.column_limits
-    poses = cast(VehiclePoses, motion)  # where one of the two below is wanted
+    poses = cast(VehiclePoses, motion)  # where one of those below is wanted
     point_times = settings.point_times if settings.deskew else None
+    cropping = None
+    if settings.crops:
+        cropping = Cropping(settings.crop_limits, parse_region(settings.output_region), poses)
     return CloudPipeline(
         sweeps,
         motion.locate,
         requires_motion=settings.without_motion == "drop",
         fills_intensity=settings.missing_intensity == "zeros",
-        rig=LidarRig(poses, sweeps.columns, topics, limits, point_times) if topics else None,
+        rig=LidarRig(poses, sweeps.columns, topics, limits, point_times, cropping) if topics else None,
         needs_pose=settings.tracking,
         deskewing=None if point_times is None else Deskewing(point_times, poses),
+        cropping=cropping,
     )

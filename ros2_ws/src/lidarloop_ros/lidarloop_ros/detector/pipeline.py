@@ -22,6 +22,7 @@ from lidarloop_core.pointcloud.deskew import SweepMotion
 from lidarloop_core.pointcloud.guard import NO_LIMITS, GuardedPoints, Limits
 from lidarloop_core.pointcloud.point_time import TIME_COLUMN, PointTimes, TimedPoints
 from lidarloop_core.sample import Sweep
+from lidarloop_ros.inputs.cropping import Cropping
 from lidarloop_ros.inputs.deskewing import Deskewing, moment_of
 from lidarloop_ros.inputs.lidar_rig import LidarRig
 from lidarloop_ros.inputs.motion import ImplausibleMotionError, MotionUnavailableError, SensorPose
@@ -49,6 +50,8 @@ class CloudResult:
         world_SE3_lidar: pose of the LiDAR at the cloud's stamp; None if unknown.
         point_times: how the driver gives the time of each point; "" where it is not read.
         skew_problem: why the cloud was used with its skew, or "".
+        crop_problem: why not all limits of points hold, or "".
+        num_cropped: number of points of the first LiDAR's cloud that limits left out.
     """
 
     found: Boxes3D | PointLabels
@@ -65,6 +68,8 @@ class CloudResult:
     world_SE3_lidar: SE3 | None = None
     point_times: str = ""
     skew_problem: str = ""
+    crop_problem: str = ""
+    num_cropped: int = 0
 
     @property
     def boxes(self) -> Boxes3D:
@@ -103,6 +108,7 @@ class CloudPipeline:
         rig: joins the clouds of further LiDARs; None without any.
         needs_pose: whether the pose is needed even by a model of a single sweep.
         deskewing: takes the motion during a sweep out of it; None: clouds are used as they come.
+        cropping: leaves out points and detections by limits; None without any.
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class CloudPipeline:
         rig: LidarRig | None = None,
         needs_pose: bool = False,
         deskewing: Deskewing | None = None,
+        cropping: Cropping | None = None,
     ) -> None:
         self._sweeps = sweeps
         self._locate = locate
@@ -122,6 +129,7 @@ class CloudPipeline:
         self._fills_intensity = fills_intensity
         self._rig = rig
         self._deskewing = deskewing
+        self._cropping = cropping
         self._needs_pose = needs_pose or sweeps.detector.spec.num_sweeps > 1 or deskewing is not None
 
     @property
@@ -149,7 +157,10 @@ class CloudPipeline:
         """
         clock = StageClock()
         read, missing_column = self._decoded(msg)
-        new_points = read.received.points
+        new_points, crop_problem = read.received.points, ""
+        if self._cropping is not None:
+            new_points, crop_problem = self._cropping.points(new_points, msg.header.frame_id)
+        num_cropped = len(read.received.points) - len(new_points)
         lidar_problems: tuple[str, ...] = ()
         if self._rig is not None:
             new_points, lidar_problems = self._rig.joined(new_points, msg.header, others)
@@ -161,6 +172,8 @@ class CloudPipeline:
         clock.stop("motion")
         detections = self._sweeps.detect(placed.sweep, placed.motion)
         found, newest = _at_the_stamp(detections, placed.stamp_SE3_moment)
+        if self._cropping is not None and isinstance(found, Boxes3D):
+            found = self._cropping.boxes(found, msg.header.frame_id)
         return CloudResult(
             found=found,
             stage_ms={**clock.stage_ms, **detections.found.stage_ms},
@@ -176,6 +189,8 @@ class CloudPipeline:
             world_SE3_lidar=placed.world_SE3_lidar,
             point_times="" if read.times is None else str(read.times),
             skew_problem=self._skew_problem(read, placed),
+            crop_problem=crop_problem,
+            num_cropped=num_cropped,
         )
 
     def forget_sweeps(self) -> None:

@@ -14,6 +14,7 @@ from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.pointcloud.decode import read_points
 from lidarloop_core.pointcloud.guard import NO_LIMITS, Limits
 from lidarloop_core.pointcloud.point_time import PointTimeReader, PointTimeSettings
+from lidarloop_ros.inputs.cropping import Cropping
 from lidarloop_ros.inputs.motion import MotionUnavailableError, Poses
 
 
@@ -27,6 +28,7 @@ class LidarRig:
         limits: limits of single columns, see ``guard_points``.
         point_times: with it, clouds are joined as they were measured, with the time of each point as last column; the
             vehicle's motion is left for deskewing.
+        cropping: leaves out points of each LiDAR by limits; None without any.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class LidarRig:
         topics: tuple[str, ...],
         limits: Limits = NO_LIMITS,
         point_times: PointTimeSettings | None = None,
+        cropping: Cropping | None = None,
     ) -> None:
         self._poses = poses
         self._columns = columns
         self._topics = topics
         self._limits = limits
+        self._cropping = cropping
         self._time_readers = {topic: PointTimeReader(point_times) for topic in topics if point_times is not None}
 
     def joined(
@@ -86,8 +90,11 @@ class LidarRig:
             timed = reader.read_points(message, self._columns, stamp_ns(message.header), self._limits)
             guarded, problem = timed.received, timed.problem and f"not deskewed: {timed.problem}"
             guarded.points[:, -1] += np.float32(1e-9 * (stamp_ns(message.header) - stamp_ns(first)))
-        guarded.points[:, :3] = first_SE3_other.transform(guarded.points[:, :3])
-        return guarded.points, (problem, guarded.problem)
+        points, crop_problem = guarded.points, ""
+        if self._cropping is not None:
+            points, crop_problem = self._cropping.points(points, message.header.frame_id)
+        points[:, :3] = first_SE3_other.transform(points[:, :3])
+        return points, (problem, guarded.problem, crop_problem)
 
     def _between(self, first: Any, other: Any) -> tuple[SE3, str]:
         """``first_SE3_other``, each at its own stamp; and why ego-motion was left out, or ""."""

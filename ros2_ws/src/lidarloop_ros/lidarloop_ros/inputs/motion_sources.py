@@ -277,6 +277,7 @@ class TwistMotion(TrackMotion):
             self.inputs += (self._subscribe(Imu, "~/input/imu", self._on_imu),)
 
     def motion(self, stamp_ns: int) -> SE3:
+        """``odom_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
         if pause_s := self._reckoning.take_pause():
             raise ImplausibleMotionError(f"{self._topic} paused for {pause_s:.1f} s: the way since then is unknown")
         if self._imu_problem:
