@@ -114,6 +114,13 @@ def test_poses_are_received_where_a_limit_needs_them(
     assert needs_poses(detector, DetectorParams(model=model, output_region="20 3, 20 -3, 5 -3"))
 
 
+def test_intensity_of_another_name_is_taken_and_named(opened: Callable[..., CloudPipeline]) -> None:
+    msg = cloud(AHEAD)
+    next(field for field in msg.fields if field.name == "intensity").name = "reflectivity"
+    result = opened().process(msg)
+    assert (result.newest_points[0, 3], result.intensity_field) == (1.0, "reflectivity")
+
+
 def test_a_limit_of_another_form_is_refused(opened: Callable[..., CloudPipeline]) -> None:
     with pytest.raises(ConfigError, match="expected x, y and z from and to"):
         opened(ego_box="1 2 3")

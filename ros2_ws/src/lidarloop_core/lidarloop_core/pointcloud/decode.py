@@ -15,6 +15,19 @@ from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.pointcloud.encode import POINT_FIELD_TYPES
 from lidarloop_core.pointcloud.guard import NO_LIMITS, GuardedPoints, Limits, guard_points
 
+OTHER_NAMES = {"intensity": ("reflectivity", "i", "intensities")}
+"""Column → names of fields that are read as it where a cloud has no field of its own name."""
+
+
+def field_of(column: str, names: Sequence[str]) -> str:
+    """The field of those in a cloud that a column is read from; the column's own name where there is none.
+
+    Args:
+        column: the column.
+        names: the cloud's fields.
+    """
+    return next((name for name in (column, *OTHER_NAMES.get(column, ())) if name in names), column)
+
 
 @dataclass(eq=False)  # not frozen: that would double the time of making one
 class PointColumns:
@@ -79,7 +92,8 @@ def read_points(msg: Any, columns: Sequence[str], limits: Limits = NO_LIMITS) ->
 
     Args:
         msg: message, as for ``decode_cloud``.
-        columns: names of the columns in order; the first three are x, y, z.
+        columns: names of the columns in order; the first three are x, y, z. A column that the cloud does not have is
+            read from a field of another name, see ``OTHER_NAMES``.
         limits: limits of single columns.
 
     Raises:
@@ -103,6 +117,8 @@ def raw_points(cloud: PointColumns, columns: Sequence[str], num_further: int = 0
         CloudFormatError: a column is missing or holds several values per point, or the layout contradicts itself.
     """
     assert tuple(columns[:3]) == ("x", "y", "z")
+    names = cloud.names
+    columns = [column if column in names else field_of(column, names) for column in columns]
     _require_columns(cloud, columns)
     points = np.empty((len(cloud), len(columns) + num_further), np.float32)
     if not _copy_float32_block(cloud.array, columns, points):

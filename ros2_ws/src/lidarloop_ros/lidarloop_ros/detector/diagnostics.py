@@ -242,6 +242,7 @@ def _values(report: Report) -> dict[str, str]:
             "non_finite_share": f"{result.received.share(result.received.num_no_position):.4f}",
             "no_return_share": f"{result.received.share(result.received.num_no_return):.4f}",
             "overflow": result.overflow or "none",
+            **({"intensity_field": result.intensity_field} if result.intensity_field else {}),
             **({"point_times": result.point_times} if result.point_times else {}),
         }
     if health := seen.health:

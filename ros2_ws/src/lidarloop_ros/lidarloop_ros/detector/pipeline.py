@@ -17,7 +17,7 @@ from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
 from lidarloop_core.io.messages import stamp_ns
-from lidarloop_core.pointcloud.decode import read_points
+from lidarloop_core.pointcloud.decode import field_of, read_points
 from lidarloop_core.pointcloud.deskew import SweepMotion
 from lidarloop_core.pointcloud.guard import NO_LIMITS, GuardedPoints, Limits
 from lidarloop_core.pointcloud.point_time import TIME_COLUMN, PointTimes, TimedPoints
@@ -52,6 +52,7 @@ class CloudResult:
         skew_problem: why the cloud was used with its skew, or "".
         crop_problem: why not all limits of points hold, or "".
         num_cropped: number of points of the first LiDAR's cloud that limits left out.
+        intensity_field: the field that intensity was read from; "" where none was.
     """
 
     found: Boxes3D | PointLabels
@@ -70,6 +71,7 @@ class CloudResult:
     skew_problem: str = ""
     crop_problem: str = ""
     num_cropped: int = 0
+    intensity_field: str = ""
 
     @property
     def boxes(self) -> Boxes3D:
@@ -191,6 +193,7 @@ class CloudPipeline:
             skew_problem=self._skew_problem(read, placed),
             crop_problem=crop_problem,
             num_cropped=num_cropped,
+            intensity_field=self._intensity_field(msg),
         )
 
     def forget_sweeps(self) -> None:
@@ -206,6 +209,11 @@ class CloudPipeline:
         """Frees the memory of the sweeps; the model is freed with its last reference. Ends the pipeline's use."""
         self._sweeps.close()
 
+    def _intensity_field(self, msg: Any) -> str:
+        names = [f.name for f in msg.fields]
+        field = field_of("intensity", names)
+        return field if "intensity" in self._sweeps.columns and field in names else ""
+
     def _skew_problem(self, read: TimedPoints, placed: _Placed) -> str:
         """Why the cloud was used with its skew, or ""."""
         if self._deskewing is None or not placed.problem:
@@ -214,8 +222,8 @@ class CloudPipeline:
 
     def _decoded(self, msg: Any) -> tuple[TimedPoints, str]:
         """The points, and which missing field was filled with zeros, or ""."""
-        columns = self._sweeps.columns
-        if not self._fills_intensity or "intensity" not in columns or any(f.name == "intensity" for f in msg.fields):
+        columns, names = self._sweeps.columns, [f.name for f in msg.fields]
+        if not self._fills_intensity or "intensity" not in columns or field_of("intensity", names) in names:
             return self._read(msg, columns, self.detector.spec.column_limits), ""
         place = columns.index("intensity")
         read = self._read(msg, columns[:place] + columns[place + 1 :], NO_LIMITS)
