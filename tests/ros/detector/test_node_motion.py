@@ -206,7 +206,7 @@ def test_clouds_with_their_skew_are_deskewed_by_odometry(robot: Robot, make_mode
     robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
     robot.bring_up(model=str(make_model(**SPEC)), deskew=True, motion_timeout_s=1.0)
     robot.wait_for_odometry_subscriber()
-    for stamp in (T0, T0 + 50 * MS, T0 + 100 * MS):
+    for stamp in (T0 - 50 * MS, T0, T0 + 50 * MS, T0 + 100 * MS):
         robot.send_odometry(stamp, odom_SE3_base(stamp))
     after_ms = np.array([0, 30, 70, 100])
     seen = np.array([seen_at(T0 + int(ms) * MS, T0)[0] for ms in after_ms], np.float32)
