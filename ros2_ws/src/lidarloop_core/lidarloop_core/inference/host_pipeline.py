@@ -37,7 +37,6 @@ class HostPipeline:
         clock = StageClock()
         if TIME_COLUMN in newest.columns:
             newest = deskewed(newest, motion)
-            clock.stop("deskew")
         sweeps = self._sweeps.select(newest)
         points = merge_sweeps(sweeps, self._point_columns)
         stride = thinning_stride(len(points), self._max_points)

@@ -21,7 +21,8 @@ class SweepDetections:
 
     Attributes:
         found: detections in the newest sweep's LiDAR frame, or labels of the newest sweep's points; its counts are
-            those of the merged cloud as it was grouped, and its ``stage_ms`` begins with ``merge``.
+            those of the merged cloud as it was grouped, and its ``stage_ms`` begins with ``merge``,
+            to which deskewing belongs.
         num_sweeps: number of sweeps merged, the newest included.
         num_points: number of points in all of them, before the cloud was thinned to the most that one may have.
         newest: the newest sweep as it was kept on the host: deskewed there; on a GPU it is deskewed, and stays, there.

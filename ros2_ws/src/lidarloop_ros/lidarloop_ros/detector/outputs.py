@@ -23,7 +23,7 @@ from lidarloop_ros.messages.autoware_objects import objects_type
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.messages.serialised import detections_bytes, markers_bytes, objects_bytes
 
-STAGES = ("decode", "motion", "deskew", "merge", "group", "infer", "postprocess", "publish", "total")
+STAGES = ("decode", "motion", "merge", "group", "infer", "postprocess", "publish", "total")
 """Stages timed for each cloud; "total" runs from its reception to the publication of what was found."""
 
 
