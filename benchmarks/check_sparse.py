@@ -7,18 +7,19 @@ Rows against spconv need it: where it is not installed, $LIDARLOOP_SPCONV_PYTHON
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import tyro
 
-from benchmarks.checks import OUT, REAL_DATA, Context, Row, at_most, report_only, run_checks
-from benchmarks.sparse.speed import real_cloud, spconv_index_building, table_building, training_steps
+from benchmarks.checks import OUT, REAL_DATA, Context, Row, at_least, at_most, report_only, run_checks
+from benchmarks.sparse.accuracy import check_accuracy
+from benchmarks.sparse.encoder import compare
+from benchmarks.sparse.node import check_node
+from benchmarks.sparse.overflow import check_overflow
+from benchmarks.sparse.speed import SPCONV_PYTHON, real_cloud, spconv_index_building, table_building, training_steps
 from benchmarks.tested import rows_of_tests
-
-SPCONV_PYTHON = Path(os.environ.get("LIDARLOOP_SPCONV_PYTHON", sys.executable))
 
 TESTED = {
     "voxels: numba, numpy and capacities": "tests/core/sparse/test_voxels.py",
@@ -33,6 +34,12 @@ TESTED = {
     "Lovász-softmax: its definition": "tests/training/losses/test_segmentation.py",
     "segmenter: ONNX Runtime, NVIDIA's builder in fp32 and fp16": "tests/export/test_segmenter_graph.py",
     "segmenter on the vehicle: empty, overflow, not finite": "tests/core/inference/test_segmenter.py",
+    "sweeps on the GPU, stand-ins that compute": "tests/core/inference/test_gpu_pipeline.py",
+    "sweeps on the GPU, in the node": "tests/ros/detector/test_sweeps_on_gpu.py",
+    "node over DDS, pillars and voxels": "tests/ros/detector/test_node.py",
+    "node over DDS, pillars and voxels: clouds with faults, overflow at each level": "tests/ros/faults/test_clouds.py",
+    "node over DDS: models on pillars and voxels swapped": "tests/ros/detector/test_model_swap.py",
+    "node over DDS with a segmenter": "tests/ros/detector/test_segmenter_node.py",
 }
 
 
@@ -54,6 +61,22 @@ def check_tables(context: Context) -> Iterator[Row]:
     yield at_most("  tables / spconv's index building", ours["tables ms"] / theirs["ms"], 0.5)
 
 
+def check_encoder(context: Context) -> Iterator[Row]:
+    """The exported encoder of ``voxel-nuscenes`` in ONNX Runtime against the same encoder in spconv, one thread."""
+    found = compare(real_cloud(context.data))
+    if found is None:
+        yield Row("encoder: spconv / exported graph", None, "≥ 1", None, f"{SPCONV_PYTHON} has no spconv")
+        return
+    what = "encoder of ten real sweeps, one thread"
+    yield at_most(f"{what}: exported against spconv, relative", found.difference, 1e-5)
+    yield report_only(f"{what}: tables, ms", found.tables_ms)
+    yield report_only("  exported graph in ONNX Runtime, ms", found.graph_ms)
+    yield report_only("  spconv, ms", found.spconv_ms)
+    yield report_only("  of it layers alone, ms", found.spconv_layers_ms)
+    yield at_least("  spconv / tables and graph", found.spconv_ms / (found.tables_ms + found.graph_ms), 1.0)
+    yield report_only("  spconv's layers / graph", found.spconv_layers_ms / found.graph_ms)
+
+
 def check_memory(context: Context) -> Iterator[Row]:
     """A training step of a small encoder, by rulebooks and by plain gathers, each in a process of its own."""
     steps = training_steps(context.scratch)
@@ -70,8 +93,9 @@ def main(data: Path = REAL_DATA, out: Path = OUT) -> int:
         data: folder of the real samples.
         out: folder to write to.
     """
-    checks = (check_tests, check_tables, check_memory)
-    return run_checks("sparse", checks, needing_data=(check_tables,), data=data, out=out)
+    on_real_clouds = (check_tables, check_encoder)
+    checks = (check_tests, *on_real_clouds, check_memory, check_accuracy, check_node, check_overflow)
+    return run_checks("sparse", checks, needing_data=on_real_clouds, data=data, out=out)
 
 
 if __name__ == "__main__":

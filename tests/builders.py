@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.outputs import Detection, Segmentation
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.model.tensors import Dimension
+from lidarloop_core.model.tensors import Dimension, TensorSpec
 from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid, VoxelLevel
 
 _SMALL = ModelSpec(
@@ -76,6 +77,20 @@ def make_spec(like: ModelSpec = _SMALL, **changes: Any) -> ModelSpec:
     return dataclasses.replace(like, **values, **changes)
 
 
+def value_infos(tensors: Iterable[TensorSpec]) -> list[Any]:
+    """How an ONNX graph declares these inputs or outputs."""
+    from onnx import helper
+
+    return [
+        helper.make_tensor_value_info(
+            tensor.name,
+            helper.np_dtype_to_tensor_dtype(tensor.dtype),
+            [axis.name if isinstance(axis, Dimension) else axis for axis in tensor.shape],
+        )
+        for tensor in tensors
+    ]
+
+
 def by_intensity_onnx(spec: ModelSpec, *, full_scale: float = 255.0) -> bytes:
     """A segmenter with a closed form: label = ⌊intensity / 100⌋, score = intensity / full_scale."""
     import onnx
@@ -97,23 +112,8 @@ def by_intensity_onnx(spec: ModelSpec, *, full_scale: float = 255.0) -> bytes:
         node("Cast", ["quotient"], ["labels"], to=TensorProto.INT64),
     ]
 
-    def infos(tensors: Any) -> list[Any]:
-        return [
-            helper.make_tensor_value_info(
-                tensor.name,
-                helper.np_dtype_to_tensor_dtype(tensor.dtype),
-                [axis.name if isinstance(axis, Dimension) else axis for axis in tensor.shape],
-            )
-            for tensor in tensors
-        ]
-
-    graph = helper.make_graph(
-        nodes,
-        spec.name,
-        infos(spec.inputs),
-        infos(spec.output_tensors),
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
+    stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, spec.name, value_infos(spec.inputs), value_infos(spec.output_tensors), stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

@@ -350,15 +350,15 @@ def record(study: Study, name: str, arm: Arm, run: Path) -> None:
     print(f"mAP {metrics.mean_ap:.4f}  {row['arm']}, seed {arm.seed}", flush=True)
 
 
-def score(run: Path, source: SampleSource) -> DetectionMetrics:
-    """The nuScenes metrics of a run's newest checkpoint."""
+def score(run: Path, source: SampleSource, range_m: float = RANGE_M) -> DetectionMetrics:
+    """The nuScenes metrics of a run's newest checkpoint, within ``range_m`` metres."""
     find = SampleDetector(TorchBackend.of_checkpoint(run), score_threshold=0.05)
     predictions, truth = {}, {}
     for index, sample in enumerate(each(source)):
         frame = SampleRecord.of(sample, index)
         predictions[sample.token] = frame.to_level(find(sample), "lidar")
         truth[sample.token] = frame.ground_truth()
-    ranges = {name: min(range_m, RANGE_M) for name, range_m in ScoringConfig().class_range_m.items()}
+    ranges = {name: min(reach_m, range_m) for name, reach_m in ScoringConfig().class_range_m.items()}
     return evaluate_detections(predictions, truth, ScoringConfig(class_range_m=ranges))
 
 

@@ -28,6 +28,7 @@ from lidarloop_core.sparse.tables import LevelPlan, build_tables
 from lidarloop_core.sparse.voxels import group_voxels
 
 ALL = 10**6
+SPCONV_PYTHON = Path(os.environ.get("LIDARLOOP_SPCONV_PYTHON", sys.executable))
 FOUR_LEVELS = (LevelPlan(ALL), *[LevelPlan(ALL, Window())] * 3)
 
 SPCONV = """
@@ -67,8 +68,8 @@ def table_building(cloud: npt.NDArray[np.float32], repeats: int = 15) -> dict[st
     index = group_voxels(cloud, grid)
     tables = build_tables(index.voxels, FOUR_LEVELS)
     return {
-        "grouping ms": _best_ms(lambda: group_voxels(cloud, grid), repeats),
-        "tables ms": _best_ms(lambda: build_tables(index.voxels, FOUR_LEVELS), repeats),
+        "grouping ms": best_ms(lambda: group_voxels(cloud, grid), repeats),
+        "tables ms": best_ms(lambda: build_tables(index.voxels, FOUR_LEVELS), repeats),
         **{f"voxels at level {i}": level.voxels.num_voxels for i, level in enumerate(tables)},
     }
 
@@ -138,7 +139,7 @@ def training_step(way: Way, clouds: Path) -> dict[str, float]:
     before = _peak_mb()
     step()
     grown = _peak_mb() - before
-    return {"MB": grown, "ms": _best_ms(step, 3), "loss": float(network(features, levels).square().mean())}
+    return {"MB": grown, "ms": best_ms(step, 3), "loss": float(network(features, levels).square().mean())}
 
 
 def _emptied(neighbours: Any) -> Any:
@@ -158,7 +159,8 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _best_ms(what: Callable[[], object], repeats: int) -> float:
+def best_ms(what: Callable[[], object], repeats: int) -> float:
+    """CPU time of this thread, milliseconds, the best of several."""
     times = []
     for _ in range(repeats):
         start = time.thread_time()

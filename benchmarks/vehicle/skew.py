@@ -181,7 +181,7 @@ def check_score(_: Context) -> Iterator[Row]:
                 points = guard_points(sample.keyframe.points, sample.keyframe.columns).points
                 sweep = _for_the_model(dataclasses.replace(sample.keyframe, points=points), way != "ideal")
                 moved = motion(odometry, sweep) if way == "deskewed" else None
-                answer = pipeline.detect(sweep, moved).found
+                answer = pipeline.answer(sweep, moved).found
                 if index % 2 and index > 2:
                     boxes[sample.token] = answer.boxes  # type: ignore[union-attr]  # of a detector
                     labels = labels_of(sample)

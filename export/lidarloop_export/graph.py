@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,23 +29,33 @@ FORBIDDEN = (
 def with_raw_maps(view: ExportView) -> bytes:
     """Exports a network, batch norms folded, with the raw maps as further outputs.
 
-    The varying dimensions of the spec's inputs stay open; all other sizes are fixed.
-
     Args:
         view: deployable part of the network.
 
     Returns:
         The ONNX file; its outputs are those of the spec, then ``view.raw_names``.
     """
-    spec = view.spec
+    return exported(view, view.spec, [*names(view.spec.output_tensors), *view.raw_names])
+
+
+def exported(network: torch.nn.Module, spec: ModelSpec, output_names: Sequence[str]) -> bytes:
+    """A network, or a part of one, as an ONNX file.
+
+    The varying dimensions of the spec's inputs stay open; all other sizes are fixed.
+
+    Args:
+        network: takes the spec's inputs, in their order.
+        spec: contract of the model.
+        output_names: one name for each tensor that the network returns.
+    """
     example = graph_inputs(random_cloud(spec, num_points=500, seed=0), spec)
     varying = {dimension: torch.export.Dim(dimension.name, min=1) for dimension in dimensions(spec.inputs)}
     with _quiet():
         program = torch.onnx.export(
-            view.eval(),
+            network.eval(),
             tuple(torch.from_numpy(example[name]) for name in names(spec.inputs)),
             input_names=list(names(spec.inputs)),
-            output_names=[*names(spec.output_tensors), *view.raw_names],
+            output_names=list(output_names),
             dynamic_shapes=[tuple({0: varying[t.dimension]} if t.dimension else {} for t in spec.inputs)],
             opset_version=18,
             dynamo=True,

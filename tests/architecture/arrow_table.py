@@ -62,7 +62,10 @@ TRAINING: dict[str, set[str]] = {
     "workers": set(),
     "ranges": set(),
     "arrow_columns": set(),
-    "toytown": set(),
+    "toytown.solids": set(),
+    "toytown.streets": {"toytown.solids"},
+    "toytown.population": {"toytown.solids", "toytown.streets"},
+    "toytown": {"toytown.solids", "toytown.streets", "toytown.population"},
     # Where samples come from.
     "data.writing": {"workers", "toytown"},
     "data.views": {"data.writing"},
@@ -84,7 +87,7 @@ TRAINING: dict[str, set[str]] = {
     "evaluation.statistics": {"evaluation.metrics"},
     "evaluation": {"data", "data.kitti", "evaluation.metrics", "evaluation.statistics"},
     "evaluation.report": {"evaluation", "evaluation.metrics", "evaluation.statistics"},
-    "viewer": {"data.writing", "evaluation", "evaluation.report"},
+    "viewer": {"data.writing", "evaluation", "evaluation.report", "tasks.pretext.units"},
     # How drives are labelled.
     "pseudolabel.mask_models": {"toytown"},
     "pseudolabel": {
@@ -97,22 +100,32 @@ TRAINING: dict[str, set[str]] = {
     "models.sparse": set(),
     "models.encoders": {"models.sparse"},
     "models.heads": {"models.backbones"},
+    "models.image": {"ranges"},
     "models": {"ranges", "models.backbones", "models.encoders", "models.heads", "models.sparse"},
     "losses": {"ranges", "data", "models.heads"},
     "tasks": {"ranges", "models.sparse"},
     "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
     "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
+    "tasks.pretext.units": {"ranges"},
+    "tasks.pretext": {
+        "ranges", "data", "models", "models.image", "models.sparse", "losses", "tasks", "tasks.pretext.units",
+    },
+    "tasks.pretext.masked": {"ranges", "data", "models", "models.sparse", "losses", "tasks", "tasks.pretext"},
+    "tasks.pretext.pictures": {"ranges", "models", "models.image", "losses", "tasks", "tasks.pretext"},
     "stages": {
-        "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection",
-        "tasks.segmentation",
+        "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection", "tasks.pretext",
+        "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.segmentation",
     },
     "recipes": {
-        "data", "data.toytown", "data.views", "models", "tasks", "tasks.detection", "tasks.segmentation", "stages",
+        "data", "data.toytown", "data.views", "models", "models.image", "losses", "tasks", "tasks.detection",
+        "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.pretext.units", "tasks.segmentation",
+        "stages",
     },
     # The command line; nothing imports it.
     "commands": {
         "ranges", "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
-        "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.segmentation", "stages", "recipes",
+        "models.image", "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.pretext",
+        "tasks.pretext.pictures", "tasks.segmentation", "stages", "recipes",
     },
 }  # fmt: skip
 

@@ -34,13 +34,13 @@ from lidarloop_core.io.messages import (
     transforms_message,
 )
 from lidarloop_core.model.model_file import write_model
-from lidarloop_core.model.spec import ModelSpec
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.replay.node_process import ManagedNode, NodeProcess, isolated_node
 from tests.builders import make_spec
 from tests.ros.faults.fault_table import FAULTS
 from tests.ros.faults.faults_page import TESTS, marked_tests, render
+from tests.ros.networks import CLASS_NAMES, SPECS, mean_of_pillar_onnx, mean_of_voxel_onnx
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,120 +64,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         Path(page).write_text(render(FAULTS, marked_tests(), _outcomes))
 
 
-CLASS_NAMES = ("car", "pedestrian", "barrier")
-SPEC = make_spec(
-    name="mean-of-pillar",
-    class_names=CLASS_NAMES,
-    x_range_m=(-40.0, 40.0),
-    y_range_m=(-40.0, 40.0),
-    z_range_m=(-5.0, 5.0),
-    cell_size_m=(2.0, 2.0),
-    max_points_per_pillar=8,
-    max_pillars=1600,
-    num_sweeps=1,
-    max_detections=20,
-    lidar_height_m=1.8,
-)
-
-
-def mean_of_pillar_onnx(spec: ModelSpec, *, busy_layers: int = 0) -> bytes:
-    """A network with a closed form: box i is the mean of pillar i's points.
-
-    (x, y, z) is their mean position, vx their mean dt, vy their mean intensity; size 0.5 × 0.5 × 1.5 m, yaw 0.5 rad;
-    score = points / capacity; label = points mod classes. ``busy_layers`` makes it slow, without another result.
-    """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    capacity, columns = spec.pillars.max_points_per_pillar, len(spec.point_columns)
-    k = spec.detection.max_detections
-    constants: dict[str, npt.NDArray[Any]] = {
-        "capacity": np.array([capacity], np.int64),
-        "capacity_f": np.array(capacity, np.float32),
-        "columns": np.array([columns], np.int64),
-        "pillar_shape": np.array([-1, capacity, columns], np.int64),
-        "last": np.array([-1], np.int64),
-        "one": np.array([1], np.int64),
-        "zero": np.array([0], np.int64),
-        "k": np.array([k], np.int64),
-        "three": np.array([3], np.int64),
-        "four": np.array([4], np.int64),
-        "five": np.array([5], np.int64),
-        "size_yaw": np.array([[0.5, 0.5, 1.5, 0.5]], np.float32),
-        "num_classes": np.array(len(spec.class_names), np.int64),
-        "pad_boxes": np.zeros((k, 9), np.float32),
-        "pad_scores": np.zeros(k, np.float32),
-        "pad_labels": np.zeros(k, np.int64),
-        "weights": np.full((512, 512), 1e-3, np.float32),
-        "nought": np.array(0.0, np.float32),
-    }
-    node = helper.make_node
-    nodes = [
-        node("Shape", ["cell"], ["num_pillars"]),
-        node("Mul", ["num_pillars", "capacity"], ["num_slots"]),
-        node("Concat", ["num_slots", "columns"], ["canvas_shape"], axis=0),
-        node("ConstantOfShape", ["canvas_shape"], ["canvas"]),
-        node("Unsqueeze", ["slot", "last"], ["slot_index"]),
-        node("ScatterND", ["canvas", "slot_index", "points"], ["filled"]),
-        node("Reshape", ["filled", "pillar_shape"], ["pillars"]),
-        node("ReduceSum", ["pillars", "one"], ["sums"], keepdims=0),
-        node("Cast", ["count"], ["count_f"], to=TensorProto.FLOAT),
-        node("Unsqueeze", ["count_f", "last"], ["count_column"]),
-        node("Div", ["sums", "count_column"], ["means"]),
-        node("Slice", ["means", "zero", "three", "one"], ["center"]),
-        node("Slice", ["means", "three", "four", "one"], ["intensity"]),
-        node("Slice", ["means", "four", "five", "one"], ["dt"]),
-        node("Concat", ["num_pillars", "four"], ["size_shape"], axis=0),
-        node("Expand", ["size_yaw", "size_shape"], ["size_yaws"]),
-        node("Concat", ["center", "size_yaws", "dt", "intensity"], ["all_boxes"], axis=1),
-        node("ReduceMax", ["points"], ["work0_scale"], keepdims=0),
-        node("Mul", ["weights", "work0_scale"], ["work0"]),
-        *(node("MatMul", [f"work{i}", "weights"], [f"work{i + 1}"]) for i in range(busy_layers)),
-        node("ReduceMax", [f"work{busy_layers}"], ["worked"], keepdims=0),
-        node("Mul", ["worked", "nought"], ["naught"]),
-        node("Add", ["all_boxes", "naught"], ["worked_boxes"]),
-        node("Concat", ["worked_boxes", "pad_boxes"], ["padded_boxes"], axis=0),
-        node("Slice", ["padded_boxes", "zero", "k", "zero"], ["boxes"]),
-        node("Div", ["count_f", "capacity_f"], ["all_scores"]),
-        node("Concat", ["all_scores", "pad_scores"], ["padded_scores"], axis=0),
-        node("Slice", ["padded_scores", "zero", "k", "zero"], ["scores"]),
-        node("Mod", ["count", "num_classes"], ["all_labels"]),
-        node("Concat", ["all_labels", "pad_labels"], ["padded_labels"], axis=0),
-        node("Slice", ["padded_labels", "zero", "k", "zero"], ["labels"]),
-    ]
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        spec.name,
-        [
-            info("points", TensorProto.FLOAT, ["N", columns]),
-            info("slot", TensorProto.INT64, ["N"]),
-            info("cell", TensorProto.INT64, ["P"]),
-            info("count", TensorProto.INT64, ["P"]),
-        ],
-        [
-            info("boxes", TensorProto.FLOAT, [k, 9]),
-            info("scores", TensorProto.FLOAT, [k]),
-            info("labels", TensorProto.INT64, [k]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
-
-
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``make_model(busy_layers=0, **spec_changes)`` → path of a sealed model."""
+    """``make_model(on="pillars", busy_layers=0, **spec_changes)`` → path of a sealed model on pillars or voxels."""
     made: dict[str, Path] = {}
 
-    def make(*, busy_layers: int = 0, **changes: Any) -> Path:
-        key = f"{busy_layers} {sorted(changes.items())}"
+    def make(*, on: str = "pillars", busy_layers: int = 0, **changes: Any) -> Path:
+        key = f"{on} {busy_layers} {sorted(changes.items())}"
         if key not in made:
-            spec = make_spec(SPEC, **changes)
+            spec = make_spec(SPECS[on], **changes)
             made[key] = tmp_path_factory.mktemp("model") / "model.onnx"
-            write_model(made[key], mean_of_pillar_onnx(spec, busy_layers=busy_layers), spec)
+            network = mean_of_voxel_onnx(spec) if on == "voxels" else mean_of_pillar_onnx(spec, busy_layers=busy_layers)
+            write_model(made[key], network, spec)
         return made[key]
 
     return make
@@ -326,12 +224,16 @@ class Robot:
             time.sleep(0.002)
 
 
+on_both_grids = pytest.mark.parametrize("running_robot", ["pillars", "voxels"], indirect=True)
+"""For tests that take ``active_robot``."""
+
+
 @pytest.fixture(scope="module")
-def running_robot(make_model: Callable[..., Path]) -> Iterator[Robot]:
+def running_robot(request: pytest.FixtureRequest, make_model: Callable[..., Path]) -> Iterator[Robot]:
     """A node that is active with the plain model, shared by the tests of a module; take ``active_robot``."""
     with isolated_node("shared_robot") as node, NodeProcess("lidarloop_ros.detector.node") as process:
         robot = Robot(node, process)
-        robot.bring_up(model=str(make_model()))
+        robot.bring_up(model=str(make_model(on=getattr(request, "param", "pillars"))))
         yield robot
 
 

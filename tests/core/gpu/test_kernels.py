@@ -14,8 +14,9 @@ from lidarloop_core.gpu.grouping import cuda_grouping
 from lidarloop_core.gpu.kernels import compile_source, source
 from lidarloop_core.gpu.sweeps import CudaSweeps
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.model.tensors import bucket_for, capacity
 from lidarloop_core.sample import Sweep
-from tests.builders import VOXEL_DETECTOR
+from tests.builders import VOXEL_DETECTOR, VOXEL_SEGMENTER
 from tests.core.gpu.cpu_device import CpuDevice
 
 # Jetson Orin is 87, Thor 110; GH200 and H200 are 90.
@@ -26,14 +27,13 @@ def test_every_kernel_is_launched_somewhere(library: ctypes.CDLL, spec: ModelSpe
     device = CpuDevice(library)
     columns = ("x", "y", "z", "intensity")
     points = np.random.default_rng(0).uniform(-5, 3, (5000, 4)).astype(np.float32)
-    for model in (spec, VOXEL_DETECTOR):
+    for model in (spec, VOXEL_DETECTOR, VOXEL_SEGMENTER):
         sweeps = CudaSweeps(device, model, columns, 5000)
         grouping = cuda_grouping(device, model, 5000)
         for part in (points, points[:20]):  # full pillars are padded with points, few pillars with unused cells
             merged = sweeps.merge(Sweep(part, columns, 0, SE3.identity(), None))
             counts = grouping.group(sweeps.cloud, merged.num_kept)
-            most = {"num_points": spec.pillars.most_points, "num_pillars": spec.pillars.most_pillars}
-            grouping.pad(counts, {name: min(size + 1, most.get(name, size)) for name, size in counts.sizes.items()})
+            grouping.pad(counts, bucket_for(counts.sizes, capacity(model.inputs)))
     assert set(device.launches) == set(re.findall(r"__global__ void (\w+)", source()))
 
 

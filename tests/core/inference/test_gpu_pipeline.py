@@ -1,4 +1,4 @@
-"""Sweeps in, boxes out: on the GPU what the host finds. The kernels run on the CPU, the engine on the stand-ins."""
+"""Sweeps in, boxes or labels out: on the GPU what the host finds. Kernels run on the CPU, engines on the stand-ins."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ import numpy as np
 import pytest
 
 from lidarloop_core.errors import BackendError, CloudFormatError
+from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.inference.backend import open_backend
-from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.backend import Backend, open_backend
+from lidarloop_core.inference.detector import Detections, Detector
 from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 from lidarloop_core.inference.host_pipeline import HostPipeline
-from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
+from lidarloop_core.inference.model_on import model_on
+from lidarloop_core.inference.postprocess import Postprocessing
+from lidarloop_core.inference.segmenter import NO_LABEL, Segmenter
+from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grid import PillarGrid
+from lidarloop_core.pointcloud.sweeps import thinning_stride
 from lidarloop_core.sample import Sweep
 from tests.builders import make_spec
 from tests.core.gpu.fake_gpu import StandInGpu
@@ -28,18 +33,27 @@ from tests.core.gpu.sweep_drives import COLUMNS, drive
 
 pytest.importorskip("onnxruntime")
 
-NUM_BYTES_BACK = {"pillars": 4 * 5, "voxels": 4 * (2 + 4)}
+NUM_COUNTS_BACK = {"pillars": 5, "voxels": 2 + 4}
 """Five counts; two counts of points and one of each of four levels."""
+
+
+def written(spec_name: str, folder: Path) -> Path:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from tests.core import voxel_network
+
+    spec = getattr(voxel_network, spec_name)
+    write_model(folder / "voxels.onnx", voxel_network.voxel_network(spec), spec)
+    return folder / "voxels.onnx"
 
 
 @pytest.fixture(scope="module")
 def on_voxels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("onnx", reason="onnx is not installed")
-    from tests.core.voxel_network import STREET, voxel_network
+    return written("STREET", tmp_path_factory.mktemp("voxels"))
 
-    path = tmp_path_factory.mktemp("voxels") / "voxels.onnx"
-    write_model(path, voxel_network(STREET), STREET)
-    return path
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written("STREET_POINTS", tmp_path_factory.mktemp("segmenter"))
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +61,15 @@ def on_pillars(repository: Path) -> Path:
     return repository / "models/pillar-toytown.onnx"
 
 
-@pytest.fixture(scope="module", params=["on_pillars", "on_voxels"])
+@pytest.fixture(scope="module", params=["on_pillars", "on_voxels", "segmenter"])
 def model(request: pytest.FixtureRequest) -> Path:
     path: Path = request.getfixturevalue(request.param)
     return path
 
 
 @pytest.fixture(scope="module")
-def host_detector(model: Path) -> Detector:
-    return Detector(open_backend(model, num_threads=1), score_threshold=0.02)
+def host_model(model: Path) -> Detector | Segmenter:
+    return loaded(open_backend(model, num_threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -64,37 +78,56 @@ def gpu(tmp_path_factory: pytest.TempPathFactory) -> StandInGpu:
 
 
 @pytest.fixture(scope="module")
-def gpu_detector(gpu: StandInGpu, model: Path) -> Detector:
-    return Detector(gpu.open_backend(model), score_threshold=0.02)
+def gpu_model(gpu: StandInGpu, model: Path) -> Detector | Segmenter:
+    return loaded(gpu.open_backend(model))
 
 
 @pytest.fixture
-def on_gpu(gpu: StandInGpu, gpu_detector: Detector) -> Iterator[GpuPipeline]:
-    pipeline = GpuPipeline(gpu_detector, 100_000, gpu.device())
+def on_gpu(gpu: StandInGpu, gpu_model: Detector | Segmenter) -> Iterator[GpuPipeline]:
+    pipeline = GpuPipeline(gpu_model, 100_000, gpu.device())
     yield pipeline
     pipeline.close()
 
 
-def assert_same(found: SweepDetections, expected: SweepDetections) -> None:
+def boxes_of(answer: SweepAnswer) -> Boxes3D:
+    assert isinstance(answer.found, Detections)
+    return answer.found.boxes
+
+
+def loaded(backend: Backend, score_threshold: float = 0.02) -> Detector | Segmenter:
+    return model_on(backend, Postprocessing.by_class(backend.spec.class_names, score_threshold, 0.2))
+
+
+def num_found(answer: SweepAnswer) -> int:
+    """Boxes, or points with a label."""
+    found = answer.found
+    return len(found.boxes) if isinstance(found, Detections) else int(np.count_nonzero(found.labels != NO_LABEL))
+
+
+def assert_same(found: SweepAnswer, expected: SweepAnswer) -> None:
     assert list(found.found.stage_ms) == list(expected.found.stage_ms) == ["merge", "group", "infer", "postprocess"]
     assert (found.num_sweeps, found.num_points) == (expected.num_sweeps, expected.num_points)
     for field in dataclasses.fields(found.found):
-        if field.name not in ("boxes", "stage_ms"):
+        if field.name not in ("boxes", "labels", "scores", "stage_ms"):
             assert getattr(found.found, field.name) == getattr(expected.found, field.name), field.name
+    contents, same = (
+        found.boxes if isinstance(found, Detections) else found for found in (found.found, expected.found)
+    )
     for part in ("values", "scores", "labels"):
-        np.testing.assert_array_equal(getattr(found.found.boxes, part), getattr(expected.found.boxes, part))
-    assert found.found.boxes.class_names == expected.found.boxes.class_names
+        if hasattr(same, part):
+            np.testing.assert_array_equal(getattr(contents, part), getattr(same, part), strict=True)
+    assert getattr(contents, "class_names", None) == getattr(same, "class_names", None)
 
 
 @pytest.mark.parametrize("max_points", [100_000, 4001])
 def test_bit_by_bit_what_the_host_finds(
-    gpu: StandInGpu, gpu_detector: Detector, host_detector: Detector, max_points: int
+    gpu: StandInGpu, gpu_model: Detector | Segmenter, host_model: Detector | Segmenter, max_points: int
 ) -> None:
     """A sweep is lost, one has no pose, time jumps back; a cloud of all three sweeps is above the smaller capacity."""
     device = gpu.device()
     ways: list[SweepPipeline] = [
-        GpuPipeline(gpu_detector, max_points, device),
-        HostPipeline(host_detector, max_points),
+        GpuPipeline(gpu_model, max_points, device),
+        HostPipeline(host_model, max_points),
     ]
     history = drive([0, 1, 2, 3, 5, 6, 7, 8])
     history[6] = dataclasses.replace(history[6], world_SE3_ego=None)
@@ -104,10 +137,12 @@ def test_bit_by_bit_what_the_host_finds(
             for way in ways:
                 way.forget()
         before = device.downloaded_bytes
-        found, expected = (way.detect(sweep) for way in ways)
-        assert device.downloaded_bytes - before == NUM_BYTES_BACK[gpu_detector.spec.grid.kind]
+        found, expected = (way.answer(sweep) for way in ways)
+        num_labelled = -(-len(sweep.points) // thinning_stride(found.num_points, max_points))
+        num_back = NUM_COUNTS_BACK[gpu_model.spec.grid.kind] + num_labelled * isinstance(gpu_model, Segmenter)
+        assert device.downloaded_bytes - before == 4 * num_back
         assert_same(found, expected)
-        num_boxes += len(found.found.boxes)
+        num_boxes += num_found(found)
         num_sweeps.append(found.num_sweeps)
     assert num_sweeps == [1, 2, 3, 3, 2, 2, 1, 2, 1, 2]
     assert num_boxes > 100
@@ -120,10 +155,10 @@ def test_cells_above_the_models_capacity_are_thinned_and_counted(gpu: StandInGpu
     network = onnx.load_from_string(file.onnx_bytes)
     del network.metadata_props[:]  # the seal of the larger one
     write_model(small, network.SerializeToString(), with_less_room(file.spec))
-    on_gpu = GpuPipeline(Detector(gpu.open_backend(small)), 60_000, gpu.device())
-    host = HostPipeline(Detector(open_backend(small, num_threads=1)), 60_000)
+    on_gpu = GpuPipeline(loaded(gpu.open_backend(small)), 60_000, gpu.device())
+    host = HostPipeline(loaded(open_backend(small, num_threads=1)), 60_000)
     for sweep in drive([1, 2]):
-        found, expected = on_gpu.detect(sweep), host.detect(sweep)
+        found, expected = on_gpu.answer(sweep), host.answer(sweep)
         assert found.found.num_thinned > 0
         assert len(found.found.overfull) == (1 if file.spec.grid.kind == "pillars" else 4), "all levels"
         assert_same(found, expected)
@@ -137,10 +172,10 @@ def with_less_room(spec: ModelSpec) -> ModelSpec:
 
 
 def test_a_sweep_detected_again_after_a_failure_counts_once(
-    on_gpu: GpuPipeline, host_detector: Detector, monkeypatch: pytest.MonkeyPatch
+    on_gpu: GpuPipeline, host_model: Detector | Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host = HostPipeline(host_detector, 100_000)
-    backend: Any = on_gpu.detector.backend
+    host = HostPipeline(host_model, 100_000)
+    backend: Any = on_gpu.model.backend
     infer = backend.infer_on_device
     failures = iter([False, True, False, True, True, False, False])
 
@@ -153,43 +188,44 @@ def test_a_sweep_detected_again_after_a_failure_counts_once(
     for sweep in drive(range(4)):
         while True:
             try:
-                found = on_gpu.detect(sweep)
+                found = on_gpu.answer(sweep)
                 break
             except BackendError:
                 continue
-        assert_same(found, host.detect(sweep))
+        assert_same(found, host.answer(sweep))
 
 
 def test_clouds_in_which_nothing_is_in_range(on_gpu: GpuPipeline) -> None:
     for points in (np.full((5, 4), 999, np.float32), np.zeros((0, 4), np.float32)):
-        found = on_gpu.detect(Sweep(points, COLUMNS, 0, SE3.identity(), None))
-        assert len(found.found.boxes) == 0
+        found = on_gpu.answer(Sweep(points, COLUMNS, 0, SE3.identity(), None))
+        assert num_found(found) == 0
         assert found.found.num_out_of_range == found.num_points == len(points)
 
 
-def test_thresholds_change_while_it_runs(on_gpu: GpuPipeline, gpu_detector: Detector) -> None:
+@pytest.mark.parametrize("model", ["on_pillars", "on_voxels"], indirect=True)
+def test_thresholds_change_while_it_runs(on_gpu: GpuPipeline, gpu_model: Detector) -> None:
     first, second = drive([0, 1])
-    many = on_gpu.detect(first).found.boxes
+    many = boxes_of(on_gpu.answer(first))
     threshold = float(np.median(many.scores))
-    on_gpu.detector = Detector(gpu_detector.backend, score_threshold=threshold)
-    assert on_gpu.detect(first).found.boxes.scores.min() >= threshold
-    assert on_gpu.detect(second).num_sweeps == 2
+    on_gpu.model = Detector(gpu_model.backend, score_threshold=threshold)
+    assert boxes_of(on_gpu.answer(first)).scores.min() >= threshold
+    assert on_gpu.answer(second).num_sweeps == 2
 
 
-def test_the_next_pipeline_goes_on_with_the_sweeps(gpu: StandInGpu, model: Path, host_detector: Detector) -> None:
+def test_the_next_pipeline_goes_on_with_the_sweeps(
+    gpu: StandInGpu, model: Path, host_model: Detector | Segmenter
+) -> None:
     """As after a swap: another engine of the same GPU."""
-    host = HostPipeline(host_detector, 100_000)
-    before, after = (
-        GpuPipeline(Detector(gpu.open_backend(model), score_threshold=0.02), 100_000, gpu.device()) for _ in range(2)
-    )
+    host = HostPipeline(host_model, 100_000)
+    before, after = (GpuPipeline(loaded(gpu.open_backend(model)), 100_000, gpu.device()) for _ in range(2))
     history = drive(range(5))
     for sweep in history[:3]:
-        before.detect(sweep)
-        host.detect(sweep)
+        before.answer(sweep)
+        host.answer(sweep)
     after.adopt(before)
     before.close()
     for sweep in history[3:]:
-        assert_same(after.detect(sweep), host.detect(sweep))
+        assert_same(after.answer(sweep), host.answer(sweep))
 
 
 @pytest.mark.parametrize("voxels_come_first", [False, True])
@@ -197,75 +233,72 @@ def test_a_model_on_another_grid_goes_on_with_the_sweeps(
     gpu: StandInGpu, on_pillars: Path, on_voxels: Path, voxels_come_first: bool
 ) -> None:
     first, second = (on_voxels, on_pillars) if voxels_come_first else (on_pillars, on_voxels)
-    before, after = (
-        GpuPipeline(Detector(gpu.open_backend(path), score_threshold=0.02), 100_000, gpu.device())
-        for path in (first, second)
-    )
-    host = HostPipeline(Detector(open_backend(second, num_threads=1), score_threshold=0.02), 100_000)
+    before, after = (GpuPipeline(loaded(gpu.open_backend(path)), 100_000, gpu.device()) for path in (first, second))
+    host = HostPipeline(loaded(open_backend(second, num_threads=1)), 100_000)
     history = drive(range(4))
     for sweep in history[:3]:
-        before.detect(sweep)
-        host.detect(sweep)
+        before.answer(sweep)
+        host.answer(sweep)
     after.adopt(before)
     before.close()
-    found = after.detect(history[3])
+    found = after.answer(history[3])
     assert found.num_sweeps == 3
-    assert_same(found, host.detect(history[3]))
+    assert_same(found, host.answer(history[3]))
 
 
 def test_sweeps_of_other_columns_or_from_the_host_are_not_taken_over(
-    gpu: StandInGpu, on_gpu: GpuPipeline, model: Path, gpu_detector: Detector
+    gpu: StandInGpu, on_gpu: GpuPipeline, model: Path, gpu_model: Detector | Segmenter
 ) -> None:
     with_rings = gpu.open_backend(model)
     with_rings.spec = dataclasses.replace(with_rings.spec, point_columns=("x", "y", "z", "ring", "dt"))
-    other = GpuPipeline(Detector(with_rings), 9000, gpu.device())
-    host = HostPipeline(gpu_detector, 9000)
+    other = GpuPipeline(loaded(with_rings), 9000, gpu.device())
+    host = HostPipeline(gpu_model, 9000)
     first, second = drive([0, 1])
-    other.detect(dataclasses.replace(first, columns=("x", "y", "z", "ring")))
-    host.detect(first)
+    other.answer(dataclasses.replace(first, columns=("x", "y", "z", "ring")))
+    host.answer(first)
     for before in (other, host):
         on_gpu.adopt(before)
         host.adopt(on_gpu)
-    assert on_gpu.detect(second).num_sweeps == 1
-    assert host.detect(second).num_sweeps == 2
+    assert on_gpu.answer(second).num_sweeps == 1
+    assert host.answer(second).num_sweeps == 2
     with pytest.raises(CloudFormatError, match="expected x, y, z, ring"):
-        other.detect(second)
+        other.answer(second)
 
 
 def test_memory_is_freed(tmp_path: Path, model: Path) -> None:
     gpu = StandInGpu(tmp_path)
-    detector = Detector(gpu.open_backend(model))
+    opened = loaded(gpu.open_backend(model))
     of_model = gpu.runtime.used
-    pipeline = GpuPipeline(detector, 50_000, gpu.device())
+    pipeline = GpuPipeline(opened, 50_000, gpu.device())
     for sweep in drive(range(3)):
-        pipeline.detect(sweep)
+        pipeline.answer(sweep)
     assert gpu.runtime.used > of_model
     for _ in range(2):
         pipeline.close()
         assert gpu.runtime.used == of_model
     pipeline.forget()
-    del pipeline, detector
+    del pipeline, opened
     assert gpu.runtime.memory == {}, "nothing is left on the device, and nothing pinned on the host"
 
 
 def test_too_little_memory_is_an_error_that_names_what_is_free(tmp_path: Path, model: Path) -> None:
     gpu = StandInGpu(tmp_path, num_bytes=64 << 20)
-    detector = Detector(gpu.open_backend(model))
+    opened = loaded(gpu.open_backend(model))
     used = gpu.runtime.used
     with pytest.raises(BackendError, match=r"of 64 MiB.*fewer points than 10000000, or keep the sweeps on the host"):
-        GpuPipeline(detector, 10_000_000, gpu.device())
+        GpuPipeline(opened, 10_000_000, gpu.device())
     assert gpu.runtime.used == used
-    pipeline = GpuPipeline(detector, 10_000, gpu.device())
+    pipeline = GpuPipeline(opened, 10_000, gpu.device())
     (fits, huge) = (drive([0], num_points=n)[0] for n in (1000, 5_000_000))
-    pipeline.detect(fits)
+    pipeline.answer(fits)
     with pytest.raises(BackendError, match=r"of 64 MiB"):
-        pipeline.detect(huge)
-    pipeline.detect(fits)
+        pipeline.answer(huge)
+    pipeline.answer(fits)
 
 
-def test_another_backend_is_refused(host_detector: Detector) -> None:
+def test_another_backend_is_refused(host_model: Detector | Segmenter) -> None:
     with pytest.raises(BackendError, match=r"received a model on onnxruntime.*expected TensorRT"):
-        GpuPipeline(host_detector, 1000)
+        GpuPipeline(host_model, 1000)
 
 
 def test_the_thread_that_detects_takes_the_device(on_gpu: GpuPipeline, gpu: StandInGpu) -> None:
@@ -273,7 +306,7 @@ def test_the_thread_that_detects_takes_the_device(on_gpu: GpuPipeline, gpu: Stan
     (sweep,) = drive([0])
     gpu.runtime.log.clear()
     with ThreadPoolExecutor(1) as another_thread:
-        another_thread.submit(on_gpu.detect, sweep).result()
+        another_thread.submit(on_gpu.answer, sweep).result()
     assert gpu.runtime.log[0] == ("cudaSetDevice", 1)
 
 
@@ -282,4 +315,4 @@ def test_warmed_up_it_keeps_nothing(on_gpu: GpuPipeline, gpu: StandInGpu) -> Non
     on_gpu.warm_up()
     assert gpu.runtime.num_launches > before, "graphs were captured"
     (sweep,) = drive([0])
-    assert on_gpu.detect(sweep).num_sweeps == 1
+    assert on_gpu.answer(sweep).num_sweeps == 1

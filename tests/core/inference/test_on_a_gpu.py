@@ -12,9 +12,11 @@ import pytest
 from lidarloop_core.errors import BackendError
 from lidarloop_core.gpu.cuda import Cuda, import_runtime
 from lidarloop_core.inference.backend import open_backend
-from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.detector import Detections
 from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 from lidarloop_core.inference.host_pipeline import HostPipeline
+from lidarloop_core.inference.model_on import model_on
+from lidarloop_core.inference.postprocess import Postprocessing
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend, import_tensorrt
 from lidarloop_core.inference.tensorrt.cache import EngineCache
 from lidarloop_core.model.group import group_cloud
@@ -32,15 +34,16 @@ def cuda() -> Cuda:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module", params=["pillars", "voxels"])
+@pytest.fixture(scope="module", params=["pillars", "STREET", "STREET_POINTS"])
 def model(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "pillars":
         return repository / "models/pillar-toytown.onnx"
     pytest.importorskip("onnx", reason="onnx is not installed")
-    from tests.core.voxel_network import STREET, voxel_network
+    from tests.core import voxel_network
 
     path = tmp_path_factory.mktemp("voxels") / "voxels.onnx"
-    write_model(path, voxel_network(STREET), STREET)
+    spec = getattr(voxel_network, request.param)
+    write_model(path, voxel_network.voxel_network(spec), spec)
     return path
 
 
@@ -84,19 +87,22 @@ def test_the_engine_finds_what_onnxruntime_finds(backend: TensorRtBackend, model
 
 def test_sweeps_on_the_gpu_find_what_they_find_on_the_host(backend: TensorRtBackend) -> None:
     """Opened by one thread and used by another, as in the node."""
-    detector = Detector(backend, score_threshold=0.02)
-    on_gpu, host = GpuPipeline(detector, 4500), HostPipeline(detector, 4500)
+    loaded = model_on(backend, Postprocessing.by_class(backend.spec.class_names, 0.02, 0.2))
+    on_gpu, host = GpuPipeline(loaded, 4500), HostPipeline(loaded, 4500)
     on_gpu.warm_up()
     history = drive([0, 1, 2, 3, 5, 6])
     history[4] = dataclasses.replace(history[4], world_SE3_ego=None)
     with ThreadPoolExecutor(1) as another_thread:
         for sweep in history:
-            found, expected = another_thread.submit(on_gpu.detect, sweep).result(), host.detect(sweep)
+            found, expected = another_thread.submit(on_gpu.answer, sweep).result(), host.answer(sweep)
             assert (found.num_sweeps, found.num_points) == (expected.num_sweeps, expected.num_points)
             for name in ("num_points", "num_out_of_range", "num_over_full", "num_thinned", "overfull"):
                 assert getattr(found.found, name) == getattr(expected.found, name), name
-            assert len(found.found.boxes) == len(expected.found.boxes)
-            np.testing.assert_allclose(found.found.boxes.scores, expected.found.boxes.scores, atol=1e-3)
+            scores, same = (
+                answer.found.boxes.scores if isinstance(answer.found, Detections) else answer.found.scores
+                for answer in (found, expected)
+            )
+            np.testing.assert_allclose(scores, same, atol=1e-3)
     free, _ = backend.cuda.free_and_total_bytes()
     on_gpu.close()
     assert backend.cuda.free_and_total_bytes()[0] > free

@@ -116,7 +116,7 @@ def sweep(stamp_s: float, *rows: tuple[float, ...]) -> Sweep:
 
 
 def labels_of(pipeline: HostPipeline, newest: Sweep) -> list[int]:
-    found = pipeline.detect(newest).found
+    found = pipeline.answer(newest).found
     assert isinstance(found, PointLabels)
     assert len(found.labels) == len(found.scores) == len(newest.points)
     return [int(label) for label in found.labels]
@@ -128,15 +128,15 @@ def test_labels_are_those_of_the_newest_sweep() -> None:
     assert labels_of(pipeline, sweep(1.0, (1, 1, 0, 30), (2, 2, 0, 60), (3, 3, 0, 90))) == [1, 2, 3]
     second = sweep(1.1, (1, 1, 0, 120), (90, 2, 0, 150))
     assert labels_of(pipeline, second) == [4, NO_LABEL]
-    assert pipeline.detect(second).num_sweeps == 2
-    assert pipeline.detect(second).num_points == 5
+    assert pipeline.answer(second).num_sweeps == 2
+    assert pipeline.answer(second).num_points == 5
 
 
 def test_points_left_out_of_a_cloud_that_is_too_large_have_no_label() -> None:
     pipeline = HostPipeline(Segmenter(ByIntensity()), 4)
     first = sweep(1.0, *[(1, 1, 0, 30)] * 3)
     assert labels_of(pipeline, first) == [1, 1, 1]
-    found = pipeline.detect(sweep(1.1, *[(2, 2, 0, 60)] * 4))
+    found = pipeline.answer(sweep(1.1, *[(2, 2, 0, 60)] * 4))
     assert isinstance(found.found, PointLabels)
     assert found.found.labels.tolist() == [2, NO_LABEL, 2, NO_LABEL]  # every second of 7
     assert (found.found.num_points, found.num_points) == (4, 7)

@@ -73,7 +73,7 @@ def _detect(message: Any) -> None:
     except BackendError as error:  # the node would take its network for broken, and end
         raise AssertionError(f"a cloud made the network's answer unusable: {error}") from error
     assert np.isfinite(result.boxes.values[:, :7]).all()
-    health_problems(inspect(result.newest_points, result.columns), pipeline.detector.spec)
+    health_problems(inspect(result.newest_points, result.columns), pipeline.model.spec)
     for serialise in (detections_bytes, markers_bytes):
         serialise(result.boxes, STAMP_NS, "lidar_top")
     pipeline.process(dataclasses.replace(_calm(), header=message.header))

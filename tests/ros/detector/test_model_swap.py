@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,20 @@ from std_srvs.srv import Trigger
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import boxes_from_cloud, stamp_ns
+from lidarloop_core.model.model_file import write_model
 from lidarloop_ros.replay.node_process import NodeError
+from tests.builders import VOXEL_SEGMENTER, by_intensity_onnx, make_spec
 from tests.ros.conftest import Robot
+from tests.ros.networks import CLASS_NAMES
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS
-CLASS_NAMES = ("car", "pedestrian", "barrier")
 WARN = DiagnosticStatus.WARN
 # The models' score is points / capacity: which one has answered shows in every frame.
 POINTS = [[5.1, 3.1, 0.0, 10], [5.2, 3.2, 0.5, 20], [5.3, 3.3, 1.0, 30], [5.4, 3.4, 1.0, 30]]
 OF_EIGHT, OF_SIXTEEN = 4 / 8, 4 / 16
+ON_VOXELS = 1 - 5.25 / 50
+"""That of a model on voxels is 1 − |mean x| / 50 m."""
 
 
 class Stream:
@@ -100,6 +105,8 @@ def test_a_good_model_is_swapped_in_and_bad_ones_are_not(
     corrupt.write_bytes(data)
     pipe = tmp_path / "pipe.onnx"
     os.mkfifo(pipe)
+    segmenter, spec = tmp_path / "segmenter.onnx", make_spec(VOXEL_SEGMENTER, class_names=CLASS_NAMES)
+    write_model(segmenter, by_intensity_onnx(spec), spec)
     robot.reconfigure(model=str(old))
     with streaming(robot) as stream:
         robot.detector.set_parameters({"model": str(new)})
@@ -117,6 +124,7 @@ def test_a_good_model_is_swapped_in_and_bad_ones_are_not(
             (pipe, "expected a regular file"),
             (Path("/dev/zero"), "expected a regular file"),
             (make_model(class_names=("car", "barrier", "pedestrian")), "expected those of sixteen"),
+            (segmenter, "is a model for segmentation; expected one for detection like sixteen"),
         ):
             robot.detector.set_parameters({"model": str(bad)})
             robot.status_where(lambda s: s.level == WARN and said in s.message, f"a WARN of {bad}")  # noqa: B023
@@ -142,6 +150,28 @@ def test_the_new_model_goes_on_with_the_sweeps(any_robot: Robot, make_model: Cal
     of_one = len(POINTS)
     assert set(scores(robot)) == {of_one / 16, 2 * of_one / 16, 3 * of_one / 16, 3 * of_one / 32}
     assert sorted(scores(robot)[2:], reverse=True) == scores(robot)[2:], "three sweeps before the swap, and three after"
+
+
+def test_models_on_pillars_and_on_voxels_take_each_others_place(
+    any_robot: Robot, make_model: Callable[..., Path]
+) -> None:
+    """Of the same classes: no frame is lost, and the sweeps gathered so far change hands."""
+    robot = any_robot
+    sweeps = {"num_sweeps": 3, "sweep_interval_s": 0.1}
+    pillars, voxels = make_model(max_points_per_pillar=16, **sweeps), make_model(on="voxels", **sweeps)
+    robot.send_static_transform("base_link", "lidar_top", SE3.identity())
+    robot.reconfigure(model=str(pillars), motion_timeout_s=1.0)
+    robot.wait_for_odometry_subscriber()
+    with streaming(robot, with_odometry=True) as stream:
+        for model in (voxels, pillars):
+            robot.detector.set_parameters({"model": str(model)})
+            answer = load(robot)
+            assert answer.success, answer.message
+            stream.wait_for_more()
+    of_three = 3 * len(POINTS) / 16
+    seen = scores(robot)[2:]  # of three sweeps
+    switches = [seen[0], *(after for before, after in pairwise(seen) if after != before)]
+    assert switches == pytest.approx([of_three, ON_VOXELS, of_three])
 
 
 def test_a_file_replaced_under_its_name_is_loaded_by_the_service(

@@ -25,7 +25,8 @@ from lidarloop_core.io.messages import boxes_from_detections, cloud_message, sta
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_ros.messages.conversions import message_type
 from lidarloop_ros.replay.node_process import NodeError
-from tests.ros.conftest import Robot, mean_of_pillar_onnx
+from tests.ros.conftest import Robot, on_both_grids
+from tests.ros.networks import mean_of_pillar_onnx
 
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND
@@ -45,7 +46,12 @@ def values_of(status: DiagnosticStatus) -> dict[str, str]:
     return {pair.key: pair.value for pair in status.values}
 
 
-def test_detections_carry_the_clouds_header_and_the_models_boxes(active_robot: Robot) -> None:
+@pytest.mark.parametrize(
+    ("running_robot", "scores"),
+    [("pillars", [3 / 8, 2 / 8]), ("voxels", [1 - 5.2 / 50, 1 - 7.3 / 50])],
+    indirect=["running_robot"],
+)
+def test_detections_carry_the_clouds_header_and_the_models_boxes(active_robot: Robot, scores: list[float]) -> None:
     active_robot.detector.set_parameters({"score_threshold": 0.0})
     stamp = T0 + 123_456_789
     detections, boxes = active_robot.ask(active_robot.cloud(TWO_PILLARS, stamp))
@@ -58,7 +64,7 @@ def test_detections_carry_the_clouds_header_and_the_models_boxes(active_robot: R
         [[5.2, 3.2, 0.5, 0.5, 0.5, 1.5, 0.5, 0, 20], [-7.3, -9.3, 0.5, 0.5, 0.5, 1.5, 0.5, 0, 150]],
         atol=1e-5,
     )
-    np.testing.assert_allclose(boxes.scores, [3 / 8, 2 / 8])
+    np.testing.assert_allclose(boxes.scores, scores, rtol=1e-6)
     assert boxes.names == ["car", "barrier"]
 
     on_the_wire = boxes_from_detections(detections, boxes.class_names)
@@ -68,6 +74,7 @@ def test_detections_carry_the_clouds_header_and_the_models_boxes(active_robot: R
 
 
 @pytest.mark.fault("empty_cloud")
+@on_both_grids
 def test_an_empty_cloud_is_answered_with_an_empty_array(active_robot: Robot) -> None:
     detections, _ = active_robot.ask(active_robot.cloud([], T0))
     assert (stamp_ns(detections.header), list(detections.detections)) == (T0, [])
@@ -112,6 +119,7 @@ def test_signals_end_the_active_node_with_exit_code_0(
     assert "Traceback" not in robot.process.log_tail(50)
 
 
+@on_both_grids
 def test_class_names_markers_and_latencies_are_published(active_robot: Robot) -> None:
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     names: list[String] = []
@@ -197,6 +205,7 @@ def bad_clouds(robot: Robot) -> dict[str, PointCloud2]:
 
 
 @pytest.mark.fault("undecodable")
+@on_both_grids
 def test_bad_clouds_are_errors_and_the_next_good_one_is_answered(active_robot: Robot) -> None:
     active_robot.ask(active_robot.cloud(TWO_PILLARS, T0))
     for i, (reason, bad) in enumerate(bad_clouds(active_robot).items()):
@@ -231,6 +240,7 @@ def test_a_stamp_of_two_forms_is_refused(active_robot: Robot) -> None:
 
 
 @pytest.mark.fault("not_finite")
+@on_both_grids
 def test_points_that_are_not_finite_are_left_out_and_reported(active_robot: Robot) -> None:
     nan, inf = float("nan"), float("inf")
     _, boxes = active_robot.ask(active_robot.cloud([*TWO_PILLARS, [nan, 1, 1, 1], [1, inf, 1, 1], [1, 1, -inf, 1]], T0))
@@ -270,6 +280,7 @@ def test_silence_is_a_warning_with_what_to_check(active_robot: Robot) -> None:
     assert "fastdds.xml" in status.message, "a publisher is there, so the profile is the likely reason"
 
 
+@on_both_grids
 def test_clouds_of_3_mb_are_delivered(active_robot: Robot) -> None:
     """3.2 MB, best effort: more than Fast DDS's default shared memory lets through."""
     points = np.random.default_rng(0).uniform(-30, 30, (200_000, 4)).astype(np.float32)
@@ -282,6 +293,7 @@ def test_clouds_of_3_mb_are_delivered(active_robot: Robot) -> None:
     assert len(active_robot.detections) == 10
 
 
+@on_both_grids
 def test_the_node_maps_no_torch(active_robot: Robot) -> None:
     active_robot.ask(active_robot.cloud(TWO_PILLARS, T0))
     maps = Path(f"/proc/{active_robot.process.pid}/maps")

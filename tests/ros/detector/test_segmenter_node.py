@@ -23,10 +23,13 @@ from lidarloop_core.inference.segmenter import NO_LABEL
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.model.model_file import write_model
 from lidarloop_core.pointcloud.decode import decode_cloud
+from lidarloop_core.pointcloud.grid import VoxelGrid
 from lidarloop_ros.replay.node_process import NodeError, NodeProcess, isolated_node
 from tests.builders import VOXEL_SEGMENTER, by_intensity_onnx, make_spec
-from tests.ros.conftest import SPEC as DETECTOR_SPEC
-from tests.ros.conftest import Robot, mean_of_pillar_onnx
+from tests.core.voxel_network import STREET_POINTS, voxel_network
+from tests.ros.conftest import Robot
+from tests.ros.networks import SPEC as DETECTOR_SPEC
+from tests.ros.networks import mean_of_pillar_onnx
 
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND
@@ -117,11 +120,13 @@ def test_points_out_of_range_have_no_label(robot: SegmenterRobot) -> None:
     assert labels.tolist() == [NO_LABEL]
 
 
+@pytest.mark.fault("empty_cloud")
 def test_an_empty_cloud_is_answered_with_an_empty_cloud(robot: SegmenterRobot) -> None:
     msg, labels, _ = robot.label(robot.cloud([], T0 + 3 * SECOND))
     assert (stamp_ns(msg.header), msg.width, len(labels)) == (T0 + 3 * SECOND, 0, 0)
 
 
+@pytest.mark.fault("not_finite")
 def test_points_that_are_not_finite_are_left_out_and_reported(robot: SegmenterRobot) -> None:
     bad = [[np.nan, 0, 0, 120], *THREE_POINTS[1:], [1, 1, 0, np.nan]]
     msg, labels, _ = robot.label(robot.cloud(bad, T0 + 4 * SECOND))
@@ -130,6 +135,7 @@ def test_points_that_are_not_finite_are_left_out_and_reported(robot: SegmenterRo
     robot.reported(WARN, "intensity is NaN or infinite")
 
 
+@pytest.mark.fault("undecodable")
 def test_a_cloud_without_intensity_is_rejected_and_the_next_answered(robot: SegmenterRobot) -> None:
     msg = robot.cloud(THREE_POINTS, T0 + 5 * SECOND)
     msg.fields[3].name = "reflectance"
@@ -139,6 +145,7 @@ def test_a_cloud_without_intensity_is_rejected_and_the_next_answered(robot: Segm
     assert labels.tolist() == [0, 1, 2]
 
 
+@pytest.mark.fault("capacity")
 def test_capacity_overflow_is_warned_and_the_rest_answered(robot: SegmenterRobot) -> None:
     x, y = np.meshgrid(np.arange(-9.4, 9.6, 0.4), np.arange(-6.2, 6.4, 0.4))
     layer = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size), np.full(x.size, 120)])
@@ -148,6 +155,44 @@ def test_capacity_overflow_is_warned_and_the_rest_answered(robot: SegmenterRobot
     assert np.count_nonzero(labels == NO_LABEL) == len(crowd) - 1500
     assert ((scores == 0) == (labels == NO_LABEL)).all()
     robot.reported(WARN, "voxels at level 0, the model takes 1500")
+
+
+@pytest.mark.fault("capacity")
+@pytest.mark.parametrize("level", [1, 2])
+def test_overflow_below_the_first_level_is_warned_and_every_point_answered(
+    robot: SegmenterRobot, tmp_path: Path, level: int
+) -> None:
+    """By a network whose labels depend on every table."""
+    assert isinstance(STREET_POINTS.grid, VoxelGrid)
+    levels = list(STREET_POINTS.grid.levels)
+    levels[level - 1] = dataclasses.replace(levels[level - 1], capacity=100)
+    spec = make_spec(STREET_POINTS, class_names=CLASS_NAMES, num_sweeps=1, capacity=3000, levels=tuple(levels))
+    write_model(tmp_path / "model.onnx", voxel_network(spec), spec)
+    before = robot.detector.parameters()["model"]
+    crowd = np.random.default_rng(0).uniform((-50, -50, -4, 0), (50, 50, 2, 200), (2000, 4))
+    try:
+        answer = load(robot, tmp_path / "model.onnx")
+        assert answer.success, answer.message
+        _, labels, _ = robot.label(robot.cloud(crowd, T0 + (7 + level) * SECOND))
+        assert len(labels) == 2000
+        assert NO_LABEL not in labels
+        robot.reported(WARN, f"voxels at level {level}, the model takes 100")
+    finally:
+        load(robot, Path(before))
+
+
+def test_a_detector_takes_a_segmenters_place_after_a_cleanup_alone(robot: SegmenterRobot, tmp_path: Path) -> None:
+    segmenter = robot.detector.parameters()["model"]
+    spec = dataclasses.replace(DETECTOR_SPEC, class_names=CLASS_NAMES)
+    write_model(tmp_path / "detector.onnx", mean_of_pillar_onnx(spec), spec)
+    clean_up(robot)
+    Robot.bring_up(robot, model=str(tmp_path / "detector.onnx"))
+    detections, _ = robot.ask(robot.cloud(THREE_POINTS, T0 + 20 * SECOND))
+    assert len(detections.detections) == 2
+    clean_up(robot)
+    robot.bring_up(model=segmenter)
+    _, labels, _ = robot.label(robot.cloud(THREE_POINTS, T0 + 21 * SECOND))
+    assert labels.tolist() == [0, 1, 2]
 
 
 def test_another_segmenter_is_swapped_in_and_a_detector_refused(robot: SegmenterRobot, tmp_path: Path) -> None:
@@ -171,8 +216,7 @@ def test_another_segmenter_is_swapped_in_and_a_detector_refused(robot: Segmenter
 
 @pytest.mark.parametrize("parameter", ["tracking", "autoware_objects"])
 def test_what_needs_boxes_is_refused_with_the_remedy(robot: SegmenterRobot, parameter: str) -> None:
-    assert robot.detector.transition(Transition.TRANSITION_DEACTIVATE)
-    assert robot.detector.transition(Transition.TRANSITION_CLEANUP)
+    clean_up(robot)
     robot.detector.set_parameters({parameter: True})
     try:
         with pytest.raises(NodeError, match=f"'{parameter}' received true with .*a model for segmentation"):
@@ -182,6 +226,12 @@ def test_what_needs_boxes_is_refused_with_the_remedy(robot: SegmenterRobot, para
         robot.detector.configure()
         robot.detector.activate()
         robot.wait_for(lambda: robot._points.get_subscription_count() > 0, "a subscriber of clouds")
+
+
+def clean_up(robot: SegmenterRobot) -> None:
+    assert robot.detector.transition(Transition.TRANSITION_DEACTIVATE)
+    assert robot.detector.transition(Transition.TRANSITION_CLEANUP)
+    robot.wait_for(lambda: robot._points.get_subscription_count() == 0, "the end of the subscription")
 
 
 def load(robot: SegmenterRobot, model: Path) -> Trigger.Response:

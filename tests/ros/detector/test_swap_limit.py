@@ -28,9 +28,9 @@ class FakePipeline:
     """A model that is ready; only what a swap looks at."""
 
     def __init__(self, name: str) -> None:
-        self.detector: Any = type("Opened", (), {})()
-        self.detector.spec = make_spec(name=name)
-        self.detector.backend = type("Backend", (), {"model_sha256": "ab" * 32, "device": "none"})()
+        self.model: Any = type("Opened", (), {})()
+        self.model.spec = make_spec(name=name)
+        self.model.backend = type("Backend", (), {"model_sha256": "ab" * 32, "device": "none"})()
         self.is_closed = False
 
     def close(self) -> None:
@@ -46,8 +46,8 @@ class Host:
         self.may_end = threading.Event()
         self.slow = FakePipeline("slow")
 
-    def detector_in_use(self) -> tuple[str, Detector] | None:
-        return self.used[0], self.used[1].detector
+    def model_in_use(self) -> tuple[str, Detector] | None:
+        return self.used[0], self.used[1].model
 
     def model_wanted(self) -> str:
         return self.wanted

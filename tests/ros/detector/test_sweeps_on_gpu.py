@@ -1,4 +1,4 @@
-"""`sweeps_on_gpu`: from PointCloud2 to boxes the GPU's way finds what the host's finds, and the node runs on either."""
+"""`sweeps_on_gpu`: from PointCloud2 to boxes or labels the GPU's way finds what the host's finds, also in the node."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from lidarloop_core.geometry.iou import bev_iou
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.gpu.cuda import import_runtime
 from lidarloop_core.inference.detector import Detector
+from lidarloop_core.inference.segmenter import NO_LABEL, PointLabels
 from lidarloop_core.inference.tensorrt.backend import import_tensorrt
 from lidarloop_core.io.messages import cloud_message
 from lidarloop_core.model.model_file import write_model
@@ -115,6 +116,12 @@ def assert_same(found: CloudResult, expected: CloudResult) -> None:
     np.testing.assert_array_equal(found.received.points, expected.received.points)
     np.testing.assert_array_equal(found.newest_points, expected.newest_points)
     assert (found.world_SE3_lidar is None) == (expected.world_SE3_lidar is None)
+    assert type(found.found) is type(expected.found)
+    if isinstance(found.found, PointLabels):
+        assert isinstance(expected.found, PointLabels)
+        np.testing.assert_array_equal(found.found.labels, expected.found.labels, strict=True)
+        np.testing.assert_allclose(found.found.scores, expected.found.scores, atol=1e-3)
+        return
     np.testing.assert_array_equal(found.boxes.labels, expected.boxes.labels)
     # The stand-in gives the same bits; of a real engine's this is not asked.
     np.testing.assert_allclose(found.boxes.scores, expected.boxes.scores, atol=1e-3)
@@ -143,26 +150,34 @@ def test_the_same_frames(settings: DetectorParams, max_points: int) -> None:
     assert sum(len(frame.boxes) for frame in frames) > 50
 
 
-def test_the_same_frames_by_a_model_on_voxels(settings: DetectorParams, tmp_path: Path) -> None:
+@pytest.mark.parametrize("max_points", [1_000_000, 4_500])
+@pytest.mark.parametrize("spec_name", ["STREET", "STREET_POINTS"])
+def test_the_same_frames_by_a_model_on_voxels(
+    settings: DetectorParams, tmp_path: Path, spec_name: str, max_points: int
+) -> None:
+    """A detector and a segmenter, with room for three sweeps and without."""
     pytest.importorskip("onnx", reason="onnx is not installed")
-    from tests.core.voxel_network import STREET, voxel_network
+    from tests.core import voxel_network
 
-    write_model(tmp_path / "voxels.onnx", voxel_network(STREET), STREET)
-    ways = Ways(dataclasses.replace(settings, model=str(tmp_path / "voxels.onnx")))
-    num_boxes = 0
+    spec = getattr(voxel_network, spec_name)
+    write_model(tmp_path / "voxels.onnx", voxel_network.voxel_network(spec), spec)
+    ways = Ways(dataclasses.replace(settings, model=str(tmp_path / "voxels.onnx"), max_points=max_points))
+    num_found = 0
     for sweep in drive(range(4)):
         found, expected = ways.send(sweep)
         assert_same(found, expected)
-        num_boxes += len(found.boxes)
+        answer = found.found
+        num_found += np.count_nonzero(answer.labels != NO_LABEL) if isinstance(answer, PointLabels) else len(answer)
     assert found.num_sweeps == 3
-    assert num_boxes > 50
+    assert ("left out: more than max_points" in found.overflow) == (max_points == 4_500)
+    assert num_found > 50
 
 
 def test_a_cloud_processed_again_counts_once(settings: DetectorParams, monkeypatch: pytest.MonkeyPatch) -> None:
     ways = Ways(settings)
     first, second, third = drive([0, 1, 2])
     ways.send(first)
-    backend = ways.on_gpu.detector.backend
+    backend = ways.on_gpu.model.backend
     with monkeypatch.context() as failing:
         failing.setattr(backend, "infer_on_device", lambda *_: (_ for _ in ()).throw(BackendError("called up")))
         ways.poses.add(second)
@@ -182,12 +197,12 @@ def test_thresholds_change_and_models_are_swapped_between_two_clouds(settings: D
         found, _ = ways.send(sweep)
     threshold = float(np.median(found.boxes.scores))
     for way in (ways.on_gpu, ways.on_host):
-        way.detector = Detector(way.detector.backend, score_threshold=threshold)
+        way.model = Detector(way.model.backend, score_threshold=threshold)
     assert_same(*ways.send(history[3]))
 
     before, ways.on_gpu = ways.on_gpu, ways.open(settings)
     ways.on_gpu.adopt_sweeps(before)
-    ways.on_host.detector = Detector(ways.on_host.detector.backend, score_threshold=0.02)
+    ways.on_host.model = Detector(ways.on_host.model.backend, score_threshold=0.02)
     for sweep in history[4:]:
         found, expected = ways.send(sweep)
         assert found.num_sweeps == 3, "the sweeps gathered so far have changed hands"

@@ -20,7 +20,7 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    Fault("empty_cloud", "Empty cloud", "An empty array with the cloud's header"),
+    Fault("empty_cloud", "Empty cloud", "An empty array, or labelled cloud, with the cloud's header"),
     Fault("not_finite", "NaN or Inf in points", "Those points are left out; WARN above `non_finite_warn_share`"),
     Fault(
         "wild_values",
@@ -46,7 +46,11 @@ FAULTS = (
         "stamp with nanosec of a second or more",
         "The cloud is dropped, ERROR naming the field and what was expected; the next is answered",
     ),
-    Fault("capacity", "Ten times more pillars or points than there is room for", "Thinned, WARN, still detects"),
+    Fault(
+        "capacity",
+        "Ten times more pillars, voxels or points than there is room for",
+        "Thinned, WARN, still detects, or labels the points",
+    ),
     Fault(
         "time_backward",
         "Stamps go backward, a bag loops, simulated time starts over",

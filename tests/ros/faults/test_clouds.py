@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,10 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import PointCloud2, PointField
 
 from lidarloop_core.io.messages import boxes_from_cloud, cloud_message
+from lidarloop_core.pointcloud.grid import VoxelLevel
 from lidarloop_ros.messages.conversions import message_type
-from tests.ros.conftest import CLASS_NAMES, Robot
+from tests.ros.conftest import Robot
+from tests.ros.networks import CLASS_NAMES, HALVED
 
 T0 = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -28,10 +31,10 @@ TWO_PILLARS = [
 ]
 
 
-@pytest.fixture
-def robot(any_robot: Robot, make_model: Callable[..., Path]) -> Robot:
+@pytest.fixture(params=["pillars", "voxels"])
+def robot(request: pytest.FixtureRequest, any_robot: Robot, make_model: Callable[..., Path]) -> Robot:
     """Active, with the plain model and the defaults."""
-    any_robot.reconfigure(model=str(make_model()))
+    any_robot.reconfigure(model=str(make_model(on=request.param)))
     return any_robot
 
 
@@ -170,13 +173,32 @@ def test_unusual_layouts_give_the_same_boxes(robot: Robot) -> None:
         np.testing.assert_array_equal(boxes.scores, expected.scores, err_msg=name)
 
 
+def levels(*capacities: int) -> dict[str, Any]:
+    """Changes of the spec: voxels that the first level takes, and those below."""
+    first, second, last = capacities
+    folded = VoxelLevel(last, stride=(1, 1, 1), kernel=(1, 1, 2), padding=(0, 0, 0))
+    return {"on": "voxels", "capacity": first, "levels": (VoxelLevel(second, **HALVED), folded)}
+
+
 @pytest.mark.fault("capacity")
-def test_ten_times_more_than_there_is_room_for(any_robot: Robot, make_model: Callable[..., Path]) -> None:
-    any_robot.reconfigure(model=str(make_model(max_pillars=2)), max_points=1_000)
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"max_pillars": 2}, "54 points thinned out: 20 pillars, the model takes 2"),
+        (levels(2, 1600, 1600), "54 points thinned out: 20 voxels at level 0, the model takes 2"),
+        (levels(1600, 2, 1600), "thinned: 20 voxels at level 1, the model takes 2"),
+        (levels(1600, 1600, 2), "thinned: 20 voxels at level 2, the model takes 2"),
+    ],
+    ids=["pillars", "level 0", "level 1", "level 2"],
+)
+def test_ten_times_more_than_there_is_room_for(
+    any_robot: Robot, make_model: Callable[..., Path], changes: dict[str, Any], said: str
+) -> None:
+    any_robot.reconfigure(model=str(make_model(**changes)), max_points=1_000)
     pillars = [[4.0 * (i % 10) - 18, 8.0 * (i // 10), 0, 1] for i in range(20) for _ in range(3)]
     _, boxes = any_robot.ask(any_robot.cloud(pillars, T0))
     assert len(boxes) > 0
-    any_robot.reported(WARN, "20 pillars, the model takes 2")
+    any_robot.reported(WARN, said)
     _, boxes = any_robot.ask(any_robot.cloud(np.tile(pillars, (167, 1)), T0 + 100 * MS))
     assert len(boxes) > 0
     any_robot.reported(WARN, "9109 of 10020 points left out")

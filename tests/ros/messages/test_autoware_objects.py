@@ -26,7 +26,8 @@ from lidarloop_ros.messages import autoware_objects
 from lidarloop_ros.messages.autoware_objects import FIELDS, LABELS, label_of, objects_type
 from lidarloop_ros.messages.serialised import objects_bytes
 from lidarloop_ros.replay.node_process import NodeError
-from tests.ros.conftest import CLASS_NAMES, Robot
+from tests.ros.conftest import Robot
+from tests.ros.networks import CLASS_NAMES
 
 T0 = 1_700_000_000_000_000_000
 OBJECTS = "/lidar_detector/objects"

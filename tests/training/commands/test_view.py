@@ -22,6 +22,7 @@ from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.drive_spec import Bag
 from lidarloop_training.viewer.frames import Results, shown_frames
 from lidarloop_training.viewer.rerun_log import point_colors
+from lidarloop_training.viewer.unit_colors import NO_UNIT, unit_colors
 from tests.training.sources import MadeSource
 
 if TYPE_CHECKING:
@@ -141,3 +142,26 @@ def test_wrong_numbers(town: Path) -> None:
         ViewRequest(Bag(town), range_m=0.0)
     with pytest.raises(ConfigError, match="which is a file; expected a folder"):
         ViewRequest(Bag(town), png=town)
+
+
+def test_units_are_shown_in_the_cloud_and_in_the_pictures(town: Path, tmp_path: Path) -> None:
+    drive = Bag(town).open()
+    colors = unit_colors(drive[0])
+    assert colors.rgb.shape == (len(drive[0].keyframe.points), 3)
+    assert (colors.rgb[~colors.has_unit] == NO_UNIT).all()
+    assert 0.05 < colors.has_unit.mean() < 0.7  # the others are ground, mostly
+    assert len(np.unique(colors.rgb[colors.has_unit], axis=0)) > 50
+
+    view(ViewRequest(Bag(town), png=tmp_path / "units", color="unit", frames=1))
+    view(ViewRequest(Bag(town), png=tmp_path / "plain", frames=1))
+    units, plain = (np.asarray(Image.open(tmp_path / name / "000000.png")) for name in ("units", "plain"))
+    differs = (units != plain).any(axis=2).mean(axis=0)
+    above, cameras = differs[:800], differs[-800:]
+    assert above.max() > 0.02
+    assert cameras.max() > 0.02
+
+
+def test_recordings_take_units_colours(town: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rerun")
+    view(ViewRequest(Bag(town), save=tmp_path / "drive.rrd", color="unit", frames=1))
+    assert (tmp_path / "drive.rrd").stat().st_size > 1000

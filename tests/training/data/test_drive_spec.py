@@ -36,6 +36,7 @@ def test_every_kind_has_a_name_of_its_own_and_travels() -> None:
 def test_options_that_differ_from_the_defaults_are_named() -> None:
     assert drive_arguments(ToyTown(7, duration_s=2.0)) == ["toytown", "7", "--duration-s", "2.0"]
     assert drive_arguments(ToyTown(7, point_labels=True)) == ["toytown", "7", "--point-labels"]
+    assert drive_arguments(ToyTown(7, style="lookalikes")) == ["toytown", "7", "--style", "lookalikes"]
     bag = Bag(Path("drive.mcap"), points_topics=("/front", "/rear"), odometry_topic="/odom")
     assert drive_arguments(bag) == [
         *("bag", "drive.mcap", "--points-topics", "/front", "/rear", "--odometry-topic", "/odom"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives  # noqa: E402
+from lidarloop_training.losses.contrastive import ContrastiveConfig  # noqa: E402
 from lidarloop_training.models.detector import NetworkConfig  # noqa: E402
 from lidarloop_training.recipes.pillar_toytown import CENTERPOINT_GROUPS  # noqa: E402
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig  # noqa: E402
@@ -24,6 +26,8 @@ from lidarloop_training.stages.trainer import fit  # noqa: E402
 from lidarloop_training.tasks.detection.task import DetectionConfig  # noqa: E402
 from tests.training.conftest import BoxScenes, small_spec  # noqa: E402
 from tests.training.stages.counting import CountingConfig  # noqa: E402
+from tests.training.tasks.pretext.normless import NormlessContrastConfig  # noqa: E402
+from tests.training.tasks.pretext.scenes import PictureScenes, contrast_config  # noqa: E402
 
 NUM_STEPS = 4
 
@@ -50,6 +54,17 @@ def _run(task: Any, out: Path, batch_size: int) -> TrainConfig:
 def counting_run(out: Path, batch_size: int) -> TrainConfig:
     """Without batch norm, whose statistics are of one process, so that the processes' gradients alone decide."""
     return _run(CountingConfig(spec=small_spec(), on_pillars=False), out, batch_size)
+
+
+def contrast_run(out: Path, batch_size: int) -> TrainConfig:
+    """Pre-training with both kinds of pairs and balanced negatives, without batch norm."""
+    settings = contrast_config(out.parent, modality="multi", loss=ContrastiveConfig(num_negatives=6))
+    task = NormlessContrastConfig(**{f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
+    return _run(task, out, batch_size)
+
+
+def contrast_sources() -> tuple[Any, ...]:
+    return PictureScenes(num_samples=8), PictureScenes(num_samples=1, seed=1)
 
 
 def detection_run(out: Path) -> TrainConfig:
@@ -95,6 +110,14 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(runs: Path, tm
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_two_processes_pre_train_as_one_with_twice_the_batch(runs: Path, tmp_path: Path) -> None:
+    fit(contrast_run(tmp_path / "one", batch_size=4), *contrast_sources())
+    one, two = (load_file(newest(run) / "model.safetensors") for run in (tmp_path / "one", runs / "contrast"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])

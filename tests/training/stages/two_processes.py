@@ -7,7 +7,13 @@ from pathlib import Path
 
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.stages.trainer import fit, new_accelerator
-from tests.training.stages.test_two_processes import counting_run, detection_run, sources
+from tests.training.stages.test_two_processes import (
+    contrast_run,
+    contrast_sources,
+    counting_run,
+    detection_run,
+    sources,
+)
 
 
 def main(out: Path) -> None:
@@ -18,6 +24,7 @@ def main(out: Path) -> None:
         fit(config, *sources(), accelerator=accelerator, **options)
 
     run(counting_run(out / "counting", batch_size=2))
+    fit(contrast_run(out / "contrast", batch_size=2), *contrast_sources(), accelerator=accelerator)
     run(detection_run(out / "whole"))
     run(detection_run(out / "parts"), stop_after=2)
     run(detection_run(out / "parts"))

@@ -19,9 +19,9 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.pointcloud.deskew import deskewed, motion_during
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.ground import KERB_M
 from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
-from lidarloop_training.toytown.point_classes import POINT_CLASSES
+from lidarloop_training.toytown.streets.ground import KERB_M
+from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
 from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
 
 SEED = 1
@@ -61,6 +61,32 @@ def test_a_seed_gives_the_same_bytes_in_any_process_and_order(drive: ToyTownDriv
     run = subprocess.run([sys.executable, "-c", PROGRAM, __file__], capture_output=True, text=True, check=True)
     there = run.stdout.split()
     assert [there[1], there[2], there[0]] == here
+
+
+def town_digest(drive: ToyTownDrive) -> str:
+    """Of the scenery and of the actors with their ways and looks; lengths to a millimetre, for machines round apart."""
+    town = drive.town
+    meshes = [town.static.mesh, *(actor.shape.mesh for actor in town.actors)]
+    poses = [actor.poses(np.array([0.0, 7.0, 20.0])) for actor in town.actors]
+    digest = hashlib.sha256()
+    for array in (*(mesh.vertices for mesh in meshes), *poses):
+        digest.update(np.rint(1e3 * array).astype(np.int64).tobytes())
+    for mesh in meshes:
+        looks = np.rint(1e4 * np.column_stack([mesh.reflectivity, mesh.dropout])).astype(np.int64)
+        digest.update(mesh.colour.tobytes() + mesh.faces.tobytes() + looks.tobytes())
+    return digest.hexdigest()
+
+
+def test_the_plain_town_stays_as_it_was(drive: ToyTownDrive) -> None:
+    """Models were trained on it and studies refer to it; the figures are those of the town before it had styles."""
+    assert town_digest(drive) == "c1fe6c7d9f464dd2f9d6a20934881ceeba0faaf68791b785f46d37855a71e888"
+    scan = drive.scan(40)
+    assert np.bincount(scan.label, minlength=16).tolist() == pytest.approx(
+        [0, 395, 5910, 2145, 1226, 35, 121, 196, 35, 12, 23, 16109, 473, 121, 1663, 977], abs=2
+    )
+    np.testing.assert_allclose(scan.points.mean(axis=0), [0.5078, 1.0465, -1.0098, 46.9174, 13.6936], atol=2e-3)
+    for camera, expected in {"CAM_FRONT": [126.74, 139.458, 154.39], "CAM_BACK": [99.843, 113.863, 126.333]}.items():
+        np.testing.assert_allclose(drive.picture(40, camera).rgb.mean(axis=(0, 1)), expected, atol=0.02)
 
 
 def test_a_short_drive_is_the_beginning_of_the_long_one(drive: ToyTownDrive) -> None:

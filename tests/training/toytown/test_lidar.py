@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from lidarloop_core.sample import LaneMap
-from lidarloop_training.toytown import actor_shapes, lidar
-from lidarloop_training.toytown.actors import Actor
+from lidarloop_training.toytown import lidar
 from lidarloop_training.toytown.casting import Caster
-from lidarloop_training.toytown.ground import Ground
 from lidarloop_training.toytown.lidar import Scan, firing_times, scan
-from lidarloop_training.toytown.motion import Motion, Parked, Path, Track
-from lidarloop_training.toytown.point_classes import MANMADE, POINT_CLASSES
-from lidarloop_training.toytown.shapes import METAL, Mesh, box, join
+from lidarloop_training.toytown.population.actors import Actor
+from lidarloop_training.toytown.solids import actor_shapes
+from lidarloop_training.toytown.solids.shapes import METAL, Mesh, box, join
+from lidarloop_training.toytown.streets.ground import Ground
+from lidarloop_training.toytown.streets.motion import Motion, Parked, Path, Track
+from lidarloop_training.toytown.streets.point_classes import MANMADE, POINT_CLASSES
 from lidarloop_training.toytown.town import Town
 
 PERIOD_S = 0.1
@@ -33,7 +34,7 @@ def town(scenery: list[Mesh], actors: list[Actor], ego: Track | Parked) -> Town:
     casters = tuple(Caster(a.shape.mesh) for a in actors)
     caster = Caster(join([FLOOR, *scenery]))
     labels = np.full(len(caster.mesh.faces), MANMADE, np.uint8)
-    return Town(ground, caster, 0, labels, tuple(actors), casters, ego, LaneMap((), ()), np.array([0.0, 0, 1]))  # type: ignore[arg-type]
+    return Town(ground, caster, 0, (), labels, tuple(actors), casters, ego, LaneMap((), ()), np.array([0.0, 0, 1]))  # type: ignore[arg-type]
 
 
 def car(track: Track | Parked) -> Actor:

@@ -35,7 +35,8 @@ class ViewRequest(Generic[D]):
         every: show every so many-th sample.
         min_score: boxes of the results below this score are left out; by default those below 0.3, and of pseudo-labels
             those beyond the number that is right by their quality.
-        color: what Rerun's points are coloured by; label is for data with point-wise classes.
+        color: what Rerun's points are coloured by; label is for data with point-wise classes, unit for the contrastive
+            units that pre-training compares, which --png shows too, from above and in every camera.
         range_m: half the side of the square seen from above, metres; for --png.
 
     Raises:
@@ -101,7 +102,7 @@ def view(request: Annotated[Request, tyro.conf.arg(name="")]) -> None:
             if log is not None:
                 log.add(frame)
             if request.png is not None:
-                atomic.write_bytes(request.png / f"{frame.index:06d}.png", _png(frame, request.range_m))
+                atomic.write_bytes(request.png / f"{frame.index:06d}.png", _png(frame, request))
     for written in filter(None, (request.save, request.png)):
         print(written)
 
@@ -118,9 +119,11 @@ def _recording(scene: str, save: Path | None, color: PointColor) -> Iterator[Rer
         log.close()
 
 
-def _png(frame: ShownFrame, range_m: float) -> bytes:
+def _png(frame: ShownFrame, request: ViewRequest[Any]) -> bytes:
     from lidarloop_training.viewer.sheet import draw_sheet
+    from lidarloop_training.viewer.unit_colors import unit_colors
 
     file = io.BytesIO()
-    draw_sheet(frame, range_m=range_m).save(file, "PNG")
+    colors = unit_colors(frame.sample) if request.color == "unit" else None
+    draw_sheet(frame, range_m=request.range_m, colors=colors).save(file, "PNG")
     return file.getvalue()

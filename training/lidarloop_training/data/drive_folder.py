@@ -22,12 +22,14 @@ class DriveFolder:
         labels: pseudo-labels to learn from instead of annotations: the folder that ``lidarloop pseudolabel`` made, or a
             results JSON. Samples that it does not know are left out.
         validation: annotated drives of the same kind for the validation loss; without them none is computed.
+        cameras: whether samples have pictures, for pre-training.
     """
 
     path: Path
     source: DriveName = "nuscenes"
     labels: Path | None = None
     validation: Path | None = None
+    cameras: bool = False
 
     def open_training(self, num_sweeps: int) -> SampleSource:
         """The drives to learn from."""
@@ -40,4 +42,4 @@ class DriveFolder:
 
     def _open(self, path: Path, num_sweeps: int) -> SampleSource:
         drive = drive_named(self.source, str(path))
-        return drive.open(num_sweeps=num_sweeps, cameras=False, lane_map=False)
+        return drive.open(num_sweeps=num_sweeps, cameras=self.cameras, lane_map=False)

@@ -17,6 +17,7 @@ import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_training.ranges import check_ranges
+from lidarloop_training.toytown.style import TownStyle
 
 if TYPE_CHECKING:
     from lidarloop_core.sample import SampleSource
@@ -86,6 +87,7 @@ class ToyTown(DriveSpec):
         point_labels: whether clouds carry the column label, what each point lies on.
         skewed: whether clouds are as measured while the vehicle moved, with the time of each point; else they are
             compensated, as data sets are.
+        style: plain: shape and intensity tell the classes apart; lookalikes: the pictures alone do.
     """
 
     name: ClassVar[DriveName] = "toytown"
@@ -95,6 +97,7 @@ class ToyTown(DriveSpec):
     rate_hz: float = 10.0
     point_labels: bool = False
     skewed: bool = False
+    style: TownStyle = "plain"
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -115,6 +118,7 @@ class ToyTown(DriveSpec):
             cameras=cameras,
             point_labels=self.point_labels,
             skewed=self.skewed,
+            style=self.style,
         )
 
 

@@ -12,10 +12,22 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.tasks.detection.task import DetectionConfig
+from lidarloop_training.tasks.pretext.masked.task import MaskedBevConfig
+from lidarloop_training.tasks.pretext.pictures.task import PictureConfig
+from lidarloop_training.tasks.pretext.task import DetectorContrastConfig, SegmenterContrastConfig
 from lidarloop_training.tasks.segmentation.task import SegmentationConfig
 from lidarloop_training.tasks.task import TaskConfig
 
 C = TypeVar("C")
+
+_TASKS: tuple[type[TaskConfig], ...] = (
+    DetectionConfig,
+    SegmentationConfig,
+    DetectorContrastConfig,
+    SegmenterContrastConfig,
+    MaskedBevConfig,
+    PictureConfig,
+)
 
 
 def task_type(name: str) -> type[TaskConfig]:
@@ -24,12 +36,11 @@ def task_type(name: str) -> type[TaskConfig]:
     Raises:
         ConfigError: there is no such task.
     """
-    known: tuple[type[TaskConfig], ...] = (DetectionConfig, SegmentationConfig)
-    for config in known:
+    for config in _TASKS:
         if config.name == name:
             return config
     raise ConfigError(
-        f"received a task {name!r}; expected one of {', '.join(config.name for config in known)}: "
+        f"received a task {name!r}; expected one of {', '.join(config.name for config in _TASKS)}: "
         "use the lidarloop that wrote the checkpoint"
     )
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from lidarloop_core.geometry.boxes import corners
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_training.toytown.casting import Hits
-from lidarloop_training.toytown.ground import COVERS
-from lidarloop_training.toytown.shapes import Mesh
+from lidarloop_training.toytown.solids.shapes import Mesh
+from lidarloop_training.toytown.streets.ground import COVERS
 from lidarloop_training.toytown.town import Town
 
 Float32Array = npt.NDArray[np.float32]
@@ -114,11 +114,21 @@ def _film_of(town: Town, origin: FloatArray, directions: Float32Array) -> _Film:
     """Ground and scenery."""
     start = np.broadcast_to(origin.astype(np.float32), directions.shape)
     hits = town.static.cast(start, directions, _REACH_M)
-    colour = town.static.mesh.colour[hits.face]
+    colour = _colours(town.static.mesh, hits, start, directions)
     on_ground = np.flatnonzero((hits.face >= 0) & (hits.face < town.num_ground_faces))
     landed = origin[:2] + hits.distance[on_ground, None] * directions[on_ground, :2]
     colour[on_ground] = _COVER_COLOUR[town.ground.cover_at(landed)]
     return _Film(hits.distance, colour, hits.normal, np.full(len(directions), -1, np.int16))
+
+
+def _colours(mesh: Mesh, hits: Hits, origins: Float32Array, directions: Float32Array) -> npt.NDArray[np.uint8]:
+    """(N, 3) RGB of what rays hit, patterns included; undefined where nothing was hit. All in the mesh's frame."""
+    colours = mesh.colour[hits.face]
+    on_pattern = np.flatnonzero(mesh.patterned[hits.face] & (hits.face >= 0))
+    if len(on_pattern):
+        points = origins[on_pattern] + hits.distance[on_pattern, None] * directions[on_pattern]
+        colours[on_pattern] = mesh.pattern_at(hits.face[on_pattern], points)
+    return colours
 
 
 def _actors_in_view(
@@ -170,12 +180,12 @@ def _expose_actor(
     turn = world_SE3_actor.rotation.astype(np.float32)
     start = (world_SE3_actor.inverse().transform(origin[None])[0]).astype(np.float32)
     local = directions[pixels] @ turn
-    hits: Hits = town.casters[index].cast(np.broadcast_to(start, local.shape), local, _REACH_M)
+    starts = np.broadcast_to(start, local.shape)
+    hits: Hits = town.casters[index].cast(starts, local, _REACH_M)
     nearer = hits.distance < film.distance[pixels]
     chosen = pixels[nearer]
-    mesh: Mesh = town.casters[index].mesh
     film.distance[chosen] = hits.distance[nearer]
-    film.colour[chosen] = mesh.colour[hits.face[nearer]]
+    film.colour[chosen] = _colours(town.casters[index].mesh, hits, starts, local)[nearer]
     film.normal[chosen] = hits.normal[nearer] @ turn.T
     film.actor[chosen] = index
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from embreex import rtcore, rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
-from lidarloop_training.toytown.shapes import Mesh
+from lidarloop_training.toytown.solids.shapes import Mesh
 
 
 @dataclass(frozen=True)

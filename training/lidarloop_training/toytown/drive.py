@@ -16,11 +16,13 @@ from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, S
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
 from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, firing_times, scan
 from lidarloop_training.toytown.masks import InstanceMask, instance_masks
-from lidarloop_training.toytown.point_classes import POINT_CLASSES
+from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
+from lidarloop_training.toytown.style import TownStyle
 from lidarloop_training.toytown.town import Town, build_town
 
 ANNOTATION_RANGE_M = 60.0
 _HORIZON_S = 20.0
+_NAMES: dict[TownStyle, str] = {"plain": "toytown", "lookalikes": "toytown-lookalikes"}
 _CACHED_SCANS = 16
 _CACHED_PICTURES = 12
 
@@ -41,6 +43,7 @@ class ToyTownDrive:
         point_labels: whether clouds carry the column ``label``, an index into ``POINT_CLASSES``.
         skewed: whether clouds are as the sensor measured them while the ego moved, with the column ``time``: when each
             point was fired, seconds after the stamp; else they are compensated, as data sets are.
+        style: the town's style; drives of one seed along the same streets in each.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class ToyTownDrive:
         cameras: bool = True,
         point_labels: bool = False,
         skewed: bool = False,
+        style: TownStyle = "plain",
     ) -> None:
         if seed < 0 or not 0 < duration_s < float("inf") or not rate_hz >= 2 or num_sweeps < 1:
             raise ConfigError(
@@ -66,17 +70,19 @@ class ToyTownDrive:
         self.cameras = cameras
         self.point_labels = point_labels
         self.skewed = skewed
+        self.style = style
         self._scans: OrderedDict[int, Scan] = OrderedDict()
         self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
 
     @property
     def scene(self) -> str:
-        return f"toytown-{self.seed:04d}"
+        return f"{_NAMES[self.style]}-{self.seed:04d}"
 
     @cached_property
     def _start_ns(self) -> int:
-        """A round time of its own for every seed, so that no two drives share a stamp."""
-        return (1_700_000_000 + self.seed * 3600) * 1_000_000_000
+        """A round time of its own for every seed and style, so that no two drives share a stamp."""
+        half_an_hour = 0 if self.style == "plain" else 1800
+        return (1_700_000_000 + self.seed * 3600 + half_an_hour) * 1_000_000_000
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_scans": OrderedDict(), "_pictures": OrderedDict()}
@@ -102,7 +108,7 @@ class ToyTownDrive:
     @property
     def town(self) -> Town:
         """The world behind the drive, built at first use; the latest few are kept."""
-        return build_town(self.seed, max(self.duration_s, _HORIZON_S))
+        return build_town(self.seed, max(self.duration_s, _HORIZON_S), self.style)
 
     def scan(self, index: int) -> Scan:
         """The LiDAR's turn that ends at sample ``index``, with what each point hit. The latest few are kept.

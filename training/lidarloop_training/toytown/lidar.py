@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_training.toytown.actors import Actor
-from lidarloop_training.toytown.ground import COVERS
-from lidarloop_training.toytown.point_classes import FIRST_ACTOR, LABEL_OF_COVER
+from lidarloop_training.toytown.population.actors import Actor
+from lidarloop_training.toytown.streets.ground import COVERS
+from lidarloop_training.toytown.streets.point_classes import FIRST_ACTOR, LABEL_OF_COVER
 from lidarloop_training.toytown.town import Town
 
 Float32Array = npt.NDArray[np.float32]

@@ -10,15 +10,19 @@ import numpy.typing as npt
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.sample import LaneMap
-from lidarloop_training.toytown.actors import Actor, Population
 from lidarloop_training.toytown.casting import Caster
-from lidarloop_training.toytown.ground import Ground, build_ground, ground_mesh
-from lidarloop_training.toytown.motion import Motion, Parked, Path, Stop, Track
-from lidarloop_training.toytown.occupancy import Occupancy
-from lidarloop_training.toytown.point_classes import SIDEWALK
-from lidarloop_training.toytown.roads import RoadNetwork, Street, build_network
-from lidarloop_training.toytown.scenery import Thing, street_scenery
-from lidarloop_training.toytown.shapes import join
+from lidarloop_training.toytown.population.actors import Actor
+from lidarloop_training.toytown.population.lookalikes import LookalikePopulation
+from lidarloop_training.toytown.population.placing import Placing
+from lidarloop_training.toytown.population.plain import PlainPopulation
+from lidarloop_training.toytown.solids.shapes import join
+from lidarloop_training.toytown.streets.ground import Ground, build_ground, ground_mesh
+from lidarloop_training.toytown.streets.motion import Motion, Parked, Path, Stop, Track
+from lidarloop_training.toytown.streets.occupancy import Occupancy
+from lidarloop_training.toytown.streets.point_classes import SIDEWALK
+from lidarloop_training.toytown.streets.roads import RoadNetwork, Street, build_network
+from lidarloop_training.toytown.streets.scenery import Thing, street_scenery
+from lidarloop_training.toytown.style import TownStyle
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,6 +30,9 @@ _BLOCKS = 7
 _SIGHT_M = 62.0
 _EGO_SIZE_M = (4.6, 1.9)
 _EGO_WHEELBASE_M = 2.8
+
+
+_POPULATIONS: dict[TownStyle, type[Placing]] = {"plain": PlainPopulation, "lookalikes": LookalikePopulation}
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Town:
         ground: heights and covers.
         static: ray caster of ground and scenery, world frame.
         num_ground_faces: number of the first faces of ``static``, which take their look from the cover they carry.
+        things: what stands along the streets and is no actor; the faces of ``static`` after the terrain's, in order.
         static_labels: (F,) uint8, what a point on each face of ``static`` is called, an index into ``POINT_CLASSES``;
             of the ground's faces the cover decides.
         actors: vehicles, persons and things, parked or moving.
@@ -48,6 +56,7 @@ class Town:
     ground: Ground
     static: Caster
     num_ground_faces: int
+    things: tuple[Thing, ...]
     static_labels: npt.NDArray[np.uint8]
     actors: tuple[Actor, ...]
     casters: tuple[Caster, ...]
@@ -73,8 +82,8 @@ class Town:
 
 
 @lru_cache(maxsize=3)
-def build_town(seed: int, duration_s: float) -> Town:
-    """Builds the town of a seed: byte for byte the same wherever it is built."""
+def build_town(seed: int, duration_s: float, style: TownStyle = "plain") -> Town:
+    """Builds the town of a seed: byte for byte the same wherever it is built. Its streets are those of every style."""
     rng = np.random.default_rng([seed, 0x70])
     network = build_network(rng, _BLOCKS)
     names = _ego_route(network, duration_s, rng)
@@ -95,14 +104,16 @@ def build_town(seed: int, duration_s: float) -> Town:
             occupancy.add(Parked(np.array([thing.x, thing.y, 0, 0])), 2 * thing.radius, 2 * thing.radius)
     low, high = polyline.min(axis=0) - _SIGHT_M - 25, polyline.max(axis=0) + _SIGHT_M + 25
     terrain, num_ground_faces = ground_mesh(ground, streets, low, high)
-    scenery = [Thing(terrain, SIDEWALK), *things]  # beside the ground proper it holds the raised pavements
 
-    population = Population(network, ground, ego, occupancy, duration_s, rng)
+    population = _POPULATIONS[style](network, ground, ego, occupancy, duration_s, rng)
     population.settle(streets, _streets_driven(streets, ego, duration_s))
+    things += population.clutter
+    scenery = [Thing(terrain, SIDEWALK), *things]  # beside the ground proper it holds the raised pavements
     return Town(
         ground,
         Caster(join([thing.mesh for thing in scenery])),
         num_ground_faces,
+        tuple(things),
         np.repeat([thing.label for thing in scenery], [len(thing.mesh.faces) for thing in scenery]).astype(np.uint8),
         tuple(population.actors),
         tuple(Caster(actor.shape.mesh) for actor in population.actors),

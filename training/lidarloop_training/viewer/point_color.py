@@ -2,4 +2,4 @@
 
 from typing import Literal
 
-PointColor = Literal["intensity", "height", "label"]
+PointColor = Literal["intensity", "height", "label", "unit"]

@@ -26,6 +26,7 @@ from lidarloop_core.sample import CameraImage, Sample, Sweep
 from lidarloop_training.viewer.frames import ShownFrame
 from lidarloop_training.viewer.point_color import PointColor
 from lidarloop_training.viewer.sheet import layers
+from lidarloop_training.viewer.unit_colors import unit_colors
 
 _WITHOUT_SCREEN = "give --save FILE.rrd for a recording to look at elsewhere, or --png DIR for pictures"
 _LOWEST_M, _HIGHEST_M = -3.0, 3.0  # of the LiDAR's frame, for colouring by height
@@ -71,7 +72,7 @@ class RerunLog:
             self._recording.log(entity, self._rr.Clear(recursive=True))
         world_SE3_ego = keyframe.world_SE3_ego or SE3.identity()
         self._pose("world/lidar", world_SE3_ego @ keyframe.ego_SE3_lidar)
-        self._points(keyframe)
+        self._points(sample)
         for layer in layers(frame):
             self._boxes(layer)
         for image in sample.cameras:
@@ -88,8 +89,9 @@ class RerunLog:
         )
         self._recording.log(entity, transform)
 
-    def _points(self, sweep: Sweep) -> None:
-        colors = point_colors(sweep, self._color)
+    def _points(self, sample: Sample) -> None:
+        sweep = sample.keyframe
+        colors = unit_colors(sample).rgb if self._color == "unit" else point_colors(sweep, self._color)
         self._recording.log("world/lidar/points", self._rr.Points3D(sweep.points[:, :3], colors=colors, radii=-1.2))
 
     def _boxes(self, layer: Layer) -> None:

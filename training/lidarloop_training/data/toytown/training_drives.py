@@ -13,6 +13,7 @@ from lidarloop_training.data.nuscenes.reader import NuScenesSource
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.ranges import check_ranges
+from lidarloop_training.toytown.style import TownStyle
 from lidarloop_training.workers import worker_pool
 
 RATE_HZ = 10.0
@@ -31,6 +32,8 @@ class ToyTownDrives:
         duration_s: length of each drive, seconds.
         keyframe_every: frames at 10 Hz from one sample to the next.
         num_processes: number of processes that make drives.
+        style: style of the town.
+        cameras: whether samples have pictures; such drives lie beside those without, in folders of their own.
     """
 
     root: Path = Path("data/toytown")
@@ -41,6 +44,8 @@ class ToyTownDrives:
     duration_s: float = 20.0
     keyframe_every: int = 10
     num_processes: int = 2
+    style: TownStyle = "plain"
+    cameras: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -64,7 +69,9 @@ class ToyTownDrives:
 
     def drive_folder(self, seed: int) -> Path:
         """The folder of one drive; its name holds what may not be mixed up."""
-        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}"
+        style = "" if self.style == "plain" else f"-{self.style}"
+        pictures = "-cameras" if self.cameras else ""
+        return self.root / f"drive-{seed:05d}-{self.duration_s:g}s-every{self.keyframe_every}{style}{pictures}"
 
 
 def prepare(drives: ToyTownDrives, num_sweeps: int, on_drive: Callable[[int, int], None]) -> None:
@@ -92,15 +99,24 @@ def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
     from lidarloop_training.toytown.drive import ToyTownDrive
 
     write_nuscenes(
-        ToyTownDrive(seed, duration_s=drives.duration_s, rate_hz=RATE_HZ, cameras=False, point_labels=True),
+        ToyTownDrive(
+            seed,
+            duration_s=drives.duration_s,
+            rate_hz=RATE_HZ,
+            cameras=drives.cameras,
+            point_labels=True,
+            style=drives.style,
+        ),
         drives.drive_folder(seed),
         keyframe_every=drives.keyframe_every,
         sweeps_per_keyframe=num_sweeps - 1,
-        cameras=False,
+        cameras=drives.cameras,
     )
 
 
 def open_drives(drives: ToyTownDrives, seeds: Sequence[int], num_sweeps: int) -> SampleSource:
     """The samples of drives that ``prepare`` has made; those of an older lidarloop have no labels of points."""
-    sources = [NuScenesSource(drives.drive_folder(seed), num_sweeps=num_sweeps, cameras=False) for seed in seeds]
+    sources = [
+        NuScenesSource(drives.drive_folder(seed), num_sweeps=num_sweeps, cameras=drives.cameras) for seed in seeds
+    ]
     return ConcatSource([with_point_labels(source) for source in sources])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,20 @@ _RINGS = "#2a3550"
 _HEIGHT = LinearSegmentedColormap.from_list("height", ["#46577d", "#8fa3cc", "#e3eaf8"])
 
 
+class ColoredPoints(NamedTuple):
+    """Points with colours of their own.
+
+    Attributes:
+        points: (N, ≥3) metres, in any frame with x forward, y left and the vehicle at the origin.
+        colors: (N, 3) uint8.
+    """
+
+    points: npt.NDArray[Any]
+    colors: npt.NDArray[np.uint8]
+
+
 def draw_bev(
-    points: npt.NDArray[Any],
+    points: npt.NDArray[Any] | ColoredPoints,
     boxes: Boxes3D,
     gt: Boxes3D | None = None,
     outcome: SampleOutcome | None = None,
@@ -44,7 +56,8 @@ def draw_bev(
     """Draws one sample; x (forward) points up, y (left) to the left.
 
     Args:
-        points: (N, ≥3) metres, in any frame with x forward, y left and the vehicle at the origin.
+        points: (N, ≥3) metres, in any frame with x forward, y left and the vehicle at the origin, coloured by height;
+            or points with colours.
         boxes: detections in the same frame.
         gt: objects in the same frame, drawn in thin lines under the detections.
         outcome: indices of the boxes that were found, invented, missed. With it only these are drawn, coloured by
@@ -88,7 +101,10 @@ def _draw_rings(axes: Any, extent_m: float) -> None:
     axes.fill([0.7, -0.7, 0], [-1, -1, 1.4], color="white")  # where the sensor is and where it looks
 
 
-def _draw_cloud(axes: Any, points: npt.NDArray[Any]) -> None:
+def _draw_cloud(axes: Any, points: npt.NDArray[Any] | ColoredPoints) -> None:
+    if isinstance(points, ColoredPoints):
+        axes.scatter(points.points[:, 1], points.points[:, 0], c=points.colors / 255, s=2.0, linewidths=0)
+        return
     if not len(points):
         return
     ground_m = float(np.percentile(points[:, 2], 10))  # about, whatever the frame's own height

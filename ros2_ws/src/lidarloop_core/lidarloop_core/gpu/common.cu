@@ -36,6 +36,18 @@ extern "C" __global__ void clear(int* values, int num_values) {
   if (i < num_values) values[i] = 0;
 }
 
+extern "C" __global__ void copy(const int* from, int* to, int num_values) {
+  int i = ITEM;
+  if (i < num_values) to[i] = from[i];
+}
+
+// Padding of rows, each so many values of four bytes: the first row again, behind the rows that are there.
+extern "C" __global__ void repeat_first(int* values, int row_size, int num_rows, int num_added) {
+  int i = ITEM;
+  if (i >= num_added) return;
+  for (int c = 0; c < row_size; ++c) values[(int64)(num_rows + i) * row_size + c] = values[c];
+}
+
 // Exclusive prefix sum of values[0 .. num), in three steps: sums of chunks, sums of chunks of those, and down again.
 extern "C" __global__ void sum_chunks(const int* values, int* sums, int num_values, int num_chunks) {
   int chunk = ITEM;

@@ -32,7 +32,7 @@ class GroupedCounts:
     @property
     def is_empty(self) -> bool:
         """Whether no point is in range: there is nothing to run the graph on."""
-        return not any(self.rows.values())
+        return not any(self.num_found.values())
 
     @property
     def sizes(self) -> dict[str, int]:

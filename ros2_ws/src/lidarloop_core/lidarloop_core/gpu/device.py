@@ -19,7 +19,7 @@ class GpuDevice:
     """Runs the kernels on the stream of a ``Cuda``.
 
     Uploads go through a pinned ring, so that the array may change at once and the copy still overlaps. It grows to
-    twice the largest upload.
+    twice the largest upload, and so does what downloads go through.
 
     Args:
         cuda: the device and its stream.
@@ -51,11 +51,12 @@ class GpuDevice:
 
     def download(self, memory: Memory, num_bytes: int) -> bytes:
         """See ``Device.download``."""
-        back = self._back if num_bytes <= len(self._back.bytes) else self._cuda.allocate_pinned(num_bytes)
-        self._cuda.copy_to_host(back.address, memory.address, num_bytes)
+        if num_bytes > len(self._back.bytes):
+            self._back = self._cuda.allocate_pinned(2 * num_bytes)
+        self._cuda.copy_to_host(self._back.address, memory.address, num_bytes)
         self._cuda.synchronize()
         self._used = 0
-        return back.bytes[:num_bytes].tobytes()
+        return self._back.bytes[:num_bytes].tobytes()
 
     def launch(self, name: str, num_items: int, arguments: Sequence[Any], kinds: Sequence[type]) -> None:
         """See ``Kernels.launch``."""

@@ -50,7 +50,7 @@ class CudaGrouping(Protocol):
 
 
 def cuda_grouping(device: Device, spec: ModelSpec, max_cloud_points: int) -> CudaGrouping:
-    """The grouping for a detector's grid.
+    """The grouping for a model's grid.
 
     Args:
         device: runs the kernels.
@@ -58,10 +58,10 @@ def cuda_grouping(device: Device, spec: ModelSpec, max_cloud_points: int) -> Cud
         max_cloud_points: most points of one cloud, all sweeps together.
 
     Raises:
-        ModelFileError: the model is no detector.
+        ModelFileError: the model gives points on pillars, which leave points out.
         CudaOutOfMemoryError: the device has too little memory.
     """
-    _ = spec.detection
     if isinstance(spec.grid, PillarGrid):
+        _ = spec.detection
         return CudaPillars(device, spec, spec.grid, max_cloud_points)
     return CudaVoxels(device, spec, spec.grid, max_cloud_points)

@@ -116,15 +116,8 @@ extern "C" __global__ void write_points(const float* points, int columns, const 
   }
 }
 
-// Padding to a bucket (padding.py explains why it changes nothing): the first point again ...
-extern "C" __global__ void pad_points(float* points, int64* slot, int columns, int num_kept, int num_added) {
-  int i = ITEM;
-  if (i >= num_added) return;
-  for (int c = 0; c < columns; ++c) points[(int64)(num_kept + i) * columns + c] = points[c];
-  slot[num_kept + i] = slot[0];
-}
-
-// ... and cells that no pillar uses. kept_before is the prefix sum over cells of kept.
+// Padding to a bucket (padding.py explains why it changes nothing): cells that no pillar uses. kept_before is the prefix
+// sum over cells of kept.
 extern "C" __global__ void pad_cells(const int* kept, const int* kept_before, int64* out_cell, int64* out_count,
                                      int num_pillars, int num_added, int num_cells) {
   int cell = ITEM;

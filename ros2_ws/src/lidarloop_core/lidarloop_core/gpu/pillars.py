@@ -18,6 +18,7 @@ from lidarloop_core.pointcloud.grid import PillarGrid
 from lidarloop_core.pointcloud.grouping import overfull_pillars
 
 _NUM_COUNTS = 5
+_VALUES_PER_SLOT = 2  # an int64 is two values of four bytes
 
 
 class CudaPillars:
@@ -91,7 +92,8 @@ class CudaPillars:
         inputs, num_points, num_pillars = self.inputs, counts.rows["num_points"], counts.rows["num_pillars"]
         added_points, added_pillars = bucket["num_points"] - num_points, bucket["num_pillars"] - num_pillars
         run = self._launcher.run
-        run("pad_points", added_points, inputs["points"], inputs["slot"], self._num_columns, num_points)
+        run("repeat_first", added_points, inputs["points"], self._num_columns, num_points)
+        run("repeat_first", added_points, inputs["slot"], _VALUES_PER_SLOT, num_points)
         if added_pillars:
             run(
                 *("pad_cells", self._num_cells, self._ints["kept"], self._ints["kept_before"]),

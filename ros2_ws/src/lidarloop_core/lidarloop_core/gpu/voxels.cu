@@ -1,5 +1,5 @@
-// Points -> voxels and their neighbour tables: what group_for_network (sparse/cloud.py) makes for a detector, bit by
-// bit and in the same order.
+// Points -> voxels and their neighbour tables: what group_for_network (sparse/cloud.py) makes, bit by bit and in the same
+// order.
 //
 // As on the host there is no hash table: a word of 64 bits for each (x, y) cell, one bit a layer, and the number of
 // voxels in the cells before it (sparse/occupancy.py). Bits are set in any order and numbered by a prefix sum. Means
@@ -181,6 +181,32 @@ extern "C" __global__ void fill_table(const Word* words, const int* before, cons
     bool is_occupied = bits & 1;
     entry += is_occupied;
     to[kz * num_columns] = is_occupied ? entry : 0;
+  }
+}
+
+// The inverse of a strided convolution's table: row + 1 of the output that reads each row of the source at each place of
+// the kernel, 0 for none. One thread for each column of the kernel over each row of the source. Output o reads a voxel
+// at k where o * stride + k is its padded place.
+extern "C" __global__ void fill_inverse(const Word* words, const int* before, const Convolution* of,
+                                        const int* position, const int* num_found, int most, int* table,
+                                        int num_items) {
+  int i = ITEM;
+  if (i >= num_items) return;
+  int num_columns = of->kernel[0] * of->kernel[1];
+  int row = i / num_columns, k = i - row * num_columns;
+  if (row >= min(*num_found, most)) return;
+  int cell = position[row] / of->source[2], layer = position[row] - cell * of->source[2];
+  int source_row = cell / of->source[0];
+  int ky = k / of->kernel[0], kx = k - ky * of->kernel[0];
+  int y = source_row + of->padding[1] - ky, x = cell - source_row * of->source[0] + of->padding[0] - kx;
+  int out_row = y / of->stride[1], out_column = x / of->stride[0];
+  bool is_read = y >= 0 && x >= 0 && out_row * of->stride[1] == y && out_column * of->stride[0] == x &&
+                 out_row < of->target[1] && out_column < of->target[0];
+  int* to = table + (int64)row * num_columns * of->kernel[2] + k;
+  for (int kz = 0; kz < of->kernel[2]; ++kz) {
+    int z = layer + of->padding[2] - kz, out_layer = z / of->stride[2];
+    bool is_read_here = is_read && z >= 0 && out_layer * of->stride[2] == z && out_layer < of->target[2];
+    to[kz * num_columns] = is_read_here ? row_at(words, before, out_row * of->target[0] + out_column, out_layer) : 0;
   }
 }
 

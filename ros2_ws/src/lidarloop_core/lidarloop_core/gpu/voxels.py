@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from lidarloop_core.gpu.counts import GroupedCounts, check_fits
 from lidarloop_core.gpu.launcher import Address, Device, Launcher, Memory, num_chunks
+from lidarloop_core.model.outputs import Segmentation
+from lidarloop_core.model.padding import RepeatFirst
 from lidarloop_core.model.spec import ModelSpec
-from lidarloop_core.model.tensors import Sizes, capacity
+from lidarloop_core.model.tensors import Sizes, bucket_for, capacity
 from lidarloop_core.pointcloud.grid import VoxelGrid
 from lidarloop_core.sparse.cloud import overfull_levels, plan_of
 from lidarloop_core.sparse.occupancy import (
@@ -33,7 +35,7 @@ _DIGIT_BITS = 6  # DIGIT_BITS of voxels.cu
 
 
 class CudaVoxels:
-    """See ``CudaGrouping``, for a detector on voxels.
+    """See ``CudaGrouping``, for a model on voxels.
 
     Args:
         device: runs the kernels.
@@ -42,7 +44,7 @@ class CudaVoxels:
         max_cloud_points: most points of one cloud, all sweeps together.
 
     Attributes:
-        inputs: name of an input → its memory, sized for the model's capacity.
+        inputs: name of an input → its memory, sized for the model's capacity, that of points for the largest cloud.
 
     Raises:
         ConfigError: a level has 2^31 voxels and more.
@@ -56,17 +58,19 @@ class CudaVoxels:
         self._max_cloud_points = max_cloud_points
         self._grid = device.allocate(_GRID.itemsize)
         device.upload(self._grid, _grid(grid))
-        plan = plan_of(grid, gives_points=False)
+        self._gives_points = isinstance(spec.outputs, Segmentation)
+        plan = plan_of(grid, gives_points=self._gives_points)
         self._num_counts = 2 + len(plan)  # points out of range, points thinned, voxels found at each level
         self._counts = device.allocate(4 * self._num_counts)
         self._levels = _levels(device, plan, GridShape(*grid.shape), self._counts.address + 8)
+        largest = _largest(spec, max_cloud_points)
+        self.inputs = {tensor.name: device.allocate(tensor.num_bytes(largest)) for tensor in spec.inputs}
         num_digits = max_cloud_points + (1 << _DIGIT_BITS)  # of each chunk of points, one count a digit
-        self._ints = {name: device.allocate(4 * max_cloud_points) for name in ("position", "voxel", "list", "sorted")}
+        self._ints = {name: device.allocate(4 * max_cloud_points) for name in ("position", "list", "sorted")}
         self._ints["digits"] = device.allocate(4 * num_digits)
+        self._voxel_of_point = self.inputs.get("voxel_of_point") or device.allocate(4 * max_cloud_points)
         self._launcher = Launcher(device, max(num_digits, *(level.shape.num_cells for level in self._levels)))
         self._unread = device.allocate(4)
-        largest = capacity(spec.inputs)
-        self.inputs = {tensor.name: device.allocate(tensor.num_bytes(largest)) for tensor in spec.inputs}
 
     def group(self, points: Memory, num_points: int) -> GroupedCounts:
         """See ``CudaGrouping.group``; points (num_points, C)."""
@@ -75,16 +79,22 @@ class CudaVoxels:
         self._occupy(points, num_points)
         self._average(points, num_points)
         self._fill_tables()
-        return self._read_counts()
+        if self._gives_points:
+            self._launcher.run("copy", num_points * self._num_columns, points, self.inputs["points"])
+        return self._read_counts(num_points)
 
     def pad(self, counts: GroupedCounts, bucket: Sizes) -> None:
-        """See ``CudaGrouping.pad``: zeros."""
+        """See ``CudaGrouping.pad``: the first point again, and zeros in all else."""
         for tensor in self._tensors:
-            if tensor.dimension is not None:
-                name = tensor.dimension.name
-                row = math.prod(tensor.shape_at({name: 1}))
-                begin = Address(self.inputs[tensor.name].address + 4 * row * counts.rows[name])
-                self._launcher.run("clear", row * (bucket[name] - counts.rows[name]), begin)
+            if tensor.dimension is None:
+                continue
+            name, memory = tensor.dimension.name, self.inputs[tensor.name]
+            row_size = math.prod(tensor.shape_at({name: 1}))
+            num_rows, num_added = counts.rows[name], bucket[name] - counts.rows[name]
+            if isinstance(tensor.padding, RepeatFirst):
+                self._launcher.run("repeat_first", num_added, memory, row_size, num_rows)
+            else:
+                self._launcher.run("clear", row_size * num_added, Address(memory.address + 4 * row_size * num_rows))
 
     def _occupy(self, points: Memory, num_points: int) -> None:
         """The voxels of all levels, numbered and thinned."""
@@ -109,7 +119,7 @@ class CudaVoxels:
     def _average(self, points: Memory, num_points: int) -> None:
         """The mean of each voxel's points, added up in their order: points are sorted by voxel, 6 bits a pass."""
         run, ints, first = self._launcher.run, self._ints, self._levels[0]
-        voxel, unsorted, by_voxel = ints["voxel"], ints["list"], ints["sorted"]
+        voxel, unsorted, by_voxel = self._voxel_of_point, ints["list"], ints["sorted"]
         thinned = Address(self._counts.address + 4)
         run(
             *("find_voxels", num_points, ints["position"], first.shape.layers, first.words, first.before),
@@ -126,12 +136,14 @@ class CudaVoxels:
     def _fill_tables(self) -> None:
         for number, level in enumerate(self._levels):
             if level.down is not None:
-                self._fill_table(f"strided_{number}", self._levels[number - 1], level, level.down)
+                finer = self._levels[number - 1]
+                self._fill_table(f"strided_{number}", finer, level, level.down)
+                if self._gives_points:
+                    self._fill_inverse(f"inverse_{number}", finer, level, level.down)
             if level.within is not None:
                 self._fill_table(f"neighbours_{number}", level, level, level.within)
-        last = self._levels[-1]
-        num_places = last.shape.num_cells * last.shape.layers
-        self._launcher.run("fill_dense", num_places, last.words, last.before, last.shape.layers, self.inputs["cells"])
+        if not self._gives_points:
+            self._fill_map(self._levels[-1])
 
     def _fill_table(self, name: str, source: _Level, target: _Level, of: _Convolution) -> None:
         self._launcher.run(
@@ -139,14 +151,24 @@ class CudaVoxels:
             *(target.position, target.num_found, target.capacity, self.inputs[name]),
         )
 
-    def _read_counts(self) -> GroupedCounts:
+    def _fill_inverse(self, name: str, finer: _Level, coarser: _Level, of: _Convolution) -> None:
+        self._launcher.run(
+            *("fill_inverse", finer.capacity * of.num_columns, coarser.words, coarser.before, of.memory),
+            *(finer.position, finer.num_found, finer.capacity, self.inputs[name]),
+        )
+
+    def _fill_map(self, last: _Level) -> None:
+        num_places = last.shape.num_cells * last.shape.layers
+        self._launcher.run("fill_dense", num_places, last.words, last.before, last.shape.layers, self.inputs["cells"])
+
+    def _read_counts(self, num_points: int) -> GroupedCounts:
         """Waits for the kernels."""
         read = np.frombuffer(self._device.download(self._counts, 4 * self._num_counts), np.int32)
         num_out_of_range, num_thinned, *found = (int(value) for value in read)
         names = [f"num_voxels_{number}" for number in range(len(found))]
         rows = [min(number, level.capacity) for number, level in zip(found, self._levels, strict=True)]
         return GroupedCounts(
-            rows=dict(zip(names, rows, strict=True)),
+            rows=({"num_points": num_points} if self._gives_points else {}) | dict(zip(names, rows, strict=True)),
             num_found=dict(zip(names, found, strict=True)),
             num_out_of_range=num_out_of_range,
             num_over_full=0,
@@ -187,6 +209,13 @@ class _Level(NamedTuple):
     num_found: Address
     within: _Convolution | None
     down: _Convolution | None
+
+
+def _largest(spec: ModelSpec, max_cloud_points: int) -> Sizes:
+    """The capacity, but of points no more than a bucket that holds the largest cloud."""
+    most = capacity(spec.inputs)
+    points = {name: max_cloud_points for name in most if name == "num_points"}
+    return most | bucket_for(points, most)
 
 
 def _levels(device: Device, plan: Sequence[LevelPlan], shape: GridShape, counts: int) -> list[_Level]:

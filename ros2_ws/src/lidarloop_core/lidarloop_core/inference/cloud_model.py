@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.stage_clock import StageClock
-from lidarloop_core.model.group import GroupedCloud, group_cloud
+from lidarloop_core.model.group import GroupedCloud, LeftOut, group_cloud
 from lidarloop_core.model.spec import ModelSpec
 
 
@@ -36,6 +36,22 @@ class CloudAnswer:
     num_over_full: int
     num_thinned: int
     overfull: tuple[str, ...]
+
+
+def counts_of(left_out: LeftOut, num_points: int) -> dict[str, Any]:
+    """The counts of a ``CloudAnswer`` by name.
+
+    Args:
+        left_out: what the grouping left out.
+        num_points: number of points in the cloud.
+    """
+    return {
+        "num_points": num_points,
+        "num_out_of_range": left_out.num_out_of_range,
+        "num_over_full": left_out.num_over_full,
+        "num_thinned": left_out.num_thinned,
+        "overfull": left_out.overfull,
+    }
 
 
 class CloudModel(ABC):
@@ -133,6 +149,10 @@ class CloudModel(ABC):
         small, large = warm_up_clouds(self.spec, len(self.spec.point_columns))
         for points in (small, large, small):
             self.answer(points)
+        self.warm_up_postprocessing()
+
+    def warm_up_postprocessing(self) -> None:  # noqa: B027  # most models have nothing to compile
+        """Compiles what follows the network; nothing by default."""
 
 
 def warm_up_clouds(spec: ModelSpec, num_columns: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.iou import nms_rotated
 from lidarloop_core.inference.backend import Backend
-from lidarloop_core.inference.cloud_model import CloudAnswer, CloudModel
+from lidarloop_core.inference.cloud_model import CloudAnswer, CloudModel, counts_of
 from lidarloop_core.inference.postprocess import Postprocessing
 from lidarloop_core.inference.stage_clock import StageClock
 
@@ -84,15 +84,7 @@ class Detector(CloudModel):
         index, outputs = self.run(points, clock)
         boxes = self.boxes(outputs)
         clock.stop("postprocess")
-        return Detections(
-            boxes=boxes,
-            stage_ms=clock.stage_ms,
-            num_points=len(points),
-            num_out_of_range=index.num_out_of_range,
-            num_over_full=index.num_over_full,
-            num_thinned=index.num_thinned,
-            overfull=index.overfull,
-        )
+        return Detections(boxes=boxes, stage_ms=clock.stage_ms, **counts_of(index, len(points)))
 
     answer = detect
 
@@ -120,12 +112,7 @@ class Detector(CloudModel):
         found = Boxes3D(outputs["boxes"], outputs["scores"], outputs["labels"], self.spec.class_names)
         return self.postprocessing.passing(found)
 
-    def warm_up(self) -> None:
-        """Runs a small and a large cloud, so that compiling and allocating are over before the first real one."""
-        super().warm_up()
-        self.warm_up_boxes()
-
-    def warm_up_boxes(self) -> None:
-        """Compiles what follows the network."""
+    def warm_up_postprocessing(self) -> None:
+        """Compiles the suppression."""
         box = np.array([[0, 0, 0, 4, 2, 2, 0]], np.float32)
         nms_rotated(np.repeat(box, 2, axis=0), np.ones(2, np.float32), 0.5)

@@ -1,15 +1,17 @@
 """GpuPipeline: from the newest sweep to the network's outputs without leaving the GPU.
 
-The host sends one sweep and its pose, and reads back a few counts (of points, and of pillars or voxels) and the boxes.
-Older sweeps are kept on the device and moved by ego-motion there.
+The host sends one sweep and its pose, and reads back a few counts (of points, and of pillars or voxels) and the boxes,
+or the labels of points. Older sweeps are kept on the device and moved by ego-motion there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.errors import BackendError
@@ -19,48 +21,51 @@ from lidarloop_core.gpu.cuda import CudaOutOfMemoryError
 from lidarloop_core.gpu.grouping import CudaGrouping, cuda_grouping
 from lidarloop_core.gpu.launcher import Device
 from lidarloop_core.gpu.sweeps import CudaSweeps
-from lidarloop_core.inference.cloud_model import warm_up_clouds
+from lidarloop_core.inference.cloud_model import counts_of, warm_up_clouds
 from lidarloop_core.inference.detector import Detections, Detector
-from lidarloop_core.inference.segmenter import Segmenter
+from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
-from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
+from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline, sweep_columns
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
-from lidarloop_core.pointcloud.deskew import SweepMotion
+from lidarloop_core.pointcloud.deskew import SweepMotion, deskewed
 from lidarloop_core.pointcloud.point_time import TIME_COLUMN
+from lidarloop_core.pointcloud.sweeps import thinning_stride
 from lidarloop_core.sample import Sweep
 
 
 class _OnDevice(NamedTuple):
-    """Everything that holds memory."""
+    """Everything that holds memory, and what reads it back."""
 
+    device: Device
     sweeps: CudaSweeps
     grouping: CudaGrouping
 
 
 class GpuPipeline:
     """A ``SweepPipeline``. Stages: ``merge`` sends the sweep to the GPU, ``group`` waits until it is merged and grouped
-    there, ``infer`` until the boxes are back.
+    there, ``infer`` until the network's outputs are back.
 
     Args:
-        detector: on a ``TensorRtBackend``.
+        model: on a ``TensorRtBackend``.
         max_points: number of points above which a merged cloud is thinned evenly.
         device: runs the kernels on the backend's stream; by default the backend's own GPU.
         deskews: whether sweeps come with the time of each point.
 
     Raises:
         BackendError: the backend is another, the kernels cannot be compiled, or memory does not suffice.
+        ModelFileError: a segmenter that is not on voxels.
     """
 
     def __init__(
-        self, detector: Detector, max_points: int, device: Device | None = None, *, deskews: bool = False
+        self, model: Detector | Segmenter, max_points: int, device: Device | None = None, *, deskews: bool = False
     ) -> None:
-        backend = detector.backend
+        backend = model.backend
         if not isinstance(backend, TensorRtBackend):
             raise BackendError(
                 f"sweeps on the GPU received a model on {backend.device}; expected TensorRT: open it there, or keep "
                 "the sweeps on the host"
             )
-        self.detector: Detector | Segmenter = detector
+        self.model: Detector | Segmenter = model
         self.columns = sweep_columns(backend.spec)
         self._sent_columns = (*self.columns, TIME_COLUMN) if deskews else self.columns
         self._backend = backend
@@ -72,13 +77,12 @@ class GpuPipeline:
                 device = GpuDevice(backend.cuda)
             sweeps = CudaSweeps(device, backend.spec, self._sent_columns, max_points)
             grouping = cuda_grouping(device, backend.spec, max_points)
-        self._on_device: _OnDevice | None = _OnDevice(sweeps, grouping)
+        self._on_device: _OnDevice | None = _OnDevice(device, sweeps, grouping)
 
-    def detect(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepDetections:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
         assert self._on_device is not None, "the pipeline was closed"
-        sweeps, grouping = self._on_device
-        detector, clock = self.detector, StageClock()
-        assert isinstance(detector, Detector), "sweeps on the GPU were opened for a detector"
+        _, sweeps, grouping = self._on_device
+        model, clock = self.model, StageClock()
         with self._memory_explained():
             self._backend.cuda.make_current()  # the pipeline may have been opened by another thread
             merged = sweeps.merge(newest, motion)
@@ -86,20 +90,22 @@ class GpuPipeline:
             counts = grouping.group(sweeps.cloud, merged.num_kept)
             clock.stop("group")
             outputs = self._infer(grouping, counts)
-        clock.stop("infer")
-        boxes = detector.boxes(outputs)
+            clock.stop("infer")
+            found: Detections | PointLabels
+            counted: dict[str, Any] = {"stage_ms": {}, **counts_of(counts, merged.num_kept)}
+            if isinstance(model, Detector):
+                found = Detections(boxes=model.boxes(outputs), **counted)
+            else:
+                stride = thinning_stride(merged.num_points, self._max_points)
+                number = len(range(0, len(newest.points), stride))  # the newest sweep's points are the cloud's first
+                labels, scores = model.labels(_first(outputs, number), self._has_voxel(number))
+                found = PointLabels(labels=labels, scores=scores, **counted).of_first(len(newest.points), stride)
+                if TIME_COLUMN in newest.columns:
+                    newest = deskewed(newest, motion)  # bit by bit what the labels belong to on the device
         clock.stop("postprocess")
         sweeps.keep()
-        found = Detections(
-            boxes=boxes,
-            stage_ms=clock.stage_ms,
-            num_points=merged.num_kept,
-            num_out_of_range=counts.num_out_of_range,
-            num_over_full=counts.num_over_full,
-            num_thinned=counts.num_thinned,
-            overfull=counts.overfull,
-        )
-        return SweepDetections(found, num_sweeps=merged.num_sweeps, num_points=merged.num_points, newest=newest)
+        timed = replace(found, stage_ms=clock.stage_ms)
+        return SweepAnswer(timed, num_sweeps=merged.num_sweeps, num_points=merged.num_points, newest=newest)
 
     def forget(self) -> None:
         if self._on_device is not None:
@@ -114,10 +120,9 @@ class GpuPipeline:
 
     def warm_up(self) -> None:
         """Runs each cloud twice: a bucket's first run settles shapes, its second is captured."""
-        for points in 2 * list(warm_up_clouds(self.detector.spec, len(self._sent_columns))):
-            self.detect(Sweep(points, self._sent_columns, 0, SE3.identity(), None))
-        assert isinstance(self.detector, Detector)
-        self.detector.warm_up_boxes()
+        for points in 2 * list(warm_up_clouds(self.model.spec, len(self._sent_columns))):
+            self.answer(Sweep(points, self._sent_columns, 0, SE3.identity(), None))
+        self.model.warm_up_postprocessing()
 
     def close(self) -> None:
         self._on_device = None  # memory is freed with what holds it
@@ -128,6 +133,12 @@ class GpuPipeline:
         grouping.pad(counts, self._backend.bucket(counts.sizes))
         addresses = {name: memory.address for name, memory in grouping.inputs.items()}
         return self._backend.infer_on_device(counts.sizes, addresses)
+
+    def _has_voxel(self, number: int) -> npt.NDArray[np.bool_]:
+        """Whether the network answers for each of the first points of the cloud that was grouped last."""
+        assert self._on_device is not None
+        voxel_of_point = self._on_device.grouping.inputs["voxel_of_point"]
+        return np.frombuffer(self._on_device.device.download(voxel_of_point, 4 * number), np.int32) > 0
 
     @contextmanager
     def _memory_explained(self) -> Iterator[None]:
@@ -140,3 +151,8 @@ class GpuPipeline:
                 f"({free / 2**20:.0f} of {total / 2**20:.0f} MiB; {error}): end what else uses the GPU, allow fewer "
                 f"points than {self._max_points}, or keep the sweeps on the host"
             ) from None
+
+
+def _first(outputs: Mapping[str, npt.NDArray[Any]] | None, number: int) -> dict[str, npt.NDArray[Any]] | None:
+    """The first rows of each output (N, …); None of None."""
+    return None if outputs is None else {name: rows[:number] for name, rows in outputs.items()}

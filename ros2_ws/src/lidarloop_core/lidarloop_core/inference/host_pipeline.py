@@ -10,7 +10,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
-from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline, sweep_columns
+from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline, sweep_columns
 from lidarloop_core.pointcloud.deskew import SweepMotion, deskewed
 from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
@@ -22,18 +22,18 @@ class HostPipeline:
     """A ``SweepPipeline`` on the host.
 
     Args:
-        detector: finds the objects in merged clouds, or labels their points.
+        model: finds the objects in merged clouds, or labels their points.
         max_points: number of points above which a merged cloud is thinned evenly.
     """
 
-    def __init__(self, detector: Detector | Segmenter, max_points: int) -> None:
-        self.detector: Detector | Segmenter = detector
-        self.columns = sweep_columns(detector.spec)
-        self._point_columns = detector.spec.point_columns
+    def __init__(self, model: Detector | Segmenter, max_points: int) -> None:
+        self.model: Detector | Segmenter = model
+        self.columns = sweep_columns(model.spec)
+        self._point_columns = model.spec.point_columns
         self._max_points = max_points
-        self._sweeps: SweepBuffer[Sweep] = SweepBuffer(detector.spec.num_sweeps, detector.spec.sweep_interval_s)
+        self._sweeps: SweepBuffer[Sweep] = SweepBuffer(model.spec.num_sweeps, model.spec.sweep_interval_s)
 
-    def detect(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepDetections:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
         clock = StageClock()
         if TIME_COLUMN in newest.columns:
             newest = deskewed(newest, motion)
@@ -41,11 +41,11 @@ class HostPipeline:
         points = merge_sweeps(sweeps, self._point_columns)
         stride = thinning_stride(len(points), self._max_points)
         clock.stop("merge")
-        found = self.detector.answer(points[::stride])
+        found = self.model.answer(points[::stride])
         if isinstance(found, PointLabels):
             found = found.of_first(len(newest.points), stride)
         self._sweeps.keep(newest)
-        return SweepDetections(
+        return SweepAnswer(
             replace(found, stage_ms={**clock.stage_ms, **found.stage_ms}),
             num_sweeps=len(sweeps),
             num_points=len(points),
@@ -63,7 +63,7 @@ class HostPipeline:
         point = np.zeros((1, len(self.columns)), np.float32)
         sweep = Sweep(point, self.columns, 0, SE3.identity(), SE3.identity())
         merge_sweeps([sweep, sweep], self._point_columns)
-        self.detector.warm_up()
+        self.model.warm_up()
 
     def close(self) -> None:
         self._sweeps.clear()

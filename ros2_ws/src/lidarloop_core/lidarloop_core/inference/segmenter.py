@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import ModelFileError
 from lidarloop_core.inference.backend import Backend
-from lidarloop_core.inference.cloud_model import CloudAnswer, CloudModel
+from lidarloop_core.inference.cloud_model import CloudAnswer, CloudModel, counts_of
 from lidarloop_core.inference.stage_clock import StageClock
-from lidarloop_core.model.group import GroupedCloud
 from lidarloop_core.model.outputs import Segmentation
+from lidarloop_core.pointcloud.grid import VoxelGrid
 
 NO_LABEL = 255
 """Label of a point that the model does not answer for: out of range, or of a voxel that there was no room for."""
@@ -55,7 +55,8 @@ class Segmenter(CloudModel):
         backend: the loaded model.
 
     Raises:
-        ModelFileError: the model is no segmenter, or has more classes than a label of 8 bits can tell apart.
+        ModelFileError: the model is no segmenter, is not on voxels, or has more classes than a label of 8 bits can tell
+            apart.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -63,6 +64,11 @@ class Segmenter(CloudModel):
         spec = backend.spec
         if not isinstance(spec.outputs, Segmentation):
             raise ModelFileError(f"{spec.name} is a model for {spec.outputs.kind}; expected a segmenter: take another")
+        if not isinstance(spec.grid, VoxelGrid):
+            raise ModelFileError(
+                f"{spec.name} is a segmenter on {spec.grid.kind}; expected one on voxels, which keep every point: take "
+                "another"
+            )
         if len(spec.class_names) > NO_LABEL:
             raise ModelFileError(
                 f"{spec.name} has {len(spec.class_names)} classes of points; expected at most {NO_LABEL}: join some"
@@ -87,18 +93,9 @@ class Segmenter(CloudModel):
         """
         clock = StageClock()
         index, outputs = self.run(points, clock)
-        labels, scores = self._labels(index, outputs, len(points))
+        labels, scores = self.labels(outputs, index.tensors()["voxel_of_point"] > 0)
         clock.stop("postprocess")
-        return PointLabels(
-            labels=labels,
-            scores=scores,
-            stage_ms=clock.stage_ms,
-            num_points=len(points),
-            num_out_of_range=index.num_out_of_range,
-            num_over_full=index.num_over_full,
-            num_thinned=index.num_thinned,
-            overfull=index.overfull,
-        )
+        return PointLabels(labels=labels, scores=scores, stage_ms=clock.stage_ms, **counts_of(index, len(points)))
 
     answer = segment
 
@@ -106,13 +103,21 @@ class Segmenter(CloudModel):
         """Whether the scores (N,) are finite."""
         return bool(np.isfinite(outputs["scores"]).all())
 
-    def _labels(
-        self, index: GroupedCloud, outputs: Mapping[str, npt.NDArray[Any]] | None, num_points: int
+    def labels(
+        self, outputs: Mapping[str, npt.NDArray[Any]] | None, has_voxel: npt.NDArray[np.bool_]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        labels, scores = np.full(num_points, NO_LABEL, np.uint8), np.zeros(num_points, np.float32)
-        if outputs is None:
-            return labels, scores
-        self.require_finite(outputs, "scores")
-        has_voxel = index.tensors()["voxel_of_point"] > 0
-        labels[has_voxel], scores[has_voxel] = outputs["labels"][has_voxel], outputs["scores"][has_voxel]
+        """Labels and scores of points, both (N,), from the network's outputs.
+
+        Args:
+            outputs: name → array, scores (N,), labels (N,); None where the network was not run.
+            has_voxel: (N,) whether the network answers for the point.
+
+        Raises:
+            CloudFormatError: scores that are not finite, although those of an ordinary cloud are.
+            BackendError: scores that are not finite, and neither are those of an ordinary cloud.
+        """
+        labels, scores = np.full(len(has_voxel), NO_LABEL, np.uint8), np.zeros(len(has_voxel), np.float32)
+        if outputs is not None:
+            self.require_finite(outputs, "scores")
+            labels[has_voxel], scores[has_voxel] = outputs["labels"][has_voxel], outputs["scores"][has_voxel]
         return labels, scores

@@ -16,8 +16,8 @@ from lidarloop_core.sample import Sweep
 
 
 @dataclass(frozen=True)
-class SweepDetections:
-    """What was found in a sweep and those merged with it.
+class SweepAnswer:
+    """How a model answered on a sweep and those merged with it.
 
     Attributes:
         found: detections in the newest sweep's LiDAR frame, or labels of the newest sweep's points; its counts are
@@ -25,7 +25,8 @@ class SweepDetections:
             to which deskewing belongs.
         num_sweeps: number of sweeps merged, the newest included.
         num_points: number of points in all of them, before the cloud was thinned to the most that one may have.
-        newest: the newest sweep as it was kept on the host: deskewed there; on a GPU it is deskewed, and stays, there.
+        newest: the newest sweep with all its points, in their order. Labelled points, and those of a pipeline on the
+            host, are deskewed and without their times; a detector's on the GPU are as they were received.
     """
 
     found: Detections | PointLabels
@@ -35,18 +36,18 @@ class SweepDetections:
 
 
 class SweepPipeline(Protocol):
-    """Detects in each sweep together with the earlier sweeps that ``SweepBuffer`` selects.
+    """Runs a model on each sweep together with the earlier sweeps that ``SweepBuffer`` selects.
 
     Attributes:
-        detector: the detector or segmenter; may be replaced at any time by one of the same backend, e.g. with other
+        model: the detector or segmenter; may be replaced at any time by one of the same backend, e.g. with other
             thresholds.
         columns: names of the sweeps' columns, in order.
     """
 
-    detector: Detector | Segmenter
+    model: Detector | Segmenter
     columns: tuple[str, ...]
 
-    def detect(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepDetections:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
         """Finds the objects, or labels the points.
 
         May be called again with the same sweep: it is kept only after success.

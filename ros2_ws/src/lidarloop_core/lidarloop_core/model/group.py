@@ -14,17 +14,12 @@ from lidarloop_core.pointcloud.grouping import group_pillars
 from lidarloop_core.sparse.cloud import group_for_network
 
 
-class GroupedCloud(Protocol):
-    """A cloud as a graph takes it, and what was left out of it."""
+class LeftOut(Protocol):
+    """What a grouping left out of a cloud."""
 
     @property
     def is_empty(self) -> bool:
         """Whether no point is in range: there is nothing to run the graph on."""
-        ...
-
-    @property
-    def num_cells(self) -> int:
-        """Cells that hold points: pillars or voxels."""
         ...
 
     @property
@@ -45,6 +40,15 @@ class GroupedCloud(Protocol):
     @property
     def overfull(self) -> tuple[str, ...]:
         """What exceeded the model's capacity, one text for each; empty where everything fits."""
+        ...
+
+
+class GroupedCloud(LeftOut, Protocol):
+    """A cloud as a graph takes it, and what was left out of it."""
+
+    @property
+    def num_cells(self) -> int:
+        """Cells that hold points: pillars or voxels."""
         ...
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:

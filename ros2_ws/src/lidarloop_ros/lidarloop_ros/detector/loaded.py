@@ -70,7 +70,7 @@ class Loaded:
     @property
     def model(self) -> ModelInfo:
         """The model in use, and the device it runs on."""
-        backend = self.pipeline.detector.backend
+        backend = self.pipeline.model.backend
         return ModelInfo(backend.spec, backend.model_sha256, backend.device)
 
     def close(self) -> None:
@@ -94,9 +94,9 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
         )
     providers = settings.providers if settings.backend == "onnxruntime" else (settings.backend,)
     backend = open_backend(Path(settings.model), providers=providers, num_threads=settings.num_threads)
-    detector = model_on(backend, settings.postprocessing())
+    model = model_on(backend, settings.postprocessing())
     settings.require_motion_for_deskewing()
-    sweeps = _open_sweeps(detector, settings)
+    sweeps = _open_sweeps(model, settings)
     sweeps.warm_up()
     # What the pipeline does before and after the sweeps is compiled here too.
     warm_up_guard(len(sweeps.columns))
@@ -107,54 +107,49 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     return sweeps
 
 
-def _open_sweeps(detector: Detector | Segmenter, settings: DetectorParams) -> SweepPipeline:
-    if isinstance(detector, Segmenter):
-        _refuse_settings_of_detectors(detector.spec, settings)
-        return HostPipeline(detector, min(settings.max_points, MAX_POINTS))
+def _open_sweeps(model: Detector | Segmenter, settings: DetectorParams) -> SweepPipeline:
+    max_points = settings.max_points
+    if isinstance(model, Segmenter):
+        _refuse_settings_of_detectors(model.spec, settings)
+        max_points = min(max_points, MAX_POINTS)
     if not settings.sweeps_on_gpu:
-        return HostPipeline(detector, settings.max_points)
+        return HostPipeline(model, max_points)
     from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 
-    return GpuPipeline(detector, settings.max_points, deskews=settings.deskew)
+    return GpuPipeline(model, max_points, deskews=settings.deskew)
 
 
 def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> None:
-    needs_boxes = "it finds no boxes"
-    reasons = {
-        "sweeps_on_gpu": "its sweeps are kept on the host",
-        "tracking": needs_boxes,
-        "autoware_objects": needs_boxes,
-    }
-    for name, reason in reasons.items():
+    for name in ("tracking", "autoware_objects"):
         if getattr(settings, name):
             raise ConfigError(
                 f"parameter '{name}' received true with {spec.name}, a model for {spec.outputs.kind}; expected false, "
-                f"for {reason}: set it to false, or take a detector"
+                "for it finds no boxes: set it to false, or take a detector"
             )
 
 
-def open_outputs(node: LifecycleNode, detector: Detector | Segmenter, settings: DetectorParams) -> CloudOutputs:
+def open_outputs(node: LifecycleNode, model: Detector | Segmenter, settings: DetectorParams) -> CloudOutputs:
     """The publishers of what a model finds.
 
     Raises:
         ConfigError: Autoware's messages are asked for, and not installed; no publisher has been made then.
     """
-    if isinstance(detector, Segmenter):
+    if isinstance(model, Segmenter):
         return SegmentationOutputs(node)
     return DetectionOutputs(node, publish_markers=settings.publish_markers, autoware_objects=settings.autoware_objects)
 
 
-def needs_poses(detector: Detector | Segmenter, settings: DetectorParams) -> bool:
+def needs_poses(model: Detector | Segmenter, settings: DetectorParams) -> bool:
     """Whether the vehicle's motion, or the mounting poses of its sensors, are needed."""
     in_base_frame = settings.crop_limits.needs_mounting or bool(settings.output_region)
     wanted = settings.tracking or settings.deskew or bool(settings.extra_lidars) or in_base_frame
-    return detector.spec.num_sweeps > 1 or wanted
+    return model.spec.num_sweeps > 1 or wanted
 
 
 def make_pipeline(sweeps: SweepPipeline, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
     """The pipeline from a message to detections, with the options of the settings."""
     topics = tuple(settings.extra_lidars)
-    limits = sweeps.detector.spec.column_limits
+    limits = sweeps.model.spec.column_limits
     poses = cast(VehiclePoses, motion)  # where one of those below is wanted
     point_times = settings.point_times if settings.deskew else None
     cropping = None

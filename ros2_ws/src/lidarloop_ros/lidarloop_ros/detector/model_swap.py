@@ -31,7 +31,7 @@ from lidarloop_core.model.spec import ModelSpec
 class SwapHost(Protocol):
     """The node, as far as a swap needs it. Called by the executor's thread, except for what ``opener`` returns."""
 
-    def detector_in_use(self) -> tuple[str, Detector | Segmenter] | None:
+    def model_in_use(self) -> tuple[str, Detector | Segmenter] | None:
         """Path of the model and its detector or segmenter; None while the node is not configured."""
         ...
 
@@ -83,7 +83,7 @@ class ModelSwap:
         """``none``, ``ready`` or ``loading …``, for the diagnostics."""
         if self._loading:
             return f"loading {self._loading}"
-        return "none" if self._host.detector_in_use() is None else "ready"
+        return "none" if self._host.model_in_use() is None else "ready"
 
     @property
     def is_loading(self) -> bool:
@@ -97,21 +97,21 @@ class ModelSwap:
         return self._task
 
     async def _on_request(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._host.detector_in_use() is None:
+        if self._host.model_in_use() is None:
             response.success, response.message = False, "the node is not configured: configuring it loads the model"
         else:
             response.success, response.message = await self.start()
         return response
 
     async def _swap(self) -> tuple[bool, str]:
-        in_use = self._host.detector_in_use()
+        in_use = self._host.model_in_use()
         wanted = self._host.model_wanted()
         self._loading = wanted
         try:
             if in_use is None:
                 raise ModelFileError(f"{wanted}: the node was cleaned up; configuring it loads the model")
             opened = await self._opened(wanted)
-            require_same_answers(opened.detector.spec, in_use[1].spec)
+            require_same_answers(opened.model.spec, in_use[1].spec)
             if not self._is_still(in_use[1]):
                 raise ModelFileError(
                     f"{wanted}: the node was cleaned up or configured meanwhile; call the service again"
@@ -123,12 +123,12 @@ class ModelSwap:
             self._loading = ""
             self._executor.wake()  # so that it resumes what waits for this task
         self.problem = ""
-        detector = opened.detector
-        return True, f"{_name(in_use[1])} → {_name(detector)} on {detector.backend.device}"
+        model = opened.model
+        return True, f"{_name(in_use[1])} → {_name(model)} on {model.backend.device}"
 
-    def _is_still(self, detector: Detector | Segmenter) -> bool:
-        in_use = self._host.detector_in_use()
-        return in_use is not None and in_use[1].backend is detector.backend
+    def _is_still(self, model: Detector | Segmenter) -> bool:
+        in_use = self._host.model_in_use()
+        return in_use is not None and in_use[1].backend is model.backend
 
     async def _opened(self, model: str) -> SweepPipeline:
         """Opens the model in a thread of its own; meanwhile the executor goes on with other work."""
@@ -164,7 +164,7 @@ class ModelSwap:
     def _roll_back(self, error: Exception) -> tuple[bool, str]:
         is_known = isinstance(error, LidarloopError)
         reason = str(error) if is_known else "".join(traceback.format_exception(error))
-        in_use = self._host.detector_in_use()
+        in_use = self._host.model_in_use()
         self.problem = f"model not taken: {reason}"
         if in_use is not None:
             self.problem += f"; {_name(in_use[1])} goes on"
@@ -215,5 +215,5 @@ def require_same_answers(new: ModelSpec, old: ModelSpec) -> None:
         )
 
 
-def _name(detector: Detector | Segmenter) -> str:
-    return f"{detector.spec.name} ({detector.backend.model_sha256[:12]})"
+def _name(model: Detector | Segmenter) -> str:
+    return f"{model.spec.name} ({model.backend.model_sha256[:12]})"

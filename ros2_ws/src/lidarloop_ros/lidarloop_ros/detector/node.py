@@ -82,13 +82,13 @@ class LidarDetector(LifecycleShell):
         self.refuse_overrides(but_qos=True)
         settings = params.read(self, DetectorParams)
         sweeps = open_model(settings)
-        detector = sweeps.detector
+        model = sweeps.model
         with ExitStack() as release:
-            outputs = open_outputs(self, detector, settings)
+            outputs = open_outputs(self, model, settings)
             release.callback(outputs.destroy)
-            outputs.publish_class_names(detector.class_names)
+            outputs.publish_class_names(model.class_names)
             motion: MotionSource = NoMotion()
-            if needs_poses(detector, settings):
+            if needs_poses(model, settings):
                 motion = open_vehicle_poses(self, settings)
             release.callback(motion.destroy)
             tracks = TrackOutput(self) if settings.tracking else None
@@ -191,18 +191,18 @@ class LidarDetector(LifecycleShell):
         if loaded is None:
             return
         settings = params.read(self, DetectorParams)
-        before = loaded.pipeline.detector
+        before = loaded.pipeline.model
         after = model_on(before.backend, settings.postprocessing())
-        loaded.pipeline.detector = after
+        loaded.pipeline.model = after
         if after.class_names != before.class_names:
             loaded.outputs.publish_class_names(after.class_names)
         if settings.model != loaded.model_path:
             self._swap.start()
 
-    def detector_in_use(self) -> tuple[str, Detector | Segmenter] | None:
+    def model_in_use(self) -> tuple[str, Detector | Segmenter] | None:
         """Path of the model in use and its detector or segmenter; None while not configured. For ``ModelSwap``."""
         loaded = self._loaded
-        return None if loaded is None else (loaded.model_path, loaded.pipeline.detector)
+        return None if loaded is None else (loaded.model_path, loaded.pipeline.model)
 
     def model_wanted(self) -> str:
         """The parameter ``model``. For ``ModelSwap``."""
@@ -223,19 +223,18 @@ class LidarDetector(LifecycleShell):
         assert before is not None  # the swap has just checked
         settings = params.read(self, DetectorParams)
         motion = before.motion
-        if needs_poses(sweeps.detector, settings) and isinstance(motion, NoMotion):
+        if needs_poses(sweeps.model, settings) and isinstance(motion, NoMotion):
             motion = open_vehicle_poses(self, settings)
             before.release.callback(motion.destroy)
         # The parameters may have changed while the model was loading.
-        detector = model_on(sweeps.detector.backend, settings.postprocessing())
-        sweeps.detector = detector
+        sweeps.model = successor = model_on(sweeps.model.backend, settings.postprocessing())
         pipeline = make_pipeline(sweeps, motion, settings)
         self._loaded = replace(before, model_path=model, pipeline=pipeline, motion=motion)
         if self._worker is not None:
             self._worker.swap(self._loaded)  # which closes the previous pipeline after its last cloud
         else:
             before.pipeline.close()
-        self.get_logger().info(f"{detector.spec.name} ({detector.backend.model_sha256[:12]}): swapped in")
+        self.get_logger().info(f"{successor.spec.name} ({successor.backend.model_sha256[:12]}): swapped in")
 
     # --- diagnostics --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.detector import Detections, Detector
 from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
-from lidarloop_core.inference.sweep_pipeline import SweepDetections, SweepPipeline
+from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline
 from lidarloop_core.io.messages import stamp_ns
 from lidarloop_core.pointcloud.decode import field_of, read_points
 from lidarloop_core.pointcloud.deskew import SweepMotion
@@ -38,13 +38,14 @@ class CloudResult:
     Attributes:
         found: detections in the cloud's own frame, or a label for each of ``newest_points``.
         stage_ms: stage → its duration in milliseconds, in order.
-        num_points: number of points of all merged sweeps that entered the detector.
+        num_points: number of points of all merged sweeps.
         num_sweeps: number of merged sweeps.
         received: the newest cloud as the first LiDAR sent it: what was left out, clamped and kept.
         overflow: what was left out because capacity was exceeded, or "".
         motion_problem: why sweeps could not be merged, or "".
         missing_column: which missing field was filled with zeros, or "".
-        newest_points: (N, C) float32 points of the newest cloud, LiDAR frame.
+        newest_points: (N, C) float32 points of the newest cloud, in their order, metres, LiDAR frame at the cloud's
+            stamp; of a detector whose sweeps are on the GPU each at its own time.
         columns: names of the C columns of ``newest_points``.
         lidar_problems: one line for each further LiDAR that is missing, or was joined without ego-motion.
         world_SE3_lidar: pose of the LiDAR at the cloud's stamp; None if unknown.
@@ -100,10 +101,10 @@ class _Placed:
 
 
 class CloudPipeline:
-    """Decodes a cloud, looks up the LiDAR's pose, and detects or segments in the merged sweeps.
+    """Decodes a cloud, looks up the LiDAR's pose, and runs the model on the merged sweeps.
 
     Args:
-        sweeps: keeps and merges sweeps and detects in them; warmed up.
+        sweeps: keeps and merges sweeps and runs the model on them; warmed up.
         locate: gives the LiDAR's pose at a stamp; called only for models that merge sweeps, and for tracking.
         requires_motion: whether a cloud without a pose raises instead of being used alone.
         fills_intensity: whether a cloud without intensity gets zeros instead of being refused.
@@ -132,16 +133,16 @@ class CloudPipeline:
         self._rig = rig
         self._deskewing = deskewing
         self._cropping = cropping
-        self._needs_pose = needs_pose or sweeps.detector.spec.num_sweeps > 1 or deskewing is not None
+        self._needs_pose = needs_pose or sweeps.model.spec.num_sweeps > 1 or deskewing is not None
 
     @property
-    def detector(self) -> Detector | Segmenter:
+    def model(self) -> Detector | Segmenter:
         """The detector or segmenter; at any time it may be replaced by one of the same backend."""
-        return self._sweeps.detector
+        return self._sweeps.model
 
-    @detector.setter
-    def detector(self, detector: Detector | Segmenter) -> None:
-        self._sweeps.detector = detector
+    @model.setter
+    def model(self, model: Detector | Segmenter) -> None:
+        self._sweeps.model = model
 
     def process(self, msg: Any, others: Mapping[str, Any] = MappingProxyType({})) -> CloudResult:
         """Detects the objects in one cloud, or labels its points.
@@ -172,17 +173,17 @@ class CloudPipeline:
         if self._needs_pose:
             placed = self._placed(placed.sweep, msg.header.frame_id, read.times)
         clock.stop("motion")
-        detections = self._sweeps.detect(placed.sweep, placed.motion)
-        found, newest = _at_the_stamp(detections, placed.stamp_SE3_moment)
+        answer = self._sweeps.answer(placed.sweep, placed.motion)
+        found, newest = _at_the_stamp(answer, placed.stamp_SE3_moment)
         if self._cropping is not None and isinstance(found, Boxes3D):
             found = self._cropping.boxes(found, msg.header.frame_id)
         return CloudResult(
             found=found,
-            stage_ms={**clock.stage_ms, **detections.found.stage_ms},
-            num_points=detections.num_points,
-            num_sweeps=detections.num_sweeps,
+            stage_ms={**clock.stage_ms, **answer.found.stage_ms},
+            num_points=answer.num_points,
+            num_sweeps=answer.num_sweeps,
             received=read.received,
-            overflow=_overflow(detections),
+            overflow=_overflow(answer),
             motion_problem=placed.problem,
             missing_column=missing_column,
             newest_points=newest.points,
@@ -224,7 +225,7 @@ class CloudPipeline:
         """The points, and which missing field was filled with zeros, or ""."""
         columns, names = self._sweeps.columns, [f.name for f in msg.fields]
         if not self._fills_intensity or "intensity" not in columns or field_of("intensity", names) in names:
-            return self._read(msg, columns, self.detector.spec.column_limits), ""
+            return self._read(msg, columns, self.model.spec.column_limits), ""
         place = columns.index("intensity")
         read = self._read(msg, columns[:place] + columns[place + 1 :], NO_LIMITS)
         filled = replace(read.received, points=np.insert(read.received.points, place, 0.0, axis=1))
@@ -255,7 +256,7 @@ class CloudPipeline:
     ) -> _Placed:
         """The sweep and its motion, at the moment of a sweep that the model was trained with."""
         at_stamp, stamp_SE3_moment = pose.world_SE3_ego @ pose.ego_SE3_lidar, None
-        moment_s = moment_of(times, self.detector.spec.sweep_stamp)
+        moment_s = moment_of(times, self.model.spec.sweep_stamp)
         if moment_s:
             moment_ns = sweep.stamp_ns + round(1e9 * moment_s)
             pose = deskewing.pose(moment_ns, frame_id)
@@ -269,23 +270,26 @@ def _at(sweep: Sweep, pose: SensorPose) -> Sweep:
     return replace(sweep, ego_SE3_lidar=pose.ego_SE3_lidar, world_SE3_ego=pose.world_SE3_ego)
 
 
-def _at_the_stamp(detections: SweepDetections, stamp_SE3_moment: SE3 | None) -> tuple[Boxes3D | PointLabels, Sweep]:
+def _at_the_stamp(answer: SweepAnswer, stamp_SE3_moment: SE3 | None) -> tuple[Boxes3D | PointLabels, Sweep]:
     """What was found, and the newest points, as seen from the LiDAR at the cloud's stamp."""
-    found = detections.found.boxes if isinstance(detections.found, Detections) else detections.found
-    newest = detections.newest
+    found = answer.found.boxes if isinstance(answer.found, Detections) else answer.found
+    newest = answer.newest
     if stamp_SE3_moment is None:
         return found, newest
-    points = newest.points.copy()
-    points[:, :3] = stamp_SE3_moment.transform(points[:, :3])
     if isinstance(found, Boxes3D):
         found = found.transformed(stamp_SE3_moment)
-    return found, replace(newest, points=points)
+    if TIME_COLUMN not in newest.columns:  # with times, points are where they were measured
+        points = newest.points.copy()
+        points[:, :3] = stamp_SE3_moment.transform(points[:, :3])
+        newest = replace(newest, points=points)
+    return found, newest
 
 
-def _overflow(detections: SweepDetections) -> str:
-    reasons, found, num_points = [], detections.found, detections.num_points
+def _overflow(answer: SweepAnswer) -> str:
+    reasons, found, num_points = [], answer.found, answer.num_points
     if found.num_points < num_points:
         reasons.append(f"{num_points - found.num_points} of {num_points} points left out: more than max_points")
     if found.overfull:
-        reasons.append(f"{found.num_thinned} points thinned out: {', '.join(found.overfull)}")
+        what = f"{found.num_thinned} points thinned out" if found.num_thinned else "thinned"  # below the first level
+        reasons.append(f"{what}: {', '.join(found.overfull)}")
     return "; ".join(reasons)

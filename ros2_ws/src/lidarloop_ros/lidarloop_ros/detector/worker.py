@@ -101,7 +101,7 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         loaded.outputs.publish(result, header)
         published_s = time.perf_counter()
         total_ms = (published_s - received.at_s) * 1e3
-        spec = loaded.pipeline.detector.spec
+        spec = loaded.pipeline.model.spec
         self._statistics.detected(result, total_ms, loaded.gate.age_ms(stamp), spec.num_sweeps)
         stage_ms = result.stage_ms | {"publish": (published_s - processed_s) * 1e3, "total": total_ms}
         loaded.outputs.publish_extras(result, header, stage_ms)

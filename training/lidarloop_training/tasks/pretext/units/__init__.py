@@ -1,0 +1,1 @@
+"""Contrastive units of a cloud, found without labels (Cai et al., section II-B)."""
