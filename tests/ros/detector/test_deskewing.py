@@ -12,13 +12,16 @@ from sensor_msgs.msg import PointCloud2
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.inference.segmenter import NO_LABEL, PointLabels
 from lidarloop_core.io.messages import cloud_message
+from lidarloop_core.model.model_file import write_model
 from lidarloop_ros.detector.loaded import make_pipeline, open_model
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.detector.pipeline import CloudPipeline
 from lidarloop_ros.inputs.deskewing import moment_of
 from lidarloop_ros.inputs.motion import MotionUnavailableError, SensorPose
 from lidarloop_ros.messages.conversions import message_type
+from tests.builders import VOXEL_SEGMENTER, by_intensity_onnx, make_spec
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS
@@ -142,6 +145,33 @@ def test_missing_intensity_is_filled_in_deskewed_clouds_too(opened: Callable[...
     result = opened(missing_intensity="zeros").process(msg)
     np.testing.assert_allclose(result.newest_points, np.tile([*POINT, 0.0], (NUM_SEEN, 1)), atol=0.005)
     assert result.missing_column
+
+
+@pytest.mark.parametrize("sweep_stamp", ["middle", "end"])
+def test_labels_are_those_of_the_received_points_in_their_order(tmp_path: Path, sweep_stamp: str) -> None:
+    """Some were measured beyond the range of the segmenter, and lie within it at the moment of its training."""
+    spec = make_spec(VOXEL_SEGMENTER, num_sweeps=3, sweep_stamp=sweep_stamp, x_range_m=(-6.4, 6.4))
+    write_model(tmp_path / "model.onnx", by_intensity_onnx(spec), spec)
+    intensity = np.array([120, 10, 230, 130, 20, 240, 140, 30], np.float32)
+    found = {}
+    for deskew in (True, False):
+        params = DetectorParams(model=str(tmp_path / "model.onnx"), deskew=deskew)
+        pipeline = make_pipeline(open_model(params), Poses(), params)  # type: ignore[arg-type]
+        for i in (-1, 0):
+            seconds = np.linspace(-0.1, 0.0, NUM_SEEN)
+            times = seconds.astype(np.float32)
+            result = pipeline.process(seen(T0 + 100 * i * MS, seconds, time=times, intensity=intensity))
+        assert result.num_sweeps == 2
+        assert result.columns == ("x", "y", "z", "intensity")
+        np.testing.assert_array_equal(result.newest_points[:, 3], intensity)
+        found[deskew] = result
+    labels, skewed = found[True].found, found[False].found
+    assert isinstance(labels, PointLabels)
+    assert isinstance(skewed, PointLabels)
+    assert labels.labels.tolist() == [1, 0, 2, 1, 0, 2, 1, 0]
+    np.testing.assert_allclose(labels.scores, intensity / 255, rtol=1e-6)
+    np.testing.assert_allclose(found[True].newest_points[:, :3], np.tile(POINT, (NUM_SEEN, 1)), atol=0.005)
+    assert skewed.labels[0] == NO_LABEL
 
 
 def test_deskewing_without_a_source_of_motion_is_refused(make_model: Callable[..., Path]) -> None:
