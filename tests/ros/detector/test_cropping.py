@@ -13,11 +13,13 @@ from sensor_msgs.msg import PointCloud2
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.messages import cloud_message
+from lidarloop_core.model.model_file import write_model
 from lidarloop_ros.detector.loaded import make_pipeline, needs_poses, open_model
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.detector.pipeline import CloudPipeline
 from lidarloop_ros.inputs.motion import MotionUnavailableError, SensorPose
 from lidarloop_ros.messages.conversions import message_type
+from tests.builders import VOXEL_SEGMENTER, by_intensity_onnx
 
 MOUNTINGS = {"top": SE3.from_yaw(np.pi / 2, (1.0, 0.0, 2.0)), "left": SE3.from_yaw(0.0, (0.0, 1.0, 1.0))}
 STAMP_NS = 1_700_000_000_000_000_000
@@ -107,7 +109,7 @@ def test_without_a_mounting_the_ranges_alone_hold_and_the_reason_is_given(
 def test_poses_are_received_where_a_limit_needs_them(
     opened: Callable[..., CloudPipeline], make_model: Callable[..., Path]
 ) -> None:
-    detector = opened().detector
+    detector = opened().model
     model = str(make_model())
     assert not needs_poses(detector, DetectorParams(model=model, max_range_m=50.0))
     assert needs_poses(detector, DetectorParams(model=model, **EGO))
@@ -124,3 +126,10 @@ def test_intensity_of_another_name_is_taken_and_named(opened: Callable[..., Clou
 def test_a_limit_of_another_form_is_refused(opened: Callable[..., CloudPipeline]) -> None:
     with pytest.raises(ConfigError, match="expected x, y and z from and to"):
         opened(ego_box="1 2 3")
+
+
+def test_a_region_of_detections_is_refused_for_a_segmenter(tmp_path: Path) -> None:
+    write_model(tmp_path / "model.onnx", by_intensity_onnx(VOXEL_SEGMENTER), VOXEL_SEGMENTER)
+    params = DetectorParams(model=str(tmp_path / "model.onnx"), output_region="0 0, 1 0, 0 1")
+    with pytest.raises(ConfigError, match=r"'output_region' received '0 0, 1 0, 0 1' with .*; expected '',.*detector"):
+        open_model(params)

@@ -120,11 +120,12 @@ def _open_sweeps(model: Detector | Segmenter, settings: DetectorParams) -> Sweep
 
 
 def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> None:
-    for name in ("tracking", "autoware_objects"):
-        if getattr(settings, name):
+    for name, off in (("tracking", "false"), ("autoware_objects", "false"), ("output_region", "''")):
+        if received := getattr(settings, name):
+            shown = "true" if received is True else f"'{received}'"
             raise ConfigError(
-                f"parameter '{name}' received true with {spec.name}, a model for {spec.outputs.kind}; expected false, "
-                "for it finds no boxes: set it to false, or take a detector"
+                f"parameter '{name}' received {shown} with {spec.name}, a model for {spec.outputs.kind}; expected "
+                f"{off}, for it finds no boxes: set it to {off}, or take a detector"
             )
 
 
