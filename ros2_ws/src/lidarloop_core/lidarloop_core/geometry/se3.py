@@ -180,7 +180,8 @@ def _left_jacobian(rotvec: FloatArray) -> npt.NDArray[np.float64]:
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     angle = float(np.sqrt(x * x + y * y + z * z))
     if angle < 1e-4:  # the two quotients below lose their digits
-        return _IDENTITY + cross / 2 + cross @ cross / 6
-    first, second = (1 - np.cos(angle)) / angle**2, (angle - np.sin(angle)) / angle**3
+        first, second = 1 / 2, 1 / 6
+    else:
+        first, second = (1 - np.cos(angle)) / angle**2, (angle - np.sin(angle)) / angle**3
     jacobian: npt.NDArray[np.float64] = _IDENTITY + first * cross + second * (cross @ cross)
     return jacobian

@@ -70,7 +70,9 @@ def crop(points: npt.NDArray[np.float32], limits: CropLimits, base_SE3_lidar: SE
     region = np.ascontiguousarray(limits.region_m if has_base else _NO_REGION, np.float64)
     ranges = np.array([limits.min_range_m, limits.max_range_m]) ** 2
     casts = has_box and limits.shadow and not inside
-    return _kept(points, ranges, pose.rotation, pose.translation, np.array([low, high]), box, casts, region)
+    heights = np.array([low, high])
+    kept: npt.NDArray[np.float32] = _kept(points, ranges, pose.rotation, pose.translation, heights, box, casts, region)
+    return kept
 
 
 def inside_region(xy: FloatArray, region_m: FloatArray) -> npt.NDArray[np.bool_]:

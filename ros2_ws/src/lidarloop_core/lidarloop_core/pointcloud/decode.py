@@ -136,11 +136,14 @@ def _copy_float32_block(array: npt.NDArray[np.void], columns: Sequence[str], poi
     if any(fields[name][:2] != (_FLOAT32, start + 4 * i) for i, name in enumerate(columns)):
         return False
     # One opaque item per point: numpy then moves a point at once, ten times faster than four floats at a stride.
-    item = {"names": ["item"], "formats": [f"V{4 * len(columns)}"]}
-    layout = np.dtype({**item, "offsets": [start], "itemsize": array.dtype.itemsize})
-    filled = np.dtype({**item, "offsets": [0], "itemsize": points.shape[1] * 4})
+    layout = _with_one_item(4 * len(columns), start, array.dtype.itemsize)
+    filled = _with_one_item(4 * len(columns), 0, points.shape[1] * 4)
     points.view(filled)["item"].reshape(array.shape)[...] = array.view(layout)["item"]
     return True
+
+
+def _with_one_item(num_bytes: int, offset: int, itemsize: int) -> np.dtype[np.void]:
+    return np.dtype({"names": ["item"], "formats": [f"V{num_bytes}"], "offsets": [offset], "itemsize": itemsize})
 
 
 _FLOAT32 = np.dtype("<f4")
