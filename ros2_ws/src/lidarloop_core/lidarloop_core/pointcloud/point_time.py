@@ -260,4 +260,5 @@ def _extent(values: npt.NDArray[Any], chosen: npt.NDArray[np.bool_] | None = Non
 
 def _has_return(cloud: PointColumns) -> npt.NDArray[np.bool_]:
     x, y, z = (cloud[name] for name in "xyz")
-    return np.isfinite(x) & np.isfinite(y) & np.isfinite(z) & ((x != 0) | (y != 0) | (z != 0))
+    has: npt.NDArray[np.bool_] = np.isfinite(x) & np.isfinite(y) & np.isfinite(z) & ((x != 0) | (y != 0) | (z != 0))
+    return has
