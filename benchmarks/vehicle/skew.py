@@ -109,7 +109,6 @@ def check_point_errors(_: Context) -> Iterator[Row]:
                 errors["before"].append(_mean_error_m(sweep.points[:, :3], true))
                 errors["after"].append(_mean_error_m(found, true))
                 errors["slow odometry"].append(_mean_error_m(deskewed(sweep, motion(slow, sweep)).points, true))
-    after = float(np.mean(errors["after"]))
     yield report_only(f"{len(speeds)} toy-town sweeps: fastest, m/s", max(speeds))
     yield report_only("  sharpest turn, °/s", float(np.degrees(max(turns))))
     yield report_only("  mean point error before, cm", 100 * float(np.mean(errors["before"])))
