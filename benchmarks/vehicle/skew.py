@@ -62,7 +62,7 @@ class HurriedDrive(ToyTownDrive):
         self._factor = factor
 
     @cached_property
-    def town(self) -> Town:  # type: ignore[override]  # the same for each reading, as the property is
+    def town(self) -> Town:
         town = super().town
         own = {field.name: getattr(town.ego, field.name) for field in dataclasses.fields(Track)}
         return dataclasses.replace(town, ego=HurriedTrack(**own, factor=self._factor))
