@@ -41,6 +41,15 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def streets() -> Path:
+    """Folder of real drives that `make streets` unpacked: $LIDARLOOP_STREETS or ~/.cache/lidarloop/streets."""
+    folder = Path(os.environ.get("LIDARLOOP_STREETS", Path.home() / ".cache" / "lidarloop" / "streets"))
+    if not (folder / "kitti_tracking").is_dir():
+        pytest.skip(f"no real drives at {folder}; `make streets` unpacks them")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def open_page() -> Callable[[Path, Path], tuple[str, list[str]]]:
     """Opens a page in a real browser: (page, empty folder) → (the DOM after loading, lines written to the console)."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

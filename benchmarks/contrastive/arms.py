@@ -132,7 +132,8 @@ def pretext(arm: Arm, images: Images) -> TaskConfig:
         base: ContrastConfig = SegmenterContrastConfig(spec=spec, network=_unet(), **settings)
     else:
         base = DetectorContrastConfig(spec=spec, network=_detector(arm.network), **settings)
-    return _CHANGES.get(arm.name, lambda config, _: config)(base, images)
+    change = _CHANGES.get(arm.name)
+    return base if change is None else change(base, images)
 
 
 def _with_units(config: ContrastConfig, **changes: Any) -> ContrastConfig:

@@ -16,20 +16,22 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from benchmarks.checks import REPOSITORY
-from lidarloop_core.sample import CameraImage
+from lidarloop_core.sample import CameraImage, Sample, SampleSource
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives
-from lidarloop_training.tasks.pretext.config import ContrastConfig
+from lidarloop_training.tasks.pretext.dataset import ContrastDataset
 from lidarloop_training.tasks.pretext.image_features import ImageFeatures
-from lidarloop_training.tasks.task import ExampleKey, TaskConfig
+from lidarloop_training.tasks.task import ExampleKey, Examples, TaskConfig
 
 _STEPS = 6
 _BATCH = 4
+
+T = TypeVar("T")
 
 
 def cost_of(config: TaskConfig, drives: ToyTownDrives) -> dict[str, float]:
@@ -65,30 +67,37 @@ def measure(config: TaskConfig, drives: ToyTownDrives) -> dict[str, float]:
     examples = task.dataset(source, training=True, seed=0)
     keys = [ExampleKey(0, index % len(source)) for index in range(_BATCH)]
     batch: Any = task.collate([examples[key] for key in keys])
-    task.loss(network, batch.to(device)).total.backward()  # compile, import
+    torch.autograd.backward(task.loss(network, batch.to(device)).total)  # compile, import
     before = _peak_mb(device)
     rows = []
     for step in range(_STEPS):
         keys = [ExampleKey(1, (step * _BATCH + index) % len(source)) for index in range(_BATCH)]
-        data_s = _seconds(lambda keys=keys: [source[key.sample] for key in keys], device)
+        data_s = _timed(partial(_samples, source, keys), device)[1]
         features_s = 0.0
-        if isinstance(config, ContrastConfig) and config.reads_pictures:
+        if isinstance(examples, ContrastDataset) and examples.features is not None:
             pictures = [source[key.sample].cameras for key in keys]
             read = partial(_read_all, examples.features, pictures)
             read()  # computes what is not kept yet
-            features_s = _seconds(read, device)
-        made: list[Any] = []
-        examples_s = _seconds(lambda keys=keys, made=made: made.extend(examples[key] for key in keys), device)
+            features_s = _timed(read, device)[1]
+        made, examples_s = _timed(partial(_made, examples, keys), device)
         batch = task.collate(made).to(device)
-        terms: list[Any] = []
-        forward_s = _seconds(lambda batch=batch, terms=terms: terms.append(task.loss(network, batch)), device)
+        terms, forward_s = _timed(partial(task.loss, network, batch), device)
         optimizer.zero_grad()
-        backward_s = _seconds(lambda terms=terms: terms[0].total.backward(), device)
+        backward_s = _timed(partial(torch.autograd.backward, terms.total), device)[1]
         optimizer.step()
+        del made, terms  # they would count in the next step's peak of memory
         rows.append((data_s, features_s, max(0.0, examples_s - data_s - features_s), forward_s, backward_s))
     names = ("data s", "features s", "units s", "forward s", "backward s")
     found = dict(zip(names, np.median(rows, axis=0).tolist(), strict=True))
     return {**found, "step s": sum(found.values()), "memory MB": _peak_mb(device) - before}
+
+
+def _samples(source: SampleSource, keys: Sequence[ExampleKey]) -> list[Sample]:
+    return [source[key.sample] for key in keys]
+
+
+def _made(examples: Examples[Any], keys: Sequence[ExampleKey]) -> list[Any]:
+    return [examples[key] for key in keys]
 
 
 def _read_all(kept: ImageFeatures, pictures: Sequence[Sequence[CameraImage]]) -> None:
@@ -96,14 +105,14 @@ def _read_all(kept: ImageFeatures, pictures: Sequence[Sequence[CameraImage]]) ->
         kept.maps(cameras)
 
 
-def _seconds(what: Callable[[], object], device: torch.device) -> float:
-    """Time of a call: of this thread's processor, or by the clock where a device works beside it."""
+def _timed(what: Callable[[], T], device: torch.device) -> tuple[T, float]:
+    """Result and seconds of a call: of this thread's processor, or by the clock where a device works beside it."""
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
     start = clock()
-    what()
+    result = what()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return clock() - start
+    return result, clock() - start
 
 
 def _peak_mb(device: torch.device) -> float:

@@ -12,6 +12,7 @@ from benchmarks.checks import Row, all_of
 from benchmarks.contrastive.arms import CROSS, MASKED, SCRATCH, STATISTICS, Arm
 from benchmarks.contrastive.records import matching, read
 from benchmarks.contrastive.study import Study, run_study
+from lidarloop_training.data.toytown.training_drives import ToyTownDrives
 
 _ARMS = (
     Arm(SCRATCH, percents=(50.0,)),
@@ -34,7 +35,8 @@ def live_rows(scratch: Path) -> Iterator[Row]:
     records = read(results)
     runs = matching(records, kind="fine-tune")
     ended = [run for run in runs if run["step"] == run["num_steps"]]
-    finite = sum(bool(np.isfinite(run.get("mAP", run.get("mIoU", np.nan)))) for run in ended)
+    scores = [run.get("mAP", run.get("mIoU")) for run in ended]
+    finite = sum(score is not None and bool(np.isfinite(score)) for score in scores)
     # Scratch and images of pillars have three protocols of two rates and seeds, the others one.
     yield all_of("live: fine-tuning runs with a score", finite, len(ended))
     arms = {(run["arm"], run["network"]) for run in ended}
@@ -47,13 +49,18 @@ def live_rows(scratch: Path) -> Iterator[Row]:
 def tiny_study(folder: Path) -> Study:
     """A few short drives, four steps, one seed, one rate."""
     whole = Study()
-    few = {"root": folder / "drives", "duration_s": 1.0, "keyframe_every": 5}
+
+    def few(drives: ToyTownDrives, number: int) -> ToyTownDrives:
+        return dataclasses.replace(
+            drives, root=folder / "drives", num_train_drives=number, duration_s=1.0, keyframe_every=5
+        )
+
     return dataclasses.replace(
         whole,
         folder=folder,
-        pool=dataclasses.replace(whole.pool, num_train_drives=4, **few),
-        validation=dataclasses.replace(whole.validation, num_train_drives=1, **few),
-        test=dataclasses.replace(whole.test, num_train_drives=1, **few),
+        pool=few(whole.pool, 4),
+        validation=few(whole.validation, 1),
+        test=few(whole.test, 1),
         pretrain_steps=2,
         image_steps=2,
         fine_tune_steps=2,

@@ -124,10 +124,10 @@ def _promises(study: Study) -> Iterator[Row]:
     yield gain_row("images against LiDAR statistics at 5 %, mAP points", cross[5.0], statistics, 2)
     yield within_row("shuffled images against scratch at 5 %, mAP points", shuffled, scratch[5.0], 2)
     yield gain_row("images at 10 % against scratch at 20 %, mAP points", cross[10.0], scratch[20.0], 0)
-    voxels = (study.points(arm, _SHARE, network="voxels") for arm in (CROSS, SCRATCH))
-    yield gain_row("voxels: images against scratch at 5 %, mAP points", *voxels, None)
-    segmenters = (study.points(arm, 1.0, network="U-Net") for arm in (CROSS, SCRATCH))
-    yield gain_row("U-Net: images against scratch at 1 %, mIoU points", *segmenters, 5)
+    images, nothing = (study.points(arm, _SHARE, network="voxels") for arm in (CROSS, SCRATCH))
+    yield gain_row("voxels: images against scratch at 5 %, mAP points", images, nothing, None)
+    images, nothing = (study.points(arm, 1.0, network="U-Net") for arm in (CROSS, SCRATCH))
+    yield gain_row("U-Net: images against scratch at 1 %, mIoU points", images, nothing, 5)
     transfer = study.points(TRANSFER, _SHARE)
     what = "transfer: images of another town style against scratch at 5 %, mAP points"
     yield gain_row(what, transfer, scratch[5.0], None)
@@ -182,12 +182,12 @@ def _costs(records: Sequence[Record]) -> Iterator[Row]:
         cost = costs.get(arm, {})
         yield _reported(f"pre-training step, s: {arm}", cost.get("step s"), f"paper: {told}")
         yield _reported(f"  memory, MB: {arm}", cost.get("memory MB"), "")
-    cost = costs.get(CROSS)
+    images = costs.get(CROSS)
     what = "share of data, features and units in a step: images"
-    if cost is None:
+    if images is None:
         yield Row(what, None, "≤ 0.3333", False, NOT_RUN)
         return
-    share = (cost["data s"] + cost["features s"] + cost["units s"]) / cost["step s"]
+    share = (images["data s"] + images["features s"] + images["units s"]) / images["step s"]
     yield Row(what, share, "≤ 0.3333", bool(share <= 1 / 3))
 
 

@@ -113,11 +113,13 @@ def _overlaps_with_labels(source: KittiObjectSource) -> list[float]:
         labelled = [np.array(line.split()[4:8], float) for line in lines if not line.startswith("DontCare")]
         for frame in wireframes(sample.cameras[0], sample.keyframe, labels_of(sample).boxes):
             pixels = frame.edges.reshape(-1, 2)
-            overlaps.append(_overlap(np.concatenate([pixels.min(axis=0), pixels.max(axis=0)]), labelled[frame.index]))
+            outline = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
+            overlaps.append(overlap_of_rectangles(outline, labelled[frame.index]))
     return overlaps
 
 
-def _overlap(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+def overlap_of_rectangles(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """Intersection over union of two rectangles, each (4,) left, top, right, bottom in pixels."""
     shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
     return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared))
 

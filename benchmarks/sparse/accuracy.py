@@ -134,7 +134,7 @@ def _kept(path: Path, class_names: tuple[str, ...]) -> dict[str, Boxes3D]:
         ends = np.cumsum(stored["counts"])[:-1]
         parts = [np.split(stored[name], ends) for name in ("values", "scores", "labels")]
         rows = zip(stored["tokens"].tolist(), *parts, strict=True)
-        return {token: Boxes3D(*columns, class_names) for token, *columns in rows}
+        return {token: Boxes3D(values, scores, labels, class_names) for token, values, scores, labels in rows}
 
 
 def _save(path: Path, **arrays: npt.NDArray[Any]) -> None:

@@ -153,7 +153,7 @@ def paint_drive(study: Study, drives: ToyTownDrives, seed: int) -> None:
         masks = [stand_in.masks(number * drives.keyframe_every, camera.name) for camera in CAMERAS]
         arrays[sample.token] = painted(sample.keyframe, masks)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(path, buffer.getvalue())
 
@@ -196,7 +196,7 @@ class PaintedSource:
     def annotations(self, index: int) -> Annotations | None:
         return self._source.annotations(index)
 
-    def pose(self, index: int) -> LidarPose | None:
+    def pose(self, index: int) -> LidarPose:
         return self._source.pose(index)
 
 

@@ -33,7 +33,8 @@ from lidarloop_core.io import atomic
 from lidarloop_core.machine import machine, versions
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR, compensated
+from lidarloop_training.toytown.lidar import compensated
+from lidarloop_training.toytown.lidar_styles import HDL32E
 from lidarloop_training.toytown.streets.point_classes import MANMADE, VEGETATION
 from lidarloop_training.toytown.streets.scenery import Thing
 from lidarloop_training.toytown.style import TownStyle
@@ -135,7 +136,7 @@ def objects_of(seed: int, style: TownStyle, every: int) -> Objects:
 def _objects_of_sample(drive: ToyTownDrive, index: int) -> Iterator[tuple[int, FloatArray, FloatArray]]:
     scan, town = drive.scan(index), drive.town
     points = compensated(scan, town, drive.time_s(index), 1 / drive.rate_hz).astype(np.float64)
-    world_SE3_lidar = town.world_SE3_ego(drive.time_s(index)) @ EGO_SE3_LIDAR
+    world_SE3_lidar = town.world_SE3_ego(drive.time_s(index)) @ HDL32E.ego_SE3_lidar
     members = [(town.actors[i].label, np.flatnonzero(scan.actor == i)) for i in np.unique(scan.actor[scan.actor >= 0])]
     still = np.flatnonzero(np.isin(scan.label, (MANMADE, VEGETATION)))
     cuboids = _cuboids(town.things, world_SE3_lidar)
@@ -154,7 +155,7 @@ def _objects_of_sample(drive: ToyTownDrive, index: int) -> Iterator[tuple[int, F
 
 def _cuboids(things: tuple[Thing, ...], world_SE3_lidar: SE3) -> FloatArray:
     """(M, 7) cuboids of the things no larger than an object, a little wider for the range noise, LiDAR frame."""
-    cuboids = np.array([thing.cuboid for thing in things])
+    cuboids: FloatArray = np.array([thing.cuboid for thing in things])
     length, width = cuboids[:, 3:5].max(axis=1), cuboids[:, 3:5].min(axis=1)
     cuboids = cuboids[(np.column_stack([length, width, cuboids[:, 5]]) <= _LARGEST_M).all(axis=1)]
     lidar_SE3_world = world_SE3_lidar.inverse()
@@ -166,7 +167,7 @@ def _cuboids(things: tuple[Thing, ...], world_SE3_lidar: SE3) -> FloatArray:
 
 def _seen(camera: Camera, points: FloatArray) -> tuple[FloatArray, Camera]:
     """(K, 2) pixels of the points that fall on the picture."""
-    camera_SE3_lidar = camera.ego_SE3_camera.inverse() @ EGO_SE3_LIDAR
+    camera_SE3_lidar = camera.ego_SE3_camera.inverse() @ HDL32E.ego_SE3_lidar
     pixels, depth = project(camera_SE3_lidar.transform(points), camera.intrinsics)
     return pixels[in_image(pixels, depth, WIDTH, HEIGHT)], camera
 

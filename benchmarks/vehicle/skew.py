@@ -31,8 +31,8 @@ from lidarloop_core.pointcloud.point_time import TIME_COLUMN, PointTimeReader, P
 from lidarloop_core.sample import Sweep
 from lidarloop_training.evaluation.metrics.matching import GroundTruth
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections
-from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from lidarloop_training.toytown.drive import Clouds, ToyTownDrive
+from lidarloop_training.toytown.lidar_styles import HDL32E
 from lidarloop_training.toytown.streets.motion import FloatArray, Track
 from lidarloop_training.toytown.town import Town
 
@@ -58,7 +58,7 @@ class HurriedDrive(ToyTownDrive):
     """A drive whose ego drives ``factor`` times as fast; all else moves as it does."""
 
     def __init__(self, seed: int, factor: float, *, skewed: bool, duration_s: float = 6.0) -> None:
-        super().__init__(seed, duration_s=duration_s, cameras=False, skewed=skewed)
+        super().__init__(seed, duration_s=duration_s, cameras=False, clouds=Clouds(skewed=skewed))
         self._factor = factor
 
     @cached_property
@@ -84,7 +84,7 @@ def motion(odometry: Trajectory, sweep: Sweep) -> SweepMotion:
     """The LiDAR's motion in the 0.1 s that end at a sweep's stamp."""
 
     def world_SE3_lidar(at_ns: int) -> Any:
-        return odometry.at(at_ns, max_gap_ns=500_000_000) @ EGO_SE3_LIDAR
+        return odometry.at(at_ns, max_gap_ns=500_000_000) @ HDL32E.ego_SE3_lidar
 
     return motion_during(world_SE3_lidar, sweep.stamp_ns, -_SWEEP_S, 0.0)
 

@@ -115,7 +115,9 @@ def _toy_clouds(spec: ModelSpec) -> Iterator[Cloud]:
     except ImportError:  # the ray caster is an optional dependency
         return
     drive = ToyTownDrive(7, duration_s=2.0, num_sweeps=spec.num_sweeps, cameras=False)
-    yield Cloud("toy town", merge_sweeps(drive[len(drive) - 1].sweeps, spec.point_columns))
+    sweeps = drive[len(drive) - 1].sweeps
+    has = tuple(name for name in spec.point_columns if name == "dt" or name in sweeps[0].columns)
+    yield Cloud("toy town", _columns(merge_sweeps(sweeps, has), has, spec))
 
 
 def _real_clouds(spec: ModelSpec, folder: Path) -> Iterator[Cloud]:
@@ -128,7 +130,7 @@ def _real_clouds(spec: ModelSpec, folder: Path) -> Iterator[Cloud]:
 
 
 def _columns(raw: npt.NDArray[np.float32], names: tuple[str, ...], spec: ModelSpec) -> npt.NDArray[np.float32]:
-    """The model's columns of a real cloud; 0 where it has none."""
+    """The model's columns of a cloud that may lack some, e.g. paint; 0 there."""
     points = np.zeros((len(raw), len(spec.point_columns)), np.float32)
     for i, name in enumerate(spec.point_columns):
         if name in names:

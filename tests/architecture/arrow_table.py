@@ -35,6 +35,9 @@ CORE: dict[str, set[str]] = {
     "labelling.lifting": {
         "classes", "errors", "geometry", "sample", "labelling", "labelling.points", "labelling.placing",
     },
+    "labelling.painting": {
+        "errors", "sample", "labelling", "labelling.mask_models", "labelling.points",
+    },
     "labelling.refining": {"geometry", "tracking", "labelling", "labelling.points"},
     "labelling.mask_models": {"classes", "errors", "sample", "io", "inference", "labelling"},
     "labelling.selection": {"errors", "geometry", "sample", "io", "tracking", "labelling"},
@@ -62,10 +65,11 @@ TRAINING: dict[str, set[str]] = {
     "workers": set(),
     "ranges": set(),
     "arrow_columns": set(),
+    "toytown.faults": set(),
     "toytown.solids": set(),
     "toytown.streets": {"toytown.solids"},
     "toytown.population": {"toytown.solids", "toytown.streets"},
-    "toytown": {"toytown.solids", "toytown.streets", "toytown.population"},
+    "toytown": {"toytown.faults", "toytown.solids", "toytown.streets", "toytown.population"},
     # Where samples come from.
     "data.writing": {"workers", "toytown"},
     "data.views": {"data.writing"},
@@ -76,10 +80,15 @@ TRAINING: dict[str, set[str]] = {
     "data.nuscenes": {"data.writing", "data.views"},
     "data.waymo": {"arrow_columns"},
     "data.once": {"data.waymo"},
-    "data.toytown": {"ranges", "workers", "toytown", "data.nuscenes", "data.views"},
+    "data.pandaset": {"data.nuscenes"},
+    "data.view_of_delft": {"data.kitti"},
+    "data.toytown": {
+        "ranges", "workers", "toytown", "toytown.faults", "data.nuscenes", "data.views", "data.writing",
+        "pseudolabel.mask_models",
+    },
     "data": {
         "ranges", "toytown", "data.av2", "data.bag", "data.kept_frames", "data.kitti", "data.nuscenes", "data.once",
-        "data.views", "data.waymo",
+        "data.pandaset", "data.view_of_delft", "data.views", "data.waymo",
     },
     "data.convert": {"ranges", "toytown", "data", "data.bag", "data.nuscenes", "data.views", "data.writing"},
     # How detections are judged and shown.
@@ -91,10 +100,11 @@ TRAINING: dict[str, set[str]] = {
     # How drives are labelled.
     "pseudolabel.mask_models": {"toytown"},
     "pseudolabel": {
-        "ranges", "toytown", "data", "data.writing", "evaluation", "evaluation.metrics", "evaluation.report",
-        "evaluation.statistics", "pseudolabel.mask_models",
+        "ranges", "toytown", "toytown.faults", "data", "data.writing", "evaluation", "evaluation.metrics",
+        "evaluation.report", "evaluation.statistics", "pseudolabel.mask_models",
     },
     "pseudolabel.executors": {"workers", "pseudolabel"},
+    "painting": {"data.writing", "pseudolabel"},
     # What is learnt, and how.
     "models.backbones": set(),
     "models.sparse": set(),
@@ -103,8 +113,12 @@ TRAINING: dict[str, set[str]] = {
     "models.image": {"ranges"},
     "models": {"ranges", "models.backbones", "models.encoders", "models.heads", "models.sparse"},
     "losses": {"ranges", "data", "models.heads"},
+    "losses.distillation": {"ranges", "models.heads"},
     "tasks": {"ranges", "models.sparse"},
     "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
+    "tasks.distillation": {
+        "models", "models.heads", "models.sparse", "losses", "losses.distillation", "tasks", "tasks.detection",
+    },
     "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
     "tasks.pretext.units": {"ranges"},
     "tasks.pretext": {
@@ -113,19 +127,19 @@ TRAINING: dict[str, set[str]] = {
     "tasks.pretext.masked": {"ranges", "data", "models", "models.sparse", "losses", "tasks", "tasks.pretext"},
     "tasks.pretext.pictures": {"ranges", "models", "models.image", "losses", "tasks", "tasks.pretext"},
     "stages": {
-        "ranges", "data", "data.toytown", "data.views", "data.writing", "tasks", "tasks.detection", "tasks.pretext",
-        "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.segmentation",
+        "ranges", "data", "data.toytown", "data.views", "data.writing", "models", "tasks", "tasks.detection",
+        "tasks.distillation", "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.segmentation",
     },
     "recipes": {
         "data", "data.toytown", "data.views", "models", "models.image", "losses", "tasks", "tasks.detection",
-        "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.pretext.units", "tasks.segmentation",
-        "stages",
+        "tasks.distillation", "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.pretext.units",
+        "tasks.segmentation", "stages",
     },
     # The command line; nothing imports it.
     "commands": {
         "ranges", "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
-        "models.image", "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.pretext",
-        "tasks.pretext.pictures", "tasks.segmentation", "stages", "recipes",
+        "models.image", "painting", "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.distillation",
+        "tasks.pretext", "tasks.pretext.pictures", "tasks.segmentation", "stages", "recipes",
     },
 }  # fmt: skip
 

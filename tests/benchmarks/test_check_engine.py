@@ -12,7 +12,7 @@ pytest.importorskip("onnxslim")
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from benchmarks import check_engine, check_sparse
+from benchmarks import check_distillation, check_engine, check_sparse
 from benchmarks.checks import Context, Row
 
 
@@ -21,7 +21,7 @@ def rows(check: Callable[[Context], Iterator[Row]], tmp_path: Path) -> list[Row]
 
 
 def test_the_tests_that_are_counted_exist(repository: Path) -> None:
-    tested = {**check_engine.TESTED, **check_sparse.TESTED}
+    tested = {**check_engine.TESTED, **check_sparse.TESTED, **check_distillation.TESTED}
     assert [path for path in tested.values() if not (repository / path).is_file()] == []
 
 

@@ -120,13 +120,19 @@ def drives() -> dict[str, tuple[Tree, str]]:
     """Kind of drive, as ``lidarloop convert`` names it → its files, and the path in the folder that it is opened by."""
     from lidarloop_training.data.nuscenes.writer import write_nuscenes
     from tests.fuzz import drive_files
+    from tests.training.data.kitti.tracking_fixture import write_tracking
     from tests.training.data.once import fixture as once
+    from tests.training.data.pandaset import fixture as pandaset
+    from tests.training.data.view_of_delft.fixture import write_view_of_delft
     from tests.training.data.waymo import fixture as waymo
 
     return {
         "nuscenes": (tree_of(lambda root: write_nuscenes(STREET, root / "town", keyframe_every=2)), "town"),
         "kitti-raw": (tree_of(drive_files.write_kitti_raw), "2011_09_26/2011_09_26_drive_0001_sync"),
         "kitti-object": (tree_of(drive_files.write_kitti_object), "."),
+        "kitti-tracking": (tree_of(write_tracking), "."),
+        "pandaset": (tree_of(lambda root: pandaset.write_published(root / "002")), "002"),
+        "view-of-delft": (tree_of(write_view_of_delft), "."),
         "semantic-kitti": (tree_of(drive_files.write_semantic_kitti), "dataset"),
         "av2": (tree_of(drive_files.write_av2), "."),
         "once": (tree_of(once.write_sequence), "."),

@@ -13,7 +13,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("torch")
 
 from benchmarks.sparse import accuracy
-from benchmarks.sparse.accuracy import PILLARS, Study
+from benchmarks.sparse.accuracy import Study
+from benchmarks.sparse.shipped import PILLARS
 from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_training.stages.infer import SampleDetector

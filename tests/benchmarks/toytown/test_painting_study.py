@@ -12,7 +12,7 @@ from lidarloop_core.pointcloud.sweeps import network_points
 from lidarloop_core.sample import Sweep
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from lidarloop_training.toytown.lidar_styles import HDL32E
 from lidarloop_training.toytown.masks import InstanceMask
 
 
@@ -27,7 +27,7 @@ def test_a_point_has_the_best_score_of_each_class_whose_mask_shows_it() -> None:
     ]
     ahead_left, ahead_right, behind = (20.0, 1.0, 0.0), (20.0, -1.0, 0.0), (-20.0, 0.0, 0.0)
     points = np.array([(*p, 7.0) for p in (ahead_left, ahead_right, behind)], np.float32)
-    scores = painted(Sweep(points, ("x", "y", "z", "intensity"), 0, EGO_SE3_LIDAR, None), masks)
+    scores = painted(Sweep(points, ("x", "y", "z", "intensity"), 0, HDL32E.ego_SE3_lidar, None), masks)
     expected = np.zeros((3, 10))
     expected[0, [0, 5]], expected[1, 0] = (0.25, 0.75), 0.125
     np.testing.assert_array_equal(scores, expected)

@@ -12,6 +12,7 @@ BOUNDARIES = {
     "results": 3,
     "masks": 3,
     "frames": 4,
+    "paints": 2,
     "corrections": 2,
     "checkpoints": 2,
     "parameters": 2,

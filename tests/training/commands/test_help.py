@@ -7,7 +7,7 @@ import pytest
 from lidarloop_core.cli import main
 
 
-@pytest.mark.parametrize("command", ["convert", "pseudolabel", "view"])
+@pytest.mark.parametrize("command", ["convert", "pseudolabel", "paint", "view"])
 def test_the_help_of_a_bag_names_no_toy_town_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     def options(kind: str) -> str:
         with pytest.raises(SystemExit) as ended:

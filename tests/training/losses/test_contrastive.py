@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import Tensor  # noqa: E402
+
 from lidarloop_core.errors import ConfigError  # noqa: E402
 from lidarloop_training.losses.contrastive import (  # noqa: E402
     Contrast,
@@ -19,13 +21,13 @@ from lidarloop_training.losses.contrastive import (  # noqa: E402
 )
 
 
-def at_angles(*degrees: float) -> torch.Tensor:
+def at_angles(*degrees: float) -> Tensor:
     """Features in the plane whose cosine similarities are those of their angles."""
     angle = torch.tensor(degrees).deg2rad()
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-def others(number: int) -> torch.Tensor:
+def others(number: int) -> Tensor:
     return ~torch.eye(number, dtype=torch.bool)
 
 

@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import Tensor, nn  # noqa: E402
+
 from lidarloop_training.models.point_network import BevPointNetwork, PointsOfInterest, UNetPointNetwork  # noqa: E402
 from lidarloop_training.models.unet import UNetConfig  # noqa: E402
 from tests.builders import VOXEL_SEGMENTER  # noqa: E402
@@ -13,18 +15,19 @@ from tests.training.conftest import small_spec  # noqa: E402
 from tests.training.tasks.pretext.scenes import tiny_network  # noqa: E402
 
 
-class Ramp(torch.nn.Module):
+class Ramp(nn.Module):
     """A backbone whose map holds the row, the column and the sample of each cell."""
 
-    def forward(self, canvas: torch.Tensor) -> torch.Tensor:
+    def forward(self, canvas: Tensor) -> Tensor:
         size, rows, columns = canvas.shape[0], canvas.shape[2] // 2, canvas.shape[3] // 2
         grids = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in (size, rows, columns)), indexing="ij")
         return torch.stack([grids[1], grids[2], grids[0]], dim=1)
 
 
-def test_a_point_reads_the_map_where_it_lies() -> None:
+def test_a_point_reads_the_map_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     network = BevPointNetwork(small_spec(), tiny_network())  # 20 × 16 pillars of 1 m, a map of 10 × 8 cells of 2 m
-    network.backbone, network.out_channels = Ramp(), 3
+    monkeypatch.setattr(network, "backbone", Ramp())
+    network.out_channels = 3
     inputs = (
         torch.zeros(2, len(small_spec().point_columns)),
         torch.tensor([0, small_spec().pillars.max_points_per_pillar]),
@@ -40,13 +43,12 @@ def test_a_point_reads_the_map_where_it_lies() -> None:
     assert found[:, 2].tolist() == [0, 1, 0, 1]
 
 
-def test_a_point_of_a_segmenter_has_the_features_of_its_voxel() -> None:
+def test_a_point_of_a_segmenter_has_the_features_of_its_voxel(monkeypatch: pytest.MonkeyPatch) -> None:
     config = UNetConfig(channels=(8, 8, 8), encoder_blocks=(0, 0, 1), decoder_blocks=(0, 0), head_channels=8)
     network = UNetPointNetwork(VOXEL_SEGMENTER, config)
     voxels = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    network.encoder, network.decoder = torch.nn.Identity(), torch.nn.Identity()
-    network.encoder.forward = lambda features, levels: voxels  # type: ignore[method-assign]
-    network.decoder.forward = lambda features, levels: features  # type: ignore[method-assign]
+    monkeypatch.setattr(network.encoder, "forward", lambda features, levels: voxels)
+    monkeypatch.setattr(network.decoder, "forward", lambda features, levels: features)
     names = network._input_names
     inputs = tuple(
         torch.tensor([2, 1, 0], dtype=torch.int32) if name == "voxel_of_point" else torch.zeros(3, 5) for name in names

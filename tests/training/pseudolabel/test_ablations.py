@@ -9,7 +9,7 @@ from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_training.commands.overrides import overridden, overrides_of
 from lidarloop_training.pseudolabel.ablations import Trial, fault_rates, trials
 from lidarloop_training.pseudolabel.job import plain, recipe, sha256_of
-from lidarloop_training.toytown.mask_model import FaultRates
+from lidarloop_training.toytown.faults.rates import FaultRates
 
 ROWS = trials()
 Lifting, Refine = overrides_of(LiftingConfig), overrides_of(RefineConfig, without=("motion",))

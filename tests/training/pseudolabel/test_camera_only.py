@@ -18,7 +18,7 @@ from lidarloop_training.pseudolabel.mask_model_choice import OnnxMaskModelSpec, 
 from lidarloop_training.pseudolabel.mask_models.toytown_depth import DepthFaults, ToyTownDepth, true_depth
 from lidarloop_training.pseudolabel.variants import MaskLifter, open_lifter
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.mask_model import FaultRates
+from lidarloop_training.toytown.faults.rates import FaultRates
 
 INDEX = 30
 FLAWLESS = DepthFaults(0.0, 0.0, 0.0, 0.0)

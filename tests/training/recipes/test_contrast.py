@@ -22,11 +22,12 @@ from lidarloop_training.recipes.segment_drives import segment_drives  # noqa: E4
 from lidarloop_training.recipes.segment_toytown import segment_toytown  # noqa: E402
 from lidarloop_training.recipes.voxel_nuscenes import voxel_nuscenes  # noqa: E402
 from lidarloop_training.recipes.voxel_toytown import voxel_toytown  # noqa: E402
+from lidarloop_training.stages.config import TrainConfig  # noqa: E402
 from lidarloop_training.stages.saved_task import as_json, from_json, task_type  # noqa: E402
 
 HERE = Path("drives")
 
-PAIRS = {
+PAIRS: dict[str, tuple[TrainConfig[Any], TrainConfig[Any]]] = {
     "pillars": (toytown.contrast_toytown(), pillar_toytown()),
     "voxels": (toytown.contrast_voxel_toytown(), voxel_toytown()),
     "U-Net": (toytown.contrast_segment_toytown(), segment_toytown()),

@@ -14,7 +14,7 @@ from lidarloop_training.data.drive_folder import DriveFolder
 from lidarloop_training.data.nuscenes.lidarseg_classes import LABEL_NAMES
 from lidarloop_training.recipes.segment_drives import LIDARSEG_CLASSES, segment_drives
 from lidarloop_training.recipes.segment_toytown import POINT_CLASSES, segment_smoke, segment_toytown
-from lidarloop_training.toytown import point_classes
+from lidarloop_training.toytown.streets import point_classes
 
 
 def test_the_classes_are_those_of_the_data() -> None:

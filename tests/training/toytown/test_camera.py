@@ -12,8 +12,9 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import corners
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
-from lidarloop_training.toytown.mask_model import DegradedMasks, FaultRates, degraded
+from lidarloop_training.toytown.faults.rates import FaultRates
+from lidarloop_training.toytown.lidar_styles import HDL32E
+from lidarloop_training.toytown.mask_model import DegradedMasks, degraded
 from lidarloop_training.toytown.masks import InstanceMask
 
 INDEX = 60
@@ -43,7 +44,7 @@ def test_masks_lie_within_projected_boxes_and_fill_them(drive: ToyTownDrive) -> 
         place = {name: k for k, name in enumerate(annotations.instance_ids)}
         all_corners = corners(annotations.boxes.values.astype(float))
         for camera in CAMERAS:
-            camera_SE3_lidar = camera.ego_SE3_camera.inverse() @ EGO_SE3_LIDAR
+            camera_SE3_lidar = camera.ego_SE3_camera.inverse() @ HDL32E.ego_SE3_lidar
             for mask in drive.instance_masks(index, camera.name):
                 if mask.instance_id not in place:
                     continue  # beyond the range of annotations
@@ -73,7 +74,7 @@ def test_lidar_points_of_an_actor_fall_into_its_mask(drive: ToyTownDrive) -> Non
     parked = np.array([not a.track.moves for a in drive.town.actors])
     for camera in CAMERAS:
         mine = (scan.actor >= 0) & parked[scan.actor]
-        lidar_SE3_camera = EGO_SE3_LIDAR.inverse() @ camera.ego_SE3_camera
+        lidar_SE3_camera = HDL32E.ego_SE3_lidar.inverse() @ camera.ego_SE3_camera
         points = lidar_SE3_camera.inverse().transform(scan.points[mine, :3].astype(float))
         ahead = points[:, 2] > 0.5
         pixels = points[ahead] @ camera.intrinsics.T

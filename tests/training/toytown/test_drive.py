@@ -18,8 +18,8 @@ from lidarloop_core.geometry.boxes import bev_corners, points_in_boxes, wrap_ang
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.pointcloud.deskew import deskewed, motion_during
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from lidarloop_training.toytown.drive import Clouds, ToyTownDrive
+from lidarloop_training.toytown.lidar_styles import HDL32E
 from lidarloop_training.toytown.streets.ground import KERB_M
 from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
 from tests.training.sources import assert_names_labels_and_poses_need_no_cloud
@@ -163,7 +163,7 @@ def world_boxes(drive: ToyTownDrive, index: int) -> dict[str, tuple[float, ...]]
     sample = drive[index]
     assert sample.annotations is not None
     assert sample.keyframe.world_SE3_ego is not None
-    boxes = sample.annotations.boxes.transformed(sample.keyframe.world_SE3_ego @ EGO_SE3_LIDAR)
+    boxes = sample.annotations.boxes.transformed(sample.keyframe.world_SE3_ego @ HDL32E.ego_SE3_lidar)
     columns = boxes.values[:, [0, 1, 2, 6, 7, 8]].astype(float).tolist()
     return dict(zip(sample.annotations.instance_ids, (tuple(c) for c in columns), strict=True))
 
@@ -212,7 +212,7 @@ def test_boxes_may_be_empty_and_their_visibility_shows_why(drive: ToyTownDrive) 
 
 
 def test_a_skewed_drive_is_the_compensated_one_once_it_is_deskewed(drive: ToyTownDrive) -> None:
-    skewed = ToyTownDrive(SEED, cameras=False, skewed=True)
+    skewed = ToyTownDrive(SEED, cameras=False, clouds=Clouds(skewed=True))
     measured, ideal = skewed[40].keyframe, drive[40].keyframe
     assert measured.columns == (*ideal.columns, "time")
     times = measured.points[:, -1]
@@ -221,7 +221,7 @@ def test_a_skewed_drive_is_the_compensated_one_once_it_is_deskewed(drive: ToyTow
     assert (np.diff(times) >= 0).all()
 
     def world_SE3_lidar(stamp_ns: int) -> SE3:
-        return drive.town.world_SE3_ego(1e-9 * (stamp_ns - drive.stamp_ns(0))) @ EGO_SE3_LIDAR
+        return drive.town.world_SE3_ego(1e-9 * (stamp_ns - drive.stamp_ns(0))) @ HDL32E.ego_SE3_lidar
 
     found = deskewed(measured, motion_during(world_SE3_lidar, measured.stamp_ns, -0.1, 0.0)).points
     assert np.linalg.norm(measured.points[:, :3] - ideal.points[:, :3], axis=1).mean() > 0.1
@@ -230,7 +230,7 @@ def test_a_skewed_drive_is_the_compensated_one_once_it_is_deskewed(drive: ToyTow
 
 
 def test_point_labels_change_nothing_but_the_column(drive: ToyTownDrive) -> None:
-    labelled = ToyTownDrive(SEED, num_sweeps=2, cameras=False, point_labels=True)[40]
+    labelled = ToyTownDrive(SEED, num_sweeps=2, cameras=False, clouds=Clouds(point_labels=True))[40]
     assert drive[40].point_classes == ()
     assert labelled.point_classes == POINT_CLASSES
     for sweep, plain in zip(labelled.sweeps, drive[40].sweeps, strict=False):
@@ -241,7 +241,7 @@ def test_point_labels_change_nothing_but_the_column(drive: ToyTownDrive) -> None
 
 @pytest.mark.parametrize("seed", [1, 4])
 def test_labels_agree_with_boxes_and_with_the_map(seed: int) -> None:
-    drive = ToyTownDrive(seed, cameras=False, point_labels=True)
+    drive = ToyTownDrive(seed, cameras=False, clouds=Clouds(point_labels=True))
     sample = drive[60]
     keyframe, annotations = sample.keyframe, sample.annotations
     assert annotations is not None
@@ -286,3 +286,19 @@ def test_names_labels_and_poses_need_no_scan() -> None:
     assert_names_labels_and_poses_need_no_cloud(drive, "lidarloop_training.toytown.drive.ToyTownDrive.scan")
     assert (drive.annotations(2).num_lidar_pts == -1).all()
     assert (drive[2].annotations.num_lidar_pts >= 0).all()
+
+
+def test_a_drive_of_another_lidar_has_its_name_and_the_same_town() -> None:
+    own, other = (ToyTownDrive(3, duration_s=0.1, cameras=False, lidar=name) for name in ("hdl32e", "hdl64e"))
+    assert (own.scene, other.scene) == ("toytown-0003", "toytown-0003-hdl64e")
+    a, b = own[0], other[0]
+    assert a.annotations.instance_ids == b.annotations.instance_ids
+    np.testing.assert_allclose(
+        a.annotations.boxes.values[:, 2] + a.keyframe.ego_SE3_lidar.translation[2],
+        b.annotations.boxes.values[:, 2] + b.keyframe.ego_SE3_lidar.translation[2],
+        atol=0.05,
+    )
+    assert len(b.keyframe.points) > 2 * len(a.keyframe.points)
+    assert b.keyframe.ego_SE3_lidar.translation[2] == 1.73
+    with pytest.raises(ConfigError, match=r"'vlp16'; expected one of hdl32e, hdl64e"):
+        ToyTownDrive(3, lidar="vlp16")

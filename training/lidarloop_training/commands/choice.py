@@ -10,9 +10,11 @@ from typing import Annotated, Any, Generic, TypeVar, Union
 import tyro
 from rich.console import Console
 
+from lidarloop_core.labelling.painting.paint import is_paint
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.drive_folder import DriveFolder
 from lidarloop_training.data.lidar_setup import measure_lidar
+from lidarloop_training.data.writing.paints import columns_of
 from lidarloop_training.recipes.pillar_toytown import toytown_spec
 from lidarloop_training.stages.config import TrainConfig
 from lidarloop_training.tasks.detection.task import DetectionConfig
@@ -68,21 +70,31 @@ def for_lidar(config: TrainConfig[Any], drives: SampleSource, console: Console) 
     return dataclasses.replace(config, task=dataclasses.replace(config.task, spec=spec))
 
 
-def choice(recipes: Mapping[str, tuple[Any, str]]) -> Any:
+def for_paints(config: TrainConfig[Any]) -> TrainConfig[Any]:
+    """The run with the columns that its drives are painted with, in place of the recipe's."""
+    if not isinstance(config.data, DriveFolder) or config.data.paints is None:
+        return config
+    own = (name for name in config.task.spec.point_columns if not is_paint(name))
+    spec = dataclasses.replace(config.task.spec, point_columns=(*own, *columns_of(config.data.paints)))
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, spec=spec))
+
+
+def choice(recipes: Mapping[str, tuple[Any, str]], chosen: type[Chosen[Any]] = Chosen) -> Any:
     """The type from which tyro reads one of several recipes.
 
     Args:
         recipes: name on the command line → (configuration, one line of help).
+        chosen: what holds the recipe, and the options beside it.
     """
     kinds = (
-        Annotated[_type(config), tyro.conf.subcommand(name, default=Chosen(config), description=description)]
+        Annotated[_type(config, chosen), tyro.conf.subcommand(name, default=chosen(config), description=description)]
         for name, (config, description) in recipes.items()
     )
     return Union[tuple(kinds)]  # noqa: UP007  # the members are known at run time alone
 
 
-def _type(config: Any) -> Any:
+def _type(config: Any, chosen: Any) -> Any:
     """A configuration's type; a run's is that of its task, so that the task's own settings become options."""
     if isinstance(config, TrainConfig):
-        return Chosen[TrainConfig[type(config.task)]]  # type: ignore[misc]
-    return Chosen[type(config)]  # type: ignore[misc]
+        return chosen[TrainConfig[type(config.task)]]  # type: ignore[misc]
+    return chosen[type(config)]

@@ -24,6 +24,7 @@ from lidarloop_training.data.drive_spec import (
     NuScenesSweep,
     SemanticKitti,
     ToyTown,
+    ViewOfDelft,
 )
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ if TYPE_CHECKING:
     Request = Conversion[Any]
 else:
     _SPECIAL = {ToyTown: ToyTownConversion, KittiRaw: KittiRawConversion, Bag: BagConversion}
-    _WITHOUT_BOXES_OR_POSES = (KittiObject, NuScenesSweep, SemanticKitti)
+    _WITHOUT_BOXES_OR_POSES = (KittiObject, NuScenesSweep, SemanticKitti, ViewOfDelft)
     Request = one_of(
         {
             kind: _SPECIAL.get(kind) or (Conversion if kind in _WITHOUT_BOXES_OR_POSES else LabelledConversion)[kind]

@@ -8,8 +8,15 @@ import tyro
 from rich.console import Console
 
 from lidarloop_core.shell import command_line
-from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_lidar
+from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_lidar, for_paints
 from lidarloop_training.data.views.label_share import split_labels
+from lidarloop_training.recipes.painted import (
+    painted_drives,
+    painted_pillar_smoke,
+    painted_pillar_toytown,
+    painted_smoke,
+    painted_toytown,
+)
 from lidarloop_training.recipes.pillar_drives import pillar_drives, pillar_fine_tune, pillar_pretrain
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown
 from lidarloop_training.recipes.segment_drives import segment_drives
@@ -36,6 +43,14 @@ else:
             "voxel-nuscenes-0075": (voxel_nuscenes_0075(), "CenterPoint's own size, 0.075 m: --data.path DIR."),
             "pillar-drives": (pillar_drives(), "Labelled drives of your own: --data.path DIR."),
             "pillar-pretrain": (pillar_pretrain(), "Drives with pseudo-labels: --data.path DIR --data.labels OUT."),
+            "painted-toytown": (painted_toytown(), "A teacher: voxel-toytown on points painted by 2D masks."),
+            "painted-pillar-toytown": (painted_pillar_toytown(), "The same on pillars."),
+            "painted-smoke": (painted_smoke(), "The same on voxels with a tiny network and a few steps."),
+            "painted-pillar-smoke": (painted_pillar_smoke(), "The same on pillars."),
+            "painted-drives": (
+                painted_drives(),
+                "Labelled drives of your own, painted: --data.path DIR --data.paints PAINTS.",
+            ),
             "pillar-fine-tune": (
                 pillar_fine_tune(),
                 "A share of the labels: --data.path DIR --init-from RUN --labels.percent 5.",
@@ -52,7 +67,7 @@ def train(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(na
     Args:
         recipe: the recipe; each of its values can be overridden.
     """
-    config = for_classes(recipe.config, recipe.classes)
+    config = for_paints(for_classes(recipe.config, recipe.classes))
     accelerator = new_accelerator()
     console = Console(quiet=not accelerator.is_main_process)
     with accelerator.main_process_first():

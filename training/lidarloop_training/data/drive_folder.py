@@ -8,6 +8,7 @@ from pathlib import Path
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.drive_spec import DriveName, drive_named
 from lidarloop_training.data.views.concat import ConcatSource
+from lidarloop_training.data.views.painted import PaintedSource
 from lidarloop_training.data.views.pseudo_labelled import open_labelled
 
 
@@ -23,6 +24,8 @@ class DriveFolder:
             results JSON. Samples that it does not know are left out.
         validation: annotated drives of the same kind for the validation loss; without them none is computed.
         cameras: whether samples have pictures, for pre-training.
+        paints: class scores of a 2D model to paint the points with, of all these drives: the folder that
+            ``lidarloop paint`` printed.
     """
 
     path: Path
@@ -30,6 +33,7 @@ class DriveFolder:
     labels: Path | None = None
     validation: Path | None = None
     cameras: bool = False
+    paints: Path | None = None
 
     def open_training(self, num_sweeps: int) -> SampleSource:
         """The drives to learn from."""
@@ -42,4 +46,5 @@ class DriveFolder:
 
     def _open(self, path: Path, num_sweeps: int) -> SampleSource:
         drive = drive_named(self.source, str(path))
-        return drive.open(num_sweeps=num_sweeps, cameras=self.cameras, lane_map=False)
+        drives = drive.open(num_sweeps=num_sweeps, cameras=self.cameras, lane_map=False)
+        return drives if self.paints is None else PaintedSource(drives, self.paints)

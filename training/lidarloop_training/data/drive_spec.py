@@ -17,6 +17,7 @@ import tyro
 
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_training.ranges import check_ranges
+from lidarloop_training.toytown.lidar_styles import LidarName
 from lidarloop_training.toytown.style import TownStyle
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ DriveName = Literal[
     "toytown",
     "kitti-raw",
     "kitti-object",
+    "kitti-tracking",
     "nuscenes-sweep",
     "nuscenes",
     "av2",
@@ -33,6 +35,8 @@ DriveName = Literal[
     "nuscenes-lidarseg",
     "waymo",
     "once",
+    "pandaset",
+    "view-of-delft",
     "kept",
     "bag",
 ]
@@ -88,6 +92,8 @@ class ToyTown(DriveSpec):
         skewed: whether clouds are as measured while the vehicle moved, with the time of each point; else they are
             compensated, as data sets are.
         style: plain: shape and intensity tell the classes apart; lookalikes: the pictures alone do.
+        lidar: kind of LiDAR, on the vehicle it is known from; those of nuScenes, KITTI and PandaSet are hdl32e, hdl64e
+            and pandar64.
     """
 
     name: ClassVar[DriveName] = "toytown"
@@ -98,6 +104,7 @@ class ToyTown(DriveSpec):
     point_labels: bool = False
     skewed: bool = False
     style: TownStyle = "plain"
+    lidar: LidarName = "hdl32e"
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -108,7 +115,7 @@ class ToyTown(DriveSpec):
         )
 
     def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
-        from lidarloop_training.toytown.drive import ToyTownDrive
+        from lidarloop_training.toytown.drive import Clouds, ToyTownDrive
 
         return ToyTownDrive(
             self.seed,
@@ -116,9 +123,9 @@ class ToyTown(DriveSpec):
             rate_hz=self.rate_hz,
             num_sweeps=num_sweeps,
             cameras=cameras,
-            point_labels=self.point_labels,
-            skewed=self.skewed,
+            clouds=Clouds(self.point_labels, self.skewed),
             style=self.style,
+            lidar=self.lidar,
         )
 
 
@@ -165,6 +172,33 @@ class KittiObject(StoredDrive):
         from lidarloop_training.data.kitti.object import KittiObjectSource
 
         return KittiObjectSource(self.existing(), cameras=cameras)
+
+
+@dataclass(frozen=True)
+class KittiTracking(StoredDrive):
+    """The KITTI tracking benchmark: sequences with tracked boxes, images and poses.
+
+    Attributes:
+        path: the folder with ``velodyne/<sequence>``, or the one above its ``training``.
+        sequence: number of the one sequence to read, such as 0003; all by default.
+        poses: where ego poses come from: OXTS, or published ORB-SLAM3 trajectories, whose excess length is divided out.
+    """
+
+    name: ClassVar[DriveName] = "kitti-tracking"
+
+    sequence: str | None = None
+    poses: Literal["oxts", "orbslam3"] = "oxts"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.kitti.tracking import KittiTrackingSource
+
+        sequences = None if self.sequence is None else [self.sequence]
+        return KittiTrackingSource(
+            self.existing(), sequences=sequences, num_sweeps=num_sweeps, cameras=cameras, poses=self.poses
+        )
+
+    def one_of(self, scenes: tuple[str, ...]) -> str:
+        return f"--sequence {scenes[0].removeprefix('kitti-tracking-')}"
 
 
 @dataclass(frozen=True)
@@ -267,6 +301,41 @@ class Once(StoredDrive):
 
 
 @dataclass(frozen=True)
+class PandaSet(StoredDrive):
+    """Sequences of PandaSet.
+
+    Attributes:
+        path: a sequence's folder, or one that holds sequences.
+        sequence: number of the one sequence to read, such as 002; all by default.
+    """
+
+    name: ClassVar[DriveName] = "pandaset"
+
+    sequence: str | None = None
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.pandaset.reader import PandaSetSource
+
+        sequences = None if self.sequence is None else [self.sequence]
+        return PandaSetSource(self.existing(), sequences=sequences, num_sweeps=num_sweeps, cameras=cameras)
+
+    def one_of(self, scenes: tuple[str, ...]) -> str:
+        return f"--sequence {scenes[0].removeprefix('pandaset-')}"
+
+
+@dataclass(frozen=True)
+class ViewOfDelft(StoredDrive):
+    """The View-of-Delft data set: single clouds with labels and poses."""
+
+    name: ClassVar[DriveName] = "view-of-delft"
+
+    def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_training.data.view_of_delft.reader import ViewOfDelftSource
+
+        return ViewOfDelftSource(self.existing(), cameras=cameras)
+
+
+@dataclass(frozen=True)
 class KeptFrames(StoredDrive):
     """Frames that the self-labelling node kept."""
 
@@ -328,6 +397,7 @@ Drive = (
     ToyTown
     | KittiRaw
     | KittiObject
+    | KittiTracking
     | NuScenesSweep
     | NuScenes
     | Av2
@@ -335,6 +405,8 @@ Drive = (
     | NuScenesLidarseg
     | Waymo
     | Once
+    | PandaSet
+    | ViewOfDelft
     | KeptFrames
     | Bag
 )
@@ -362,23 +434,24 @@ def drive_named(name: DriveName, place: str) -> Drive:
 
 
 def drive_at(path: Path) -> Drive:
-    """The drive at a path, by what it holds: a bag, the KITTI object benchmark, or nuScenes tables.
+    """The drive at a path, by what it holds: a bag, KITTI's object or tracking benchmark, or nuScenes tables.
 
     Raises:
         DatasetError: it is none of them.
     """
     if not path.exists():
         raise DatasetError(
-            f"{path} does not exist; expected a bag, or a folder of nuScenes tables or of KITTI's object benchmark"
+            f"{path} does not exist; expected a bag, or a folder of nuScenes tables or of KITTI's benchmarks"
         )
     if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file():
         return Bag(path)
-    if (path / "velodyne").is_dir() or (path / "training" / "velodyne").is_dir():
-        return KittiObject(path)
+    for velodyne in (path / "velodyne", path / "training" / "velodyne"):
+        if velodyne.is_dir():
+            return KittiTracking(path) if any(velodyne.glob("*/*.bin")) else KittiObject(path)
     if path.is_dir():
         return NuScenes(path)
     raise DatasetError(
-        f"received {path}; expected a bag (.mcap), a folder of nuScenes tables or of KITTI's object benchmark; for "
+        f"received {path}; expected a bag (.mcap), a folder of nuScenes tables or of KITTI's benchmarks; for "
         "anything else say what it is with --source"
     )
 

@@ -20,7 +20,7 @@ from lidarloop_core.io import regular_file
 from lidarloop_core.io.images import ImageFile
 from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.sample import CameraImage, Sweep
-from lidarloop_training.data.kitti.calibration import CAMERA, KittiCalibration, read_object_calibration
+from lidarloop_training.data.kitti.calibration import CAMERA, KittiCalibration, picture_of, read_object_calibration
 from lidarloop_training.data.kitti.classes import KITTI_CLASSES, KITTI_TO_NUSCENES
 from lidarloop_training.evaluation.metrics.kitti import KittiSample
 from lidarloop_training.evaluation.samples import SampleRecord
@@ -74,16 +74,13 @@ def kitti_sample(root: Path, sample: SampleRecord, detections: Boxes3D) -> Kitti
 
 def has_picture(root: Path, token: str) -> bool:
     """Whether the size of a sample's image is known; else it is taken as ``USUAL_SIZE_PX``."""
-    return _picture(root, token).is_file()
-
-
-def _picture(root: Path, token: str) -> Path:
-    return root / "image_2" / f"{token}.png"
+    return picture_of(root / "image_2", token) is not None
 
 
 def _camera(root: Path, sample: SampleRecord, calibration: KittiCalibration) -> CameraImage:
-    picture = ImageFile(_picture(root, sample.token))
-    width, height = picture.size() if has_picture(root, sample.token) else USUAL_SIZE_PX
+    path = picture_of(root / "image_2", sample.token)
+    picture = ImageFile(path or root / "image_2" / f"{sample.token}.png")
+    width, height = picture.size() if path else USUAL_SIZE_PX
     return CameraImage(CAMERA, picture, calibration.intrinsics, width, height, 0, calibration.ego_SE3_camera, None)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grid import PillarGrid
 from lidarloop_training.models.backbones.bev import BevBackbone
+from lidarloop_training.models.encoders.encoded import Encoded
 from lidarloop_training.models.encoders.pillar import PillarEncoder
 from lidarloop_training.models.encoders.voxel_bev import VoxelBevEncoder
 from lidarloop_training.models.heads.center import CenterHead, HeadOutput
@@ -68,6 +69,21 @@ class NetworkConfig:
             )
 
 
+class DetectorFeatures(NamedTuple):
+    """What a detector computes on its way, for whoever compares two of them.
+
+    Attributes:
+        levels: (V, C) features of the occupied cells at each level of the encoder, finest first, the map left out:
+            voxels, or the one level of pillars.
+        bev: (B, C, H, W) last map that all groups of the head share.
+        output: raw maps.
+    """
+
+    levels: tuple[Tensor, ...]
+    bev: Tensor
+    output: HeadOutput
+
+
 class CenterPoint(nn.Module):
     """CenterPoint (Yin et al., CVPR 2021), from grouped points to raw head maps.
 
@@ -77,7 +93,7 @@ class CenterPoint(nn.Module):
         head: features → raw maps.
     """
 
-    def __init__(self, encoder: nn.Module, backbone: BevBackbone, head: CenterHead) -> None:
+    def __init__(self, encoder: PillarEncoder | VoxelBevEncoder, backbone: BevBackbone, head: CenterHead) -> None:
         super().__init__()
         self.encoder = encoder
         self.backbone = backbone
@@ -90,8 +106,32 @@ class CenterPoint(nn.Module):
             grouped: input tensors of the spec, in its order, shaped as the encoder takes them.
             batch_size: number of clouds B in them.
         """
-        output: HeadOutput = self.head(self.backbone(self.encoder(*grouped, batch_size=batch_size)))
-        return output
+        return self.features(*grouped, batch_size=batch_size).output
+
+    def features(self, *grouped: Any, batch_size: int = 1) -> DetectorFeatures:
+        """Raw maps, and the features that they come from; arguments as of ``forward``."""
+        return features_of(self, *grouped, batch_size=batch_size)
+
+
+class DetectorParts(Protocol):
+    """A network with the parts of a detector; see ``CenterPoint``."""
+
+    encoder: PillarEncoder | VoxelBevEncoder
+    backbone: BevBackbone
+    head: CenterHead
+
+
+def features_of(network: DetectorParts, *grouped: Any, batch_size: int = 1) -> DetectorFeatures:
+    """Raw maps of a batch and the features that they come from.
+
+    Args:
+        network: a detector, or what is trained around one.
+        grouped: input tensors of the spec, in its order, shaped as the encoder takes them.
+        batch_size: number of clouds B in them.
+    """
+    encoded: Encoded = network.encoder.encode(*grouped, batch_size=batch_size)
+    bev = network.head.shared(network.backbone(encoded.canvas))
+    return DetectorFeatures(encoded.levels, bev, network.head.outputs(bev))
 
 
 def center_point(spec: ModelSpec, config: NetworkConfig) -> CenterPoint:

@@ -80,7 +80,7 @@ class BevPointNetwork(PointNetwork):
 
     def forward(self, inputs: tuple[Any, ...], points: PointsOfInterest, batch_size: int) -> Tensor:
         """(M, out_channels) features of points; see ``PointNetwork.forward``."""
-        maps = self.backbone(self.encoder(*inputs, batch_size=batch_size)).float()
+        maps: Tensor = self.backbone(self.encoder(*inputs, batch_size=batch_size)).float()
         low_m, high_m = maps.new_tensor(self._ranges_m).T
         place = ((points.xyz[:, :2] - low_m) / (high_m - low_m) * 2 - 1)[None, None]
         features = maps.new_zeros(len(points.row), self.out_channels)

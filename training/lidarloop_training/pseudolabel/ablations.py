@@ -14,7 +14,7 @@ from typing import Any, Literal
 from lidarloop_core.labelling.lifting_config import LiftingConfig, full_lifting, paper_lifting
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_training.pseudolabel.job import RecipeName, Sensors, recipe
-from lidarloop_training.toytown.mask_model import FaultRates
+from lidarloop_training.toytown.faults.rates import FaultRates
 
 Direction = Literal["worse", "better", "either"]
 Figure = Literal["mAP", "ATE", "AOE"]

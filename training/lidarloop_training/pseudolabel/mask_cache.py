@@ -81,16 +81,23 @@ class CachedMaskModel:
 
 
 def _hash_of(model: MaskModel, spec: MaskModelSpec) -> str:
-    options = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}  # type: ignore[arg-type]
+    about = [type(spec).__name__, model.name, list(model.class_names), options_of(spec)]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def options_of(spec: Any) -> dict[str, Any]:
+    """Options of a model as JSON values, files by what they hold: where one lies does not matter.
+
+    Args:
+        spec: a dataclass of plain values and paths.
+    """
+    options = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
     files = {
         name: hashlib.sha256(regular_file.read_bytes(value, _MOST_BYTES)).hexdigest()
         for name, value in options.items()
         if isinstance(value, Path) and value.is_file()
     }
-    # Where a file lies does not matter, only what it holds.
-    values = {name: files.get(name, plain(value)) for name, value in options.items()}
-    about = [type(spec).__name__, model.name, list(model.class_names), values]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    return {name: files.get(name, plain(value)) for name, value in options.items()}
 
 
 def _as_arrays(masks: InstanceMasks) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lidarloop_core.sample import SampleSource
 from lidarloop_training.pseudolabel.camera_only import DepthModel
 from lidarloop_training.pseudolabel.mask_models.toytown_depth import DepthFaults, ToyTownDepth
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.mask_model import FaultRates
+from lidarloop_training.toytown.faults.rates import FaultRates
 
 
 @dataclass(frozen=True)

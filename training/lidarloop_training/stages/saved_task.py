@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.tasks.detection.task import DetectionConfig
+from lidarloop_training.tasks.distillation.task import DistillationConfig
 from lidarloop_training.tasks.pretext.masked.task import MaskedBevConfig
 from lidarloop_training.tasks.pretext.pictures.task import PictureConfig
 from lidarloop_training.tasks.pretext.task import DetectorContrastConfig, SegmenterContrastConfig
@@ -22,6 +23,7 @@ C = TypeVar("C")
 
 _TASKS: tuple[type[TaskConfig], ...] = (
     DetectionConfig,
+    DistillationConfig,
     SegmentationConfig,
     DetectorContrastConfig,
     SegmenterContrastConfig,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +27,15 @@ from lidarloop_training.stages.sampler import StepSampler, check_batch
 from lidarloop_training.stages.schedule import one_cycle
 from lidarloop_training.stages.start import start_from
 from lidarloop_training.stages.start_model import SUFFIX, measure_norms
-from lidarloop_training.tasks.task import Batch, ExampleKey, Examples, Forward, LossTerms
+from lidarloop_training.tasks.task import Batch, ExampleKey, Examples, Forward, LossTerms, Task, TaskConfig
+
+MakeTask = Callable[[Any], Task[Any, Any]]
+"""Makes a task from its settings."""
+
+
+def own_task(config: TaskConfig) -> Task[Any, Any]:
+    """The task that settings alone make."""
+    return config.task()
 
 
 def fit(
@@ -38,6 +46,7 @@ def fit(
     accelerator: Accelerator | None = None,
     console: Console | None = None,
     stop_after: int | None = None,
+    make_task: MakeTask = own_task,
 ) -> Path:
     """Trains to ``config.optimisation.num_steps``, from the newest checkpoint in ``config.run.out`` on if there is one.
 
@@ -48,6 +57,7 @@ def fit(
         accelerator: device and processes; made where None.
         console: where progress is printed; nowhere where None.
         stop_after: stop at this step, as an interruption would; the schedule stays that of the complete run.
+        make_task: makes the task where it needs more than its settings, e.g. a teacher.
 
     Returns:
         The last checkpoint's folder.
@@ -59,18 +69,22 @@ def fit(
             gradient that is not finite. Known before the first step but for the last.
     """
     accelerator = accelerator or new_accelerator()
-    summary = check_run(config, training, validation, accelerator.num_processes)
+    summary = check_run(config, training, validation, accelerator.num_processes, make_task)
     limits = replace(config.task.spec, training_intensity=()).column_limits
     spec = replace(config.task.spec, training_intensity=intensity_deciles(training, limits))
     config = replace(config, task=replace(config.task, spec=spec))
     console = console or Console(quiet=True)
     if summary:
         console.print(summary, soft_wrap=True, markup=False, highlight=False)
-    return _Run(config, accelerator, console).fit(training, validation, stop_after)
+    return _Run(config, accelerator, console, make_task(config.task)).fit(training, validation, stop_after)
 
 
 def check_run(
-    config: TrainConfig[Any], training: SampleSource, validation: SampleSource, num_processes: int = 1
+    config: TrainConfig[Any],
+    training: SampleSource,
+    validation: SampleSource,
+    num_processes: int = 1,
+    make_task: MakeTask = own_task,
 ) -> str:
     """Whether a run has what it needs, known without reading clouds but the first.
 
@@ -79,6 +93,7 @@ def check_run(
         training: samples to learn from.
         validation: samples for the loss alone; may be empty.
         num_processes: number of processes that train.
+        make_task: as for ``fit``.
 
     Returns:
         One line on what there is to learn; may be empty.
@@ -86,7 +101,7 @@ def check_run(
     Raises:
         DatasetError: the samples lack what the task learns from, or are too few for one batch.
     """
-    task = config.task.task()
+    task = make_task(config.task)
     summary: str = task.check(training, training=True)
     task.check(validation, training=False)
     check_batch(len(training), config.optimisation.batch_size, num_processes)
@@ -107,14 +122,16 @@ _NUM_MEASURED = 8
 class _Run:
     """The state of one training run."""
 
-    def __init__(self, config: TrainConfig[Any], accelerator: Accelerator, console: Console) -> None:
+    def __init__(
+        self, config: TrainConfig[Any], accelerator: Accelerator, console: Console, task: Task[Any, Any]
+    ) -> None:
         self.config = config
         self.accelerator = accelerator
         self.console = console
         if config.run.num_threads:
             torch.set_num_threads(config.run.num_threads)
         torch.manual_seed(config.seed)
-        self.task = config.task.task()
+        self.task = task
         self.network = self.task.build()
         _put_channels_last(self.network)
         self.wrapped = accelerator.prepare_model(self.network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -14,7 +15,8 @@ from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
-from lidarloop_training.toytown.lidar import COLUMNS, EGO_SE3_LIDAR, Scan, compensated, firing_times, scan
+from lidarloop_training.toytown.lidar import COLUMNS, Scan, compensated, scan
+from lidarloop_training.toytown.lidar_styles import HDL32E, STYLES, LidarName, LidarStyle
 from lidarloop_training.toytown.masks import InstanceMask, instance_masks
 from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
 from lidarloop_training.toytown.style import TownStyle
@@ -25,6 +27,23 @@ _HORIZON_S = 20.0
 _NAMES: dict[TownStyle, str] = {"plain": "toytown", "lookalikes": "toytown-lookalikes"}
 _CACHED_SCANS = 16
 _CACHED_PICTURES = 12
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """What the clouds of a drive hold beside ``COLUMNS``.
+
+    Attributes:
+        point_labels: whether there is the column ``label``, an index into ``POINT_CLASSES``.
+        skewed: whether points are as the sensor measured them while the ego moved, with the column ``time``: when each
+            was fired, seconds after the stamp; else they are compensated, as data sets are.
+    """
+
+    point_labels: bool = False
+    skewed: bool = False
+
+
+COMPENSATED = Clouds()
 
 
 class ToyTownDrive:
@@ -40,10 +59,9 @@ class ToyTownDrive:
         rate_hz: turns of the LiDAR, and samples, per second.
         num_sweeps: sweeps in each sample, as far as the drive's beginning allows.
         cameras: whether samples carry the six cameras' images.
-        point_labels: whether clouds carry the column ``label``, an index into ``POINT_CLASSES``.
-        skewed: whether clouds are as the sensor measured them while the ego moved, with the column ``time``: when each
-            point was fired, seconds after the stamp; else they are compensated, as data sets are.
+        clouds: what the clouds hold.
         style: the town's style; drives of one seed along the same streets in each.
+        lidar: kind of LiDAR. The town of a seed is the same for each.
     """
 
     def __init__(
@@ -54,9 +72,9 @@ class ToyTownDrive:
         rate_hz: float = 10.0,
         num_sweeps: int = 1,
         cameras: bool = True,
-        point_labels: bool = False,
-        skewed: bool = False,
+        clouds: Clouds = COMPENSATED,
         style: TownStyle = "plain",
+        lidar: LidarName = HDL32E.name,
     ) -> None:
         if seed < 0 or not 0 < duration_s < float("inf") or not rate_hz >= 2 or num_sweeps < 1:
             raise ConfigError(
@@ -68,15 +86,18 @@ class ToyTownDrive:
         self.rate_hz = rate_hz
         self.num_sweeps = num_sweeps
         self.cameras = cameras
-        self.point_labels = point_labels
-        self.skewed = skewed
+        self.clouds = clouds
         self.style = style
+        if lidar not in STYLES:
+            raise ConfigError(f"ToyTownDrive received the LiDAR {lidar!r}; expected one of {', '.join(STYLES)}")
+        self.lidar: LidarStyle = STYLES[lidar]
         self._scans: OrderedDict[int, Scan] = OrderedDict()
         self._pictures: OrderedDict[tuple[int, str], Picture] = OrderedDict()
 
     @property
     def scene(self) -> str:
-        return f"{_NAMES[self.style]}-{self.seed:04d}"
+        """The drive's name; that of a LiDAR other than the town's own belongs to it."""
+        return f"{_NAMES[self.style]}-{self.seed:04d}" + f"-{self.lidar.name}" * (self.lidar != HDL32E)
 
     @cached_property
     def _start_ns(self) -> int:
@@ -119,7 +140,7 @@ class ToyTownDrive:
         """
         if index not in self._scans:
             rng = np.random.default_rng([self.seed, 0x11DA, index])
-            self._scans[index] = scan(self.town, self.time_s(index), 1 / self.rate_hz, rng)
+            self._scans[index] = scan(self.town, self.time_s(index), 1 / self.rate_hz, rng, self.lidar)
             while len(self._scans) > _CACHED_SCANS:
                 self._scans.popitem(last=False)
         self._scans.move_to_end(index)
@@ -156,10 +177,10 @@ class ToyTownDrive:
             scene=self.scene,
             stamp_ns=self.stamp_ns(index),
             sweeps=sweeps,
-            cameras=self._cameras(index) if self.cameras else (),
+            cameras=self.pictures(index) if self.cameras else (),
             annotations=self._seen_annotations(index),
             lane_map=self.town.lane_map,
-            point_classes=POINT_CLASSES if self.point_labels else (),
+            point_classes=POINT_CLASSES if self.clouds.point_labels else (),
         )
 
     def annotations(self, index: int) -> Annotations:
@@ -171,27 +192,28 @@ class ToyTownDrive:
         return self._boxed(index, actors, np.full(len(actors), -1), np.full(len(actors), np.nan, np.float32))
 
     def pose(self, index: int) -> LidarPose:
-        return LidarPose(EGO_SE3_LIDAR, self.town.world_SE3_ego(self.time_s(index)))
+        return LidarPose(self.lidar.ego_SE3_lidar, self.town.world_SE3_ego(self.time_s(index)))
 
     def _sweep(self, index: int) -> Sweep:
-        result, time_s = self.scan(index), self.time_s(index)
+        result, time_s, period_s = self.scan(index), self.time_s(index), 1 / self.rate_hz
         columns: tuple[str, ...] = COLUMNS
-        if self.skewed:
-            fired_s = firing_times(0.0, 1 / self.rate_hz)[result.azimuth_index].astype(np.float32)
+        if self.clouds.skewed:
+            fired_s = self.lidar.pattern.firing_times(0.0, period_s)[result.azimuth_index].astype(np.float32)
             points, columns = np.column_stack([result.points, fired_s]), (*columns, TIME_COLUMN)
         else:
-            points = compensated(result, self.town, time_s, 1 / self.rate_hz)
-        if self.point_labels:
+            points = compensated(result, self.town, time_s, period_s, self.lidar)
+        if self.clouds.point_labels:
             points, columns = np.column_stack([points, result.label]), (*columns, "label")
         return Sweep(
             points,
             columns,
             self.stamp_ns(index),
-            EGO_SE3_LIDAR,
+            self.lidar.ego_SE3_lidar,
             self.town.world_SE3_ego(time_s),
         )
 
-    def _cameras(self, index: int) -> tuple[CameraImage, ...]:
+    def pictures(self, index: int) -> tuple[CameraImage, ...]:
+        """The six cameras' pictures at sample ``index``, each rendered when it is loaded."""
         world_SE3_ego = self.town.world_SE3_ego(self.time_s(index))
         return tuple(
             CameraImage(
@@ -223,7 +245,7 @@ class ToyTownDrive:
         """(M,) positions in ``town.actors``."""
         time_s = self.time_s(index)
         places = np.array([actor.poses(np.array([time_s]))[0, :2] for actor in self.town.actors])
-        lidar = (self.town.world_SE3_ego(time_s) @ EGO_SE3_LIDAR).translation[:2]
+        lidar = (self.town.world_SE3_ego(time_s) @ self.lidar.ego_SE3_lidar).translation[:2]
         return np.flatnonzero(np.linalg.norm(places - lidar, axis=1) < ANNOTATION_RANGE_M)
 
     def _boxed(
@@ -241,7 +263,7 @@ class ToyTownDrive:
         values = np.column_stack([poses[:, :3], sizes, poses[:, 3], velocities]).astype(np.float32)
         labels = np.array([actor.label for actor in actors])
         boxes = Boxes3D(values, np.ones(len(actors), np.float32), labels, NUSCENES_CLASSES)
-        world_SE3_lidar = self.town.world_SE3_ego(time_s) @ EGO_SE3_LIDAR
+        world_SE3_lidar = self.town.world_SE3_ego(time_s) @ self.lidar.ego_SE3_lidar
         instance_ids = tuple(actor.instance_id for actor in actors)
         return Annotations(boxes.transformed(world_SE3_lidar.inverse()), instance_ids, num_lidar_pts, visibility)
 

@@ -7,15 +7,15 @@ picture always gets the same faults.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.ndimage import binary_dilation
 
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.errors import ConfigError
 from lidarloop_training.toytown.camera import CAMERAS
 from lidarloop_training.toytown.drive import ToyTownDrive
+from lidarloop_training.toytown.faults.rates import FaultRates
 from lidarloop_training.toytown.masks import InstanceMask, union
 
 _CONFUSED_WITH = {
@@ -32,30 +32,6 @@ _CONFUSED_WITH = {
 }
 _SMALL_PIXELS = 60
 _TOUCHING_PIXELS = 3
-
-
-@dataclass(frozen=True)
-class FaultRates:
-    """How often the model fails; probabilities for each object.
-
-    Attributes:
-        missed: not found at all; twice as often where the object shows fewer than 60 pixels.
-        merged: taken together with a touching neighbour of its class.
-        mislabelled: called by the name of the class it is most easily confused with.
-        loose: mask grown by a pixel or two, box by up to ``looseness`` of its size on each side.
-        looseness: share of width and height.
-    """
-
-    missed: float = 0.1
-    merged: float = 0.3
-    mislabelled: float = 0.05
-    loose: float = 0.3
-    looseness: float = 0.15
-
-    def __post_init__(self) -> None:
-        for name, rate in vars(self).items():
-            if not 0 <= rate <= 1:
-                raise ConfigError(f"FaultRates received {name} = {rate}; expected a probability between 0 and 1")
 
 
 class DegradedMasks:

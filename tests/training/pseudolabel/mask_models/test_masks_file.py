@@ -23,7 +23,8 @@ from lidarloop_core.labelling.mask_models.vocabulary import Vocabulary
 from lidarloop_core.sample import CameraImage
 from lidarloop_training.pseudolabel.mask_models.toytown import ToyTownMaskModel, write_masks
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.mask_model import DegradedMasks, FaultRates
+from lidarloop_training.toytown.faults.rates import FaultRates
+from lidarloop_training.toytown.mask_model import DegradedMasks
 
 WIDTH, HEIGHT = 40, 30
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ class PictureScenes(MadeSource):
         return tuple(
             CameraImage(
                 name,
-                lambda number=number: self.picture(index, number),
+                partial(self.picture, index, number),
                 _INTRINSICS,
                 WIDTH,
                 HEIGHT,

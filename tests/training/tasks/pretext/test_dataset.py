@@ -11,9 +11,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lidarloop_core.errors import ConfigError, DatasetError  # noqa: E402
+from lidarloop_core.sample import SampleSource  # noqa: E402
 from lidarloop_training.losses.contrastive import ContrastiveConfig  # noqa: E402
 from lidarloop_training.tasks.augment import NO_AUGMENTATION  # noqa: E402
 from lidarloop_training.tasks.pretext.dataset import ContrastExample, collate, sightings_of  # noqa: E402
+from lidarloop_training.tasks.pretext.task import DetectorContrastConfig, SegmenterContrastConfig  # noqa: E402
 from lidarloop_training.tasks.pretext.unit_choice import group_points  # noqa: E402
 from lidarloop_training.tasks.pretext.units.units import UnitConfig, Units, find_units  # noqa: E402
 from lidarloop_training.tasks.task import ExampleKey  # noqa: E402
@@ -26,7 +28,11 @@ from tests.training.tasks.pretext.scenes import (  # noqa: E402
 )
 
 
-def example(config: object, key: ExampleKey = ExampleKey(0, 0), source: object = PictureScenes()) -> ContrastExample:
+def example(
+    config: DetectorContrastConfig | SegmenterContrastConfig,
+    key: ExampleKey = ExampleKey(0, 0),
+    source: SampleSource = PictureScenes(),
+) -> ContrastExample:
     return config.task().dataset(source, training=True, seed=3)[key]
 
 

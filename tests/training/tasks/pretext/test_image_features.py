@@ -30,17 +30,22 @@ class Counted:
 
 
 @pytest.fixture
-def features(tmp_path: Path) -> ImageFeatures:
+def encoder() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def features(encoder: Counted, tmp_path: Path) -> ImageFeatures:
     features = ImageFeatures(tiny_encoder(tmp_path), tmp_path / "features")
-    features.encoder = Counted()
+    features.encoder = encoder
     return features
 
 
-def test_a_second_reading_runs_no_network_and_gives_the_same(features: ImageFeatures) -> None:
+def test_a_second_reading_runs_no_network_and_gives_the_same(features: ImageFeatures, encoder: Counted) -> None:
     cameras = PictureScenes()[0].cameras
     first = features.maps(cameras)
     again = features.maps(PictureScenes()[0].cameras)
-    assert features.encoder.pictures == 2
+    assert encoder.pictures == 2
     assert [[m.shape for m in maps] for maps in first] == [[(1, 6, 8), (1, 2, 3)]] * 2
     for ours, theirs in zip(first, again, strict=True):
         for a, b in zip(ours, theirs, strict=True):
@@ -69,25 +74,27 @@ def test_another_encoder_keeps_its_maps_elsewhere(tmp_path: Path) -> None:
     assert len(folders) == 3
 
 
-def test_a_damaged_file_is_made_anew(features: ImageFeatures) -> None:
+def test_a_damaged_file_is_made_anew(features: ImageFeatures, encoder: Counted) -> None:
     cameras = PictureScenes()[0].cameras
     expected = features.maps(cameras)
     features.path(cameras).write_bytes(b"no tensors")
     found = features.maps(cameras)
     np.testing.assert_array_equal(found[1][0], expected[1][0])
-    assert features.encoder.pictures == 4
+    assert encoder.pictures == 4
     features.maps(cameras)
-    assert features.encoder.pictures == 4
+    assert encoder.pictures == 4
 
 
-def test_preparing_computes_what_is_missing_and_goes_on_where_it_stopped(features: ImageFeatures) -> None:
+def test_preparing_computes_what_is_missing_and_goes_on_where_it_stopped(
+    features: ImageFeatures, encoder: Counted
+) -> None:
     scenes, seen = PictureScenes(num_samples=3), []
     features.maps(scenes[1].cameras)
     features.prepare(scenes, lambda done, of: seen.append((done, of)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert features.encoder.pictures == 6
+    assert encoder.pictures == 6
     features.prepare(scenes, lambda done, of: None)
-    assert features.encoder.pictures == 6
+    assert encoder.pictures == 6
 
 
 def test_a_source_without_pictures_is_refused(features: ImageFeatures) -> None:

@@ -18,6 +18,7 @@ from lidarloop_core.errors import ConfigError  # noqa: E402
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives  # noqa: E402
 from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
 from lidarloop_training.losses.contrastive import ContrastiveConfig  # noqa: E402
+from lidarloop_training.models.image.encoder import TorchImageEncoder  # noqa: E402
 from lidarloop_training.stages.checkpoint import load_task, load_weights, saved_parts  # noqa: E402
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig  # noqa: E402
 from lidarloop_training.stages.schedule import OneCycleConfig  # noqa: E402
@@ -25,7 +26,7 @@ from lidarloop_training.stages.start import start_from  # noqa: E402
 from lidarloop_training.stages.trainer import fit  # noqa: E402
 from lidarloop_training.tasks.detection.task import DetectionConfig  # noqa: E402
 from lidarloop_training.tasks.pretext.config import ContrastConfig  # noqa: E402
-from lidarloop_training.tasks.pretext.task import DetectorContrastConfig  # noqa: E402
+from lidarloop_training.tasks.pretext.task import ContrastTask, DetectorContrastConfig, SegmenterContrastConfig  # noqa: E402
 from lidarloop_training.tasks.segmentation.task import SegmentationConfig  # noqa: E402
 from lidarloop_training.tasks.task import ExampleKey  # noqa: E402
 from tests.training.tasks.pretext.scenes import (  # noqa: E402
@@ -35,7 +36,7 @@ from tests.training.tasks.pretext.scenes import (  # noqa: E402
     voxel_config,
 )
 
-KINDS: dict[str, Callable[[Path], ContrastConfig]] = {
+KINDS: dict[str, Callable[[Path], DetectorContrastConfig | SegmenterContrastConfig]] = {
     "pillars": contrast_config,
     "voxels": voxel_config,
     "U-Net": segmenter_config,
@@ -81,7 +82,10 @@ def test_gradients_reach_the_point_network_and_the_projections_and_nothing_else(
     # A bias in front of a norm, or of a head whose output is compared by differences, may have none.
     assert [name for name in without if not name.endswith("bias")] == []
     assert targets.grad is None
-    assert all(not value.requires_grad for value in task.features.encoder.network.parameters())
+    assert task.features is not None
+    encoder = task.features.encoder
+    assert isinstance(encoder, TorchImageEncoder)
+    assert all(not value.requires_grad for value in encoder.network.parameters())
 
 
 @pytest.mark.parametrize(
@@ -179,6 +183,7 @@ def test_a_checkpoint_knows_its_task(tmp_path: Path) -> None:
     config = contrast_config(tmp_path, targets="shuffled-images", loss=ContrastiveConfig(num_negatives=5))
     folder = fit(run_config(config, tmp_path / "run", num_steps=1), PictureScenes(), ConcatSource([]))
     task = load_task(folder).task
+    assert isinstance(task, ContrastTask)
     assert dataclasses.replace(task.config, spec=config.spec) == config
 
 

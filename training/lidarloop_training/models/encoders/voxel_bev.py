@@ -10,6 +10,7 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import names
 from lidarloop_core.sparse.cloud import window_of
+from lidarloop_training.models.encoders.encoded import Encoded
 from lidarloop_training.models.encoders.voxel import VoxelEncoder, VoxelEncoderConfig, level_neighbours
 from lidarloop_training.models.encoders.voxel_features import VoxelFeatures, voxel_grid
 from lidarloop_training.models.sparse.convolution import Neighbours, gather_rows
@@ -66,6 +67,10 @@ class VoxelBevEncoder(nn.Module):
         self._input_names = names(spec.inputs)
 
     def forward(self, *inputs: Tensor | Neighbours, batch_size: int = 1) -> Tensor:
+        """The map of a batch, (B, channels, rows, columns); arguments as of ``encode``."""
+        return self.encode(*inputs, batch_size=batch_size).canvas
+
+    def encode(self, *inputs: Tensor | Neighbours, batch_size: int = 1) -> Encoded:
         """Encodes the clouds of a batch.
 
         Args:
@@ -74,12 +79,15 @@ class VoxelBevEncoder(nn.Module):
             batch_size: B.
 
         Returns:
-            (B, channels, rows, columns) feature map, zero where there is no voxel; rows run along y, columns along x.
+            (V, C) features of each level above the map, and the (B, channels, rows, columns) map, zero where there is
+            no voxel.
         """
         named = dict(zip(self._input_names, inputs, strict=True))
         voxels, cells = named["voxels"], named["cells"]
         assert isinstance(voxels, Tensor)
         assert isinstance(cells, Tensor)
-        found = self.sparse(self.features(voxels), level_neighbours(named, len(self.sparse.stages) + 1))
-        canvas = gather_rows(found, cells)
-        return canvas.view(batch_size, self.num_rows, self.num_columns, self.channels).permute(0, 3, 1, 2)
+        *neighbours, fold = level_neighbours(named, len(self.sparse.stages) + 1)
+        levels = self.sparse.by_level(self.features(voxels), neighbours)
+        canvas = gather_rows(self.sparse.folded(levels[-1], fold), cells)
+        canvas = canvas.view(batch_size, self.num_rows, self.num_columns, self.channels).permute(0, 3, 1, 2)
+        return Encoded(tuple(levels), canvas)

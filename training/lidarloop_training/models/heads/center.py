@@ -114,7 +114,10 @@ class CenterHead(nn.Module):
 
     def forward(self, features: Tensor) -> HeadOutput:
         """(B, in_channels, H, W) → the raw maps, float32 under autocast too."""
-        shared = self.shared(features)
+        return self.outputs(self.shared(features))
+
+    def outputs(self, shared: Tensor) -> HeadOutput:
+        """(B, shared_channels, H, W) of the shared convolution → the raw maps, float32 under autocast too."""
         hidden = [layer(shared) for layer in self.hidden]
         heatmap = torch.cat([layer(x) for layer, x in zip(self.heatmaps, hidden, strict=True)], dim=1)
         if self.channel_order != sorted(self.channel_order):

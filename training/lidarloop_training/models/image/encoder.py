@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -131,7 +132,11 @@ def open_encoder(config: ImageEncoderConfig, device: torch.device | None = None)
         raise ConfigError(f"the image encoder {config.kind} received no file; expected one: --task.image.path FILE")
     if config.kind == "onnx":
         return OnnxImageEncoder(config.path, config.taps, config.onnx_input)
-    readers = {"moco-v3": moco_v3, "esvit": esvit, "lidarloop": read_encoder}
+    readers: dict[str, Callable[[Path], ResNet | Swin]] = {
+        "moco-v3": moco_v3,
+        "esvit": esvit,
+        "lidarloop": read_encoder,
+    }
     return TorchImageEncoder(readers[config.kind](config.path), config, device)
 
 

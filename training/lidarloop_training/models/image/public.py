@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ from lidarloop_training.models.image.swin import Swin
 _MOCO_PREFIX = "module.base_encoder."
 _UNREAD = re.compile(r"fc\.|layer4\.|head|layers\.3\.|layers\.2\.downsample\.|norm\.|avgpool|.*attn_mask$")
 _TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def moco_v3(path: Path) -> ResNet:
@@ -73,9 +75,8 @@ def _with_prefix(stored: Mapping[Any, Any], prefix: str) -> dict[str, Tensor]:
     }
 
 
-def _loaded(network: Any, weights: Mapping[str, Tensor], path: Path, expected: str) -> Any:
+def _loaded(network: _Network, weights: Mapping[str, Tensor], path: Path, expected: str) -> _Network:
     """The network with all its weights from a checkpoint, each by name and shape."""
-    assert isinstance(network, nn.Module)
     found = {name: value for name, value in weights.items() if not _UNREAD.match(name)}
     wanted = network.state_dict()
     for name in dict.fromkeys([*wanted, *found]):

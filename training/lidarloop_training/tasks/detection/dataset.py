@@ -109,27 +109,43 @@ class DetectionDataset(Examples[DetectionExample]):
         Raises:
             DatasetError: the sample is unlabelled.
         """
+        points, boxes = self.scene(key)
+        return DetectionExample(group_cloud(points, self.spec), center_targets(boxes, self.spec, self.stride))
+
+    def scene(self, key: ExampleKey) -> tuple[npt.NDArray[np.float32], Boxes3D]:
+        """The changed scene that an example is made of.
+
+        Returns:
+            The points (N, C) float32 in ``spec.point_columns`` and the visible boxes; metres, LiDAR frame.
+
+        Raises:
+            DatasetError: the sample is unlabelled.
+        """
         points, boxes = labelled_cloud(self.source[key.sample], self.spec)
         rng = np.random.default_rng((self.seed, key.epoch, key.sample))
         if self.database is not None:
             points, boxes = self.database.paste(points, boxes, rng)
         points, values = augment(points, boxes.values, self.augment, rng)
-        boxes = Boxes3D(values, boxes.scores, boxes.labels, boxes.class_names)
-        return DetectionExample(group_cloud(points, self.spec), center_targets(boxes, self.spec, self.stride))
+        return points, Boxes3D(values, boxes.scores, boxes.labels, boxes.class_names)
 
 
 def collate(examples: Sequence[DetectionExample], spec: ModelSpec) -> DetectionBatch:
     """One batch of examples, at least one."""
-    num_objects = [len(e.targets.cell) for e in examples]
-    targets = BatchTargets(
-        heatmap=torch.from_numpy(np.stack([e.targets.heatmap for e in examples])),
-        sample=torch.from_numpy(np.repeat(np.arange(len(examples)), num_objects)),
-        cell=torch.from_numpy(np.concatenate([e.targets.cell for e in examples])),
-        label=torch.from_numpy(np.concatenate([e.targets.label for e in examples])),
-        regression=torch.from_numpy(np.concatenate([e.targets.regression for e in examples])),
-        weight=torch.from_numpy(np.concatenate([e.targets.weight for e in examples])),
+    inputs = collate_grouped([e.cloud for e in examples], spec)
+    return DetectionBatch(inputs, collate_targets([e.targets for e in examples]))
+
+
+def collate_targets(targets: Sequence[CenterTargets]) -> BatchTargets:
+    """The targets of a batch of samples, at least one."""
+    num_objects = [len(each.cell) for each in targets]
+    return BatchTargets(
+        heatmap=torch.from_numpy(np.stack([each.heatmap for each in targets])),
+        sample=torch.from_numpy(np.repeat(np.arange(len(targets)), num_objects)),
+        cell=torch.from_numpy(np.concatenate([each.cell for each in targets])),
+        label=torch.from_numpy(np.concatenate([each.label for each in targets])),
+        regression=torch.from_numpy(np.concatenate([each.regression for each in targets])),
+        weight=torch.from_numpy(np.concatenate([each.weight for each in targets])),
     )
-    return DetectionBatch(collate_grouped([e.cloud for e in examples], spec), targets)
 
 
 def labelled_cloud(sample: Sample, spec: ModelSpec) -> tuple[npt.NDArray[np.float32], Boxes3D]:

@@ -79,7 +79,7 @@ class DetectionTask:
     def __init__(self, config: DetectionConfig) -> None:
         self.config = config
         self.spec = config.spec
-        self._group_of_class = torch.tensor(group_of_class(config.spec.class_names, config.network.class_groups))
+        self.group_of_class = torch.tensor(group_of_class(config.spec.class_names, config.network.class_groups))
 
     def build(self) -> CenterPoint:
         """A new network; see ``Task.build``.
@@ -136,7 +136,7 @@ class DetectionTask:
     def loss(self, network: Forward, batch: DetectionBatch) -> LossTerms:
         """Heatmap and regression loss; see ``center_loss``."""
         output = network(*batch.inputs, batch_size=batch.batch_size)
-        groups = self._group_of_class.to(output.heatmap.device)
+        groups = self.group_of_class.to(output.heatmap.device)
         loss = center_loss(output, batch.targets, groups, self.config.loss)
         return LossTerms(loss.total, {"heatmap": loss.heatmap, "regression": loss.regression})
 

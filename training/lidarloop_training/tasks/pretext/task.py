@@ -165,9 +165,9 @@ class ContrastTask:
     def _over_clouds(self, first: Tensor, second: Tensor, batch: ContrastBatch) -> Contrast:
         """Mean over the clouds of a batch; one with fewer than two units has nothing to compare, and counts as 0."""
         sizes = list(batch.units_of_cloud)
-        frozen = [None] * len(sizes) if batch.targets is None else batch.targets.split(sizes)
+        frozen = [None] * len(sizes) if batch.targets is None else torch.split(batch.targets, sizes)
         found = []
-        for ours, theirs, target in zip(first.split(sizes), second.split(sizes), frozen, strict=True):
+        for ours, theirs, target in zip(torch.split(first, sizes), torch.split(second, sizes), frozen, strict=True):
             if len(ours) < 2:
                 nothing = ours.float().sum() * 0 + theirs.float().sum() * 0
                 found.append(Contrast(nothing, nothing.detach(), nothing.detach()))

@@ -125,8 +125,8 @@ class LidarDetector(LifecycleShell):
                 release=release.pop_all(),
             )
         self._swap.problem = ""
-        model = self._loaded.model
-        self.get_logger().info(f"{model.spec.name} ({model.sha256[:12]}) on {model.device}: ready")
+        ready = self._loaded.model
+        self.get_logger().info(f"{ready.spec.name} ({ready.sha256[:12]}) on {ready.device}: ready")
 
     def start(self) -> None:
         loaded = self._loaded

@@ -37,7 +37,7 @@ def test_the_points_of_masked_cells_are_the_ones_that_are_taken_out() -> None:
         center = np.array([low[0] + 2 * column + 1, low[1] + 2 * row + 1, (low[2] + high[2]) / 2])
         found = masked.points[number][masked.is_point[number]] + center
         expected = points[cell == masked.cell[number], :3]
-        assert masked.count[number] == len(expected)
+        assert masked.num_points[number] == len(expected)
         np.testing.assert_allclose(found[np.lexsort(found.T)], expected[np.lexsort(expected.T)], atol=1e-4)
 
 
@@ -47,7 +47,7 @@ def test_of_a_full_cell_some_points_are_drawn() -> None:
     _, masked = mask_cells(points, small_spec(), MAP, MaskConfig(0.99, 4), np.random.default_rng(0))
     assert masked.points.shape == (1, 4, 3)
     assert masked.is_point.all()
-    assert masked.count.tolist() == [30]
+    assert masked.num_points.tolist() == [30]
     assert len(set(masked.points[0, :, 2].tolist())) == 4
 
 

@@ -5,6 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import Tensor  # noqa: E402
+
 from lidarloop_training.tasks.pretext.units.pooling import pool, pool_images  # noqa: E402
 from lidarloop_training.tasks.pretext.units.sightings import Sightings  # noqa: E402
 
@@ -26,7 +28,7 @@ def test_a_batch_equals_its_clouds() -> None:
     torch.testing.assert_close(together, apart)
 
 
-def ramp(width: int, height: int, size: tuple[int, int]) -> torch.Tensor:
+def ramp(width: int, height: int, size: tuple[int, int]) -> Tensor:
     """A map whose two channels are the pixel coordinates of the middles of its cells."""
     u = (torch.arange(width) + 0.5) * size[0] / width - 0.5
     v = (torch.arange(height) + 0.5) * size[1] / height - 0.5
@@ -65,8 +67,9 @@ def test_points_without_a_unit_are_not_read() -> None:
     assert (pool_images(maps, seen, torch.tensor([-1]), 1) == 0).all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_kept(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_half_precision_is_kept(name: str) -> None:
+    dtype = getattr(torch, name)
     features = torch.ones(3, 2, dtype=dtype)
     pooled = pool(features, torch.tensor([0, 0, 0]), 2)
     assert pooled.dtype == dtype

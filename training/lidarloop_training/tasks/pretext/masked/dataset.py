@@ -45,19 +45,35 @@ class MaskConfig:
 
 
 class MaskedCells(NamedTuple):
-    """K masked cells of a map, and their points; numpy arrays for one cloud, tensors for a batch.
+    """K masked cells of a cloud's map, and their points.
 
     Attributes:
-        cell: (K,) int64 row × columns + column of the map; in a batch (sample × rows + row) × columns + column.
+        cell: (K,) int64 row × columns + column of the map.
         points: (K, Q, 3) float32 metres from the cell's centre, and from the middle of the model's heights.
         is_point: (K, Q) bool, False for filling.
-        count: (K,) int64 number of points of the cell, ≥ 1.
+        num_points: (K,) int64 number of points of the cell, ≥ 1.
     """
 
-    cell: npt.NDArray[np.int64] | Tensor
-    points: npt.NDArray[np.float32] | Tensor
-    is_point: npt.NDArray[np.bool_] | Tensor
-    count: npt.NDArray[np.int64] | Tensor
+    cell: npt.NDArray[np.int64]
+    points: npt.NDArray[np.float32]
+    is_point: npt.NDArray[np.bool_]
+    num_points: npt.NDArray[np.int64]
+
+
+class MaskedTargets(NamedTuple):
+    """The K masked cells of a batch as tensors; see ``MaskedCells``.
+
+    Attributes:
+        cell: (K,) int64 (sample × rows + row) × columns + column of the maps.
+        points: (K, Q, 3) float32 metres from the cell's centre, and from the middle of the model's heights.
+        is_point: (K, Q) bool, False for filling.
+        num_points: (K,) int64 number of points of the cell, ≥ 1.
+    """
+
+    cell: Tensor
+    points: Tensor
+    is_point: Tensor
+    num_points: Tensor
 
 
 class MaskedExample(NamedTuple):
@@ -72,17 +88,17 @@ class MaskedBatch(NamedTuple):
 
     Attributes:
         inputs: the spec's inputs, in its order, all samples one after another; see ``collate_grouped``.
-        masked: the masked cells of all samples, tensors.
+        masked: the masked cells of all samples.
         batch_size: number of samples.
     """
 
     inputs: tuple[Tensor | Rulebook, ...]
-    masked: MaskedCells
+    masked: MaskedTargets
     batch_size: int
 
     def to(self, device: torch.device) -> MaskedBatch:
         """The batch on another device."""
-        masked = MaskedCells(*(torch.as_tensor(values).to(device) for values in self.masked))
+        masked = MaskedTargets(*(values.to(device) for values in self.masked))
         return MaskedBatch(tuple(each.to(device) for each in self.inputs), masked, self.batch_size)
 
 
@@ -175,9 +191,7 @@ def mask_cells(
 
 def collate(examples: Sequence[MaskedExample], spec: ModelSpec, num_cells: int) -> MaskedBatch:
     """One batch of examples, at least one; ``num_cells`` is the number of cells of a map."""
-    parts = zip(*(example.masked for example in examples), strict=True)
-    cell, points, is_point, count = (list(map(np.asarray, values)) for values in parts)
-    cell = [values + i * num_cells for i, values in enumerate(cell)]
-    masked = (torch.from_numpy(np.concatenate(values)) for values in (cell, points, is_point, count))
+    of_batch = [example.masked._replace(cell=example.masked.cell + i * num_cells) for i, example in enumerate(examples)]
+    masked = MaskedTargets(*(torch.from_numpy(np.concatenate(values)) for values in zip(*of_batch, strict=True)))
     inputs = collate_grouped([example.cloud for example in examples], spec)
-    return MaskedBatch(inputs, MaskedCells(*masked), len(examples))
+    return MaskedBatch(inputs, masked, len(examples))

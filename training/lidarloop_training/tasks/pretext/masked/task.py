@@ -150,7 +150,7 @@ class MaskedBevTask:
         """Chamfer distance and density; see ``masked_bev_loss``."""
         masked = batch.masked
         points, log_count = network(batch.inputs, masked.cell, batch.batch_size)
-        loss = masked_bev_loss(points, log_count, masked.points, masked.is_point, masked.count)
+        loss = masked_bev_loss(points, log_count, masked.points, masked.is_point, masked.num_points)
         return LossTerms(loss.total, {"chamfer": loss.chamfer, "density": loss.density})
 
     def export_view(self, network: nn.Module) -> ExportView:

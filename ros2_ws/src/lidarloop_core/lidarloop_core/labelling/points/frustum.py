@@ -46,12 +46,23 @@ def why_unfit(camera: CameraImage, masks: InstanceMasks | None, keyframe: Sweep)
     """The reason why nothing may be projected into a picture, for ``LeftOut``; None if there is none."""
     if masks is None:
         return "no answer from the 2D model"
+    return why_unpictured(camera, (masks.width, masks.height), keyframe)
+
+
+def why_unpictured(camera: CameraImage, answered_size: tuple[int, int], keyframe: Sweep) -> str | None:
+    """The reason why a sweep may not be projected into a picture; None if there is none.
+
+    Args:
+        camera: the picture.
+        answered_size: width and height of the picture that a 2D model answered for, pixels.
+        keyframe: the sweep.
+    """
     intrinsics = camera.intrinsics
     if intrinsics is None or np.shape(intrinsics) != (3, 3) or camera.ego_SE3_camera is None:
         return "no calibration"
     if not np.isfinite(intrinsics).all() or min(intrinsics[0, 0], intrinsics[1, 1]) <= 0 or intrinsics[2, 2] != 1:
         return "zero or broken intrinsics"
-    if (masks.width, masks.height) != (camera.width, camera.height):
+    if answered_size != (camera.width, camera.height):
         return "picture size differs from that of the masks"
     if not (0 < intrinsics[0, 2] < camera.width and 0 < intrinsics[1, 2] < camera.height):
         return "intrinsics of another picture size"
