@@ -62,7 +62,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export AMENT_PREFIX_PATH := $(VIRTUAL_ENV)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
 export ROS_LOG_DIR ?= $(abspath $(OUT))/ros_log
 
-.PHONY: help setup demo demo-real test test-long fuzz lint bench check-data check-pseudolabel check-onboard check-engine check-sparse check-contrastive check-distillation check-streets streets clean
+.PHONY: help setup demo demo-real test test-long fuzz lint bench check-data check-pseudolabel check-onboard check-engine check-sparse check-contrastive check-distillation check-streets check-vehicle streets clean
 
 help:
 	@echo "make demo       a drive, a bag, the node, boxes, a report: $(OUT)/demo/report.html"
@@ -78,6 +78,7 @@ help:
 	@echo "make check-sparse      what voxels and sparse convolutions promise: $(OUT)/checks/sparse.json"
 	@echo "make check-contrastive what pre-training without labels promises: $(OUT)/checks/contrastive.json"
 	@echo "make check-streets     what the readers promise on real drives: $(OUT)/checks/streets.json"
+	@echo "make check-vehicle     what the first day on a new vehicle takes: $(OUT)/checks/vehicle.json"
 	@echo "                       (long studies are stored in results/; FULL=1 runs them anew)"
 	@echo "make streets    unpacks real drives for check-streets into \$$LIDARLOOP_STREETS or ~/.cache/lidarloop/streets"
 	@echo "make lint       ruff and mypy"
@@ -151,7 +152,7 @@ bench: $(VENV)/.ready
 streets: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.streets.pack --data $(REAL_DATA)
 
-check-data check-pseudolabel check-onboard check-engine check-sparse check-contrastive check-distillation check-streets: check-%: $(VENV)/.ready
+check-data check-pseudolabel check-onboard check-engine check-sparse check-contrastive check-distillation check-streets check-vehicle: check-%: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.check_$* --data $(REAL_DATA) --out $(OUT)/checks
 
 clean:

@@ -54,15 +54,29 @@ def test_float32_points_stay_float32() -> None:
     assert SE3.identity().transform(np.zeros((2, 3), np.float32)).dtype == np.float32
 
 
-def test_interpolation_in_closed_form() -> None:
-    a, b = SE3.from_yaw(0.2, (0, 0, 0)), SE3.from_yaw(1.2, (10, -4, 2))
-    quarter = interpolate(a, b, 0.25)
-    assert quarter.yaw_rad == pytest.approx(0.45)
-    np.testing.assert_allclose(quarter.translation, [2.5, -1, 0.5])
-    np.testing.assert_allclose(interpolate(a, b, 0).matrix, a.matrix, atol=1e-12)
-    np.testing.assert_allclose(interpolate(a, b, 1).matrix, b.matrix, atol=1e-12)
+def test_interpolation_keeps_the_velocity_in_the_moving_frame() -> None:
+    """A vehicle at 25 m/s and 0.7 rad/s drives a circle; the closed form is its pose at any time."""
+
+    def on_circle(t: float) -> SE3:
+        radius = 25 / 0.7
+        return SE3.from_yaw(0.7 * t, (radius * np.sin(0.7 * t), radius * (1 - np.cos(0.7 * t)), 0.3 * t))
+
+    for fraction in (-0.5, 0.0, 0.25, 0.5, 1.0, 1.4):
+        found = interpolate(on_circle(0.2), on_circle(0.3), fraction)
+        np.testing.assert_allclose(found.matrix, on_circle(0.2 + 0.1 * fraction).matrix, atol=1e-10)
     # The short way round.
     assert abs(interpolate(SE3.from_yaw(3.0), SE3.from_yaw(-3.0), 0.5).yaw_rad) == pytest.approx(np.pi)
+
+
+def test_interpolation_without_rotation_is_a_straight_line() -> None:
+    quarter = interpolate(SE3.from_yaw(0.2), SE3.from_yaw(0.2, (10, -4, 2)), 0.25)
+    np.testing.assert_allclose(quarter.matrix, SE3.from_yaw(0.2, (2.5, -1, 0.5)).matrix, atol=1e-12)
+
+
+@given(poses(), poses())
+def test_interpolation_begins_and_ends_at_its_poses(a: SE3, b: SE3) -> None:
+    np.testing.assert_allclose(interpolate(a, b, 0).matrix, a.matrix, atol=1e-6)
+    np.testing.assert_allclose(interpolate(a, b, 1).matrix, b.matrix, atol=1e-6, rtol=1e-6)
 
 
 def test_poses_do_not_change_with_the_arrays_they_came_from() -> None:

@@ -11,16 +11,20 @@ from lidarloop_core.geometry.trajectory import Trajectory
 
 def straight(stamps_ns: list[int]) -> Trajectory:
     """x in metres equals time in nanoseconds."""
-    return Trajectory.from_poses(stamps_ns, [SE3.from_yaw(0.001 * t, (t, 0, 0)) for t in stamps_ns])
+    return Trajectory.from_poses(stamps_ns, [SE3.from_yaw(0, (t, 0, 0)) for t in stamps_ns])
+
+
+def on_circle(t: int) -> SE3:
+    """At 1 m/ns and 0.001 rad/ns."""
+    return SE3.from_yaw(0.001 * t, (1000 * np.sin(0.001 * t), 1000 * (1 - np.cos(0.001 * t)), 0))
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, unique=True).flatmap(st.permutations), st.integers(0, 1000))
-def test_poses_in_any_order_interpolate_a_straight_line(stamps_ns: list[int], t: int) -> None:
-    trajectory = straight(stamps_ns)
+def test_poses_in_any_order_interpolate_a_circle(stamps_ns: list[int], t: int) -> None:
+    trajectory = Trajectory.from_poses(stamps_ns, [on_circle(stamp_ns) for stamp_ns in stamps_ns])
     if min(stamps_ns) <= t <= max(stamps_ns):
         pose = trajectory.at(t, max_gap_ns=1000)
-        assert pose.translation[0] == pytest.approx(t)
-        assert pose.yaw_rad == pytest.approx(0.001 * t)
+        np.testing.assert_allclose(pose.matrix, on_circle(t).matrix, atol=1e-6)
     else:
         with pytest.raises(LookupError, match=f"no pose at {t} ns"):
             trajectory.at(t, max_gap_ns=1000)
@@ -55,3 +59,14 @@ def test_cleared_it_knows_nothing() -> None:
     trajectory.clear()
     with pytest.raises(LookupError, match="known: none"):
         trajectory.at(1, max_gap_ns=1)
+
+
+def test_motion_goes_on_beyond_the_poses_as_far_as_allowed() -> None:
+    trajectory = Trajectory.from_poses([100, 150, 200], [on_circle(t) for t in (100, 150, 200)])
+    for t in (60, 240):
+        np.testing.assert_allclose(
+            trajectory.at(t, max_gap_ns=50, max_beyond_ns=40).matrix, on_circle(t).matrix, atol=1e-6
+        )
+    for t in (59, 241):
+        with pytest.raises(LookupError, match=f"no pose at {t} ns"):
+            trajectory.at(t, max_gap_ns=50, max_beyond_ns=40)

@@ -15,6 +15,8 @@ from lidarloop_core.gpu.kernels import compile_source, source
 from lidarloop_core.gpu.sweeps import CudaSweeps
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import bucket_for, capacity
+from lidarloop_core.pointcloud.deskew import motion_during
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.sample import Sweep
 from tests.builders import VOXEL_DETECTOR, VOXEL_SEGMENTER
 from tests.core.gpu.cpu_device import CpuDevice
@@ -25,13 +27,14 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100",
 
 def test_every_kernel_is_launched_somewhere(library: ctypes.CDLL, spec: ModelSpec) -> None:
     device = CpuDevice(library)
-    columns = ("x", "y", "z", "intensity")
-    points = np.random.default_rng(0).uniform(-5, 3, (5000, 4)).astype(np.float32)
+    columns = ("x", "y", "z", "intensity", TIME_COLUMN)
+    points = np.random.default_rng(0).uniform(-5, 3, (5000, 5)).astype(np.float32)
+    standing = motion_during(lambda _: SE3.identity(), 0, -0.1, 0.0)
     for model in (spec, VOXEL_DETECTOR, VOXEL_SEGMENTER):
         sweeps = CudaSweeps(device, model, columns, 5000)
         grouping = cuda_grouping(device, model, 5000)
         for part in (points, points[:20]):  # full pillars are padded with points, few pillars with unused cells
-            merged = sweeps.merge(Sweep(part, columns, 0, SE3.identity(), None))
+            merged = sweeps.merge(Sweep(part, columns, 0, SE3.identity(), None), standing)
             counts = grouping.group(sweeps.cloud, merged.num_kept)
             grouping.pad(counts, bucket_for(counts.sizes, capacity(model.inputs)))
     assert set(device.launches) == set(re.findall(r"__global__ void (\w+)", source()))

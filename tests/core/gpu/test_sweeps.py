@@ -16,6 +16,8 @@ from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.gpu.sweeps import CudaSweeps, Merged
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.deskew import deskewed, motion_during
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.pointcloud.sweeps import merge_sweeps, thinning_stride
 from lidarloop_core.sample import Sweep
@@ -96,6 +98,24 @@ def test_any_drive_is_merged_and_thinned_as_on_the_host(
         if i not in not_kept:
             buffer.keep(sweep)
             sweeps.keep()
+
+
+def test_they_are_deskewed_as_on_the_host(library: ctypes.CDLL, of_three: ModelSpec) -> None:
+    """Bit by bit, in sweeps of unequal lengths, the last of which has no motion."""
+    columns = (*COLUMNS, TIME_COLUMN)
+    sweeps = CudaSweeps(CpuDevice(library, shuffled), of_three, columns, 1000)
+    kept: list[Sweep] = []
+    for i, sweep in enumerate(drive([100, 200, 300, 400], columns)):
+        first_s = -0.05 * (i + 1)
+        times = np.random.default_rng(i).uniform(first_s, 0, len(sweep.points))
+        sweep = dataclasses.replace(sweep, points=np.column_stack([sweep.points[:, :4], times]).astype(np.float32))
+        motion = motion_during(lambda ns: SE3.from_yaw(1e-9 * (ns % 10**10), (4e3, 0, 1e-8 * ns)), 10**9, first_s, 0.0)
+        of_sweep = motion if i < 3 else None
+        merged = sweeps.merge(sweep, of_sweep)
+        kept.insert(0, deskewed(sweep, of_sweep))
+        expected = merge_sweeps(kept[:3], of_three.point_columns)
+        np.testing.assert_array_equal(read_cloud(sweeps, merged, of_three), expected)
+        sweeps.keep()
 
 
 def test_one_that_was_not_kept_is_merged_again_and_counts_once(library: ctypes.CDLL, of_three: ModelSpec) -> None:

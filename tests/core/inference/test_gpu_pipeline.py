@@ -20,11 +20,13 @@ from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 from lidarloop_core.inference.host_pipeline import HostPipeline
 from lidarloop_core.inference.model_on import model_on
 from lidarloop_core.inference.postprocess import Postprocessing
-from lidarloop_core.inference.segmenter import NO_LABEL, Segmenter
+from lidarloop_core.inference.segmenter import NO_LABEL, PointLabels, Segmenter
 from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline
 from lidarloop_core.model.model_file import read_model, write_model
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.deskew import motion_during
 from lidarloop_core.pointcloud.grid import PillarGrid
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.pointcloud.sweeps import thinning_stride
 from lidarloop_core.sample import Sweep
 from tests.builders import make_spec
@@ -147,6 +149,33 @@ def test_bit_by_bit_what_the_host_finds(
     assert num_sweeps == [1, 2, 3, 3, 2, 2, 1, 2, 1, 2]
     assert num_boxes > 100
     assert (found.found.num_points < found.num_points) == (max_points == 4001 < found.num_points)
+
+
+@pytest.mark.parametrize("max_points", [100_000, 4001])
+def test_sweeps_are_deskewed_as_on_the_host(
+    gpu: StandInGpu, gpu_model: Detector | Segmenter, host_model: Detector | Segmenter, max_points: int
+) -> None:
+    """The third sweep has no motion. Points with a label are where the labels were found."""
+    on_gpu = GpuPipeline(gpu_model, max_points, gpu.device(), deskews=True)
+    on_gpu.warm_up()
+    host = HostPipeline(host_model, max_points)
+    num_labelled = 0
+    for i, sweep in enumerate(drive(range(4))):
+        times = np.random.default_rng(i).uniform(-0.1, 0.0, (len(sweep.points), 1)).astype(np.float32)
+        timed = dataclasses.replace(sweep, points=np.hstack([sweep.points, times]), columns=(*COLUMNS, TIME_COLUMN))
+        motion = motion_during(lambda ns: SE3.from_yaw(2e-9 * ns, (2.5e-8 * ns, 0, 0)), 0, -0.1, 0.0)
+        found, expected = (way.answer(timed, None if i == 2 else motion) for way in (on_gpu, host))
+        assert_same(found, expected)
+        assert expected.newest.columns == COLUMNS
+        assert (i == 2) == np.array_equal(expected.newest.points, sweep.points)
+        if isinstance(found.found, PointLabels):
+            np.testing.assert_array_equal(found.newest.points, expected.newest.points, strict=True)
+            assert found.newest.columns == COLUMNS
+        else:
+            np.testing.assert_array_equal(found.newest.points, timed.points)
+        num_labelled += num_found(found)
+    assert found.num_sweeps == 3
+    assert num_labelled > 50
 
 
 def test_cells_above_the_models_capacity_are_thinned_and_counted(gpu: StandInGpu, model: Path, tmp_path: Path) -> None:

@@ -263,3 +263,15 @@ def test_rosbags_messages_are_read() -> None:
     x = np.arange(1, 4, dtype=np.float32)
     message = cloud_message({"x": x, "y": x + 1, "z": x + 2}, 5, "lidar", message_type)
     np.testing.assert_array_equal(read_points(message, ("x", "y", "z")).points, np.stack([x, x + 1, x + 2], axis=1))
+
+
+@pytest.mark.parametrize("name", ["reflectivity", "i", "intensities"])
+def test_intensity_is_read_from_a_field_of_another_name(name: str) -> None:
+    ones = np.ones(3, np.float32)
+    layout = encode_points({"x": ones, "y": ones, "z": ones, name: np.array([1, 2, 3], np.uint16)})
+    fields = [Field(*each) for each in layout.fields]
+    cloud = Cloud(fields, layout.point_step, layout.num_points, layout.data)
+    np.testing.assert_array_equal(read_points(cloud, ("x", "y", "z", "intensity")).points[:, 3], [1, 2, 3])
+    both = encode_points({"x": ones, "y": ones, "z": ones, name: ones, "intensity": 7 * ones})
+    cloud = Cloud([Field(*each) for each in both.fields], both.point_step, both.num_points, both.data)
+    np.testing.assert_array_equal(read_points(cloud, ("x", "y", "z", "intensity")).points[:, 3], [7, 7, 7])

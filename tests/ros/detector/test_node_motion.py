@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped, TwistWithCovarianceStamped
+from sensor_msgs.msg import Imu
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.io.messages import boxes_from_cloud
+from lidarloop_core.io.messages import boxes_from_cloud, cloud_message, odometry_message, stamp_ns
+from lidarloop_ros.messages.conversions import message_type
 from tests.ros.conftest import Robot
 
 MS = 1_000_000
@@ -121,6 +125,102 @@ def test_odometry_that_comes_after_the_cloud_is_waited_for(mounted: Robot) -> No
     # Interpolated over 100 ms of the curve.
     np.testing.assert_allclose(boxes.values[0, :3], LAST_POINT[0], atol=2e-3)
     np.testing.assert_allclose(boxes.scores, [3 / 8])
+
+
+def pose_message(stamp: int) -> PoseStamped:
+    at = odometry_message(odom_SE3_base(stamp), (0, 0, 0), (0, 0, 0), stamp, message_type)
+    return PoseStamped(header=at.header, pose=at.pose.pose)
+
+
+def twist_message(stamp: int, turn_radps: float = 0.4) -> TwistWithCovarianceStamped:
+    """The velocity of ``odom_SE3_base``."""
+    msg = TwistWithCovarianceStamped()
+    msg.header = odometry_message(SE3.identity(), (0, 0, 0), (0, 0, 0), stamp, message_type).header
+    msg.header.frame_id = "base_link"
+    msg.twist.twist.linear.x, msg.twist.twist.angular.z = 8.0, turn_radps
+    return msg
+
+
+def imu_message(stamp: int) -> Imu:
+    """Its rate of turning, of an IMU that is mounted upside down."""
+    msg = Imu()
+    msg.header = twist_message(stamp).header
+    msg.header.frame_id = "imu"
+    msg.angular_velocity.z = -0.4
+    return msg
+
+
+UPSIDE_DOWN = SE3(np.diag([1.0, -1.0, -1.0]), np.array([0.3, 0.2, 0.4]))
+
+
+@pytest.mark.parametrize(
+    ("source", "with_covariance", "published"),
+    [
+        ("pose", False, {"pose": (PoseStamped, pose_message)}),
+        ("twist", True, {"twist": (TwistWithCovarianceStamped, twist_message)}),
+        (
+            "twist_imu",
+            True,
+            {
+                "twist": (TwistWithCovarianceStamped, lambda stamp: twist_message(stamp, 99.0)),
+                "imu": (Imu, imu_message),
+            },
+        ),
+    ],
+)
+def test_sweeps_are_merged_without_odometry(
+    robot: Robot,
+    make_model: Callable[..., Path],
+    source: str,
+    with_covariance: bool,
+    published: dict[str, tuple[type, Callable[[int], Any]]],
+) -> None:
+    robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
+    robot.send_static_transform("base_link", "imu", UPSIDE_DOWN)
+    robot.bring_up(
+        model=str(make_model(**SPEC)),
+        motion_source=source,
+        motion_with_covariance=with_covariance,
+        motion_timeout_s=1.0,
+    )
+    publishers = {
+        name: robot.node.create_publisher(message, f"{robot.name}/input/{name}", 50)
+        for name, (message, _) in published.items()
+    }
+    for publisher in publishers.values():
+        robot.wait_for(publisher.get_subscription_count, "a subscriber of the motion")
+    time.sleep(0.3)  # /tf_static has come
+    last = stamps()[-1]
+    for i in range(-2, 21):
+        stamp = T0 + 10 * i * MS
+        for name, (_, make) in published.items():
+            publishers[name].publish(make(stamp))
+        time.sleep(0.005)  # in order of their stamps
+        if stamp in stamps():
+            _, boxes = robot.ask(robot.cloud(seen_at(stamp, last), stamp))
+    assert_three_sweeps(boxes)
+
+
+def test_clouds_with_their_skew_are_deskewed_by_odometry(robot: Robot, make_model: Callable[..., Path]) -> None:
+    """The stamp is the sweep's start; the model was trained at its end; boxes are at the stamp."""
+    robot.send_static_transform("base_link", "lidar_top", BASE_SE3_LIDAR)
+    robot.bring_up(model=str(make_model(**SPEC)), deskew=True, motion_timeout_s=1.0)
+    robot.wait_for_odometry_subscriber()
+    for stamp in (T0 - 50 * MS, T0, T0 + 50 * MS, T0 + 100 * MS):
+        robot.send_odometry(stamp, odom_SE3_base(stamp))
+    after_ms = np.array([0, 30, 70, 100])
+    seen = np.array([seen_at(T0 + int(ms) * MS, T0)[0] for ms in after_ms], np.float32)
+    columns = {name: seen[:, i] for i, name in enumerate(("x", "y", "z", "intensity"))}
+    columns["t"] = (after_ms * MS).astype(np.uint32)
+    answer, boxes = robot.ask(cloud_message(columns, T0, "lidar_top", message_type))
+    np.testing.assert_allclose(boxes.values[:, :3], LAST_POINT, atol=0.01)
+    np.testing.assert_allclose(boxes.scores, [4 / 8])
+    assert stamp_ns(answer.header) == T0
+    status = robot.status_where(lambda s: any(p.key == "point_times" for p in s.values), "times of points")
+    (times,) = (p.value for p in status.values if p.key == "point_times")
+    assert times == "t in ns, relative to the stamp; 100 ms long, stamped at the sweep's start"
+    robot.ask(robot.cloud(seen_at(T0 + 100 * MS, T0), T0 + 100 * MS))
+    assert "no time for each point" in robot.reported(DiagnosticStatus.WARN, "not deskewed").message
 
 
 @pytest.mark.fault("motion")

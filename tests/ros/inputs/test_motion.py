@@ -16,8 +16,8 @@ T0 = 1_700_000_000_000 * MS
 
 
 def pose(t_s: float) -> SE3:
-    """10 m/s ahead, turning at 0.5 rad/s."""
-    return SE3.from_yaw(0.5 * t_s, (10 * t_s, 0, 0))
+    """10 m/s ahead in its own frame, turning at 0.5 rad/s: a circle."""
+    return SE3.from_yaw(0.5 * t_s, (20 * np.sin(0.5 * t_s), 20 * (1 - np.cos(0.5 * t_s)), 0))
 
 
 def track(*stamps_ms: int) -> OdometryTrack:

@@ -176,6 +176,9 @@ def test_starts_the_detector_with_its_defaults(launch_file: ModuleType, reposito
     assert dict(launched.node.expanded_remapping_rules) == {
         "~/input/points": "lidar/points",
         "~/input/odometry": "odom",
+        "~/input/pose": "pose",
+        "~/input/twist": "twist",
+        "~/input/imu": "imu",
     }
     assert launched.arguments[:3] == ["--ros-args", "--log-level", "info"]
     assert str(repository / "launch" / "config" / "detector.yaml") in launched.arguments
@@ -207,6 +210,9 @@ def test_every_argument_arrives(launch_file: ModuleType, tmp_path: Path) -> None
     assert dict(launched.node.expanded_remapping_rules) == {
         "~/input/points": "/velodyne_points",
         "~/input/odometry": "/odometry/local",
+        "~/input/pose": "pose",
+        "~/input/twist": "twist",
+        "~/input/imu": "imu",
     }
     assert launched.arguments[:3] == ["--ros-args", "--log-level", "debug"]
 
@@ -335,6 +341,9 @@ def test_self_labelling_is_started_only_when_asked_for(launch_file: ModuleType, 
     assert dict(launched.node.expanded_remapping_rules) == {
         "~/input/points": "lidar/points",
         "~/input/odometry": "odom",
+        "~/input/pose": "pose",
+        "~/input/twist": "twist",
+        "~/input/imu": "imu",
         "~/input/lane_map": "lane_map",
         "~/input/detections": "lidar_detector/detections",
     }
@@ -447,6 +456,9 @@ def test_every_argument_is_described(launch_file: ModuleType) -> None:
         "params_file",
         "points_topic",
         "odometry_topic",
+        "pose_topic",
+        "twist_topic",
+        "imu_topic",
         "namespace",
         "backend",
         "rviz",

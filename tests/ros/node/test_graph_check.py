@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,10 +17,11 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_check_compatible,
 )
+from sensor_msgs.msg import PointCloud2
 
 from lidarloop_core.fast_dds import PROFILE_VARIABLES, segment_bytes
 from lidarloop_ros.node import fastdds
-from lidarloop_ros.node.graph_check import qos_mismatch, silence_hint
+from lidarloop_ros.node.graph_check import PACKETS, input_problems, qos_mismatch, silence_hint
 
 RELIABILITIES = (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
 DURABILITIES = (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL)
@@ -53,6 +55,24 @@ def test_a_mismatch_names_its_policy() -> None:
 def test_an_unset_duration_from_discovery_is_infinite() -> None:
     discovered = QoSProfile(depth=1, deadline=Duration(nanoseconds=2**63 - 1))
     assert qos_mismatch(QoSProfile(depth=1), discovered) == qos_mismatch(discovered, QoSProfile(depth=1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("published", "remedy"),
+    [
+        ("velodyne_msgs/msg/VelodyneScan", "packets; start velodyne_pointcloud's transform node and take its clouds"),
+        ("livox_ros_driver2/msg/CustomMsg", "xfer_format to 0"),
+        ("std_msgs/msg/String", "remap one of them"),
+    ],
+)
+def test_what_a_driver_publishes_in_the_place_of_clouds_is_named_with_the_remedy(published: str, remedy: str) -> None:
+    endpoint = SimpleNamespace(topic_type=published, node_namespace="/", node_name="driver")
+    node = SimpleNamespace(get_publishers_info_by_topic=lambda topic: [endpoint])
+    subscription = SimpleNamespace(topic_name="/points", msg_type=PointCloud2)
+    (problem,) = input_problems(cast(Any, node), [cast(Any, subscription)])
+    assert problem.startswith(f"/driver publishes {published} on /points, expected sensor_msgs/msg/PointCloud2: ")
+    assert remedy in problem
+    assert (published in PACKETS) == (remedy != "remap one of them")
 
 
 def test_the_hint_of_silence_names_the_segment_that_a_cloud_may_exceed(monkeypatch: pytest.MonkeyPatch) -> None:

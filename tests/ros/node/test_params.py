@@ -41,7 +41,7 @@ def params_file(tmp_path: Path, values: dict[str, Any], node: str = "lidar_detec
         ({"providers": []}, "parameter 'providers': received no value or an empty list; expected a list of strings"),
         ({"missing_intensity": []}, "parameter 'missing_intensity': received no value or an empty list"),
         ({"non_finite_warn_share": []}, "expected a float from 0.0 to 1.0"),
-        ({"motion_source": "gps"}, "expected one of odometry, tf, none"),
+        ({"motion_source": "gps"}, "expected one of odometry, tf, pose, twist, twist_imu, none"),
         ({"providers": ["NoSuchExecutionProvider"]}, "NoSuchExecutionProvider"),
         ({"qos_overrides": {"/lidar_detector/input/pionts": {"subscription": {"depth": 2}}}}, "did you mean 'qos_over"),
     ],

@@ -88,6 +88,7 @@ def test_toytown_with_masks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
         (("kitti-raw", ".", "tables"), "ego-motion"),
         (("toytown", "7", "out.mcap", "--num-workers", "-1"), "--num-workers"),
         (("toytown", "7", "out.mcap", "--keyframe-every", "1"), "--keyframe-every"),
+        (("toytown", "7", "tables", "--skewed"), "no time for each point: choose a name ending in .mcap"),
         (("toytown", "7", "out.mcap", "--masks", "--no-cameras"), "--masks with --no-cameras"),
         (("bag", ".", "out.mcap", "--salvage"), "is no file"),
     ],

@@ -15,8 +15,10 @@ from shapely.strtree import STRtree
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import bev_corners, points_in_boxes, wrap_angle
+from lidarloop_core.geometry.se3 import SE3
+from lidarloop_core.pointcloud.deskew import deskewed, motion_during
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.toytown.drive import ToyTownDrive
+from lidarloop_training.toytown.drive import Clouds, ToyTownDrive
 from lidarloop_training.toytown.lidar_styles import HDL32E
 from lidarloop_training.toytown.streets.ground import KERB_M
 from lidarloop_training.toytown.streets.point_classes import POINT_CLASSES
@@ -209,8 +211,26 @@ def test_boxes_may_be_empty_and_their_visibility_shows_why(drive: ToyTownDrive) 
     assert np.linalg.norm(annotations.boxes.centers[:, :2], axis=1).max() < 62
 
 
+def test_a_skewed_drive_is_the_compensated_one_once_it_is_deskewed(drive: ToyTownDrive) -> None:
+    skewed = ToyTownDrive(SEED, cameras=False, clouds=Clouds(skewed=True))
+    measured, ideal = skewed[40].keyframe, drive[40].keyframe
+    assert measured.columns == (*ideal.columns, "time")
+    times = measured.points[:, -1]
+    assert -0.1 < times.min() < -0.09
+    assert -0.01 < times.max() <= 0.0
+    assert (np.diff(times) >= 0).all()
+
+    def world_SE3_lidar(stamp_ns: int) -> SE3:
+        return drive.town.world_SE3_ego(1e-9 * (stamp_ns - drive.stamp_ns(0))) @ HDL32E.ego_SE3_lidar
+
+    found = deskewed(measured, motion_during(world_SE3_lidar, measured.stamp_ns, -0.1, 0.0)).points
+    assert np.linalg.norm(measured.points[:, :3] - ideal.points[:, :3], axis=1).mean() > 0.1
+    assert np.linalg.norm(found[:, :3] - ideal.points[:, :3], axis=1).max() < 0.01
+    np.testing.assert_array_equal(found[:, 3:], ideal.points[:, 3:])
+
+
 def test_point_labels_change_nothing_but_the_column(drive: ToyTownDrive) -> None:
-    labelled = ToyTownDrive(SEED, num_sweeps=2, cameras=False, point_labels=True)[40]
+    labelled = ToyTownDrive(SEED, num_sweeps=2, cameras=False, clouds=Clouds(point_labels=True))[40]
     assert drive[40].point_classes == ()
     assert labelled.point_classes == POINT_CLASSES
     for sweep, plain in zip(labelled.sweeps, drive[40].sweeps, strict=False):
@@ -221,7 +241,7 @@ def test_point_labels_change_nothing_but_the_column(drive: ToyTownDrive) -> None
 
 @pytest.mark.parametrize("seed", [1, 4])
 def test_labels_agree_with_boxes_and_with_the_map(seed: int) -> None:
-    drive = ToyTownDrive(seed, cameras=False, point_labels=True)
+    drive = ToyTownDrive(seed, cameras=False, clouds=Clouds(point_labels=True))
     sample = drive[60]
     keyframe, annotations = sample.keyframe, sample.annotations
     assert annotations is not None

@@ -146,6 +146,15 @@ class ToyTownConversion(LabelledConversion[ToyTown]):
     num_workers: int | None = None
 
     @property
+    def layout(self) -> TablesLayout:
+        if self.drive.skewed:
+            raise ConfigError(
+                f"received --skewed with {self.to.dst}; nuScenes tables have no time for each point: choose a name "
+                "ending in .mcap, or leave --skewed out"
+            )
+        return self.tables
+
+    @property
     def options(self) -> ConvertOptions:
         num_workers = (os.cpu_count() or 1) if self.num_workers is None else self.num_workers
         return ConvertOptions(self.cameras, self.masks, num_workers=num_workers, overwrite=self.to.overwrite)

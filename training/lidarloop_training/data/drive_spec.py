@@ -89,6 +89,8 @@ class ToyTown(DriveSpec):
         duration_s: length, seconds.
         rate_hz: clouds per second, hertz.
         point_labels: whether clouds carry the column label, what each point lies on.
+        skewed: whether clouds are as measured while the vehicle moved, with the time of each point; else they are
+            compensated, as data sets are.
         style: plain: shape and intensity tell the classes apart; lookalikes: the pictures alone do.
         lidar: kind of LiDAR, on the vehicle it is known from; those of nuScenes, KITTI and PandaSet are hdl32e, hdl64e
             and pandar64.
@@ -100,6 +102,7 @@ class ToyTown(DriveSpec):
     duration_s: float = 20.0
     rate_hz: float = 10.0
     point_labels: bool = False
+    skewed: bool = False
     style: TownStyle = "plain"
     lidar: LidarName = "hdl32e"
 
@@ -112,7 +115,7 @@ class ToyTown(DriveSpec):
         )
 
     def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
-        from lidarloop_training.toytown.drive import ToyTownDrive
+        from lidarloop_training.toytown.drive import Clouds, ToyTownDrive
 
         return ToyTownDrive(
             self.seed,
@@ -120,7 +123,7 @@ class ToyTown(DriveSpec):
             rate_hz=self.rate_hz,
             num_sweeps=num_sweeps,
             cameras=cameras,
-            point_labels=self.point_labels,
+            clouds=Clouds(self.point_labels, self.skewed),
             style=self.style,
             lidar=self.lidar,
         )
@@ -355,6 +358,13 @@ class Bag(StoredDrive):
         odometry_topic: topic of the odometry; by default /odom or the only one with messages, else poses are taken
             from /tf; none does without poses.
         stamps: whether messages are timed by their headers or by when they were received.
+        deskew: whether the vehicle's motion during a sweep is taken out of the clouds, by the time of each point; leave
+            it off where the driver did so already. Needs poses.
+        point_time_field: the clouds' field with the time of each point; by default the first of t, time, timestamp,
+            time_stamp, offset_time, time_offset.
+        point_time_unit: unit of that field; auto finds it by the length of a sweep.
+        point_time_stamp: where in the sweep the clouds' stamp lies, at its first point or its last, whatever the times
+            count from; auto takes them as relative to the stamp or as absolute, whichever they are.
     """
 
     name: ClassVar[DriveName] = "bag"
@@ -362,10 +372,16 @@ class Bag(StoredDrive):
     points_topics: tuple[str, ...] = ()
     odometry_topic: str | None = None
     stamps: Literal["header", "reception"] = "header"
+    deskew: bool = False
+    point_time_field: str = ""
+    point_time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    point_time_stamp: Literal["auto", "start", "end"] = "auto"
 
     def open(self, *, num_sweeps: int = 1, cameras: bool = True, lane_map: bool = True) -> SampleSource:
+        from lidarloop_core.pointcloud.point_time import PointTimeSettings
         from lidarloop_training.data.bag.reader import BagSource
 
+        times = PointTimeSettings(self.point_time_field, self.point_time_unit, self.point_time_stamp)
         return BagSource(
             self.existing(),
             num_sweeps=num_sweeps,
@@ -373,6 +389,7 @@ class Bag(StoredDrive):
             points_topics=self.points_topics,
             odometry_topic=self.odometry_topic,
             stamps=self.stamps,
+            point_times=times if self.deskew else None,
         )
 
 

@@ -24,7 +24,7 @@ from lidarloop_training.stages.start_model import SUFFIX, file_sha256, read_weig
 from lidarloop_training.tasks.task import TaskConfig
 
 # Fields of a spec that describe the data it was trained on, and nothing of its network.
-_OF_THE_DATA = ("name", "training_intensity", "lidar_height_m", "sweep_interval_s")
+_OF_THE_DATA = ("name", "training_intensity", "lidar_height_m", "sweep_interval_s", "sweep_stamp")
 
 # Fields of a spec that give the weights of a part their meaning, beyond the shapes.
 _MEANING = {"encoder": ("point_columns",), "head": ("class_names",)}

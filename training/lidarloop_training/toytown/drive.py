@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.sample import Annotations, CameraImage, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.toytown.camera import CAMERAS, HEIGHT, WIDTH, Camera, Picture, render
 from lidarloop_training.toytown.lidar import COLUMNS, Scan, compensated, scan
@@ -27,6 +29,23 @@ _CACHED_SCANS = 16
 _CACHED_PICTURES = 12
 
 
+@dataclass(frozen=True)
+class Clouds:
+    """What the clouds of a drive hold beside ``COLUMNS``.
+
+    Attributes:
+        point_labels: whether there is the column ``label``, an index into ``POINT_CLASSES``.
+        skewed: whether points are as the sensor measured them while the ego moved, with the column ``time``: when each
+            was fired, seconds after the stamp; else they are compensated, as data sets are.
+    """
+
+    point_labels: bool = False
+    skewed: bool = False
+
+
+COMPENSATED = Clouds()
+
+
 class ToyTownDrive:
     """A drive of one seed: a SampleSource whose samples come out the same in any order, process and length.
 
@@ -40,7 +59,7 @@ class ToyTownDrive:
         rate_hz: turns of the LiDAR, and samples, per second.
         num_sweeps: sweeps in each sample, as far as the drive's beginning allows.
         cameras: whether samples carry the six cameras' images.
-        point_labels: whether clouds carry the column ``label``, an index into ``POINT_CLASSES``.
+        clouds: what the clouds hold.
         style: the town's style; drives of one seed along the same streets in each.
         lidar: kind of LiDAR. The town of a seed is the same for each.
     """
@@ -53,7 +72,7 @@ class ToyTownDrive:
         rate_hz: float = 10.0,
         num_sweeps: int = 1,
         cameras: bool = True,
-        point_labels: bool = False,
+        clouds: Clouds = COMPENSATED,
         style: TownStyle = "plain",
         lidar: LidarName = HDL32E.name,
     ) -> None:
@@ -67,7 +86,7 @@ class ToyTownDrive:
         self.rate_hz = rate_hz
         self.num_sweeps = num_sweeps
         self.cameras = cameras
-        self.point_labels = point_labels
+        self.clouds = clouds
         self.style = style
         if lidar not in STYLES:
             raise ConfigError(f"ToyTownDrive received the LiDAR {lidar!r}; expected one of {', '.join(STYLES)}")
@@ -161,7 +180,7 @@ class ToyTownDrive:
             cameras=self.pictures(index) if self.cameras else (),
             annotations=self._seen_annotations(index),
             lane_map=self.town.lane_map,
-            point_classes=POINT_CLASSES if self.point_labels else (),
+            point_classes=POINT_CLASSES if self.clouds.point_labels else (),
         )
 
     def annotations(self, index: int) -> Annotations:
@@ -176,16 +195,21 @@ class ToyTownDrive:
         return LidarPose(self.lidar.ego_SE3_lidar, self.town.world_SE3_ego(self.time_s(index)))
 
     def _sweep(self, index: int) -> Sweep:
-        points = compensated(self.scan(index), self.town, self.time_s(index), 1 / self.rate_hz, self.lidar)
+        result, time_s, period_s = self.scan(index), self.time_s(index), 1 / self.rate_hz
         columns: tuple[str, ...] = COLUMNS
-        if self.point_labels:
-            points, columns = np.column_stack([points, self.scan(index).label]), (*COLUMNS, "label")
+        if self.clouds.skewed:
+            fired_s = self.lidar.pattern.firing_times(0.0, period_s)[result.azimuth_index].astype(np.float32)
+            points, columns = np.column_stack([result.points, fired_s]), (*columns, TIME_COLUMN)
+        else:
+            points = compensated(result, self.town, time_s, period_s, self.lidar)
+        if self.clouds.point_labels:
+            points, columns = np.column_stack([points, result.label]), (*columns, "label")
         return Sweep(
             points,
             columns,
             self.stamp_ns(index),
             self.lidar.ego_SE3_lidar,
-            self.town.world_SE3_ego(self.time_s(index)),
+            self.town.world_SE3_ego(time_s),
         )
 
     def pictures(self, index: int) -> tuple[CameraImage, ...]:

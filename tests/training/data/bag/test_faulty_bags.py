@@ -255,8 +255,8 @@ def test_fields_that_nothing_reads_are_named_once_with_what_becomes_of_them(tmp_
         write_bag(BagSource(tmp_path / "drive.mcap"), tmp_path / "copy.mcap")
     (remark,) = (str(w.message) for w in caught if "/points: " in str(w.message))
     assert remark.endswith(
-        "/points: reflectivity is read as intensity, t is left out: times of points are read from dt alone, ages "
-        "before the stamp, ambient, range is left out: no step uses it"
+        "/points: reflectivity is read as intensity, t is left out: if the driver did not deskew the clouds, read them "
+        "with --deskew, ambient, range is left out: no step uses it"
     )
 
 

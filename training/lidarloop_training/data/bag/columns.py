@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.pointcloud.decode import decode_cloud, read_points
+from lidarloop_core.pointcloud.decode import decode_cloud, field_of, read_points
+from lidarloop_core.pointcloud.point_time import TIME_FIELDS
 
 _OPTIONAL = ("intensity", "ring", "dt", "label", "instance")
-_OTHER_NAMES = {"intensity": ("reflectivity", "i", "intensities")}
-_TIMES = frozenset({"t", "time", "times", "timestamp", "time_stamp", "offset_time", "time_offset"})
+_TIMES = frozenset({*TIME_FIELDS, "times"})
 _NUM_NAMED = 12
 
 # A sweep lasts 0.05–2 s, so that the ranges of the units do not touch. (largest value, unit, seconds)
@@ -46,9 +46,9 @@ class CloudFields:
         decoded = decode_cloud(cloud)
         found = {"x": "x", "y": "y", "z": "z"}
         for column in _OPTIONAL:
-            names = [name for name in (column, *_OTHER_NAMES.get(column, ())) if name in decoded.names]
-            if names:
-                found[column] = names[0]
+            field = field_of(column, decoded.names)
+            if field in decoded.names:
+                found[column] = field
         unit_s = _unit(decoded["dt"])[1] if "dt" in found else 1.0
         unused = [name for name in decoded.names if name not in found.values()]
         return CloudFields(tuple(found), tuple(found.values()), unit_s, tuple(unused))
@@ -78,7 +78,9 @@ class CloudFields:
         times = [name for name in self.unused if name in _TIMES and "dt" not in self.columns]
         others = [name for name in self.unused if name not in times]
         if times:
-            said.append(f"{_listed(times)} is left out: times of points are read from dt alone, ages before the stamp")
+            said.append(
+                f"{_listed(times)} is left out: if the driver did not deskew the clouds, read them with --deskew"
+            )
         if others:
             said.append(f"{_listed(others)} is left out: no step uses it")
         return said

@@ -25,11 +25,13 @@ from lidarloop_core.io.bag import BagReader
 from lidarloop_core.io.camera_messages import camera_name
 from lidarloop_core.io.lane_map import lane_map_from_json
 from lidarloop_core.labelling.picture_times import MAX_OFFSET_NS, SLOP_S, usual_offset_ns
+from lidarloop_core.pointcloud.point_time import PointTimeSettings
 from lidarloop_core.sample import Annotations, CameraImage, LaneMap, LidarPose, Sample, SampleKey, Sweep
 from lidarloop_training.data.bag import cameras as cameras_of
 from lidarloop_training.data.bag import layout, topics
 from lidarloop_training.data.bag.cameras import BagCamera
 from lidarloop_training.data.bag.columns import CloudFields
+from lidarloop_training.data.bag.deskewing import BagDeskewing
 from lidarloop_training.data.bag.frame_tree import FrameTree, Problems, odometry_trajectory, tf_trajectory
 from lidarloop_training.data.bag.pictures import BagPicture
 from lidarloop_training.data.bag.stamps import Stamps, Times, require_plausible, scan
@@ -54,6 +56,7 @@ class BagSource:
         points_topics: Sequence[str] = (),
         odometry_topic: str | None = None,
         stamps: Stamps = "header",
+        point_times: PointTimeSettings | None = None,
     ) -> None:
         """Scans the bag.
 
@@ -68,10 +71,12 @@ class BagSource:
                 messages; without any, poses are those of ``/tf`` for the frame that all sensors are fixed to. ``none``
                 does without poses. Clouds before the first pose and after the last are left out, with a warning.
             stamps: whether messages are timed by their headers or by when they were received.
+            point_times: with it, the vehicle's motion during a sweep is taken out of the clouds, by the time of each
+                point; None takes clouds as they are.
 
         Raises:
             BagError: no bag, no such topic, one of another type or without messages, several to choose from, no cloud,
-                implausible stamps, or no transform between ego and LiDAR.
+                implausible stamps, no transform between ego and LiDAR, or clouds that cannot be deskewed.
         """
         self.path = Path(path)
         self.scene = self.path.stem
@@ -100,6 +105,11 @@ class BagSource:
             self._tree.transform(self._ego_frame, frame, self.path)
         self._fields = self._read_fields(first_clouds)
         self._columns = self._fields[0].columns
+        self._deskewing: BagDeskewing | None = None
+        if point_times is not None:
+            self._deskewing = BagDeskewing(self.path, point_times, first_clouds, self._trajectory, MAX_POSE_GAP_NS)
+            self._columns = tuple(c for c in self._columns if c != "dt")  # all points are at the stamp then
+            self._fields = [fields.only(self._columns) for fields in self._fields]
         self._stamps = self._with_pose(list(self._times[self.points_topics[0]]))
         self._warn_of_gaps()
         self._num_sweeps = num_sweeps if self._trajectory is not None else 1
@@ -311,16 +321,24 @@ class BagSource:
             other_ns = self._nearest(topic, stamp_ns, MAX_LIDAR_OFFSET_NS)
             if other_ns is not None:
                 points = self._cloud(number, other_ns)
-                ego_SE3_then = _motion(pose, self._pose(other_ns))
+                # What is deskewed is joined as it was measured: the motion is taken out of all of it below.
+                ego_SE3_then = SE3.identity() if self._deskewing else _motion(pose, self._pose(other_ns))
                 lidar_SE3_other = mounting.inverse() @ ego_SE3_then @ self._mounting(number, other_ns)
                 points[:, :3] = lidar_SE3_other.transform(points[:, :3])
                 if "dt" in self._columns:  # ages count from the sweep's stamp
                     points[:, self._columns.index("dt")] += np.float32((stamp_ns - other_ns) * 1e-9)
+                if self._deskewing:
+                    points[:, -1] += np.float32((other_ns - stamp_ns) * 1e-9)
                 clouds.append(points)
         points = clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
-        return Sweep(points, self._columns, stamp_ns, mounting, pose)
+        sweep = Sweep(points, self._columns, stamp_ns, mounting, pose)
+        return sweep if self._deskewing is None else self._deskewing.deskewed(points, self._columns, sweep)
 
     def _cloud(self, number: int, stamp_ns: int) -> npt.NDArray[np.float32]:
+        """(N, C) points; with a column of times after the columns where they are deskewed."""
+        if self._deskewing is not None:
+            message = self._read(self.points_topics[number], stamp_ns)
+            return self._deskewing.read(number, message, self._fields[number].fields)
         return self._fields[number].read(self._read(self.points_topics[number], stamp_ns))
 
     def _offset_ns(self, topic: str) -> int:

@@ -126,14 +126,14 @@ def _is_painted(drives: ToyTownDrives, seed: int) -> bool:
 
 
 def _make(drives: ToyTownDrives, seed: int, num_sweeps: int) -> None:
-    from lidarloop_training.toytown.drive import ToyTownDrive
+    from lidarloop_training.toytown.drive import Clouds, ToyTownDrive
 
     drive = ToyTownDrive(
         seed,
         duration_s=drives.duration_s,
         rate_hz=RATE_HZ,
         cameras=drives.cameras,
-        point_labels=True,
+        clouds=Clouds(point_labels=True),
         style=drives.style,
         lidar=drives.lidar,
     )

@@ -125,7 +125,7 @@ class _Scene:
         self._poses.append(self._odometry.register(sample.keyframe))
 
     def pose(self, stamp_ns: int) -> SE3:
-        """Between two sweeps straight line and slerp; before the first and after the last the motion continues.
+        """Between two sweeps at constant velocity; before the first and after the last the motion continues.
 
         A picture at either end of a drive lies at most a sweep's time outside.
         """

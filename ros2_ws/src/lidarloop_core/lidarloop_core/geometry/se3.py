@@ -151,7 +151,37 @@ def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def interpolate(a: SE3, b: SE3, fraction: float) -> SE3:
-    """The pose ``fraction`` of the way from ``a`` to ``b``: straight line and slerp. Outside [0, 1] it extrapolates."""
-    rotvec = (Rotation.from_matrix(a.rotation).inv() * Rotation.from_matrix(b.rotation)).as_rotvec() * fraction
-    rotation = Rotation.from_matrix(a.rotation) * Rotation.from_rotvec(rotvec)
-    return SE3(rotation.as_matrix(), a.translation + fraction * (b.translation - a.translation))
+    """The pose ``fraction`` of the way from ``a`` to ``b`` at constant velocity; outside [0, 1] it extrapolates.
+
+    Constant in the moving frame: a·exp(fraction·log(a⁻¹b)), a screw motion. A vehicle that keeps its speed and its
+    steering drives an arc; on the chord between two poses 0.1 s apart it would be 2 cm off at 25 m/s and 40°/s.
+
+    Source: Murray, Li, Sastry, "A Mathematical Introduction to Robotic Manipulation", 1994, section 2.3.
+    """
+    rotvec = Rotation.from_matrix(a.rotation.T @ b.rotation).as_rotvec()
+    travelled = a.rotation.T @ (b.translation - a.translation)
+    way = np.linalg.solve(_left_jacobian(rotvec), travelled)
+    return a @ from_twist(fraction * way, fraction * rotvec)
+
+
+def from_twist(way: FloatArray, rotvec: FloatArray) -> SE3:
+    """exp of a twist: where constant velocities lead that are given in the moving frame.
+
+    Args:
+        way: (3,) linear velocity × time, metres.
+        rotvec: (3,) angular velocity × time, radians.
+    """
+    return SE3(Rotation.from_rotvec(rotvec).as_matrix(), _left_jacobian(rotvec) @ way)
+
+
+def _left_jacobian(rotvec: FloatArray) -> npt.NDArray[np.float64]:
+    """(3, 3) matrix that turns a constant velocity into the way travelled while rotating by ``rotvec`` (3,) rad."""
+    x, y, z = rotvec
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    angle = float(np.sqrt(x * x + y * y + z * z))
+    if angle < 1e-4:  # the two quotients below lose their digits
+        first, second = 1 / 2, 1 / 6
+    else:
+        first, second = (1 - np.cos(angle)) / angle**2, (angle - np.sin(angle)) / angle**3
+    jacobian: npt.NDArray[np.float64] = _IDENTITY + first * cross + second * (cross @ cross)
+    return jacobian

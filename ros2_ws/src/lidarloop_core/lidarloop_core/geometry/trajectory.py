@@ -41,16 +41,23 @@ class Trajectory:
         if self._max_poses is not None and len(self) > self._max_poses:
             del self._stamps_ns[0], self._poses[0]
 
-    def at(self, stamp_ns: int, *, max_gap_ns: int) -> SE3:
-        """``world_SE3_ego`` at a time: straight line and slerp between the two poses around it.
+    def at(self, stamp_ns: int, *, max_gap_ns: int, max_beyond_ns: int = 0) -> SE3:
+        """``world_SE3_ego`` at a time, at constant velocity between the two poses around it; see ``interpolate``.
+
+        Args:
+            stamp_ns: the time, nanoseconds.
+            max_gap_ns: largest time between the two poses, nanoseconds.
+            max_beyond_ns: how far before the first pose or after the last the motion between the two nearest goes on.
 
         Raises:
-            LookupError: the time is before the first or after the last pose, or the two around it are further than
-                ``max_gap_ns`` apart.
+            LookupError: the time is before the first or after the last pose by more than ``max_beyond_ns``, or the two
+                poses are further than ``max_gap_ns`` apart.
         """
         i = bisect_left(self._stamps_ns, stamp_ns)
         if i < len(self) and self._stamps_ns[i] == stamp_ns:
             return self._poses[i]
+        if len(self) > 1 and self._stamps_ns[0] - max_beyond_ns <= stamp_ns <= self._stamps_ns[-1] + max_beyond_ns:
+            i = min(max(i, 1), len(self) - 1)
         if i == 0 or i == len(self):
             known = f"{self._stamps_ns[0]}…{self._stamps_ns[-1]}" if len(self) else "none"
             raise LookupError(f"no pose at {stamp_ns} ns; known: {known}")

@@ -16,6 +16,8 @@ from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.gpu.launcher import Device, Memory
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.deskew import SweepMotion
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.pointcloud.sweeps import age_s, newest_SE3_older, thinning_stride
 from lidarloop_core.sample import Sweep
@@ -93,11 +95,16 @@ class CudaSweeps:
         self._kept: SweepBuffer[_Sent] = SweepBuffer(spec.num_sweeps, spec.sweep_interval_s)
         self._newest: _Sent | None = None
         self._free: list[_Block] = []
+        self._motion: _Block | None = None
 
-    def merge(self, newest: Sweep) -> Merged:
+    def merge(self, newest: Sweep, motion: SweepMotion | None = None) -> Merged:
         """Sends a sweep, and fills ``cloud`` from it and the earlier sweeps that belong to it.
 
         Its memory is reused by the next call unless ``keep`` is called before, so a sweep may be merged again.
+
+        Args:
+            newest: the sweep; with the column ``TIME_COLUMN`` where there is a motion.
+            motion: the motion of the LiDAR during the sweep, which is taken out; None leaves points where they are.
 
         Raises:
             CloudFormatError: a sweep of other columns.
@@ -113,6 +120,8 @@ class CudaSweeps:
         if unkept is not None:
             self._recycle([unkept])
         self._newest = self._send(newest)
+        if motion is not None:
+            self._deskew(self._newest, motion)
         return self._fill(self._kept.select(self._newest))
 
     def keep(self) -> None:
@@ -134,6 +143,18 @@ class CudaSweeps:
         block = self._block(points.nbytes)
         self._device.upload(block.memory, points)
         return _Sent(block, len(points), sweep.stamp_ns, sweep.ego_SE3_lidar, sweep.world_SE3_ego)
+
+    def _deskew(self, sweep: _Sent, motion: SweepMotion) -> None:
+        """Brings the points of a sweep, in place, to its stamp, as ``deskewed`` does on the host."""
+        if self._motion is None or self._motion.num_bytes < motion.poses.nbytes:
+            self._motion = _Block(self._device.allocate(2 * motion.poses.nbytes), 2 * motion.poses.nbytes)
+        self._device.upload(self._motion.memory, motion.poses)
+        arguments = (
+            *(sweep.block.memory.address, self._motion.memory.address, len(self._columns)),
+            *(self._columns.index(TIME_COLUMN), motion.start_s, motion.per_s, len(motion.poses)),
+        )
+        kinds = (_POINTER, _POINTER, _INT, _INT, _FLOAT, _FLOAT, _INT)
+        self._device.launch("deskew", sweep.num_points, arguments, kinds)
 
     def _block(self, num_bytes: int) -> _Block:
         """Memory for a sweep: the smallest that is free and large enough, else a new one in the place of a free one."""

@@ -27,6 +27,8 @@ from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline, sweep_columns
 from lidarloop_core.inference.tensorrt.backend import TensorRtBackend
+from lidarloop_core.pointcloud.deskew import SweepMotion, deskewed
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.pointcloud.sweeps import thinning_stride
 from lidarloop_core.sample import Sweep
 
@@ -47,13 +49,16 @@ class GpuPipeline:
         model: on a ``TensorRtBackend``.
         max_points: number of points above which a merged cloud is thinned evenly.
         device: runs the kernels on the backend's stream; by default the backend's own GPU.
+        deskews: whether sweeps come with the time of each point.
 
     Raises:
         BackendError: the backend is another, the kernels cannot be compiled, or memory does not suffice.
         ModelFileError: a segmenter that is not on voxels.
     """
 
-    def __init__(self, model: Detector | Segmenter, max_points: int, device: Device | None = None) -> None:
+    def __init__(
+        self, model: Detector | Segmenter, max_points: int, device: Device | None = None, *, deskews: bool = False
+    ) -> None:
         backend = model.backend
         if not isinstance(backend, TensorRtBackend):
             raise BackendError(
@@ -62,6 +67,7 @@ class GpuPipeline:
             )
         self.model: Detector | Segmenter = model
         self.columns = sweep_columns(backend.spec)
+        self._sent_columns = (*self.columns, TIME_COLUMN) if deskews else self.columns
         self._backend = backend
         self._max_points = max_points
         with self._memory_explained():
@@ -69,17 +75,17 @@ class GpuPipeline:
                 from lidarloop_core.gpu.device import GpuDevice
 
                 device = GpuDevice(backend.cuda)
-            sweeps = CudaSweeps(device, backend.spec, self.columns, max_points)
+            sweeps = CudaSweeps(device, backend.spec, self._sent_columns, max_points)
             grouping = cuda_grouping(device, backend.spec, max_points)
         self._on_device: _OnDevice | None = _OnDevice(device, sweeps, grouping)
 
-    def answer(self, newest: Sweep) -> SweepAnswer:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
         assert self._on_device is not None, "the pipeline was closed"
         _, sweeps, grouping = self._on_device
         model, clock = self.model, StageClock()
         with self._memory_explained():
             self._backend.cuda.make_current()  # the pipeline may have been opened by another thread
-            merged = sweeps.merge(newest)
+            merged = sweeps.merge(newest, motion)
             clock.stop("merge")
             counts = grouping.group(sweeps.cloud, merged.num_kept)
             clock.stop("group")
@@ -94,10 +100,12 @@ class GpuPipeline:
                 number = len(range(0, len(newest.points), stride))  # the newest sweep's points are the cloud's first
                 labels, scores = model.labels(_first(outputs, number), self._has_voxel(number))
                 found = PointLabels(labels=labels, scores=scores, **counted).of_first(len(newest.points), stride)
+                if TIME_COLUMN in newest.columns:
+                    newest = deskewed(newest, motion)  # bit by bit what the labels belong to on the device
         clock.stop("postprocess")
         sweeps.keep()
         timed = replace(found, stage_ms=clock.stage_ms)
-        return SweepAnswer(timed, num_sweeps=merged.num_sweeps, num_points=merged.num_points)
+        return SweepAnswer(timed, num_sweeps=merged.num_sweeps, num_points=merged.num_points, newest=newest)
 
     def forget(self) -> None:
         if self._on_device is not None:
@@ -105,15 +113,15 @@ class GpuPipeline:
 
     def adopt(self, before: SweepPipeline) -> None:
         """Takes over the sweeps where they lie on the device: nothing is copied."""
-        if not isinstance(before, GpuPipeline) or before.columns != self.columns:
+        if not isinstance(before, GpuPipeline) or before._sent_columns != self._sent_columns:
             return
         if self._on_device is not None and before._on_device is not None:
             self._on_device.sweeps.adopt(before._on_device.sweeps)
 
     def warm_up(self) -> None:
         """Runs each cloud twice: a bucket's first run settles shapes, its second is captured."""
-        for points in 2 * list(warm_up_clouds(self.model.spec, len(self.columns))):
-            self.answer(Sweep(points, self.columns, 0, SE3.identity(), None))
+        for points in 2 * list(warm_up_clouds(self.model.spec, len(self._sent_columns))):
+            self.answer(Sweep(points, self._sent_columns, 0, SE3.identity(), None))
         self.model.warm_up_postprocessing()
 
     def close(self) -> None:

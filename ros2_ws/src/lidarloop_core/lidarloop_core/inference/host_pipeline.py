@@ -11,6 +11,8 @@ from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.inference.sweep_pipeline import SweepAnswer, SweepPipeline, sweep_columns
+from lidarloop_core.pointcloud.deskew import SweepMotion, deskewed
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.pointcloud.sweeps import merge_sweeps, thinning_stride
 from lidarloop_core.sample import Sweep
@@ -31,8 +33,10 @@ class HostPipeline:
         self._max_points = max_points
         self._sweeps: SweepBuffer[Sweep] = SweepBuffer(model.spec.num_sweeps, model.spec.sweep_interval_s)
 
-    def answer(self, newest: Sweep) -> SweepAnswer:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
         clock = StageClock()
+        if TIME_COLUMN in newest.columns:
+            newest = deskewed(newest, motion)
         sweeps = self._sweeps.select(newest)
         points = merge_sweeps(sweeps, self._point_columns)
         stride = thinning_stride(len(points), self._max_points)
@@ -45,6 +49,7 @@ class HostPipeline:
             replace(found, stage_ms={**clock.stage_ms, **found.stage_ms}),
             num_sweeps=len(sweeps),
             num_points=len(points),
+            newest=newest,
         )
 
     def forget(self) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 from lidarloop_core.inference.detector import Detections, Detector
 from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.deskew import SweepMotion
 from lidarloop_core.sample import Sweep
 
 
@@ -20,14 +21,18 @@ class SweepAnswer:
 
     Attributes:
         found: detections in the newest sweep's LiDAR frame, or labels of the newest sweep's points; its counts are
-            those of the merged cloud as it was grouped, and its ``stage_ms`` begins with ``merge``.
+            those of the merged cloud as it was grouped, and its ``stage_ms`` begins with ``merge``,
+            to which deskewing belongs.
         num_sweeps: number of sweeps merged, the newest included.
         num_points: number of points in all of them, before the cloud was thinned to the most that one may have.
+        newest: the newest sweep with all its points, in their order. Labelled points, and those of a pipeline on the
+            host, are deskewed and without their times; a detector's on the GPU are as they were received.
     """
 
     found: Detections | PointLabels
     num_sweeps: int
     num_points: int
+    newest: Sweep
 
 
 class SweepPipeline(Protocol):
@@ -42,10 +47,14 @@ class SweepPipeline(Protocol):
     model: Detector | Segmenter
     columns: tuple[str, ...]
 
-    def answer(self, newest: Sweep) -> SweepAnswer:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
         """Finds the objects, or labels the points.
 
         May be called again with the same sweep: it is kept only after success.
+
+        Args:
+            newest: points in ``columns``; of a pipeline opened for deskewing also in ``TIME_COLUMN``, which comes last.
+            motion: the motion of the LiDAR during the sweep, which is taken out; None leaves points where they are.
 
         Raises:
             CloudFormatError: a sweep of other columns, or one that makes the network give numbers that are not finite.

@@ -22,6 +22,9 @@ from lidarloop_core.pointcloud.guard import NO_LIMITS, Limits
 SPEC_VERSION = 2
 YAW_RULE = "counter-clockwise from +x, radians, length along the heading (REP-103)"
 
+SWEEP_STAMPS = ("start", "middle", "end")
+"""nuScenes and the toy town stamp the end of a sweep, KITTI its middle."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -43,6 +46,7 @@ class ModelSpec:
         yaw_rule: meaning of the yaw column; there is one rule.
         training_intensity: deciles of the training data's raw intensity, smallest to largest (11 values), for the
             vehicle's plausibility check; empty where they were not taken down.
+        sweep_stamp: where in a sweep the moment lies that the training's points were brought to, of ``SWEEP_STAMPS``.
 
     Raises:
         ModelFileError: a value of another type or outside its bounds.
@@ -59,6 +63,7 @@ class ModelSpec:
     lidar_height_m: float
     yaw_rule: str = YAW_RULE
     training_intensity: tuple[float, ...] = ()
+    sweep_stamp: str = "end"
     version: int = field(default=SPEC_VERSION, init=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +82,8 @@ class ModelSpec:
             ("training_intensity", _deciles(self.training_intensity)),
         ]
         bounds.set_fields(self, checked)
+        if self.sweep_stamp not in SWEEP_STAMPS:
+            raise bounds.refused("ModelSpec.sweep_stamp", self.sweep_stamp, " or ".join(SWEEP_STAMPS))
         if "/" in self.name or self.name in (".", ".."):
             raise bounds.refused("ModelSpec.name", self.name, "a name that can be a file's")
         if self.point_columns[:3] != ("x", "y", "z"):

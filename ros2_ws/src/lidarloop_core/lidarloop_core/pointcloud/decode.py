@@ -15,6 +15,19 @@ from lidarloop_core.errors import CloudFormatError
 from lidarloop_core.pointcloud.encode import POINT_FIELD_TYPES
 from lidarloop_core.pointcloud.guard import NO_LIMITS, GuardedPoints, Limits, guard_points
 
+OTHER_NAMES = {"intensity": ("reflectivity", "i", "intensities")}
+"""Column → names of fields that are read as it where a cloud has no field of its own name."""
+
+
+def field_of(column: str, names: Sequence[str]) -> str:
+    """The field of those in a cloud that a column is read from; the column's own name where there is none.
+
+    Args:
+        column: the column.
+        names: the cloud's fields.
+    """
+    return next((name for name in (column, *OTHER_NAMES.get(column, ())) if name in names), column)
+
 
 @dataclass(eq=False)  # not frozen: that would double the time of making one
 class PointColumns:
@@ -79,36 +92,58 @@ def read_points(msg: Any, columns: Sequence[str], limits: Limits = NO_LIMITS) ->
 
     Args:
         msg: message, as for ``decode_cloud``.
-        columns: names of the columns in order; the first three are x, y, z.
+        columns: names of the columns in order; the first three are x, y, z. A column that the cloud does not have is
+            read from a field of another name, see ``OTHER_NAMES``.
         limits: limits of single columns.
 
     Raises:
         CloudFormatError: a column is missing or holds several values per point, or the layout contradicts itself.
     """
+    return guard_points(raw_points(decode_cloud(msg), columns), columns, limits)
+
+
+def raw_points(cloud: PointColumns, columns: Sequence[str], num_further: int = 0) -> npt.NDArray[np.float32]:
+    """Some columns of a decoded cloud as one float32 array, a copy; nothing is left out.
+
+    Args:
+        cloud: the cloud.
+        columns: names of the columns in order; the first three are x, y, z.
+        num_further: number of columns F, with any values, that the array has room for after these.
+
+    Returns:
+        (N, C + F) float32.
+
+    Raises:
+        CloudFormatError: a column is missing or holds several values per point, or the layout contradicts itself.
+    """
     assert tuple(columns[:3]) == ("x", "y", "z")
-    cloud = decode_cloud(msg)
+    names = cloud.names
+    columns = [column if column in names else field_of(column, names) for column in columns]
     _require_columns(cloud, columns)
-    points = _copy_float32_block(cloud.array, columns)
-    if points is None:
-        points = np.empty((len(cloud), len(columns)), np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes inf and is dropped below
+    points = np.empty((len(cloud), len(columns) + num_further), np.float32)
+    if not _copy_float32_block(cloud.array, columns, points):
+        with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes inf and is dropped later
             for i, name in enumerate(columns):
                 points[:, i] = cloud[name]
-    return guard_points(points, columns, limits)
+    return points
 
 
-def _copy_float32_block(array: npt.NDArray[np.void], columns: Sequence[str]) -> npt.NDArray[np.float32] | None:
-    """(N, C) copy if the columns lie side by side as little-endian float32; else None."""
+def _copy_float32_block(array: npt.NDArray[np.void], columns: Sequence[str], points: npt.NDArray[np.float32]) -> bool:
+    """Fills the first columns of (N, C or more) points if they lie side by side as little-endian float32."""
     fields = array.dtype.fields
     assert fields is not None
     start = int(fields[columns[0]][1])
     if any(fields[name][:2] != (_FLOAT32, start + 4 * i) for i, name in enumerate(columns)):
-        return None
+        return False
     # One opaque item per point: numpy then moves a point at once, ten times faster than four floats at a stride.
-    item = f"V{4 * len(columns)}"
-    layout = np.dtype({"names": ["item"], "formats": [item], "offsets": [start], "itemsize": array.dtype.itemsize})
-    points: npt.NDArray[np.float32] = array.view(layout)["item"].copy().view(_FLOAT32)
-    return points.reshape(array.size, len(columns))
+    layout = _with_one_item(4 * len(columns), start, array.dtype.itemsize)
+    filled = _with_one_item(4 * len(columns), 0, points.shape[1] * 4)
+    points.view(filled)["item"].reshape(array.shape)[...] = array.view(layout)["item"]
+    return True
+
+
+def _with_one_item(num_bytes: int, offset: int, itemsize: int) -> np.dtype[np.void]:
+    return np.dtype({"names": ["item"], "formats": [f"V{num_bytes}"], "offsets": [offset], "itemsize": itemsize})
 
 
 _FLOAT32 = np.dtype("<f4")

@@ -30,6 +30,7 @@ class Counts:
         num_retried: clouds inferred a second time.
         num_points_not_finite: points left out because a value besides their position was NaN or infinite.
         num_points_clamped: points with a value beyond what the model was trained on.
+        num_points_cropped: points that limits left out, of the first LiDAR.
     """
 
     num_in: int = 0
@@ -42,6 +43,7 @@ class Counts:
     num_retried: int = 0
     num_points_not_finite: int = 0
     num_points_clamped: int = 0
+    num_points_cropped: int = 0
 
 
 @dataclass
@@ -65,6 +67,8 @@ class Period(Counts):
     motion_problem: str = ""
     overflow: str = ""
     missing_column: str = ""
+    skew_problem: str = ""
+    crop_problem: str = ""
     lidar_problems: tuple[str, ...] = ()
     value_problem: str = ""
     non_finite_share: float = 0.0
@@ -184,10 +188,13 @@ class CloudStatistics:
             self._note_motion(result.motion_problem)
             period.overflow = result.overflow or period.overflow
             period.missing_column = result.missing_column or period.missing_column
+            period.skew_problem = result.skew_problem or period.skew_problem
+            period.crop_problem = result.crop_problem or period.crop_problem
             period.lidar_problems = result.lidar_problems or period.lidar_problems
             received = result.received
             self._count("num_points_not_finite", received.num_not_finite)
             self._count("num_points_clamped", received.num_clamped)
+            self._count("num_points_cropped", result.num_cropped)
             period.value_problem = received.problem or period.value_problem
             period.non_finite_share = max(period.non_finite_share, received.share(received.num_no_position))
             fewest = period.fewest_points

@@ -5,11 +5,12 @@ ERROR  configuring failed; a cloud was rejected; processing a cloud, or a callba
 STALE  no cloud for five seconds: the figures shown are old.
 WARN   no cloud for 1.5 seconds, or fewer a second than expected; clouds were dropped because the detector was busy,
        because of their stamp, or because ego-motion was missing; a further LiDAR is missing; no sweeps could be merged,
-       or fewer than the model was trained with; capacity was exceeded; many points without a finite position, or far
-       fewer points than usual; values of points not finite (left out) or beyond the training's (clamped); intensity
-       flat, missing, or in another unit than in training; the ground at another height than in training; p99 latency
-       above the deadline, or clouds old when answered; time jumped back, or is of two clocks; ages unknown; inference
-       was repeated; a new model could not be loaded; a subscriber's QoS receives nothing.
+       or fewer than the model was trained with; clouds not deskewed or not cropped; capacity was exceeded; many points
+       without a finite position, or far fewer points than usual; values of points not finite (left out) or beyond the
+       training's (clamped); intensity flat, missing, or in another unit than in training; the ground at another height
+       than in training; p99 latency above the deadline, or clouds old when answered; time jumped back, or is of two
+       clocks; ages unknown; inference was repeated; a new model could not be loaded; a subscriber's QoS receives
+       nothing.
 OK     otherwise.
 
 Each rule judges what happened since the last report; the message lists all reasons of the level that holds.
@@ -166,6 +167,10 @@ def _about_content(report: Report) -> list[str]:
         reasons.append(period.value_problem)
     if period.missing_column:
         reasons.append(period.missing_column)
+    if period.skew_problem:
+        reasons.append(f"not deskewed: {period.skew_problem}")
+    if period.crop_problem:
+        reasons.append(period.crop_problem)
     reasons += period.lidar_problems
     fewest, usual = period.fewest_points, seen.usual_points
     if fewest is not None and usual >= POINTS_JUDGED and fewest < POINTS_SHARE * usual:
@@ -217,6 +222,7 @@ def _values(report: Report) -> dict[str, str]:
         "frames_retried": str(totals.num_retried),
         "points_not_finite": str(totals.num_points_not_finite),
         "points_clamped": str(totals.num_points_clamped),
+        "points_cropped": str(totals.num_points_cropped),
         "rate_hz": f"{seen.period.num_detected / seen.period_s:.1f}" if seen.period_s else "0.0",
         "engine": report.engine,
     }
@@ -236,6 +242,8 @@ def _values(report: Report) -> dict[str, str]:
             "non_finite_share": f"{result.received.share(result.received.num_no_position):.4f}",
             "no_return_share": f"{result.received.share(result.received.num_no_return):.4f}",
             "overflow": result.overflow or "none",
+            **({"intensity_field": result.intensity_field} if result.intensity_field else {}),
+            **({"point_times": result.point_times} if result.point_times else {}),
         }
     if health := seen.health:
         low, median, high = health.intensity or (0.0, 0.0, 0.0)

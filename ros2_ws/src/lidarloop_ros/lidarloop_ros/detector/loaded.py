@@ -13,6 +13,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.subscription import Subscription
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.backend import TENSORRT, open_backend
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.host_pipeline import HostPipeline
@@ -21,6 +22,8 @@ from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.inference.sweep_pipeline import SweepPipeline
 from lidarloop_core.model.inputs import MAX_POINTS
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_core.pointcloud.crop import crop, parse_region
+from lidarloop_core.pointcloud.deskew import warm_up_deskew
 from lidarloop_core.pointcloud.guard import warm_up_guard
 from lidarloop_ros.detector.cloud_health import inspect
 from lidarloop_ros.detector.diagnostics import ModelInfo
@@ -28,6 +31,8 @@ from lidarloop_ros.detector.outputs import CloudOutputs, DetectionOutputs, Segme
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.detector.pipeline import CloudPipeline
 from lidarloop_ros.detector.track_outputs import TrackOutput
+from lidarloop_ros.inputs.cropping import Cropping
+from lidarloop_ros.inputs.deskewing import Deskewing
 from lidarloop_ros.inputs.lidar_rig import LidarRig
 from lidarloop_ros.inputs.motion_sources import MotionSource, VehiclePoses
 from lidarloop_ros.inputs.stamps import StampGate
@@ -90,10 +95,14 @@ def open_model(settings: DetectorParams) -> SweepPipeline:
     providers = settings.providers if settings.backend == "onnxruntime" else (settings.backend,)
     backend = open_backend(Path(settings.model), providers=providers, num_threads=settings.num_threads)
     model = model_on(backend, settings.postprocessing())
+    settings.require_motion_for_deskewing()
     sweeps = _open_sweeps(model, settings)
     sweeps.warm_up()
     # What the pipeline does before and after the sweeps is compiled here too.
     warm_up_guard(len(sweeps.columns))
+    if settings.deskew:
+        warm_up_deskew()
+    crop(np.zeros((1, len(sweeps.columns) + settings.deskew), np.float32), settings.crop_limits, SE3.identity())
     inspect(np.zeros((1, len(sweeps.columns)), np.float32), sweeps.columns)
     return sweeps
 
@@ -107,15 +116,16 @@ def _open_sweeps(model: Detector | Segmenter, settings: DetectorParams) -> Sweep
         return HostPipeline(model, max_points)
     from lidarloop_core.inference.gpu_pipeline import GpuPipeline
 
-    return GpuPipeline(model, max_points)
+    return GpuPipeline(model, max_points, deskews=settings.deskew)
 
 
 def _refuse_settings_of_detectors(spec: ModelSpec, settings: DetectorParams) -> None:
-    for name in ("tracking", "autoware_objects"):
-        if getattr(settings, name):
+    for name, off in (("tracking", "false"), ("autoware_objects", "false"), ("output_region", "''")):
+        if received := getattr(settings, name):
+            shown = "true" if received is True else f"'{received}'"
             raise ConfigError(
-                f"parameter '{name}' received true with {spec.name}, a model for {spec.outputs.kind}; expected false, "
-                "for it finds no boxes: set it to false, or take a detector"
+                f"parameter '{name}' received {shown} with {spec.name}, a model for {spec.outputs.kind}; expected "
+                f"{off}, for it finds no boxes: set it to {off}, or take a detector"
             )
 
 
@@ -132,18 +142,27 @@ def open_outputs(node: LifecycleNode, model: Detector | Segmenter, settings: Det
 
 def needs_poses(model: Detector | Segmenter, settings: DetectorParams) -> bool:
     """Whether the vehicle's motion, or the mounting poses of its sensors, are needed."""
-    return model.spec.num_sweeps > 1 or settings.tracking or bool(settings.extra_lidars)
+    in_base_frame = settings.crop_limits.needs_mounting or bool(settings.output_region)
+    wanted = settings.tracking or settings.deskew or bool(settings.extra_lidars) or in_base_frame
+    return model.spec.num_sweeps > 1 or wanted
 
 
 def make_pipeline(sweeps: SweepPipeline, motion: MotionSource, settings: DetectorParams) -> CloudPipeline:
     """The pipeline from a message to detections, with the options of the settings."""
     topics = tuple(settings.extra_lidars)
     limits = sweeps.model.spec.column_limits
+    poses = cast(VehiclePoses, motion)  # where one of those below is wanted
+    point_times = settings.point_times if settings.deskew else None
+    cropping = None
+    if settings.crops:
+        cropping = Cropping(settings.crop_limits, parse_region(settings.output_region), poses)
     return CloudPipeline(
         sweeps,
         motion.locate,
         requires_motion=settings.without_motion == "drop",
         fills_intensity=settings.missing_intensity == "zeros",
-        rig=LidarRig(cast(VehiclePoses, motion), sweeps.columns, topics, limits) if topics else None,
+        rig=LidarRig(poses, sweeps.columns, topics, limits, point_times, cropping) if topics else None,
         needs_pose=settings.tracking,
+        deskewing=None if point_times is None else Deskewing(point_times, poses),
+        cropping=cropping,
     )

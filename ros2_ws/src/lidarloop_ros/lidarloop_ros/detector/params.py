@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.postprocess import Postprocessing, parse_overlaps, parse_renamings, parse_thresholds
+from lidarloop_ros.inputs.cropping import CropParams
 from lidarloop_ros.inputs.motion_params import MotionParams
 from lidarloop_ros.node.params import param
 
 
 @dataclass(frozen=True)
-class DetectorParams(MotionParams):
+class DetectorParams(MotionParams, CropParams):
     """Parameters of ``lidar_detector``."""
 
     model: str = param(
@@ -121,6 +122,11 @@ class DetectorParams(MotionParams):
                 f"for each of {len(topics)} topics"
             )
         return dict(zip(topics, delays_s * len(topics) if len(delays_s) == 1 else delays_s, strict=True))
+
+    @property
+    def crops(self) -> bool:
+        """Whether points or detections are left out by limits."""
+        return self.crop_limits.limit_anything or bool(self.output_region)
 
     def postprocessing(self) -> Postprocessing:
         """Thresholds, suppression and renaming. Raises ConfigError for a text of another form."""

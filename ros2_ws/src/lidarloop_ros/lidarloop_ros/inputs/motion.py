@@ -50,9 +50,14 @@ class SensorPose:
 
 
 class OdometryTrack:
-    """Poses of the vehicle over time: the executor's thread adds them, the working thread looks them up."""
+    """Poses of the vehicle over time: the executor's thread adds them, the working thread looks them up.
 
-    def __init__(self) -> None:
+    Args:
+        topic: topic that they come from, for messages.
+    """
+
+    def __init__(self, topic: str = "~/input/odometry") -> None:
+        self._topic = topic
         self._changed = threading.Condition()
         self._trajectory = Trajectory(max_poses=MAX_POSES)
         self._newest_ns: int | None = None
@@ -70,7 +75,7 @@ class OdometryTrack:
             self._trajectory.add(stamp_ns, world_SE3_ego)
             self._newest_ns = max(stamp_ns, self._newest_ns or stamp_ns)
             self._changed.notify_all()
-            return self._course.problem("~/input/odometry")
+            return self._course.problem(self._topic)
 
     def time_jumped_back_to(self, stamp_ns: int) -> None:
         """Clears the poses of the previous pass, unless those of the new one have already arrived."""
@@ -94,7 +99,7 @@ class OdometryTrack:
                 has_stopped = self._newest_ns is not None and stamp_ns - self._newest_ns > MAX_GAP_NS
                 if has_stopped or not self._changed.wait(deadline - time.monotonic()):
                     raise MotionUnavailableError(
-                        f"no odometry for the cloud ({reason}); check that ~/input/odometry is published and that its "
+                        f"no odometry for the cloud ({reason}); check that {self._topic} is published and that its "
                         "stamps share the LiDAR's clock"
                     )
 

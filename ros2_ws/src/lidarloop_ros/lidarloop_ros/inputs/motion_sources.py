@@ -1,24 +1,36 @@
-"""The ROS side of ego-motion: nav_msgs/Odometry, TF, or none."""
+"""The ROS side of ego-motion: odometry, TF, poses, velocities, or none."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import tf2_ros
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TwistStamped, TwistWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.time import Time
+from sensor_msgs.msg import Imu
 from tf2_msgs.msg import TFMessage
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.io.constant_edges import ConstantEdges
 from lidarloop_core.io.messages import frame_name, pose_from_message, stamp_ns, transform_from_message
-from lidarloop_ros.inputs.motion import MotionUnavailableError, OdometryTrack, SensorPose, poll
+from lidarloop_ros.inputs.dead_reckoning import DeadReckoning
+from lidarloop_ros.inputs.motion import (
+    ImplausibleMotionError,
+    MotionUnavailableError,
+    OdometryTrack,
+    SensorPose,
+    poll,
+)
 from lidarloop_ros.inputs.motion_params import MotionParams
 from lidarloop_ros.inputs.plausibility import PlausibleMotion
 from lidarloop_ros.inputs.stamps import TIME_JUMP_NS
@@ -63,11 +75,9 @@ class VehiclePoses(MotionSource, Protocol):
 
 def open_vehicle_poses(node: Node, params: MotionParams) -> VehiclePoses:
     """The source that ``params.motion_source`` names; mounting poses are known even where that is ``none``."""
-    if params.motion_source == "odometry":
-        return OdometryMotion(node, params)
-    if params.motion_source == "tf":
-        return TfMotion(node, params)
-    return StandingStill(node, params.base_frame)
+    if params.motion_source == "none":
+        return StandingStill(node, params.base_frame)
+    return _SOURCES[params.motion_source](node, params)
 
 
 class NoMotion:
@@ -153,24 +163,24 @@ class StandingStill(Mountings):
         pass
 
 
-class OdometryMotion(Mountings):
-    """Motion of ``base_frame`` from odometry, mounting poses of the sensors from /tf_static."""
+class TrackMotion(Mountings):
+    """Motion of ``base_frame`` from poses that messages give, mounting poses of the sensors from /tf_static.
 
-    def __init__(self, node: Node, params: MotionParams) -> None:
+    Args:
+        node: owns the subscriptions.
+        params: frames, time-out and limits.
+        topic: topic of the poses, for messages.
+    """
+
+    inputs: tuple[Subscription, ...] = ()
+
+    def __init__(self, node: Node, params: MotionParams, topic: str) -> None:
         super().__init__(node, params.base_frame)
         self._timeout_s = params.motion_timeout_s
-        self._track = OdometryTrack()
+        self._topic = topic
+        self._track = OdometryTrack(topic)
         self._plausible = PlausibleMotion(params.motion_limits)
-        self._foreign_child_frame = ""
-        self.inputs: tuple[Subscription, ...] = (
-            node.create_subscription(
-                Odometry,
-                "~/input/odometry",
-                self._on_odometry,
-                QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            ),
-        )
+        self._foreign_frame = ""
 
     def locate(self, stamp_ns: int, lidar_frame: str) -> SensorPose:
         # The motion first: where both are missing, it is the one more likely to be a temporary fault.
@@ -180,9 +190,9 @@ class OdometryMotion(Mountings):
 
     def motion(self, stamp_ns: int) -> SE3:
         """``odom_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
-        if self._foreign_child_frame:
+        if self._foreign_frame:
             raise MotionUnavailableError(
-                f"the odometry's child frame is '{self._foreign_child_frame}', but base_frame is '{self._base_frame}'; "
+                f"{self._topic} is about the frame '{self._foreign_frame}', but base_frame is '{self._base_frame}'; "
                 "make them equal"
             )
         return self._track.at(stamp_ns, timeout_s=self._timeout_s)
@@ -196,16 +206,114 @@ class OdometryMotion(Mountings):
         for subscription in self.inputs:
             self._node.destroy_subscription(subscription)
 
-    def _on_odometry(self, msg: Odometry) -> None:
-        child_frame = frame_name(msg.child_frame_id)
-        self._foreign_child_frame = "" if child_frame == self._base_frame else child_frame or "(empty)"
+    def _subscribe(self, message: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
+        qos = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+        overriding = QoSOverridingOptions.with_default_policies()
+        return self._node.create_subscription(message, topic, callback, qos, qos_overriding_options=overriding)
+
+    def _require_frame(self, frame_id: str) -> None:
+        """Notes whether messages are about the vehicle's frame."""
+        frame = frame_name(frame_id)
+        self._foreign_frame = "" if frame == self._base_frame else frame or "(empty)"
+
+    def _add_pose(self, pose_message: Any, header: Any) -> None:
         try:
-            pose = pose_from_message(msg.pose.pose)
+            pose = pose_from_message(pose_message)
         except ValueError as error:
-            self._node.get_logger().warning(f"odometry left out: {error}", throttle_duration_sec=5.0)
+            self._warn(f"a pose on {self._topic} left out: {error}")
             return
-        if problem := self._track.add(stamp_ns(msg.header), pose):
-            self._node.get_logger().warning(problem, throttle_duration_sec=5.0)
+        self._add_to_track(stamp_ns(header), pose)
+
+    def _add_to_track(self, at_ns: int, world_SE3_ego: SE3) -> None:
+        if problem := self._track.add(at_ns, world_SE3_ego):
+            self._warn(problem)
+
+    def _warn(self, text: str) -> None:
+        self._node.get_logger().warning(text, throttle_duration_sec=5.0)
+
+
+class OdometryMotion(TrackMotion):
+    """Motion from nav_msgs/Odometry on ``~/input/odometry``."""
+
+    def __init__(self, node: Node, params: MotionParams) -> None:
+        super().__init__(node, params, "~/input/odometry")
+        self.inputs = (self._subscribe(Odometry, "~/input/odometry", self._on_odometry),)
+
+    def _on_odometry(self, msg: Odometry) -> None:
+        self._require_frame(msg.child_frame_id)
+        self._add_pose(msg.pose.pose, msg.header)
+
+
+class PoseMotion(TrackMotion):
+    """Motion from the poses of a GNSS/INS or a localisation, of ``base_frame`` in any frame that stands still.
+
+    geometry_msgs/PoseStamped on ``~/input/pose``, or PoseWithCovarianceStamped.
+    """
+
+    def __init__(self, node: Node, params: MotionParams) -> None:
+        super().__init__(node, params, "~/input/pose")
+        message = PoseWithCovarianceStamped if params.motion_with_covariance else PoseStamped
+        self.inputs = (self._subscribe(message, "~/input/pose", self._on_pose),)
+
+    def _on_pose(self, msg: PoseStamped | PoseWithCovarianceStamped) -> None:
+        self._add_pose(msg.pose.pose if isinstance(msg, PoseWithCovarianceStamped) else msg.pose, msg.header)
+
+
+class TwistMotion(TrackMotion):
+    """Motion by dead reckoning from the vehicle's velocity, its turning from an IMU where that is wanted.
+
+    geometry_msgs/TwistStamped on ``~/input/twist``, or TwistWithCovarianceStamped, in ``base_frame``; sensor_msgs/Imu
+    on ``~/input/imu`` in a frame that /tf_static has.
+    """
+
+    def __init__(self, node: Node, params: MotionParams) -> None:
+        needs_imu = params.motion_source == "twist_imu"
+        super().__init__(node, params, "~/input/twist with ~/input/imu" if needs_imu else "~/input/twist")
+        self._reckoning = DeadReckoning(turns_by_imu=needs_imu)
+        self._imu_problem = ""
+        message = TwistWithCovarianceStamped if params.motion_with_covariance else TwistStamped
+        self.inputs = (self._subscribe(message, "~/input/twist", self._on_twist),)
+        if needs_imu:
+            self.inputs += (self._subscribe(Imu, "~/input/imu", self._on_imu),)
+
+    def motion(self, stamp_ns: int) -> SE3:
+        """``odom_SE3_base`` at a time in nanoseconds; raises MotionUnavailableError."""
+        if pause_s := self._reckoning.take_pause():
+            raise ImplausibleMotionError(f"{self._topic} paused for {pause_s:.1f} s: the way since then is unknown")
+        if self._imu_problem:
+            raise MotionUnavailableError(self._imu_problem)
+        return super().motion(stamp_ns)
+
+    def _on_twist(self, msg: TwistStamped | TwistWithCovarianceStamped) -> None:
+        self._require_frame(msg.header.frame_id)
+        twist = msg.twist.twist if isinstance(msg, TwistWithCovarianceStamped) else msg.twist
+        linear_mps, angular_radps = _vector(twist.linear), _vector(twist.angular)
+        if not np.isfinite([linear_mps, angular_radps]).all():
+            self._warn("a velocity left out, for it is not finite; check its source")
+            return
+        self._add_reckoned(msg.header, self._reckoning.add_twist(stamp_ns(msg.header), linear_mps, angular_radps))
+
+    def _on_imu(self, msg: Imu) -> None:
+        angular_radps = _vector(msg.angular_velocity)
+        if not np.isfinite(angular_radps).all():
+            self._warn("a rate of turning on ~/input/imu left out, for it is not finite; check the IMU")
+            return
+        try:
+            turn = self.mounting(msg.header.frame_id).rotation @ angular_radps
+        except MotionUnavailableError as error:
+            self._imu_problem = str(error)
+            return
+        self._imu_problem = ""
+        self._add_reckoned(msg.header, self._reckoning.add_turn(stamp_ns(msg.header), turn))
+
+    def _add_reckoned(self, header: Any, pose: SE3 | None) -> None:
+        if pose is not None:
+            self._add_to_track(stamp_ns(header), pose)
+
+
+def _vector(message: Any) -> npt.NDArray[np.float64]:
+    """A geometry_msgs/Vector3 as (3,)."""
+    return np.array([message.x, message.y, message.z])
 
 
 class TfMotion:
@@ -266,3 +374,12 @@ class TfMotion:
 
 def _no_mounting(base_frame: str, frame: str, where: str, error: Exception) -> str:
     return f"no transform from '{base_frame}' to the sensor's frame '{frame}' on {where} ({error})"
+
+
+_SOURCES: dict[str, Callable[[Node, MotionParams], VehiclePoses]] = {
+    "odometry": OdometryMotion,
+    "tf": TfMotion,
+    "pose": PoseMotion,
+    "twist": TwistMotion,
+    "twist_imu": TwistMotion,
+}

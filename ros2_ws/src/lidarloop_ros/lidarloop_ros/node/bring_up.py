@@ -42,7 +42,13 @@ RESPAWN_DELAY_S = 2.0
 SWITCH_VALUES = ["true", "false", "True", "False", "1", "0"]
 LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]
 
-INPUTS = {"~/input/points": "points_topic", "~/input/odometry": "odometry_topic"}
+INPUTS = {
+    "~/input/points": "points_topic",
+    "~/input/odometry": "odometry_topic",
+    "~/input/pose": "pose_topic",
+    "~/input/twist": "twist_topic",
+    "~/input/imu": "imu_topic",
+}
 """Private topic that every node subscribes to → launch argument that names the topic it is connected to."""
 
 
@@ -69,6 +75,9 @@ def common_arguments() -> list[DeclareLaunchArgument]:
             "points_topic", default_value="lidar/points", description="Clouds: sensor_msgs/PointCloud2"
         ),
         DeclareLaunchArgument("odometry_topic", default_value="odom", description="Ego-motion: nav_msgs/Odometry"),
+        DeclareLaunchArgument("pose_topic", default_value="pose", description="For `motion_source: pose`"),
+        DeclareLaunchArgument("twist_topic", default_value="twist", description="For `motion_source: twist`"),
+        DeclareLaunchArgument("imu_topic", default_value="imu", description="For `motion_source: twist_imu`"),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes and their topics"),
         switch("use_sim_time", "Take time from /clock (simulation, bag replay)"),
         DeclareLaunchArgument(

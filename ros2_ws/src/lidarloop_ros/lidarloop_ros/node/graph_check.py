@@ -19,6 +19,24 @@ from lidarloop_ros.node import fastdds
 # What DDS gives for a duration that is not set.
 FOR_EVER_NS = 2**63 - 1
 
+_CLOUDS_OF = "these are the LiDAR's packets; start {} and take its clouds"
+PACKETS = {
+    "velodyne_msgs/msg/VelodyneScan": _CLOUDS_OF.format("velodyne_pointcloud's transform node"),
+    "ouster_sensor_msgs/msg/PacketMsg": _CLOUDS_OF.format("ouster_ros's os_cloud"),
+    "ouster_msgs/msg/PacketMsg": _CLOUDS_OF.format("ouster_ros's os_cloud"),
+    "hesai_ros_driver/msg/UdpFrame": _CLOUDS_OF.format("hesai_ros_driver with send_point_cloud_ros: true"),
+    "pandar_msgs/msg/PandarScan": _CLOUDS_OF.format("nebula or hesai_ros_driver"),
+    "nebula_msgs/msg/NebulaPackets": _CLOUDS_OF.format("nebula_ros's decoder"),
+    "rslidar_msg/msg/RslidarPacket": _CLOUDS_OF.format("rslidar_sdk with send_point_cloud_ros: true"),
+    "livox_ros_driver2/msg/CustomMsg": "set livox_ros_driver2's xfer_format to 0, which gives PointCloud2",
+    "livox_ros_driver/msg/CustomMsg": "set livox_ros_driver's xfer_format to 0, which gives PointCloud2",
+    "livox_interfaces/msg/CustomMsg": "set livox_ros2_driver's xfer_format to 0, which gives PointCloud2",
+    "point_cloud_interfaces/msg/CompressedPointCloud2": (
+        "run point_cloud_transport's republish from its transport to raw, and take the clouds of that"
+    ),
+}
+"""Type of what a LiDAR's driver may publish in the place of clouds → the remedy."""
+
 
 def input_problems(node: Node, subscriptions: Iterable[Subscription]) -> list[str]:
     """One line, with the remedy, for each publisher that one of the node's subscriptions cannot receive."""
@@ -29,7 +47,7 @@ def input_problems(node: Node, subscriptions: Iterable[Subscription]) -> list[st
             if publisher.topic_type != expected:
                 problems.append(
                     f"{_name(publisher)} publishes {publisher.topic_type} on {topic}, expected {expected}: "
-                    "remap one of them"
+                    + PACKETS.get(publisher.topic_type, "remap one of them")
                 )
             elif mismatch := qos_mismatch(publisher.qos_profile, subscription.qos_profile):
                 problems.append(

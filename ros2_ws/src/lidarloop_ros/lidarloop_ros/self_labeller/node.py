@@ -68,6 +68,7 @@ class SelfLabeller(LifecycleShell):
         """See ``LifecycleShell``. Raises LidarloopError: the mask model or a parameter cannot be used."""
         self.refuse_overrides(but_qos=True)
         settings = params.read(self, SelfLabelParams)
+        settings.require_motion_for_deskewing()
         mask_model = settings.open_mask_model()
         self.get_logger().info("warming up; after an installation this takes about twenty seconds")
         warm_up(settings.lifting())
@@ -84,6 +85,7 @@ class SelfLabeller(LifecycleShell):
                 scene=self._scene(),
                 plausible=PlausibleMotion(settings.motion_limits),
                 most_megapixels=settings.max_picture_mpx,
+                point_times=settings.point_times if settings.deskew else None,
             )
             clouds = message_filters.Subscriber(self, PointCloud2, "~/input/points", qos_profile=best_effort)
             release.callback(self.destroy_subscription, clouds.sub)

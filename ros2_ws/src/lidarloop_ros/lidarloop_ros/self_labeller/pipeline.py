@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lidarloop_core.errors import ImageFormatError, LidarloopError
+from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.stage_clock import StageClock
 from lidarloop_core.io.camera_messages import Calibration, MessagePicture, picture_size
 from lidarloop_core.io.messages import stamp_ns
@@ -20,8 +21,11 @@ from lidarloop_core.labelling.points.frustum import why_unfit
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.pointcloud.decode import read_points
+from lidarloop_core.pointcloud.deskew import deskewed
+from lidarloop_core.pointcloud.point_time import TIME_COLUMN, PointTimeSettings
 from lidarloop_core.pointcloud.sweep_buffer import SweepBuffer
 from lidarloop_core.sample import CameraImage, LaneMap, Sample, Sweep
+from lidarloop_ros.inputs.deskewing import Deskewing
 from lidarloop_ros.inputs.motion import ImplausibleMotionError, MotionUnavailableError, Poses
 from lidarloop_ros.inputs.plausibility import PlausibleMotion
 
@@ -63,6 +67,7 @@ class LabelPipeline:
         scene: name of the drive, written into the samples.
         plausible: judges the vehicle's motion from cloud to cloud; None: all is believed.
         most_megapixels: a camera whose picture is larger is left out.
+        point_times: what is known of the points' times; with it, the vehicle's motion during a sweep is taken out.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class LabelPipeline:
         scene: str,
         plausible: PlausibleMotion | None = None,
         most_megapixels: float = MOST_MEGAPIXELS,
+        point_times: PointTimeSettings | None = None,
     ) -> None:
         self.mask_model = mask_model
         self._priors = priors
@@ -84,6 +90,8 @@ class LabelPipeline:
         self._plausible = plausible
         self._course_began_ns = 0  # clouds before belong to a course that a jump of the ego-motion has ended
         self._most_megapixels = most_megapixels
+        self._skew_problem = ""  # of the last cloud
+        self._deskewing = None if point_times is None else Deskewing(point_times, poses)
         self._recent: deque[Any] = deque(maxlen=2 * config.num_sweeps)
         self._lane_map: LaneMap | None = None
         self._lanes: LaneLookup | None = None
@@ -94,9 +102,10 @@ class LabelPipeline:
 
     def problems(self) -> list[str]:
         """One line for each setting that spoils the labels."""
+        reasons = [f"not deskewed: {self._skew_problem}"] if self._skew_problem else []
         if self._lanes is None and self._config.yaw == ("lane",):
-            return ["headings are 0 in the world: the recipe takes them from lanes, and no lane map has come"]
-        return []
+            reasons.append("headings are 0 in the world: the recipe takes them from lanes, and no lane map has come")
+        return reasons
 
     def remember(self, cloud: Any) -> None:
         """Adds a sensor_msgs/PointCloud2, in order; accumulated sweeps are taken from the recent ones."""
@@ -175,13 +184,27 @@ class LabelPipeline:
 
     def _sweep(self, cloud: Any) -> tuple[Sweep, str | None]:
         """The sweep, and why it cannot be merged with others, or None."""
-        points = read_points(cloud, COLUMNS).points
         stamp = stamp_ns(cloud.header)
         mounting = self._poses.mounting(cloud.header.frame_id)
+        if self._deskewing is not None:
+            return self._deskewed(cloud, stamp, mounting, self._deskewing)
+        points = read_points(cloud, COLUMNS).points
         try:
             return Sweep(points, COLUMNS, stamp, mounting, self._poses.motion(stamp)), None
         except MotionUnavailableError as error:
             return Sweep(points, COLUMNS, stamp, mounting, None), str(error)
+
+    def _deskewed(self, cloud: Any, stamp: int, mounting: SE3, deskewing: Deskewing) -> tuple[Sweep, str | None]:
+        """The sweep with its points at its stamp, and why it cannot be merged with others, or None."""
+        timed = deskewing.reader.read_points(cloud, COLUMNS, stamp)
+        sweep = Sweep(timed.received.points, (*COLUMNS, TIME_COLUMN), stamp, mounting, None)
+        try:
+            sweep = replace(sweep, world_SE3_ego=self._poses.motion(stamp))
+            motion = deskewing.motion(sweep, cloud.header.frame_id)
+        except MotionUnavailableError as error:
+            return deskewed(sweep, None), str(error)
+        self._skew_problem = timed.problem
+        return deskewed(sweep, motion), None
 
     def _image(
         self, name: str, message: Any, calibration: Calibration | None, *, has_motion: bool
