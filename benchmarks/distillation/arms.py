@@ -69,9 +69,9 @@ def filters_of_table_5() -> tuple[Arm, ...]:
     """Consistency, relations or both, of all voxels or crucial ones; both of the crucial ones are the arm ``voxel``."""
     found = []
     for only_crucial, words in ((False, "w/o filter"), (True, "w/ filter")):
-        whole = VoxelConfig(only_crucial=only_crucial)
-        found.append(Arm(f"voxels: cons {words}", _voxel(replace(whole, relation_weight=0.0))))
-        found.append(Arm(f"voxels: rel {words}", _voxel(replace(whole, true_weight=0.0, false_weight=0.0))))
+        both = VoxelConfig(only_crucial=only_crucial)
+        found.append(Arm(f"voxels: cons {words}", _voxel(replace(both, relation_weight=0.0))))
+        found.append(Arm(f"voxels: rel {words}", _voxel(replace(both, true_weight=0.0, false_weight=0.0))))
     return (*found, Arm("voxels: cons&rel w/o filter", _voxel(VoxelConfig(only_crucial=False))))
 
 

@@ -28,15 +28,12 @@ import tyro
 
 from benchmarks.checks import REPOSITORY
 from benchmarks.distillation.arms import TEACHER, Arm, arms
-from benchmarks.samples import each
+from benchmarks.pseudolabels.pretraining_study import score
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.machine import machine
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
 from lidarloop_training.data.views.concat import ConcatSource
-from lidarloop_training.evaluation.metrics.matching import DetectionConfig as ScoringConfig
-from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, evaluate_detections
-from lidarloop_training.evaluation.samples import SampleRecord
 from lidarloop_training.losses.distillation.responses import crucial_responses
 from lidarloop_training.losses.distillation.voxels import crucial_voxels
 from lidarloop_training.models.detector import NetworkConfig
@@ -46,7 +43,6 @@ from lidarloop_training.recipes.voxel_toytown import voxel_toytown
 from lidarloop_training.stages.checkpoint import load_task, provenance
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig
 from lidarloop_training.stages.distill import distill, load_teacher
-from lidarloop_training.stages.infer import SampleDetector, TorchBackend
 from lidarloop_training.stages.schedule import OneCycleConfig
 from lidarloop_training.stages.trainer import fit
 from lidarloop_training.tasks.augment import AugmentConfig
@@ -166,7 +162,7 @@ def run_arm(study: Study, arm: Arm, seed: int, results: Path) -> None:
             ConcatSource([]),
         )
     trained = time.monotonic()
-    metrics = score(run, _test(study, painted=arm.name == TEACHER))
+    metrics = score(run, _test(study, painted=arm.name == TEACHER), RANGE_M)
     row = {
         "study": study.key,
         "arm": arm.name,
@@ -204,18 +200,6 @@ def _training(study: Study) -> SampleSource:
 def _test(study: Study, *, painted: bool) -> SampleSource:
     drives = dataclasses.replace(study.test, painted=painted, paint_faults=study.drives.paint_faults)
     return open_drives(drives, drives.train_seeds, voxel_toytown().task.spec.num_sweeps)
-
-
-def score(run: Path, source: SampleSource) -> DetectionMetrics:
-    """The nuScenes metrics of a run's newest checkpoint."""
-    find = SampleDetector(TorchBackend.of_checkpoint(run), score_threshold=0.05)
-    predictions, truth = {}, {}
-    for index, sample in enumerate(each(source)):
-        frame = SampleRecord.of(sample, index)
-        predictions[sample.token] = frame.to_level(find(sample), "lidar")
-        truth[sample.token] = frame.ground_truth()
-    ranges = {name: min(range_m, RANGE_M) for name, range_m in ScoringConfig().class_range_m.items()}
-    return evaluate_detections(predictions, truth, ScoringConfig(class_range_m=ranges))
 
 
 @torch.no_grad()

@@ -64,7 +64,7 @@ class Runs:
 
 
 def rows_of_tables(results: Path = RESULTS) -> Iterator[Row]:
-    """All tables; what has not run, or with too few seeds, falls short and says how to run it."""
+    """All tables; what has not run, or with too few seeds, falls short and names the command that runs it."""
     runs = Runs(read_results(results))
     if len(runs.studies) > 1:
         reason = f"{results.name} holds runs of {len(runs.studies)} studies of other sizes: keep those of one"
@@ -94,7 +94,7 @@ def _promised(runs: Runs) -> Iterator[Row]:
 
 
 def _directions(runs: Runs) -> Iterator[Row]:
-    """What the paper's ablations say goes up."""
+    """What goes up in the paper's ablations."""
     pairs = (
         *((f"table 3: {level} alone", level, STUDENT) for level in ("response", "voxel", "point", "instance")),
         ("table 3: all levels over the response alone", FULL, "response"),

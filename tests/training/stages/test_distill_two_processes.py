@@ -6,17 +6,12 @@ compared with one of twice the batch on samples that are all alike: then both ar
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
-
-from safetensors.torch import load_file  # noqa: E402
 
 from lidarloop_training.data.views.concat import ConcatSource  # noqa: E402
 from lidarloop_training.data.views.subset import SubsetSource  # noqa: E402
@@ -27,8 +22,13 @@ from lidarloop_training.tasks.distillation.teacher import Teacher  # noqa: E402
 from tests.norms import give_statistics  # noqa: E402
 from tests.training.conftest import BoxScenes  # noqa: E402
 from tests.training.painted import SPECS, PaintedScenes, run_of, student_config, teacher_config  # noqa: E402
+from tests.training.stages.torchrun import (  # noqa: E402
+    NUM_STEPS,
+    assert_close_weights,
+    assert_same_bits,
+    run_two_processes,
+)
 
-NUM_STEPS = 4
 NOTHING = ConcatSource([])
 
 
@@ -58,39 +58,16 @@ def distillation_run(out: Path, batch_size: int) -> TrainConfig[Any]:
 def runs(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """The folder in which two processes have trained."""
     out = tmp_path_factory.mktemp("two-processes")
-    script = Path(__file__).with_name("distill_two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    path = os.pathsep.join([str(repository), os.environ.get("PYTHONPATH", "")])
-    run = subprocess.run(
-        [*command, str(script), str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=repository,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        timeout=600,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_two_processes(Path(__file__).with_name("distill_two_processes.py"), out, repository)
     return out
-
-
-def newest(run: Path) -> Path:
-    return run / "checkpoints" / f"step-{NUM_STEPS:08d}"
 
 
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(runs: Path, tmp_path: Path) -> None:
     distill(distillation_run(tmp_path / "one", 2), teacher(), one_scene(), NOTHING)
-    one, two = (load_file(newest(run) / "model.safetensors") for run in (tmp_path / "one", runs / "alike"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        if not name.endswith("running_var"):  # unbiased: by n / (n - 1), and n is twice as large
-            torch.testing.assert_close(
-                two[name], value, rtol=1e-3, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
-            )
+    # Running variances are unbiased, by n / (n - 1), and n is twice as large.
+    assert_close_weights(tmp_path / "one", runs / "alike", 1e-3, 1e-3, without="running_var")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
 def test_two_processes_resume_with_the_same_bits(runs: Path, name: str) -> None:
-    whole, parts = (load_file(newest(runs / run) / name) for run in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert_same_bits(runs / "whole", runs / "parts", name)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
-
-from safetensors.torch import load_file  # noqa: E402
 
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives  # noqa: E402
 from lidarloop_training.losses.contrastive import ContrastiveConfig  # noqa: E402
@@ -26,10 +21,15 @@ from lidarloop_training.stages.trainer import fit  # noqa: E402
 from lidarloop_training.tasks.detection.task import DetectionConfig  # noqa: E402
 from tests.training.conftest import BoxScenes, small_spec  # noqa: E402
 from tests.training.stages.counting import CountingConfig  # noqa: E402
+from tests.training.stages.torchrun import (  # noqa: E402
+    NUM_STEPS,
+    assert_close_weights,
+    assert_same_bits,
+    newest,
+    run_two_processes,
+)
 from tests.training.tasks.pretext.normless import NormlessContrastConfig  # noqa: E402
 from tests.training.tasks.pretext.scenes import PictureScenes, contrast_config  # noqa: E402
-
-NUM_STEPS = 4
 
 
 def sources() -> tuple[Any, ...]:
@@ -84,47 +84,23 @@ def detection_run(out: Path) -> TrainConfig:
 def runs(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """The folder in which two processes have trained."""
     out = tmp_path_factory.mktemp("two-processes")
-    script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    path = os.pathsep.join([str(repository), os.environ.get("PYTHONPATH", "")])
-    run = subprocess.run(
-        [*command, str(script), str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=repository,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        timeout=600,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_two_processes(Path(__file__).with_name("two_processes.py"), out, repository)
     return out
-
-
-def newest(run: Path) -> Path:
-    return run / "checkpoints" / f"step-{NUM_STEPS:08d}"
 
 
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(runs: Path, tmp_path: Path) -> None:
     fit(counting_run(tmp_path / "one", batch_size=4), *sources())
-    one, two = (load_file(newest(run) / "model.safetensors") for run in (tmp_path / "one", runs / "counting"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6)
+    assert_close_weights(tmp_path / "one", runs / "counting", 1e-5, 1e-6)
 
 
 def test_two_processes_pre_train_as_one_with_twice_the_batch(runs: Path, tmp_path: Path) -> None:
     fit(contrast_run(tmp_path / "one", batch_size=4), *contrast_sources())
-    one, two = (load_file(newest(run) / "model.safetensors") for run in (tmp_path / "one", runs / "contrast"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4)
+    assert_close_weights(tmp_path / "one", runs / "contrast", 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
 def test_two_processes_resume_with_the_same_bits(runs: Path, name: str) -> None:
-    whole, parts = (load_file(newest(runs / run) / name) for run in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert_same_bits(runs / "whole", runs / "parts", name)
 
 
 def test_one_process_does_not_take_up_the_run_of_two(runs: Path, tmp_path: Path) -> None:

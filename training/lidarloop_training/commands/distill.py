@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import tyro
-from rich.console import Console
 
-from lidarloop_core.shell import command_line
-from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_lidar
+from lidarloop_training.commands.choice import Chosen, choice, for_classes
+from lidarloop_training.commands.training_run import open_run
 from lidarloop_training.data.views.label_share import split_labels
 from lidarloop_training.recipes.distill import (
     distill_drives,
@@ -21,8 +20,6 @@ from lidarloop_training.recipes.distill import (
 )
 from lidarloop_training.stages import distill as stage
 from lidarloop_training.stages.config import TrainConfig
-from lidarloop_training.stages.trainer import new_accelerator
-from lidarloop_training.stages.training_data import open_data
 from lidarloop_training.tasks.distillation.task import DistillationConfig
 
 C = TypeVar("C")
@@ -68,12 +65,9 @@ def distill(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(
     config = for_classes(recipe.config, recipe.classes)
     teacher = stage.load_teacher(recipe.teacher)
     teacher.check_student(config.task)
-    accelerator = new_accelerator()
-    console = Console(quiet=not accelerator.is_main_process)
-    with accelerator.main_process_first():
-        training, validation = open_data(config.data, config.task.spec.num_sweeps, console)
-    config = for_lidar(config, training, console)
-    labelled, _ = split_labels(training, config.labels)
-    folder = stage.distill(config, teacher, labelled, validation, accelerator=accelerator, console=console)
-    following = command_line("lidarloop", "export", folder, "model.onnx")
-    console.print(f"next: {following}", soft_wrap=True, markup=False)
+    run = open_run(config)
+    labelled, _ = split_labels(run.training, run.config.labels)
+    folder = stage.distill(
+        run.config, teacher, labelled, run.validation, accelerator=run.accelerator, console=run.console
+    )
+    run.print_next("export", folder, "model.onnx")

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import tyro
-from rich.console import Console
 from rich.progress import Progress
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_core.sample import SampleSource
-from lidarloop_core.shell import command_line
-from lidarloop_training.commands.choice import Chosen, choice, for_lidar
+from lidarloop_training.commands.choice import Chosen, choice
+from lidarloop_training.commands.training_run import TrainingRun, open_run
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import LabelShare
 from lidarloop_training.models.image.encoder import write_encoder
@@ -36,8 +33,7 @@ from lidarloop_training.recipes.contrast_toytown import (
 )
 from lidarloop_training.stages.checkpoint import load_task
 from lidarloop_training.stages.config import TrainConfig
-from lidarloop_training.stages.trainer import fit, new_accelerator
-from lidarloop_training.stages.training_data import open_data
+from lidarloop_training.stages.trainer import fit
 from lidarloop_training.tasks.pretext.config import ContrastConfig
 from lidarloop_training.tasks.pretext.pictures.task import PictureConfig, PictureNetwork
 from lidarloop_training.tasks.pretext.task import ContrastTask, SegmenterContrastConfig
@@ -83,37 +79,35 @@ def pretrain(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg
             f"--labels received {config.labels}; expected none: pre-training learns from all samples, without labels. "
             "Give it to `lidarloop train`"
         )
-    accelerator = new_accelerator()
-    console = Console(quiet=not accelerator.is_main_process)
-    with accelerator.main_process_first():
-        training, validation = open_data(config.data, config.task.spec.num_sweeps, console)
-        if isinstance(config.task, ContrastConfig):
-            _prepare_features(config.task, ConcatSource([training, validation]), accelerator.device, console)
-    config = for_lidar(config, training, console)
-    folder = fit(config, training, validation, accelerator=accelerator, console=console)
-    if accelerator.is_main_process:
-        console.print(f"next: {_next_command(config, folder)}", soft_wrap=True, markup=False)
+    run = open_run(config)
+    _prepare_features(run)
+    folder = fit(run.config, run.training, run.validation, accelerator=run.accelerator, console=run.console)
+    if run.accelerator.is_main_process:
+        run.print_next(*_next_command(run.config, folder))
 
 
-def _prepare_features(config: ContrastConfig, source: SampleSource, device: torch.device, console: Console) -> None:
-    """Runs the image encoder on every picture that it has not seen, where it is fastest."""
-    task = ContrastTask(config, device)
+def _prepare_features(run: TrainingRun) -> None:
+    """Runs the image encoder, if the task has one, on every picture that it has not seen, where it is fastest."""
+    if not isinstance(run.config.task, ContrastConfig):
+        return
+    task = ContrastTask(run.config.task, run.accelerator.device)
     if task.features is None:
         return
-    with Progress(console=console, transient=True) as progress:
+    source = ConcatSource([run.training, run.validation])
+    with run.accelerator.main_process_first(), Progress(console=run.console, transient=True) as progress:
         bar = progress.add_task(f"image features in {task.features.folder}", total=len(source))
         task.prepare(source, lambda done, of: progress.update(bar, completed=done, total=of))
 
 
-def _next_command(config: TrainConfig[Any], folder: Path) -> str:
-    """What is to be done with a run; of an image encoder the file is written that the next command takes."""
+def _next_command(config: TrainConfig[Any], folder: Path) -> tuple[object, ...]:
+    """Words of what is to be done with a run; of an image encoder the file is written that the next command takes."""
     if isinstance(config.task, PictureConfig):
         network = load_task(folder).network
         assert isinstance(network, PictureNetwork)
         file = config.run.out / IMAGE_ENCODER_FILE
         write_encoder(network.encoder, file)
-        return command_line("lidarloop", "pretrain", "contrast-toytown", "--task.image.path", file)
+        return "pretrain", "contrast-toytown", "--task.image.path", file
     is_segmenter = isinstance(config.task, SegmenterContrastConfig)
     recipe, parts = ("segment-toytown", "decoder") if is_segmenter else ("pillar-toytown", "backbone")
     start = ("--init-from", folder, "--init-parts", "encoder", parts)
-    return command_line("lidarloop", "train", recipe, *start, "--labels.percent", "5")
+    return "train", recipe, *start, "--labels.percent", "5"

@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
 
-from lidarloop_core.shell import command_line
-from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_lidar
+from lidarloop_training.commands.choice import Chosen, choice, for_classes
+from lidarloop_training.commands.training_run import open_run
 from lidarloop_training.data.drive_spec import drive_named
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import Split, split_labels
@@ -17,8 +16,6 @@ from lidarloop_training.recipes.pillar_drives import pillar_self_train
 from lidarloop_training.recipes.pillar_toytown import self_train_smoke
 from lidarloop_training.stages.config import SelfTrainConfig
 from lidarloop_training.stages.self_train import learn
-from lidarloop_training.stages.trainer import new_accelerator
-from lidarloop_training.stages.training_data import open_data
 
 if TYPE_CHECKING:
     Recipe = Chosen[SelfTrainConfig]
@@ -44,22 +41,16 @@ def self_train(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.a
         recipe: the recipe; each of its values can be overridden.
     """
     config = recipe.config
-    config = replace(config, fine_tune=for_classes(config.fine_tune, recipe.classes))
-    accelerator = new_accelerator()
-    console = Console(quiet=not accelerator.is_main_process)
-    run = config.fine_tune
-    with accelerator.main_process_first():
-        drives, validation = open_data(run.data, run.task.spec.num_sweeps, console)
-    run = for_lidar(run, drives, console)
-    config = replace(config, fine_tune=run)
-    labelled, rest = split_labels(drives, run.labels) if config.human_labels else Split.unlabelled(drives)
+    run = open_run(for_classes(config.fine_tune, recipe.classes))
+    config, drives = replace(config, fine_tune=run.config), run.training
+    labelled, rest = split_labels(drives, run.config.labels) if config.human_labels else Split.unlabelled(drives)
     more = [
         drive_named(config.unlabelled_source, str(path)).open(
-            num_sweeps=run.task.spec.num_sweeps, cameras=False, lane_map=False
+            num_sweeps=run.config.task.spec.num_sweeps, cameras=False, lane_map=False
         )
         for path in config.unlabelled
     ]
-    console.print(f"{len(labelled)} samples with labels, {len(rest) + sum(map(len, more))} without")
-    folder = learn(config, labelled, ConcatSource([rest, *more]), validation, accelerator=accelerator, console=console)
-    following = command_line("lidarloop", "export", folder, "model.onnx")
-    console.print(f"next: {following}", soft_wrap=True, markup=False)
+    run.console.print(f"{len(labelled)} samples with labels, {len(rest) + sum(map(len, more))} without")
+    unlabelled = ConcatSource([rest, *more])
+    folder = learn(config, labelled, unlabelled, run.validation, accelerator=run.accelerator, console=run.console)
+    run.print_next("export", folder, "model.onnx")

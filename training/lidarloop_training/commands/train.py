@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich.console import Console
 
-from lidarloop_core.shell import command_line
-from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_lidar, for_paints
+from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_paints
+from lidarloop_training.commands.training_run import open_run
 from lidarloop_training.data.views.label_share import split_labels
 from lidarloop_training.recipes.painted import (
     painted_drives,
@@ -24,8 +23,7 @@ from lidarloop_training.recipes.segment_toytown import segment_smoke, segment_to
 from lidarloop_training.recipes.voxel_nuscenes import voxel_nuscenes, voxel_nuscenes_0075
 from lidarloop_training.recipes.voxel_toytown import voxel_smoke, voxel_toytown
 from lidarloop_training.stages.config import TrainConfig
-from lidarloop_training.stages.trainer import fit, new_accelerator
-from lidarloop_training.stages.training_data import open_data
+from lidarloop_training.stages.trainer import fit
 
 if TYPE_CHECKING:
     Recipe = Chosen[TrainConfig[Any]]
@@ -67,13 +65,7 @@ def train(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.arg(na
     Args:
         recipe: the recipe; each of its values can be overridden.
     """
-    config = for_paints(for_classes(recipe.config, recipe.classes))
-    accelerator = new_accelerator()
-    console = Console(quiet=not accelerator.is_main_process)
-    with accelerator.main_process_first():
-        training, validation = open_data(config.data, config.task.spec.num_sweeps, console)
-    config = for_lidar(config, training, console)
-    labelled, _ = split_labels(training, config.labels)
-    folder = fit(config, labelled, validation, accelerator=accelerator, console=console)
-    following = command_line("lidarloop", "export", folder, "model.onnx")
-    console.print(f"next: {following}", soft_wrap=True, markup=False)
+    run = open_run(for_paints(for_classes(recipe.config, recipe.classes)))
+    labelled, _ = split_labels(run.training, run.config.labels)
+    folder = fit(run.config, labelled, run.validation, accelerator=run.accelerator, console=run.console)
+    run.print_next("export", folder, "model.onnx")

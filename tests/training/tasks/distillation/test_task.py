@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lidarloop_core.errors import ConfigError  # noqa: E402
+from lidarloop_core.geometry.boxes import points_in_boxes  # noqa: E402
 from lidarloop_training.losses.distillation.config import (  # noqa: E402
     LEVELS,
     DistillationLossConfig,
@@ -216,6 +217,22 @@ def test_points_drawn_for_relations_are_the_same_whenever_an_example_is_made(gri
     torch.testing.assert_close(first.weights.sum(dim=1), torch.ones(len(first.weights)))
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+def test_points_of_an_object_out_of_range_are_not_compared(grid: str) -> None:
+    """Their nearest voxels would be those of other things, metres away."""
+    task = taught_task(student_config(SPECS[grid]), teacher_of(teacher_config(SPECS[grid])))
+    examples = task.dataset(PaintedScenes(), training=False, seed=0)
+    low, high = np.array(SPECS[grid].grid.ranges_m).T
+    num_found, num_in_range, num_in_boxes = 0, 0, 0
+    for sample in range(8):
+        points, boxes = examples.scenes.scene(ExampleKey(0, sample))
+        inside = points_in_boxes(points, boxes.values).any(axis=0)
+        num_in_boxes += int(inside.sum())
+        num_in_range += int((inside & ((points[:, :3] >= low) & (points[:, :3] < high)).all(axis=1)).sum())
+        num_found += len(examples[ExampleKey(0, sample)].related)
+    assert num_found == num_in_range < num_in_boxes
+
+
 def test_a_scene_without_points_costs_nothing_at_its_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
     task = taught_task(student_config(SPECS["voxels"]), teacher_of(teacher_config(SPECS["voxels"])))
     examples = task.dataset(PaintedScenes(), training=False, seed=0)
@@ -235,8 +252,6 @@ def test_copy_paste_and_augmentation_keep_each_point_s_paint() -> None:
     config = student_config(SPECS["pillars"], copy_paste=CopyPasteConfig((("car", 4), ("pedestrian", 6))))
     task = taught_task(config, teacher_of(teacher_config(SPECS["pillars"])))
     scenes = task.dataset(PaintedScenes(BoxScenes(num_samples=6)), training=True, seed=0).scenes
-    from lidarloop_core.geometry.boxes import points_in_boxes
-
     num_pasted = 0
     for sample in range(6):
         points, boxes = scenes.scene(ExampleKey(0, sample))

@@ -18,6 +18,7 @@ from lidarloop_core.geometry.boxes import points_in_boxes
 from lidarloop_core.model.group import GroupedCloud, group_cloud
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import names
+from lidarloop_training.data.point_labels import is_in_range
 from lidarloop_training.losses.center import BatchTargets
 from lidarloop_training.losses.distillation.config import PointConfig
 from lidarloop_training.losses.distillation.points import ForegroundPoints
@@ -42,7 +43,7 @@ class DistillationExample:
         boxes: (O, 9) float32 its labelled boxes, metres and radians, LiDAR frame.
         map_cells: (V,) int64 row × columns + column of the map's cell below each voxel of the level that is compared;
             -1 for the unused row of a level without voxels.
-        neighbours: nearest voxels of the M points inside labelled boxes.
+        neighbours: nearest voxels of the M points inside labelled boxes and the model's range.
         related: (M,) bool, points drawn for the relations.
     """
 
@@ -66,7 +67,7 @@ class DistillationBatch:
         boxes: (O, 9) labelled boxes of each sample, metres and radians.
         map_cells: (V,) int64 (sample × H + row) × W + column of the map's cell below each voxel; -1 for none.
         cloud_of_voxel: (V,) int64 sample of each voxel.
-        points: the points inside labelled boxes.
+        points: the points inside labelled boxes and the model's range.
     """
 
     taught_inputs: tuple[Tensor | Rulebook, ...]
@@ -137,8 +138,9 @@ class DistillationDataset(Examples[DistillationExample]):
         points, boxes = self.scenes.scene(key)
         cloud = group_cloud(points, self.scenes.spec)
         cells = occupied_cells(cloud, self.grid)
-        # Without a voxel there is nothing to interpolate.
-        inside = points_in_boxes(points, boxes.values).any(axis=0) & (len(cells) > 0)
+        # Without a voxel there is nothing to interpolate; out of range the nearest one is of something else.
+        inside = points_in_boxes(points, boxes.values).any(axis=0) & is_in_range(points, self.scenes.spec)
+        inside &= len(cells) > 0
         foreground = points[inside, : self.grid.num_axes]
         return DistillationExample(
             cloud=cloud,

@@ -1,8 +1,8 @@
 """PointPainting: each point is given the class scores of the pixels that it falls on.
 
 Source: Vora et al., CVPR 2020, section 3.2. Where several cameras see a point its scores are averaged (theirs takes one
-camera at random). A point that no camera sees has scores of 0, like background, and is told from it by a column of its
-own, which theirs does not have: nuScenes' cameras leave gaps, and points above and below their pictures.
+camera at random). A point that no camera sees has scores of 0, like background; a column of its own, which theirs does
+not have, distinguishes the two: nuScenes' cameras leave gaps, and points above and below their pictures.
 
 Older sweeps are projected by the vehicle's motion into the same pictures. What moved by itself since then is painted
 where it was, which is off by half a metre at 10 m/s and 50 ms.
