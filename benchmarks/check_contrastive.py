@@ -21,6 +21,8 @@ from benchmarks.contrastive.live import live_rows
 from benchmarks.contrastive.records import read
 from benchmarks.contrastive.study import RESULTS, Study, run_study
 from benchmarks.tested import rows_of_tests
+from benchmarks.toytown.painting_study import check_painting
+from benchmarks.toytown.probe import check_looks
 
 TESTED = {
     "InfoNCE, negative sets and ties: their formulas": "tests/training/losses/test_contrastive.py",
@@ -68,7 +70,7 @@ def main(data: Path = REAL_DATA, out: Path = OUT) -> int:
         data: folder of the real samples.
         out: folder to write to.
     """
-    checks = (check_tests, check_units, check_study, check_live)
+    checks = (check_tests, check_looks, check_painting, check_units, check_study, check_live)
     return run_checks("contrastive", checks, data=data, out=out)
 
 

@@ -329,7 +329,7 @@ def pretext_scores(folder: Path, source: SampleSource) -> Record:
     return {name: float(np.mean([float(parts[name]) for parts in found])) for name in found[0]}
 
 
-# --- the whole of it --------------------------------------------------------------------------------------------------
+# --- all of its runs -------------------------------------------------------------------------------------------------
 
 
 def run_study(study: Study, arms: Iterable[Arm], results: Path, *, num_processes: int = 2) -> None:

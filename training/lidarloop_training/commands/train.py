@@ -32,7 +32,7 @@ else:
         {
             "pillar-toytown": (pillar_toytown(), "The model that the repository carries."),
             "pillar-smoke": (pillar_smoke(), "A tiny network and a few steps: the way through, not a model."),
-            "voxel-toytown": (voxel_toytown(), "The sparse model that the repository carries."),
+            "voxel-toytown": (voxel_toytown(), "Sparse convolutions, on the same drives; see models/voxel-toytown.md."),
             "voxel-smoke": (voxel_smoke(), "The same for a model on voxels."),
             "segment-toytown": (segment_toytown(), "A class for each point, by a sparse U-Net."),
             "segment-smoke": (segment_smoke(), "The same with a tiny network and a few steps."),

@@ -1,4 +1,4 @@
-"""CenterPoint-Voxel on the toy town: the sparse model that the repository carries, and a tiny one for tests."""
+"""CenterPoint-Voxel on the toy town, and a tiny one for tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def voxel_toytown_spec() -> ModelSpec:
 
 
 def voxel_toytown() -> TrainConfig[DetectionConfig]:
-    """The repository's model on voxels: data, steps and augmentation of ``pillar_toytown``."""
+    """Voxels with the data, steps and augmentation of ``pillar_toytown``."""
     pillars = pillar_toytown()
     return dataclasses.replace(
         pillars,

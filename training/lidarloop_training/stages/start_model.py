@@ -22,11 +22,12 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.io import regular_file
 from lidarloop_core.model.model_file import MAX_BYTES, PRECISION_KEY, read_model
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_training.models.sparse.convolution import SparseConv3d
 
 SUFFIX = ".onnx"
 """What ``init_from`` ends with where it is a model file."""
 
-_FOLDED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+_FOLDED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, SparseConv3d)
 
 
 def read_weights(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
@@ -41,7 +42,7 @@ def read_weights(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
     """
     try:
         import onnx
-        from onnx import numpy_helper
+        import onnx.numpy_helper
     except ImportError:
         raise ConfigError(
             f"--init-from received {path}, but onnx is not installed; expected it to read a model file: "
@@ -53,23 +54,36 @@ def read_weights(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
         raise ConfigError(
             f"--init-from received {path}, which `lidarloop optimise` made; expected the exported file it was made from"
         )
-    stored = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
+    stored = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
+    stored |= _nameless_weights(model.graph.node, stored)
     return file.spec, {name.partition(".")[2]: value for name, value in stored.items() if "." in name}
+
+
+def _nameless_weights(nodes: Iterable[Any], stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of sparse convolutions that the exporter has reshaped to matrices: they follow from their bias's name."""
+    products = (tuple(node.input) for node in nodes if node.op_type == "Gemm" and len(node.input) == 3)
+    return {
+        f"{bias.removesuffix('.bias')}.weight": stored[weight]
+        for _, weight, bias in products
+        if bias.endswith(".conv.bias") and weight in stored and "." not in weight
+    }
 
 
 def unfolded(stored: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """The stored tensors under the names of the network's state, each batch norm one that does nothing but add.
 
     Args:
-        stored: folded weights by the network's names; the bias of a folded layer is ``<name>.weight_bias``.
+        stored: folded weights by the network's names; the bias of a folded layer is ``<name>.weight_bias``, of a
+            sparse convolution ``<name>.bias``; that one's weight may be a matrix.
         network: says which layers have a norm behind them.
 
     Returns:
         Name → tensor for all that the file holds of the network's state; shapes are those of the file.
     """
-    state = {name: value for name, value in stored.items() if name in network.state_dict()}
+    ours = network.state_dict()
+    state = {name: _as_kernel(value, ours[name]) for name, value in stored.items() if name in ours}
     for layer, name, norm in _norms(network):
-        bias = stored.get(f"{layer}.weight_bias")
+        bias = stored.get(f"{layer}.weight_bias", stored.get(f"{layer}.bias"))
         if bias is None:
             continue
         one = torch.ones_like(bias)
@@ -81,6 +95,12 @@ def unfolded(stored: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]
             f"{name}.num_batches_tracked": torch.zeros((), dtype=torch.int64),
         }
     return state
+
+
+def _as_kernel(stored: Tensor, ours: Tensor) -> Tensor:
+    """A matrix (C_out, places × C_in) in the shape of the kernel that it was; anything else as it is."""
+    is_matrix = stored.ndim == 2 and ours.ndim == 5 and stored.numel() == ours.numel() and len(stored) == len(ours)
+    return stored.view_as(ours) if is_matrix else stored
 
 
 @torch.no_grad()
