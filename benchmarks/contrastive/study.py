@@ -62,6 +62,11 @@ RESULTS = REPOSITORY / "results/contrastive.jsonl"
 
 NOTHING = ConcatSource([])
 
+Protocol = tuple[Literal["drive", "sample"], Literal["usual", "long"]]
+
+PROTOCOLS: tuple[Protocol, ...] = (("drive", "usual"), ("sample", "usual"), ("drive", "long"))
+"""What shares are drawn of, and the schedule, in the order of what they cost; the first is every arm's."""
+
 _DRIVES = ToyTownDrives(
     root=Path("data/contrastive"), num_validation_drives=0, duration_s=4.0, keyframe_every=10, cameras=True
 )
@@ -198,11 +203,10 @@ def run_arm(study: Study, arm: Arm, results: Path) -> None:
         if not matching(read(results), kind="cost", arm=arm.name, network=arm.network):
             key = {"kind": "cost", "arm": arm.name, "network": arm.network}
             append(results, {**key, **cost_of(pretext(arm, study.images), study.in_style(study.pool))})
-    for percent in arm.percents:
-        compare(study, arm, percent, ("drive", "usual"), results)
-        if arm.name in (SCRATCH, CROSS):
-            compare(study, arm, percent, ("drive", "long"), results)
-            compare(study, arm, percent, ("sample", "usual"), results)
+    protocols = PROTOCOLS if arm.name in (SCRATCH, CROSS) else PROTOCOLS[:1]
+    for protocol in protocols:
+        for percent in arm.percents:
+            compare(study, arm, percent, protocol, results)
 
 
 def pre_train(study: Study, arm: Arm, seed: int, results: Path) -> Path:
@@ -234,7 +238,7 @@ def compare(
     study: Study,
     arm: Arm,
     percent: float,
-    protocol: tuple[Literal["drive", "sample"], Literal["usual", "long"]],
+    protocol: Protocol,
     results: Path,
 ) -> None:
     """Fine-tunes the first seed at every rate, then the others at the one that was best on the validation drives."""
