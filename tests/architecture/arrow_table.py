@@ -117,7 +117,7 @@ TRAINING: dict[str, set[str]] = {
     "tasks": {"ranges", "models.sparse"},
     "tasks.detection": {"ranges", "data.views", "models", "models.heads", "models.sparse", "losses", "tasks"},
     "tasks.distillation": {
-        "models", "models.heads", "models.sparse", "losses", "losses.distillation", "tasks", "tasks.detection",
+        "data", "models", "models.heads", "models.sparse", "losses", "losses.distillation", "tasks", "tasks.detection",
     },
     "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
     "tasks.pretext.units": {"ranges"},
@@ -127,8 +127,9 @@ TRAINING: dict[str, set[str]] = {
     "tasks.pretext.masked": {"ranges", "data", "models", "models.sparse", "losses", "tasks", "tasks.pretext"},
     "tasks.pretext.pictures": {"ranges", "models", "models.image", "losses", "tasks", "tasks.pretext"},
     "stages": {
-        "ranges", "data", "data.toytown", "data.views", "data.writing", "models", "tasks", "tasks.detection",
-        "tasks.distillation", "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.segmentation",
+        "ranges", "data", "data.toytown", "data.views", "data.writing", "models", "models.sparse", "tasks",
+        "tasks.detection", "tasks.distillation", "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures",
+        "tasks.segmentation",
     },
     "recipes": {
         "data", "data.toytown", "data.views", "models", "models.image", "losses", "tasks", "tasks.detection",
