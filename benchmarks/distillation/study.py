@@ -28,7 +28,7 @@ import tyro
 
 from benchmarks.checks import REPOSITORY
 from benchmarks.distillation.arms import TEACHER, Arm, arms
-from benchmarks.pseudolabels.pretraining_study import score
+from benchmarks.studies import score
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.machine import machine
 from lidarloop_core.sample import SampleSource

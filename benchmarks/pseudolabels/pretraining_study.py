@@ -270,7 +270,7 @@ def record(study: Study, name: str, arm: Arm, run: Path) -> None:
     if path.is_file():
         return
     started = time.monotonic()
-    metrics = score(run, test_source(study))
+    metrics = score(run, test_source(study), RANGE_M)
     row = {
         "arm": name + arm.suffix,
         "seed": arm.seed,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-ONES = torch.ones(10)
+ONES = CenterLossConfig(code_weights=(1.0,) * 10)
 GROUPS = torch.tensor([0, 1, 1])  # of three classes
 
 
@@ -119,8 +119,18 @@ def test_regression_of_what_was_asked_for_is_zero() -> None:
 
 def test_code_weights() -> None:
     maps, wanted = torch.zeros(2, 10, 2, 2, 2), targets(torch.ones(1, 10))
-    weights = torch.arange(10.0)
+    weights = CenterLossConfig(code_weights=tuple(map(float, range(10))))
     assert regression_loss(maps, wanted, GROUPS, weights).item() == pytest.approx(45)
+
+
+def test_velocities_of_moving_objects_count_by_their_weight() -> None:
+    values = torch.zeros(4, 10)
+    values[:, 8] = torch.tensor([0.0, 0.4, -3.0, torch.nan])
+    values[:, 0] = 1.0
+    wanted = targets(values, sample=(0, 0, 1, 1), cell=(0, 1, 2, 3), label=(0, 0, 0, 0))
+    config = CenterLossConfig(code_weights=(1.0,) * 10, moving_weight=4.0)
+    expected = 1.0 + (0.4 + 4 * 3.0) / (1 + 1 + 4)
+    assert regression_loss(torch.zeros(2, 10, 2, 2, 2), wanted, GROUPS, config).item() == pytest.approx(expected)
 
 
 def test_unknown_velocities_add_neither_loss_nor_gradient_nor_weight() -> None:

@@ -14,12 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from lidarloop_core.errors import ConfigError
-from lidarloop_training.models.heads.center import REGRESSION_COLUMNS, HeadOutput
+from lidarloop_training.models.heads.center import NUM_VELOCITIES, REGRESSION_COLUMNS, HeadOutput
 from lidarloop_training.ranges import check_ranges
 
 # CenterNet, equation 1.
 ALPHA = 2
 BETA = 4
+
+MOVING_MPS = 0.5
+"""An object that is faster moves, m/s."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,20 @@ class CenterLossConfig:
     Attributes:
         regression_weight: weight of the L1 loss relative to the heatmap loss.
         code_weights: one weight for each of ``REGRESSION_COLUMNS`` of the centre head; velocities count less.
+        moving_weight: weight of the velocities of objects that move, beside 1 for those that stand. Most stand, and
+            what L1 seeks is the median: 0 for every object, until the network knows which of them move.
     """
 
     regression_weight: float = 0.25
     code_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
+    moving_weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_ranges(
             "CenterLossConfig",
             regression_weight=(self.regression_weight, 0, 1e6),
             code_weights=(self.code_weights, 0, 1e6),
+            moving_weight=(self.moving_weight, 0, 1e6),
         )
         if len(self.code_weights) != len(REGRESSION_COLUMNS):
             raise ConfigError(
@@ -87,9 +94,7 @@ def center_loss(
         config: weights of the terms.
     """
     heatmap = gaussian_focal_loss(output.heatmap, targets.heatmap, center_weights(targets))
-    regression = regression_loss(
-        output.regression, targets, group_of_class, output.regression.new_tensor(config.code_weights)
-    )
+    regression = regression_loss(output.regression, targets, group_of_class, config)
     return CenterLoss(heatmap + config.regression_weight * regression, heatmap, regression)
 
 
@@ -123,7 +128,9 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tenso
     return -positive.sum() / weight.sum().clamp(min=1) - elsewhere
 
 
-def regression_loss(regression: Tensor, targets: BatchTargets, group_of_class: Tensor, code_weights: Tensor) -> Tensor:
+def regression_loss(
+    regression: Tensor, targets: BatchTargets, group_of_class: Tensor, config: CenterLossConfig
+) -> Tensor:
     """Weighted L1 at the objects' cells, summed over the columns, mean over the objects that know each column.
 
     The mean is that of the objects' weights; where these add up to less than 1, the sum is not divided by them.
@@ -133,7 +140,7 @@ def regression_loss(regression: Tensor, targets: BatchTargets, group_of_class: T
         regression: (B, 10, num_groups, H, W).
         targets: what the maps should be.
         group_of_class: (num_classes,) int64.
-        code_weights: (10,).
+        config: weights of columns, and of moving objects.
     """
     batch, columns, groups = regression.shape[:3]
     flat = regression.permute(0, 2, 3, 4, 1).reshape(-1, columns)
@@ -141,6 +148,8 @@ def regression_loss(regression: Tensor, targets: BatchTargets, group_of_class: T
     predicted = flat[(targets.sample * groups + group_of_class[targets.label]) * num_cells + targets.cell]
     known = targets.regression.isfinite()
     difference = (predicted - targets.regression.where(known, predicted.detach())).abs()
-    weight = targets.weight.unsqueeze(1)
+    weight = targets.weight.unsqueeze(1).repeat(1, columns)
+    moves = targets.regression[:, -NUM_VELOCITIES:].norm(dim=1) > MOVING_MPS
+    weight[moves, -NUM_VELOCITIES:] *= config.moving_weight
     per_column = (weight * difference).sum(dim=0) / (weight * known).sum(dim=0).clamp(min=1)
-    return (per_column * code_weights).sum()
+    return (per_column * per_column.new_tensor(config.code_weights)).sum()

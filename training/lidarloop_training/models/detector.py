@@ -34,6 +34,7 @@ class NetworkConfig:
         neck_channels: channels of the maps that the stages are summed in.
         shared_channels: channels of the head's shared convolution.
         group_channels: channels of each group's own convolution.
+        velocity_channels: channels of each group's two convolutions for velocities alone; 0 for none.
     """
 
     class_groups: tuple[tuple[str, ...], ...]
@@ -47,6 +48,7 @@ class NetworkConfig:
     neck_channels: int = 64
     shared_channels: int = 64
     group_channels: int = 64
+    velocity_channels: int = 0
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -61,6 +63,7 @@ class NetworkConfig:
             neck_channels=(self.neck_channels, 1, 4096),
             shared_channels=(self.shared_channels, 1, 4096),
             group_channels=(self.group_channels, 1, 4096),
+            velocity_channels=(self.velocity_channels, 0, 4096),
         )
         if not self.stage_channels or len(self.stage_channels) != len(self.stage_depths):
             raise ConfigError(
@@ -165,6 +168,7 @@ def center_point(spec: ModelSpec, config: NetworkConfig) -> CenterPoint:
         class_groups=config.class_groups,
         shared_channels=config.shared_channels,
         group_channels=config.group_channels,
+        velocity_channels=config.velocity_channels,
     )
     return CenterPoint(encoder, backbone, head)
 

@@ -60,7 +60,7 @@ def read_weights(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
 
 
 def _nameless_weights(nodes: Iterable[Any], stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of sparse convolutions that the exporter has reshaped to matrices: they follow from their bias's name."""
+    """Weights of sparse convolutions that the exporter made nameless matrices of; their biases keep their names."""
     products = (tuple(node.input) for node in nodes if node.op_type == "Gemm" and len(node.input) == 3)
     return {
         f"{bias.removesuffix('.bias')}.weight": stored[weight]

@@ -32,6 +32,33 @@ def head(spec: ModelSpec) -> CenterHead:
     return CenterHead(spec, 8, STRIDE, class_groups=CENTERPOINT_GROUPS, shared_channels=8, group_channels=8).eval()
 
 
+@pytest.mark.parametrize("velocity_channels", [0, 4])
+def test_velocities_have_convolutions_of_their_own_on_request(spec: ModelSpec, velocity_channels: int) -> None:
+    torch.manual_seed(0)
+    head = CenterHead(
+        spec,
+        8,
+        STRIDE,
+        class_groups=CENTERPOINT_GROUPS,
+        shared_channels=8,
+        group_channels=8,
+        velocity_channels=velocity_channels,
+    ).eval()
+    features = torch.randn(2, 8, 6, 5, requires_grad=True)
+    regression = head(features).regression
+    assert regression.shape == (2, 10, len(CENTERPOINT_GROUPS), 6, 5)
+    own = [name for name, _ in head.named_parameters() if name.startswith("velocities")]
+    assert bool(own) == bool(velocity_channels)
+    weights = dict(head.named_parameters())
+    for column, group in ((8, 0), (9, 1), (0, 0)):
+        head.zero_grad()
+        regression[:, column, group].sum().backward(retain_graph=True)
+        touched = {name for name in own if weights[name].grad is not None and weights[name].grad.abs().sum() > 0}
+        expected = {name for name in own if name.startswith(f"velocities.{group}")} if column >= 8 else set()
+        assert touched == expected, (column, group)
+        assert bool(weights["hidden.0.0.weight"].grad.abs().sum() > 0) == (group == 0 and (column < 8 or not own))
+
+
 def perfect_output(head: CenterHead, boxes: Boxes3D, spec: ModelSpec) -> HeadOutput:
     """The maps of a network that says exactly what the targets ask for."""
     targets = center_targets(boxes, spec, STRIDE)

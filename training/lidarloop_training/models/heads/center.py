@@ -23,6 +23,9 @@ REGRESSION_COLUMNS = (
     "offset_x", "offset_y", "z", "log_length", "log_width", "log_height", "sin_yaw", "cos_yaw", "vx", "vy",
 )  # fmt: skip
 
+# The last of them.
+NUM_VELOCITIES = 2
+
 # The heatmap's bias at the start: every cell scores 0.1, so that the many empty ones do not dominate the first steps
 # (RetinaNet, Lin et al., ICCV 2017, section 4.1; CenterPoint uses the same value).
 INITIAL_SCORE = 0.1
@@ -81,7 +84,20 @@ def fitted_groups(class_names: Sequence[str], class_groups: Sequence[Sequence[st
 
 
 class CenterHead(nn.Module):
-    """A shared 3×3 convolution, then for each group one 3×3 convolution and its outputs."""
+    """A shared 3×3 convolution, then for each group one 3×3 convolution and its outputs.
+
+    Velocities follow from a wider neighbourhood than the rest: a car at 6 m/s leaves a trail of 3 m in half a second.
+    So each group may have two 3×3 convolutions more, for them alone.
+
+    Args:
+        spec: classes, grid and number of boxes.
+        in_channels: channels of the map.
+        stride: cells of the grid that one cell of the map spans, each way.
+        class_groups: groups of classes.
+        shared_channels: channels of the shared convolution.
+        group_channels: channels of each group's convolution.
+        velocity_channels: channels of each group's convolutions for velocities; 0 reads them off the group's other one.
+    """
 
     group_of_class: Tensor
     cell_size_m: Tensor
@@ -96,6 +112,7 @@ class CenterHead(nn.Module):
         class_groups: Sequence[Sequence[str]],
         shared_channels: int,
         group_channels: int,
+        velocity_channels: int = 0,
     ) -> None:
         super().__init__()
         self.num_classes = len(spec.class_names)
@@ -104,7 +121,11 @@ class CenterHead(nn.Module):
         self.shared = conv_norm_relu(in_channels, shared_channels)
         self.hidden = nn.ModuleList(conv_norm_relu(shared_channels, group_channels) for _ in class_groups)
         self.heatmaps = nn.ModuleList(_heatmap_layer(group_channels, len(group)) for group in class_groups)
-        self.regressions = nn.ModuleList(nn.Conv2d(group_channels, len(REGRESSION_COLUMNS), 1) for _ in class_groups)
+        columns = len(REGRESSION_COLUMNS) - (NUM_VELOCITIES if velocity_channels else 0)
+        self.regressions = nn.ModuleList(nn.Conv2d(group_channels, columns, 1) for _ in class_groups)
+        self.velocities = nn.ModuleList(
+            _velocity_layers(shared_channels, velocity_channels) for _ in class_groups if velocity_channels
+        )
         grouped = [name for group in class_groups for name in group]
         self.channel_order = [grouped.index(name) for name in spec.class_names]
         self.register_buffer("group_of_class", torch.tensor(groups), persistent=False)
@@ -123,6 +144,8 @@ class CenterHead(nn.Module):
         if self.channel_order != sorted(self.channel_order):
             heatmap = heatmap[:, self.channel_order]
         regression = torch.stack([layer(x) for layer, x in zip(self.regressions, hidden, strict=True)], dim=2)
+        if self.velocities:
+            regression = torch.cat([regression, torch.stack([layer(shared) for layer in self.velocities], 2)], dim=1)
         return HeadOutput(heatmap.float(), regression.float())
 
     def decode(self, output: HeadOutput) -> Decoded:
@@ -151,6 +174,14 @@ def _heatmap_layer(in_channels: int, num_classes: int) -> nn.Conv2d:
     layer = nn.Conv2d(in_channels, num_classes, 1)
     nn.init.constant_(layer.bias, -math.log((1 - INITIAL_SCORE) / INITIAL_SCORE))  # type: ignore[arg-type]
     return layer
+
+
+def _velocity_layers(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        conv_norm_relu(in_channels, channels),
+        conv_norm_relu(channels, channels),
+        nn.Conv2d(channels, NUM_VELOCITIES, 1),
+    )
 
 
 def arctan2(y: Tensor, x: Tensor) -> Tensor:
