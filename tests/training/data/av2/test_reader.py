@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
 from lidarloop_core.classes import NUSCENES_CLASSES
@@ -186,8 +187,10 @@ def test_pictures_of_the_ring(log: Path) -> None:
     assert (image.name, image.stamp_ns, image.width, image.height) == ("RING_FRONT_CENTER", stamp, 6, 8)
     np.testing.assert_array_equal(image.intrinsics, [[50, 0, 3], [0, 51, 4], [0, 0, 1]])
     np.testing.assert_allclose(image.ego_SE3_camera.matrix, mounting.matrix, atol=1e-12)
-    # A fifth of the way from one pose to the next.
-    np.testing.assert_allclose(image.world_SE3_ego.translation, [5000.96, 2400.36, 60.0], atol=1e-9)
+    # A fifth of the way from one pose to the next, at constant velocity and turning.
+    before, after = (source[i].keyframe.world_SE3_ego.matrix for i in (1, 2))
+    expected = before @ expm(0.2 * logm(np.linalg.inv(before) @ after))
+    np.testing.assert_allclose(image.world_SE3_ego.matrix, expected, atol=1e-9)
     np.testing.assert_allclose(image.world_SE3_ego.yaw_rad, 0.424, atol=1e-9)
     assert image.load().shape == (8, 6, 3)
     assert Av2Source(log, cameras=False)[1].cameras == ()
