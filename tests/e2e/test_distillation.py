@@ -10,7 +10,6 @@ import pytest
 from lidarloop_core.cli import main
 from lidarloop_core.model.model_file import read_model
 
-
 STEPS = ["--optimisation.num-steps", "4", "--run.validate-every", "4", "--run.checkpoint-every", "4"]
 
 
