@@ -123,10 +123,10 @@ def believed(real: SampleSource, labels: Path, doubts: DoubtConfig, console: Con
         DatasetError: none has.
     """
     source = DoubtfulSource(open_labelled(real, labels), doubts)
-    number, num_doubtful = doubt_counts(source)
+    taught, doubted, ghosts = doubt_counts(source)
     console.print(
-        f"{number} labels in {len(source)} samples; {num_doubtful} teach nothing: their quality is below "
-        f"{doubts.min_quality:g}",
+        f"{taught} labels in {len(source)} samples are believed; {doubted} are doubted and teach nothing, {ghosts} are "
+        "left out",
         highlight=False,
     )
     return source
