@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.geometry.camera import in_image, project
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.sample import CameraImage, Sample, camera_SE3_lidar
 from lidarloop_training.tasks.augment import SceneChange
@@ -55,9 +56,5 @@ def unseen_cells(sample: Sample, spec: ModelSpec, stride: int, change: SceneChan
 def is_in_picture(image: CameraImage, sample: Sample, xyz: FloatArray) -> BoolArray:
     """(N,) whether places (N, 3), metres, in the keyframe LiDAR's frame, lie in a picture; what hides them is left out
     of account."""
-    pixels = camera_SE3_lidar(image, sample.keyframe).transform(xyz) @ image.intrinsics.T
-    depth = pixels[:, 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        column, row = pixels[:, 0] / depth, pixels[:, 1] / depth
-    inside: BoolArray = (depth > 0) & (column >= 0) & (column < image.width) & (row >= 0) & (row < image.height)
-    return inside
+    pixels, depth_m = project(camera_SE3_lidar(image, sample.keyframe).transform(xyz), image.intrinsics)
+    return in_image(pixels, depth_m, image.width, image.height)
