@@ -321,15 +321,12 @@ def score(model: Path, drive: RealDrive, every: int = 1) -> DetectionMetrics:
         found = {i: find(source[i]) for i in drive.frames(every)}
     samples = {i: source[i] for i in found}
     ranges = dict.fromkeys(ScoringConfig().class_names, RANGE_M)
-    records = {i: SampleRecord.of(sample, i) for i, sample in samples.items()}
-    return evaluate_detections(
-        {
-            records[i].token: records[i].to_level(_counted(boxes, samples[i], drive), "lidar")
-            for i, boxes in found.items()
-        },
-        {record.token: record.ground_truth() for record in records.values()},
-        ScoringConfig(class_range_m=ranges),
-    )
+    predictions, truth = {}, {}
+    for i, boxes in found.items():
+        record = SampleRecord.of(samples[i], i)
+        predictions[record.token] = record.to_level(_counted(boxes, samples[i], drive), "lidar")
+        truth[record.token] = record.ground_truth()
+    return evaluate_detections(predictions, truth, ScoringConfig(class_range_m=ranges))
 
 
 def _counted(boxes: Boxes3D, sample: Sample, drive: RealDrive) -> Boxes3D:
