@@ -149,8 +149,8 @@ class Study:
     results: Path = RESULTS
 
     def __post_init__(self) -> None:
-        known, named = {*MAIN_ARMS, *ABLATIONS}, set(self.arms)
-        if not named <= known or not set(self.score_on) <= drives().keys():
+        known = (*MAIN_ARMS, *ABLATIONS)
+        if not set(self.arms) <= set(known) or not set(self.score_on) <= drives().keys():
             raise ConfigError(
                 f"received arms {', '.join(self.arms)} scored on {', '.join(self.score_on)}; expected some of "
                 f"{', '.join(known)}, on some of {', '.join(drives())}"

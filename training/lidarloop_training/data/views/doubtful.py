@@ -106,10 +106,9 @@ class DoubtfulSource:
         is_believed = quality >= self.config.min_quality
         values = boxes.values.copy()
         values[(num_points >= 0) & (num_points < self.config.min_points) & is_believed, 6] = np.nan
-        weights = np.minimum(quality, 1) if self.config.weigh else np.ones(len(kept))
-        weights = np.where(is_believed, weights, 0).astype(np.float32)
+        weights = (np.minimum(quality, 1) if self.config.weigh else 1.0) * is_believed
         return Annotations(
-            Boxes3D(values, weights, boxes.labels, boxes.class_names),
+            Boxes3D(values, weights.astype(np.float32), boxes.labels, boxes.class_names),
             tuple(annotations.instance_ids[i] for i in kept),
             num_points,
             annotations.visibility[kept],

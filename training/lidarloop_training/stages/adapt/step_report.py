@@ -81,7 +81,7 @@ class StepReport:
 class _Memory:
     """The most memory that this process and those it started had at once, megabytes; None where it is not known.
 
-    Pages that several processes share count once (Linux's proportional set size).
+    Pages that several processes share count once (Linux's proportional set size), those that lie in swap as well.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,8 @@ def _own_mb(pid: str) -> float | None:
         text = (_PROC / pid / "smaps_rollup").read_text()
     except OSError:  # no Linux, or it has ended
         return None
-    return float(text.partition("\nPss:")[2].split()[0]) / 1024
+    sizes_kb = (text.partition(f"\n{name}:")[2].split()[:1] for name in ("Pss", "SwapPss"))
+    return sum(float(size) for words in sizes_kb for size in words) / 1024
 
 
 def _clock(seconds: float) -> str:

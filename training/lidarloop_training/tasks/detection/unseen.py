@@ -28,7 +28,8 @@ def cell_centers(spec: ModelSpec, stride: int) -> FloatArray:
     rows, columns = map_shape(spec, stride)
     x = spec.grid.x_range_m[0] + (np.arange(columns) + 0.5) * spec.grid.cell_size_m[0] * stride
     y = spec.grid.y_range_m[0] + (np.arange(rows) + 0.5) * spec.grid.cell_size_m[1] * stride
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    places: FloatArray = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    return places
 
 
 def unseen_cells(sample: Sample, spec: ModelSpec, stride: int, change: SceneChange) -> BoolArray:
