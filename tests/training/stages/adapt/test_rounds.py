@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from rich.console import Console  # noqa: E402
 
-from lidarloop_core.errors import ConfigError  # noqa: E402
+from lidarloop_core.errors import ConfigError, DatasetError  # noqa: E402
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels  # noqa: E402
 from lidarloop_core.sample import Sample  # noqa: E402
 from lidarloop_training.data.drive_spec import KittiTracking  # noqa: E402
@@ -27,6 +27,7 @@ from lidarloop_training.stages.adapt.rounds import (  # noqa: E402
     believed,
     finish_round,
     keep_plan,
+    open_real,
     train_round,
 )
 from lidarloop_training.stages.self_train import relabel  # noqa: E402
@@ -113,6 +114,26 @@ def test_other_settings_in_the_same_folder_are_refused_and_more_rounds_are_not(c
         keep_plan(dataclasses.replace(config, min_score=(0.3,)), drives, "made here")
     with pytest.raises(ConfigError, match="another drives"):
         keep_plan(config, [KittiTracking(Path("kitti"), "0001")], "made here")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "a")])
+def test_two_drives_of_one_name_are_refused(names: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their labels would lie in one folder."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Named(BoxScenes):
+        name: str = ""
+
+        def __getitem__(self, index: int) -> Sample:
+            return dataclasses.replace(super().__getitem__(index), scene=self.name)
+
+    monkeypatch.setattr(KittiTracking, "open", lambda drive, **_: Named(num_samples=2, name=str(drive.path)))
+    drives = [KittiTracking(Path(name)) for name in names]
+    if names == ("a", "b"):
+        assert len(open_real(drives, 1, cameras=False)) == 4
+        return
+    with pytest.raises(DatasetError, match="more than one drive of the name a; expected names of their own"):
+        open_real(drives, 1, cameras=False)
 
 
 def test_a_share_of_which_a_batch_has_no_sample_is_refused(config: AdaptConfig) -> None:

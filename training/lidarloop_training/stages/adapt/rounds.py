@@ -9,13 +9,14 @@ source: the mistakes of a round's labels are not carried on in weights.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from lidarloop_core.errors import ConfigError
+from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.io import atomic, outside
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.drive_spec import Drive, drive_arguments
@@ -112,8 +113,19 @@ def keep_plan(config: AdaptConfig, drives: Sequence[Drive], labels: str) -> None
 
 
 def open_real(drives: Sequence[Drive], num_sweeps: int, *, cameras: bool) -> SampleSource:
-    """The samples of all drives, one drive after another; the pictures are not decoded."""
-    return ConcatSource([drive.open(num_sweeps=num_sweeps, cameras=cameras, lane_map=False) for drive in drives])
+    """The samples of all drives, one drive after another; the pictures are not decoded.
+
+    Raises:
+        DatasetError, BagError: nothing readable is there, or two drives have one name.
+    """
+    sources = [drive.open(num_sweeps=num_sweeps, cameras=cameras, lane_map=False) for drive in drives]
+    names = Counter(name for source in sources for name in {key.drive for key in source.keys})
+    if twice := [name for name, number in names.items() if number > 1]:
+        raise DatasetError(
+            f"adapt received more than one drive of the name {', '.join(sorted(twice))}; expected names of their own, "
+            "by which their labels are kept: rename the files, or name each drive once"
+        )
+    return ConcatSource(sources)
 
 
 def believed(real: SampleSource, labels: Path, doubts: DoubtConfig, console: Console) -> DoubtfulSource:
