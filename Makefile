@@ -77,7 +77,7 @@ help:
 	@echo "make check-distillation what painted teachers and distilled students promise: $(OUT)/checks/distillation.json"
 	@echo "make check-sparse      what voxels and sparse convolutions promise: $(OUT)/checks/sparse.json"
 	@echo "make check-contrastive what pre-training without labels promises: $(OUT)/checks/contrastive.json"
-	@echo "make check-streets     what the readers promise on real drives: $(OUT)/checks/streets.json"
+	@echo "make check-streets     what readers and adaptation promise on real drives: $(OUT)/checks/streets.json"
 	@echo "make check-vehicle     what the first day on a new vehicle takes: $(OUT)/checks/vehicle.json"
 	@echo "                       (long studies are stored in results/; FULL=1 runs them anew)"
 	@echo "make streets    unpacks real drives for check-streets into \$$LIDARLOOP_STREETS or ~/.cache/lidarloop/streets"

@@ -2,7 +2,8 @@
 
     python -m benchmarks.check_streets             # exits 1 if a row falls short
 
-The drives are those of the pack DATA/streets, unpacked into ~/.cache/lidarloop/streets or $LIDARLOOP_STREETS; without
+Adapted detectors are scored by ``benchmarks.streets.adapt``, whose results are read here; a tiny one is made anew. The
+drives are those of the pack DATA/streets, unpacked into ~/.cache/lidarloop/streets or $LIDARLOOP_STREETS; without
 them all rows are skipped. Labels there are for scoring alone.
 """
 
@@ -14,10 +15,18 @@ from pathlib import Path
 import tyro
 
 from benchmarks.checks import OUT, REAL_DATA, Row, finish, run_checks
+from benchmarks.streets.adapt import adaptation, adaptation_runs
 from benchmarks.streets.pack import UNPACKED, unpack
 from benchmarks.streets.readers import boxes_hold_points, overlays, poses_align_clouds, projections_meet_rectangles
 
-CHECKS = (boxes_hold_points, projections_meet_rectangles, poses_align_clouds, overlays)
+CHECKS = (
+    boxes_hold_points,
+    projections_meet_rectangles,
+    poses_align_clouds,
+    overlays,
+    adaptation_runs,
+    adaptation,
+)
 
 
 def main(data: Path = REAL_DATA, out: Path = OUT) -> int:

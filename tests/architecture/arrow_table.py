@@ -72,7 +72,7 @@ TRAINING: dict[str, set[str]] = {
     "toytown": {"toytown.faults", "toytown.solids", "toytown.streets", "toytown.population"},
     # Where samples come from.
     "data.writing": {"workers", "toytown"},
-    "data.views": {"data.writing"},
+    "data.views": {"ranges", "data.writing"},
     "data.av2": {"arrow_columns"},
     "data.bag": {"data.writing"},
     "data.kept_frames": set(),
@@ -131,6 +131,7 @@ TRAINING: dict[str, set[str]] = {
         "tasks.detection", "tasks.distillation", "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures",
         "tasks.segmentation",
     },
+    "stages.adapt": {"ranges", "data", "data.views", "data.writing", "stages", "tasks", "tasks.detection"},
     "recipes": {
         "data", "data.toytown", "data.views", "models", "models.image", "losses", "tasks", "tasks.detection",
         "tasks.distillation", "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.pretext.units",
@@ -141,6 +142,10 @@ TRAINING: dict[str, set[str]] = {
         "ranges", "data", "data.convert", "data.views", "data.writing", "evaluation", "evaluation.report", "viewer",
         "models.image", "painting", "pseudolabel", "pseudolabel.executors", "tasks.detection", "tasks.distillation",
         "tasks.pretext", "tasks.pretext.pictures", "tasks.segmentation", "stages", "recipes",
+    },
+    "commands.adapt": {
+        "data", "data.toytown", "data.views", "data.writing", "pseudolabel", "recipes", "stages", "stages.adapt",
+        "toytown", "commands",
     },
 }  # fmt: skip
 

@@ -48,6 +48,7 @@ LINES = tuple(
         "train pillar-drives --data.train bag @missing --run.out >run --optimisation.batch-size 0",
         "train pillar-toytown --spec.pillar-size-m 0 0 --run.out >run",
         "self-train @folder --out >run",
+        "adapt @folder bag @drive.mcap --out >run --rounds 0",
         "doctor @model.onnx --json >doctor.json",
         "bench inference --model @missing --json >bench.json",
         "build-engine @model.onnx --cache >cache",

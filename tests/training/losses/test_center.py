@@ -48,12 +48,20 @@ def targets(
 ) -> BatchTargets:
     heatmap = torch.zeros(2, 3, 2, 2) if heatmap is None else heatmap
     weight = torch.ones(len(sample)) if weight is None else torch.tensor(weight)
-    return BatchTargets(heatmap, torch.tensor(sample), torch.tensor(cell), torch.tensor(label), regression, weight)
+    ignored = torch.zeros(heatmap.shape[0], *heatmap.shape[2:], dtype=torch.bool)
+    return BatchTargets(
+        heatmap, torch.tensor(sample), torch.tensor(cell), torch.tensor(label), regression, weight, ignored
+    )
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Every centre counts in full."""
-    return gaussian_focal_loss(logits, target, (target == 1).to(logits.dtype))
+    return gaussian_focal_loss(logits, target, (target == 1).to(logits.dtype), nowhere(target))
+
+
+def nowhere(target: Tensor) -> Tensor:
+    """No cell is ignored."""
+    return torch.zeros(target.shape[0], *target.shape[2:], dtype=torch.bool)
 
 
 @pytest.mark.parametrize("target", [0.0, 0.3, 0.9, 1.0])
@@ -150,7 +158,7 @@ def test_a_batch_without_objects_has_no_regression_loss() -> None:
     maps = torch.randn(2, 10, 2, 2, 2, requires_grad=True)
     none = targets(torch.zeros(0, 10), sample=[], cell=[], label=[])
     sample, cell, label = (t.long() for t in none[1:4])
-    empty = BatchTargets(none.heatmap, sample, cell, label, none.regression, none.weight)
+    empty = BatchTargets(none.heatmap, sample, cell, label, none.regression, none.weight, none.ignored)
     loss = regression_loss(maps, empty, GROUPS, ONES)
     loss.backward()
     assert loss.item() == 0
@@ -168,15 +176,31 @@ def test_a_doubtful_centre_counts_by_its_weight() -> None:
     p, target, weight = [0.2, 0.7, 0.4, 0.9], [1.0, 0.5, 1.0, 0.0], [1.0, 0.0, 0.6, 0.0]
     square = [torch.tensor(row).view(1, 1, 2, 2) for row in ([logit(x) for x in p], target, weight)]
     expected = (focal(p[0], 1) + 0.6 * focal(p[2], 1)) / 1.6 + (focal(p[1], 0.5) + focal(p[3], 0)) / 2
-    assert gaussian_focal_loss(*square).item() == pytest.approx(expected, rel=1e-5)
+    assert gaussian_focal_loss(*square, nowhere(square[1])).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_label_of_no_worth_neither_pulls_nor_pushes_at_its_cell() -> None:
     logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
     target = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
-    gaussian_focal_loss(logits, target, torch.zeros_like(target)).backward()
+    gaussian_focal_loss(logits, target, torch.zeros_like(target), nowhere(target)).backward()
     assert logits.grad[0, 0, 0, 0] == 0
     assert (logits.grad.flatten()[1:] > 0).all()
+
+
+def test_ignored_cells_are_taught_as_empty_for_no_class_and_their_centres_count_as_anywhere() -> None:
+    """Cells 0 and 1 of a map of four are ignored; cell 0 is a centre of the first class."""
+    p = [[0.2, 0.7, 0.4, 0.9], [0.3, 0.6, 0.8, 0.1]]
+    logits = torch.tensor([[[logit(x) for x in row] for row in p]]).view(1, 2, 2, 2).requires_grad_()
+    target = torch.tensor([[1.0, 0.5, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]]).view(1, 2, 2, 2)
+    ignored = torch.tensor([True, True, False, False]).view(1, 2, 2)
+    loss = gaussian_focal_loss(logits, target, (target == 1).float(), ignored)
+    expected = focal(0.2, 1) + focal(0.4, 0.5) + focal(0.9, 0) + focal(0.8, 0) + focal(0.1, 0)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert logits.grad[0, 0, 0, 1] == 0
+    assert (logits.grad[0, 1, 0] == 0).all()
+    assert logits.grad[0, 0, 0, 0] < 0
+    assert (logits.grad[0, :, 1] > 0).all()
 
 
 def test_weights_lie_at_the_cells_of_their_objects_the_greatest_wins() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lidarloop_core.geometry.boxes import points_in_boxes
-from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig, augment
+from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig, SceneChange, augment
 
 if TYPE_CHECKING:
     from tests.training.conftest import BoxScenes
@@ -79,3 +79,24 @@ def test_drop_leaves_out_about_its_share(box_scenes: Callable[..., BoxScenes]) -
     kept = [len(augment(points, values, config, np.random.default_rng(i))[0]) / len(points) for i in range(200)]
     assert min(kept) > 0.4
     assert np.mean(kept) == pytest.approx(0.75, abs=0.03)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_change_is_undone(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    change = SceneChange.draw(STRONG, rng)
+    points = rng.uniform(-50, 50, (20, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        change.undone(change.of_points(points, rng)[:, :2].astype(float)), points[:, :2], atol=1e-4
+    )
+
+
+def test_an_unknown_heading_stays_unknown_and_hurts_nothing_else() -> None:
+    change = SceneChange.draw(STRONG, np.random.default_rng(3))
+    values = np.array([[3.0, 1.0, 0.0, 4.0, 2.0, 1.5, 0.4, 1.0, 0.0]], np.float32)
+    without = values.copy()
+    without[:, 6] = np.nan
+    known, unknown = change.of_boxes(values), change.of_boxes(without)
+    assert np.isnan(unknown[0, 6])
+    np.testing.assert_array_equal(np.delete(unknown, 6, axis=1), np.delete(known, 6, axis=1))

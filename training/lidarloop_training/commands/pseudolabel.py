@@ -25,8 +25,8 @@ from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpe
 
 
 @dataclass(frozen=True)
-class LabelRequest(Generic[D]):
-    """What to label, and how.
+class Labelling(Generic[D]):
+    """How a drive is labelled.
 
     Attributes:
         drive: what to read.
@@ -35,8 +35,6 @@ class LabelRequest(Generic[D]):
         steps: how labels are made.
         pieces: what is labelled of the drive, and in what pieces.
         executor: what runs the work.
-        report: also writes OUT/report.html and OUT/metrics.json: the quality of the labels.
-        overwrite: begin anew where OUT holds a labelling run.
         mask_cache: folder in which the masks of --mask-model onnx and transformers are kept, by picture and model, so
             that another recipe or threshold does not run the networks again; by default mask-cache beside OUT.
     """
@@ -47,8 +45,6 @@ class LabelRequest(Generic[D]):
     steps: Annotated[StepOptions, tyro.conf.arg(name="")] = field(default_factory=StepOptions)
     pieces: Annotated[PieceOptions, tyro.conf.arg(name="")] = field(default_factory=PieceOptions)
     executor: Annotated[ExecutorOptions, tyro.conf.arg(name="")] = field(default_factory=ExecutorOptions)
-    report: bool = False
-    overwrite: bool = False
     mask_cache: Path | None = None
 
     def job(self) -> LabelJob:
@@ -70,6 +66,19 @@ class LabelRequest(Generic[D]):
             max_picture_mpx=self.pieces.max_picture_mpx,
             mask_cache=self.mask_cache or self.out.resolve().parent / MASK_CACHE,
         )
+
+
+@dataclass(frozen=True)
+class LabelRequest(Labelling[D]):
+    """What to label, and how.
+
+    Attributes:
+        report: also writes OUT/report.html and OUT/metrics.json: the quality of the labels.
+        overwrite: begin anew where OUT holds a labelling run.
+    """
+
+    report: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)

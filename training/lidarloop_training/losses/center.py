@@ -64,6 +64,7 @@ class BatchTargets(NamedTuple):
         label: (O,) int64 class.
         regression: (O, 10) float32; NaN where unknown.
         weight: (O,) float32 in [0, 1], confidence in each label; 1 for ground truth.
+        ignored: (B, H, W) bool; cells of which it is not known whether they are empty.
     """
 
     heatmap: Tensor
@@ -72,6 +73,7 @@ class BatchTargets(NamedTuple):
     label: Tensor
     regression: Tensor
     weight: Tensor
+    ignored: Tensor
 
 
 class CenterLoss(NamedTuple):
@@ -93,7 +95,7 @@ def center_loss(
         group_of_class: (num_classes,) int64 ``CenterHead.group_of_class``.
         config: weights of the terms.
     """
-    heatmap = gaussian_focal_loss(output.heatmap, targets.heatmap, center_weights(targets))
+    heatmap = gaussian_focal_loss(output.heatmap, targets.heatmap, center_weights(targets), targets.ignored)
     regression = regression_loss(output.regression, targets, group_of_class, config)
     return CenterLoss(heatmap + config.regression_weight * regression, heatmap, regression)
 
@@ -106,25 +108,28 @@ def center_weights(targets: BatchTargets) -> Tensor:
     return weights.view(-1).scatter_reduce_(0, place, targets.weight, "amax").view_as(weights)
 
 
-def gaussian_focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def gaussian_focal_loss(logits: Tensor, target: Tensor, weight: Tensor, ignored: Tensor) -> Tensor:
     """CenterNet, equation 1: the weighted mean over the centres, and the rest over their number (at least 1 each).
 
     At a centre (target 1): −(1 − p)^α log p; elsewhere: −(1 − target)^β p^α log(1 − p).
     On logits, so that no clamp is needed: log p and log(1 − p) = log σ(−logit) are exact for any score.
     So a doubtful label counts less at its own cell than others do, while its Gaussian still keeps the cells round it
-    from being trained as empty; if all labels are equally doubtful, they count like true ones. Weights of 1 give the
-    paper's loss.
+    from being trained as empty; if all labels are equally doubtful, they count like true ones. Ignored cells are
+    trained as empty for no class; centres in them count as anywhere. Weights of 1 and no ignored cell give the paper's
+    loss.
 
     Args:
         logits: (B, num_classes, H, W).
         target: same shape, in [0, 1].
         weight: same shape; 0 away from the centres.
+        ignored: (B, H, W) bool.
     """
     score = logits.sigmoid()
     center = target == 1
     positive = weight * (1 - score).pow(ALPHA) * functional.logsigmoid(logits)
     negative = (1 - target).pow(BETA) * score.pow(ALPHA) * functional.logsigmoid(-logits)
-    elsewhere = torch.where(center, 0.0, negative).sum() / center.sum().clamp(min=1)
+    untaught = center | ignored.unsqueeze(1)
+    elsewhere = torch.where(untaught, 0.0, negative).sum() / center.sum().clamp(min=1)
     return -positive.sum() / weight.sum().clamp(min=1) - elsewhere
 
 

@@ -195,6 +195,15 @@ def find_checkpoint(path: Path) -> Path:
     return folder
 
 
+def step_of(folder: Path) -> int:
+    """The number of steps that a checkpoint was made after.
+
+    Raises:
+        ConfigError: it was made by an older lidarloop, or it is damaged.
+    """
+    return int(_read_state(folder)["step"])
+
+
 def saved_parts(folder: Path) -> tuple[str, ...]:
     """The parts of a checkpoint's network.
 

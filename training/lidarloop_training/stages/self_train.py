@@ -8,7 +8,7 @@ fine-tuning on true labels, so that these decide.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,18 @@ def _on_true_labels(config: SelfTrainConfig, stage: str, init_from: Path | None)
     return dataclasses.replace(first, run=run, init_from=init_from, init_parts=parts)
 
 
-def relabel(checkpoint: Path, source: SampleSource, out: Path, min_score: tuple[float, ...], console: Console) -> None:
+Judge = Callable[[Sequence[LabelledFrame], SampleSource], list[LabelledFrame]]
+"""Looks at all labels of a drive, in the source that they are of, and gives better ones."""
+
+
+def relabel(
+    checkpoint: Path,
+    source: SampleSource,
+    out: Path,
+    min_score: tuple[float, ...],
+    console: Console,
+    judge: Judge | None = None,
+) -> None:
     """Writes a detector's labels for a source as ``OUT/<scene>/labels.json``; drives that have them are passed over.
 
     Args:
@@ -156,6 +167,7 @@ def relabel(checkpoint: Path, source: SampleSource, out: Path, min_score: tuple[
         out: folder of the labels.
         min_score: lowest score of a label: one value, or one for each class.
         console: where progress is printed.
+        judge: what becomes of the labels of a drive; by default they stay.
 
     Raises:
         ConfigError: there is no checkpoint, or it is not readable.
@@ -163,11 +175,13 @@ def relabel(checkpoint: Path, source: SampleSource, out: Path, min_score: tuple[
     folder = find_checkpoint(checkpoint)
     find = SampleDetector(TorchBackend.of_checkpoint(folder), score_threshold=min_score)
     meta = {"weights_sha256": weights_sha256(folder), "min_score": list(min_score)}
+    meta |= {} if judge is None else {"judged": True}
     for scene, indices in groupby(range(len(source)), key=lambda index: source.keys[index].drive):
         place = drive_folder(out, scene)
         if _is_labelled(place, meta):
             continue
         frames = [_labelled(index, source[index], find) for index in indices]
+        frames = frames if judge is None else judge(frames, source)
         path = write_drive(place, frames, {"provenance": meta})
         console.print(f"{sum(len(frame.labels) for frame in frames)} labels in {path}", soft_wrap=True)
 

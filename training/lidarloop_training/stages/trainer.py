@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +27,7 @@ from lidarloop_training.stages.sampler import StepSampler, check_batch
 from lidarloop_training.stages.schedule import one_cycle
 from lidarloop_training.stages.start import start_from
 from lidarloop_training.stages.start_model import SUFFIX, measure_norms
-from lidarloop_training.tasks.task import Batch, ExampleKey, Examples, Forward, LossTerms, Task, TaskConfig
+from lidarloop_training.tasks.task import Batch, ExampleKey, Examples, Forward, LossTerms, Part, Task, TaskConfig
 
 MakeTask = Callable[[Any], Task[Any, Any]]
 """Makes a task from its settings."""
@@ -159,7 +159,7 @@ class _Run:
         examples = self.task.dataset(training, training=True, seed=self.config.seed)
         if examples.summary:
             self.console.print(examples.summary, soft_wrap=True)
-        sampler = self._sampler(len(examples), last_step)
+        sampler = self._sampler(examples.parts, last_step)
         loader = load_batches(self.task, examples, sampler, run.num_workers)
         if self.first_step == 0 and self.config.init_from is not None and self.config.init_from.suffix == SUFFIX:
             self._measure_norms(examples, sampler)
@@ -227,9 +227,9 @@ class _Run:
         ]
         measure_norms(self.network, partial(self.task.loss, self.network), batches)
 
-    def _sampler(self, num_examples: int, last_step: int) -> StepSampler:
+    def _sampler(self, parts: Sequence[Part], last_step: int) -> StepSampler:
         return StepSampler(
-            num_examples,
+            parts,
             self.config.optimisation.batch_size,
             first_step=self.first_step,
             num_steps=last_step,

@@ -50,6 +50,18 @@ class ExampleKey(NamedTuple):
     sample: int
 
 
+class Part(NamedTuple):
+    """Examples of one kind.
+
+    Attributes:
+        number: number of examples.
+        share: share of each batch, in (0, 1].
+    """
+
+    number: int
+    share: float
+
+
 class Examples(Dataset[E], ABC, Generic[E]):
     """A torch data set of single examples, indexed by ``ExampleKey``; each depends on seed and key alone.
 
@@ -58,6 +70,11 @@ class Examples(Dataset[E], ABC, Generic[E]):
     """
 
     summary: str = ""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What each batch is mixed of, one after another by index; by default one part."""
+        return (Part(len(self), 1.0),)
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -29,8 +29,8 @@ from lidarloop_core.errors import LidarloopError, one_line
 
 # Order of the pipeline; commands not named here come last, by name.
 PIPELINE = (
-    "convert", "pseudolabel", "corrections", "paint", "pretrain", "train", "distill", "self-train", "evaluate",
-    "export", "optimise", "parity", "build-engine", "replay", "bench", "view", "doctor",
+    "convert", "pseudolabel", "corrections", "paint", "pretrain", "train", "distill", "self-train", "adapt",
+    "evaluate", "export", "optimise", "parity", "build-engine", "replay", "bench", "view", "doctor",
 )  # fmt: skip
 
 

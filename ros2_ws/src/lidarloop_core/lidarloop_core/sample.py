@@ -82,12 +82,14 @@ class Annotations:
             it does not, those inside the box; -1 where unknown. A simulator counts returns of the object itself, which
             may be fewer than there are inside its box.
         visibility: (N,) float32 visible share in [0, 1] over all cameras; NaN where unknown.
+        in_view_only: whether objects that no camera of the sample sees may lack a label; False by default.
     """
 
     boxes: Boxes3D
     instance_ids: tuple[str, ...]
     num_lidar_pts: npt.NDArray[np.int64]
     visibility: npt.NDArray[np.float32]
+    in_view_only: bool = False
 
 
 @dataclass(frozen=True)

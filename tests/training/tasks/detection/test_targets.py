@@ -122,3 +122,34 @@ def test_scores_are_the_weights_of_those_in_range(spec: ModelSpec) -> None:
     rows = [box(x=1.0), box(x=50.0), box(x=-3.0)]
     labelled = Boxes3D(np.array(rows), np.array([0.25, 0.5, 1.0]), np.array([CAR] * 3), NUSCENES_CLASSES)
     assert center_targets(labelled, spec, stride=2).weight.tolist() == [0.25, 1.0]
+
+
+def test_a_label_without_weight_teaches_nothing_and_its_cells_are_ignored(spec: ModelSpec) -> None:
+    """Cells of 1 m: the box of 4 × 2 m, widened by a cell on each side, covers 6 × 4 of them."""
+    labelled = Boxes3D(
+        np.array([box(x=2.0), box(x=-6.0)]), np.array([0.0, 1.0]), np.array([CAR, CAR]), NUSCENES_CLASSES
+    )
+    targets = center_targets(labelled, spec, stride=1)
+    assert targets.weight.tolist() == [1.0]
+    assert targets.heatmap[CAR].max() == 1
+    assert (targets.heatmap == 1).sum() == 1
+    x, y = np.meshgrid(np.arange(-9.5, 10), np.arange(-7.5, 8))
+    np.testing.assert_array_equal(targets.ignored, (np.abs(x - 2) < 3) & (np.abs(y) < 2))
+
+
+def test_unseen_cells_are_ignored_beside_those_of_doubtful_labels(spec: ModelSpec) -> None:
+    unseen = np.zeros((8, 10), np.bool_)
+    unseen[1, 2] = True
+    labelled = Boxes3D(np.array([box(x=2.0)]), np.zeros(1), np.array([CAR]), NUSCENES_CLASSES)
+    alone = center_targets(labelled, spec, stride=2).ignored
+    both = center_targets(labelled, spec, 2, unseen).ignored
+    np.testing.assert_array_equal(both, alone | unseen)
+    assert not alone[1, 2]
+
+
+def test_a_label_without_heading_teaches_class_place_and_velocity_alone(spec: ModelSpec) -> None:
+    known = center_targets(boxes([box(x=2.3, velocity=(3.0, 1.0))], [CAR]), spec, stride=1)
+    unknown = center_targets(boxes([box(x=2.3, yaw=np.nan, velocity=(3.0, 1.0))], [CAR]), spec, stride=1)
+    np.testing.assert_array_equal(unknown.heatmap, known.heatmap)
+    np.testing.assert_array_equal(np.isnan(unknown.regression), [[False] * 3 + [True] * 5 + [False] * 2])
+    np.testing.assert_array_equal(unknown.regression[:, [0, 1, 2, 8, 9]], known.regression[:, [0, 1, 2, 8, 9]])

@@ -24,7 +24,7 @@ class LabelCensus:
         num_samples: number of samples.
         wanted: class of the model → number of objects in its range that a LiDAR point may have hit.
         foreign: any other class → number of its objects.
-        num_unseen: number of objects of the model's classes without a point, or out of its range.
+        num_unseen: number of objects of the model's classes without a point or a weight, or out of its range.
     """
 
     num_samples: int
@@ -43,7 +43,7 @@ class LabelCensus:
         if missing := [name for name, number in self.wanted.items() if not number]:
             parts.append(f"no object of {', '.join(missing[:_NUM_NAMED])}{_more(len(missing))}")
         if self.num_unseen:
-            parts.append(f"{self.num_unseen} without a point or out of range")
+            parts.append(f"{self.num_unseen} without a point or a weight, or out of range")
         if self.foreign:
             parts.append(
                 f"{sum(self.foreign.values())} of classes that the model does not have, left out: "
@@ -86,7 +86,7 @@ def check_learnable(census: LabelCensus, spec: ModelSpec) -> None:
         return
     raise DatasetError(
         f"{census.num_samples} samples hold no object to learn from: received {_listed(census.foreign)} and "
-        f"{census.num_unseen} objects without a point or out of range; expected some of "
+        f"{census.num_unseen} objects without a point or a weight, or out of range; expected some of "
         f"{', '.join(spec.class_names[:_NUM_NAMED])}{_more(len(spec.class_names))} with points in x "
         f"{spec.grid.x_range_m}, y {spec.grid.y_range_m} m: name the classes of the drives by --classes"
     )
@@ -104,11 +104,12 @@ def _labels(source: SampleSource, index: int) -> Annotations:
 
 
 def _may_be_seen(annotations: Annotations, spec: ModelSpec) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """(N,) whether each object may have points, and its centre lies in the range."""
+    """(N,) whether each object may have points, counts, and has its centre in the range."""
     xy = annotations.boxes.centers[:, :2]
     low, high = np.array([spec.grid.x_range_m, spec.grid.y_range_m]).T
     inside = ((xy >= low) & (xy < high)).all(axis=1)
-    return np.asarray((annotations.num_lidar_pts != 0) & inside, dtype=np.bool_)
+    has_weight = annotations.boxes.scores > 0
+    return np.asarray((annotations.num_lidar_pts != 0) & has_weight & inside, dtype=np.bool_)
 
 
 def _listed(numbers: Mapping[str, int]) -> str:

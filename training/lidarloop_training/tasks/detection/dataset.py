@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,15 @@ from lidarloop_core.model.group import GroupedCloud, group_cloud
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import network_points
 from lidarloop_core.sample import Sample, SampleSource
+from lidarloop_training.data.views.mixed import MixedSource
 from lidarloop_training.losses.center import BatchTargets
 from lidarloop_training.models.sparse.rulebook import Rulebook
-from lidarloop_training.tasks.augment import AugmentConfig, augment
+from lidarloop_training.tasks.augment import AugmentConfig, SceneChange
 from lidarloop_training.tasks.detection.copy_paste import CopyPasteConfig, ObjectDatabase
 from lidarloop_training.tasks.detection.targets import CenterTargets, center_targets
+from lidarloop_training.tasks.detection.unseen import unseen_cells
 from lidarloop_training.tasks.grouped import collate_grouped
-from lidarloop_training.tasks.task import ExampleKey, Examples
+from lidarloop_training.tasks.task import ExampleKey, Examples, Part
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,20 @@ class DetectionBatch:
         return DetectionBatch(inputs, BatchTargets(*(tensor.to(device) for tensor in self.targets)))
 
 
+class Scene(NamedTuple):
+    """What an example is made of; metres, LiDAR frame.
+
+    Attributes:
+        points: (N, C) float32 in ``spec.point_columns``.
+        boxes: the visible boxes.
+        unseen: (H, W) bool; cells of the head's map whose objects may lack a label.
+    """
+
+    points: npt.NDArray[np.float32]
+    boxes: Boxes3D
+    unseen: npt.NDArray[np.bool_]
+
+
 class DetectionDataset(Examples[DetectionExample]):
     """Detection examples by ``ExampleKey``.
 
@@ -100,6 +117,13 @@ class DetectionDataset(Examples[DetectionExample]):
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Those of a mixed source, else one."""
+        if isinstance(self.source, MixedSource):
+            return tuple(Part(number, share) for number, share in self.source.shares)
+        return super().parts
+
     def token(self, sample: int) -> str:
         return self.source.keys[sample].token
 
@@ -109,24 +133,27 @@ class DetectionDataset(Examples[DetectionExample]):
         Raises:
             DatasetError: the sample is unlabelled.
         """
-        points, boxes = self.scene(key)
-        return DetectionExample(group_cloud(points, self.spec), center_targets(boxes, self.spec, self.stride))
+        scene = self.scene(key)
+        targets = center_targets(scene.boxes, self.spec, self.stride, scene.unseen)
+        return DetectionExample(group_cloud(scene.points, self.spec), targets)
 
-    def scene(self, key: ExampleKey) -> tuple[npt.NDArray[np.float32], Boxes3D]:
+    def scene(self, key: ExampleKey) -> Scene:
         """The changed scene that an example is made of.
-
-        Returns:
-            The points (N, C) float32 in ``spec.point_columns`` and the visible boxes; metres, LiDAR frame.
 
         Raises:
             DatasetError: the sample is unlabelled.
         """
-        points, boxes = labelled_cloud(self.source[key.sample], self.spec)
+        sample = self.source[key.sample]
+        points, boxes = labelled_cloud(sample, self.spec)
         rng = np.random.default_rng((self.seed, key.epoch, key.sample))
         if self.database is not None:
             points, boxes = self.database.paste(points, boxes, rng)
-        points, values = augment(points, boxes.values, self.augment, rng)
-        return points, Boxes3D(values, boxes.scores, boxes.labels, boxes.class_names)
+        change = SceneChange.draw(self.augment, rng)
+        return Scene(
+            change.of_points(points, rng),
+            Boxes3D(change.of_boxes(boxes.values), boxes.scores, boxes.labels, boxes.class_names),
+            unseen_cells(sample, self.spec, self.stride, change),
+        )
 
 
 def collate(examples: Sequence[DetectionExample], spec: ModelSpec) -> DetectionBatch:
@@ -145,6 +172,7 @@ def collate_targets(targets: Sequence[CenterTargets]) -> BatchTargets:
         label=torch.from_numpy(np.concatenate([each.label for each in targets])),
         regression=torch.from_numpy(np.concatenate([each.regression for each in targets])),
         weight=torch.from_numpy(np.concatenate([each.weight for each in targets])),
+        ignored=torch.from_numpy(np.stack([each.ignored for each in targets])),
     )
 
 

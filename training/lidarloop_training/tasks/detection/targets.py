@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.boxes import Boxes3D, points_in_boxes
 from lidarloop_core.model.spec import ModelSpec
+from lidarloop_training.tasks.detection.unseen import cell_centers, map_shape
 
 # CenterPoint, section 4.1: radius = max(f(length, width), 2), with the overlap of its configurations.
 MIN_OVERLAP = 0.1
@@ -30,6 +31,7 @@ class CenterTargets:
         label: (O,) int64 class.
         regression: (O, 10) float32, ``REGRESSION_COLUMNS`` of the centre head; NaN where unknown.
         weight: (O,) float32 in [0, 1], confidence in each label; 1 for ground truth.
+        ignored: (H, W) bool; cells of which it is not known whether they are empty.
     """
 
     heatmap: npt.NDArray[np.float32]
@@ -37,6 +39,7 @@ class CenterTargets:
     label: npt.NDArray[np.int64]
     regression: npt.NDArray[np.float32]
     weight: npt.NDArray[np.float32]
+    ignored: npt.NDArray[np.bool_]
 
 
 def gaussian_radius(length_cells: float, width_cells: float, min_overlap: float = MIN_OVERLAP) -> float:
@@ -58,16 +61,26 @@ def gaussian_radius(length_cells: float, width_cells: float, min_overlap: float 
     return min(shifted, inwards, outwards)
 
 
-def center_targets(boxes: Boxes3D, spec: ModelSpec, stride: int) -> CenterTargets:
+def center_targets(
+    boxes: Boxes3D, spec: ModelSpec, stride: int, unseen: npt.NDArray[np.bool_] | None = None
+) -> CenterTargets:
     """Heatmap and regression targets of one sample.
 
     Args:
         boxes: labels in the LiDAR frame, classes of ``spec.class_names``; those centred out of range are left out.
-            Their scores are the weights: 1 for ground truth.
+            Their scores are the weights: 1 for ground truth. A label of weight 0 teaches nothing, and the cells of its
+            box are ignored. One without a heading (NaN) teaches class, place and velocity, but neither size nor
+            heading.
         spec: range and cell size.
         stride: cells of the grid that one cell of the head's map spans, each way.
+        unseen: (H, W) cells of which nothing is known; none by default.
     """
-    columns, rows = (size // stride for size in spec.grid.shape[:2])
+    rows, columns = map_shape(spec, stride)
+    doubted = boxes.scores == 0
+    ignored = _footprints(boxes[doubted], spec, stride)
+    if unseen is not None:
+        ignored |= unseen
+    boxes = boxes[~doubted]
     cell_size = np.array(spec.grid.cell_size_m[:2]) * stride
     low = np.array([spec.grid.x_range_m[0], spec.grid.y_range_m[0]])
     position = (boxes.centers[:, :2].astype(np.float64) - low) / cell_size
@@ -80,18 +93,33 @@ def center_targets(boxes: Boxes3D, spec: ModelSpec, stride: int) -> CenterTarget
         radius = max(MIN_RADIUS_CELLS, int(gaussian_radius(size[0] / cell_size[0], size[1] / cell_size[1])))
         _draw_gaussian(heatmap[label], int(column), int(row), radius)
 
+    dimensions = np.where(np.isfinite(boxes.yaws)[:, None], boxes.dimensions, np.nan)
     regression = np.concatenate(
         [
             position - corner,
             boxes.centers[:, 2:3],
-            np.log(boxes.dimensions),
+            np.log(dimensions),
             np.sin(boxes.yaws)[:, None],
             np.cos(boxes.yaws)[:, None],
             boxes.velocities,
         ],
         axis=1,
     ).astype(np.float32)
-    return CenterTargets(heatmap, corner[:, 1] * columns + corner[:, 0], boxes.labels, regression, boxes.scores)
+    cell = corner[:, 1] * columns + corner[:, 0]
+    return CenterTargets(heatmap, cell, boxes.labels, regression, boxes.scores, ignored)
+
+
+def _footprints(boxes: Boxes3D, spec: ModelSpec, stride: int) -> npt.NDArray[np.bool_]:
+    """(H, W) cells whose middle lies in a box, or within a cell of it."""
+    if not len(boxes):
+        return np.zeros(map_shape(spec, stride), np.bool_)
+    places = cell_centers(spec, stride)
+    flat = boxes.values.copy()
+    flat[:, 3:5] += 2 * stride * np.float32(max(spec.grid.cell_size_m[:2]))
+    flat[:, 2], flat[:, 5] = 0.0, 1.0
+    covered = points_in_boxes(np.column_stack([places, np.zeros(len(places))]).astype(np.float32), flat)
+    inside: npt.NDArray[np.bool_] = covered.any(axis=0).reshape(map_shape(spec, stride))
+    return inside
 
 
 def _draw_gaussian(heatmap: npt.NDArray[np.float32], column: int, row: int, radius: int) -> None:

@@ -135,7 +135,7 @@ class DistillationDataset(Examples[DistillationExample]):
             DatasetError: the sample is unlabelled.
             CloudFormatError: its points are not painted with the teacher's classes.
         """
-        points, boxes = self.scenes.scene(key)
+        points, boxes, unseen = self.scenes.scene(key)
         cloud = group_cloud(points, self.scenes.spec)
         cells = occupied_cells(cloud, self.grid)
         # Without a voxel there is nothing to interpolate; out of range the nearest one is of something else.
@@ -144,7 +144,7 @@ class DistillationDataset(Examples[DistillationExample]):
         foreground = points[inside, : self.grid.num_axes]
         return DistillationExample(
             cloud=cloud,
-            targets=center_targets(boxes, self.scenes.spec, self.scenes.stride),
+            targets=center_targets(boxes, self.scenes.spec, self.scenes.stride, unseen),
             boxes=boxes.values,
             map_cells=self.grid.map_cell_of_rows(cells),
             neighbours=nearest(foreground, self.grid.centers_m(cells), self.config.num_neighbours),
