@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lidarloop_core.geometry.boxes import points_in_boxes
-from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig, augment
+from lidarloop_training.tasks.augment import NO_AUGMENTATION, AugmentConfig, augment, changed_scene
 
 if TYPE_CHECKING:
     from tests.training.conftest import BoxScenes
@@ -79,3 +79,11 @@ def test_drop_leaves_out_about_its_share(box_scenes: Callable[..., BoxScenes]) -
     kept = [len(augment(points, values, config, np.random.default_rng(i))[0]) / len(points) for i in range(200)]
     assert min(kept) > 0.4
     assert np.mean(kept) == pytest.approx(0.75, abs=0.03)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_change_s_matrix_moves_the_points(box_scenes: Callable[..., BoxScenes], seed: int) -> None:
+    points, values = scene(box_scenes)
+    moved, _, change = changed_scene(points, values, STRONG, np.random.default_rng(seed))
+    np.testing.assert_allclose(moved[:, :3], points[:, :3] @ change.matrix.T, atol=1e-4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from lidarloop_core.pointcloud.sweeps import network_points
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.losses.center import BatchTargets
 from lidarloop_training.models.sparse.rulebook import Rulebook
-from lidarloop_training.tasks.augment import AugmentConfig, augment
+from lidarloop_training.tasks.augment import AugmentConfig, Change, changed_scene
 from lidarloop_training.tasks.detection.copy_paste import CopyPasteConfig, ObjectDatabase
 from lidarloop_training.tasks.detection.targets import CenterTargets, center_targets
 from lidarloop_training.tasks.grouped import collate_grouped
@@ -63,6 +64,22 @@ class DetectionBatch:
         """The batch on another device."""
         inputs = tuple(each.to(device) for each in self.inputs)
         return DetectionBatch(inputs, BatchTargets(*(tensor.to(device) for tensor in self.targets)))
+
+
+class ChangedSample(NamedTuple):
+    """A sample, and its scene after the random changes.
+
+    Attributes:
+        sample: the sample as its source gives it.
+        points: (N, C) float32 in the spec's columns, metres, LiDAR frame.
+        boxes: visible boxes of the spec's classes, metres and radians, LiDAR frame.
+        change: how points and boxes were moved.
+    """
+
+    sample: Sample
+    points: npt.NDArray[np.float32]
+    boxes: Boxes3D
+    change: Change
 
 
 class DetectionDataset(Examples[DetectionExample]):
@@ -121,12 +138,22 @@ class DetectionDataset(Examples[DetectionExample]):
         Raises:
             DatasetError: the sample is unlabelled.
         """
-        points, boxes = labelled_cloud(self.source[key.sample], self.spec)
+        _, points, boxes, _ = self.changed(key)
+        return points, boxes
+
+    def changed(self, key: ExampleKey) -> ChangedSample:
+        """The sample that an example is made of, and its changed scene.
+
+        Raises:
+            DatasetError: the sample is unlabelled.
+        """
+        sample = self.source[key.sample]
+        points, boxes = labelled_cloud(sample, self.spec)
         rng = np.random.default_rng((self.seed, key.epoch, key.sample))
         if self.database is not None:
             points, boxes = self.database.paste(points, boxes, rng)
-        points, values = augment(points, boxes.values, self.augment, rng)
-        return points, Boxes3D(values, boxes.scores, boxes.labels, boxes.class_names)
+        points, values, change = changed_scene(points, boxes.values, self.augment, rng)
+        return ChangedSample(sample, points, Boxes3D(values, boxes.scores, boxes.labels, boxes.class_names), change)
 
 
 def collate(examples: Sequence[DetectionExample], spec: ModelSpec) -> DetectionBatch:
