@@ -36,10 +36,9 @@ if TYPE_CHECKING:
 RIG = CameraRig(
     names=("FRONT", "LEFT", "BACK"), width=48, height=24, stride=8, depth_range_m=(1.0, 9.0), num_depths=8, map_stride=4
 )
-PILLARS = dataclasses.replace(make_spec(max_detections=30), cameras=RIG)
 VOXELS = dataclasses.replace(VOXEL_DETECTOR, cameras=RIG)
-ALONE = dataclasses.replace(PILLARS, cameras=dataclasses.replace(RIG, takes_points=False))
-SPECS = {"pillars": PILLARS, "voxels": VOXELS, "cameras alone": ALONE}
+ALONE = dataclasses.replace(make_spec(max_detections=30), cameras=dataclasses.replace(RIG, takes_points=False))
+SPECS = {"points and cameras": VOXELS, "cameras alone": ALONE}
 
 
 @pytest.fixture(scope="module", params=list(SPECS))
@@ -93,8 +92,7 @@ def test_the_graph_is_plain_and_takes_the_specs_tensors(graph: bytes, spec: Mode
     model = onnx.load_from_string(graph)
     assert [value.name for value in model.graph.input] == list(names(spec.inputs))
     assert [value.name for value in model.graph.input][-4:] == ["images", "lift_places", "lift_rows", "lift_cells"]
-    scatters = {"ScatterND"} if spec is not PILLARS else set()
-    assert not {node.op_type for node in model.graph.node} & {*FORBIDDEN, *scatters}
+    assert not {node.op_type for node in model.graph.node} & {*FORBIDDEN, "ScatterND"}
     assert all(node.domain == "" for node in model.graph.node)
 
 

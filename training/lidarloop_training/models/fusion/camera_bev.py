@@ -108,7 +108,8 @@ class CameraBevEncoder(nn.Module):
         Returns:
             (B, channels, rows, columns) map, zero where no feature falls.
         """
-        pictures = (images.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
+        # TensorRT takes bytes for a cast alone, so nothing comes before it.
+        pictures = (images.to(self.mean.dtype).permute(0, 3, 1, 2) - self.mean) / self.std
         lifted = self.lift(self.images(pictures)[-1]).permute(0, 2, 3, 1).flatten(0, 2)
         depths, features = lifted[:, : self.num_depths].softmax(dim=1), lifted[:, self.num_depths :]
         summed = splat(depths, features, places, rows, cells)
