@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from lidarloop_training.models.fusion.camera_bev import CameraBevEncoder, Camera
 from lidarloop_training.tasks.fusion.dataset import collate_tables  # noqa: E402
 from tests.norms import give_statistics  # noqa: E402
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 GRID = make_spec().grid
 """16 × 8 m in cells of half a metre."""
 RIG = CameraRig(
@@ -27,7 +31,7 @@ SMALL = CameraConfig(width=2, hidden_channels=6, channels=5)
 FORWARD = SE3(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))
 
 
-def tensors(table: LiftTable) -> tuple[torch.Tensor, ...]:
+def tensors(table: LiftTable) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(array) for array in table.tensors().values())
 
 

@@ -24,6 +24,8 @@ from lidarloop_training.models.fusion.detector import FusionDetector, fusion_det
 from tests.norms import give_statistics  # noqa: E402
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lidarloop_training.models.detector import NetworkConfig
 
 RIG = CameraRig(
@@ -56,7 +58,7 @@ def made(spec: ModelSpec, config: NetworkConfig) -> FusionDetector:
     return network
 
 
-def inputs(spec: ModelSpec, *, with_pictures: bool = True) -> list[torch.Tensor]:
+def inputs(spec: ModelSpec, *, with_pictures: bool = True) -> list[Tensor]:
     rng = np.random.default_rng(0)
     low, high = np.array(spec.grid.ranges_m).T
     points = np.column_stack([rng.uniform(low, high, (300, 3)), rng.uniform(0, 255, 300), np.zeros(300)])

@@ -55,7 +55,7 @@ class CameraConfig:
     @property
     def stride(self) -> int:
         """Pixels that one cell of the image encoder's last map spans, each way."""
-        return 4 * 2 ** (len(self.blocks) - 1)
+        return 2 << len(self.blocks)
 
 
 class CameraBevEncoder(nn.Module):

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from torch import Tensor
 
 from lidarloop_core.model.outputs import Detection
-from lidarloop_training.models.heads.center import CenterHead, Decoded, HeadOutput
+from lidarloop_training.models.detector import CenterPoint
+from lidarloop_training.models.heads.center import Decoded, HeadOutput
 from lidarloop_training.tasks.export_view import ExportView, largest_difference
-
-
-class _Detector(Protocol):
-    """A network whose call gives raw maps, and whose head decodes them."""
-
-    head: CenterHead
-
-    def __call__(self, *inputs: Tensor) -> HeadOutput: ...
 
 
 class DetectionView(ExportView):
@@ -25,7 +18,7 @@ class DetectionView(ExportView):
 
     raw_names: ClassVar[tuple[str, ...]] = Detection.raw_names
 
-    network: _Detector
+    network: CenterPoint  # or another network with its head and its raw maps
 
     def raw(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Heatmap (1, num_classes, H, W) and regression (1, 10, num_groups, H, W) of one cloud's input tensors."""

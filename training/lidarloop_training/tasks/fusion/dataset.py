@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -34,7 +35,7 @@ class FusionExample:
     """
 
     cloud: GroupedCloud | None
-    images: np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
+    images: npt.NDArray[np.uint8]
     table: LiftTable
     targets: CenterTargets
 
@@ -93,7 +94,7 @@ def collate(examples: Sequence[FusionExample], spec: ModelSpec) -> DetectionBatc
 def collate_tables(tables: Sequence[LiftTable], rig: CameraRig) -> tuple[Tensor, Tensor, Tensor]:
     """The tables of a batch, at least one, places and rows counted on; see ``CameraBevEncoder.forward``."""
 
-    def counted_on(arrays: Sequence[np.ndarray], numbers: Sequence[int]) -> Tensor:
+    def counted_on(arrays: Sequence[npt.NDArray[np.int32]], numbers: Sequence[int]) -> Tensor:
         first = np.cumsum([0, *numbers[:-1]])
         moved = [np.where(array > 0, array + before, 0) for array, before in zip(arrays, first, strict=True)]
         return torch.from_numpy(np.concatenate(moved).astype(np.int32))
