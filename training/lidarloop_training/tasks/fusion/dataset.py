@@ -92,7 +92,11 @@ def collate(examples: Sequence[FusionExample], spec: ModelSpec) -> DetectionBatc
 
 
 def collate_tables(tables: Sequence[LiftTable], rig: CameraRig) -> tuple[Tensor, Tensor, Tensor]:
-    """The tables of a batch, at least one, places and rows counted on; see ``CameraBevEncoder.forward``."""
+    """The tables of a batch, at least one, as ``CameraBevEncoder.forward`` takes them.
+
+    Returns:
+        places (R, 8), rows (U, 16) and cells (B · columns · rows,), all int32, counted on over the batch.
+    """
 
     def counted_on(arrays: Sequence[npt.NDArray[np.int32]], numbers: Sequence[int]) -> Tensor:
         first = np.cumsum([0, *numbers[:-1]])

@@ -26,12 +26,10 @@ class Pictures:
     Attributes:
         images: (cameras, height, width, 3) uint8 RGB in the order of the rig, zeros for a camera without a picture.
         table: where their features fall.
-        seen: names of the cameras that gave a picture.
     """
 
     images: Picture
     table: LiftTable
-    seen: tuple[str, ...]
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Name of each input of the graph that is the cameras' → array."""
@@ -40,7 +38,7 @@ class Pictures:
 
 def dark(rig: CameraRig, grid: Grid) -> Pictures:
     """No picture of any camera: a fused model answers from the points alone."""
-    return Pictures(stacked({}, rig), dark_table(rig, grid), ())
+    return Pictures(stacked({}, rig), dark_table(rig, grid))
 
 
 def stacked(pictures: Mapping[str, Picture], rig: CameraRig) -> Picture:
@@ -79,14 +77,14 @@ def pictures_of(
         keyframe: the sweep in whose frame the model answers.
         rig: what the model takes of them.
         grid: range and cells of the model.
-        change: see ``lift_table``.
+        change: (3, 3) matrix; see ``lift_table``.
 
     Raises:
         DatasetError: a picture cannot be read.
     """
     loaded = {camera.name: camera.load() for camera in cameras if camera.name in rig.names}
     table = lift_table(placed_cameras(cameras, keyframe, rig), rig, grid, change)
-    return Pictures(stacked(loaded, rig), table, tuple(name for name in rig.names if name in loaded))
+    return Pictures(stacked(loaded, rig), table)
 
 
 def ring_of_cameras(rig: CameraRig, view_rad: float = np.radians(70.0)) -> list[PlacedCamera]:
@@ -107,4 +105,4 @@ def trial_pictures(rig: CameraRig, grid: Grid, seed: int) -> Pictures:
     """Random pictures of a ring of cameras: a trial run takes as long as a real one."""
     shape = (len(rig.names), rig.height, rig.width, 3)
     images = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    return Pictures(images, lift_table(ring_of_cameras(rig), rig, grid), rig.names)
+    return Pictures(images, lift_table(ring_of_cameras(rig), rig, grid))

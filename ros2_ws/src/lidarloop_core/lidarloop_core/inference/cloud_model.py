@@ -147,11 +147,15 @@ class CloudModel(ABC):
             "expected numbers: check the precision the engine was built with"
         )
 
+    def trial_pictures(self) -> Pictures | None:
+        """Random pictures, with which a trial run takes as long as a real one; None for a model without cameras."""
+        rig = self.spec.cameras
+        return None if rig is None else trial_pictures(rig, self.spec.grid, seed=0)
+
     def warm_up(self) -> None:
         """Runs a small and a large cloud, so that compiling and allocating are over before the first real one."""
         small, large = warm_up_clouds(self.spec, len(self.spec.point_columns))
-        rig = self.spec.cameras
-        seen = None if rig is None else trial_pictures(rig, self.spec.grid, seed=0)
+        seen = self.trial_pictures()
         for points, pictures in ((small, None), (large, seen), (small, seen)):
             self.answer(points, pictures)
         self.warm_up_postprocessing()

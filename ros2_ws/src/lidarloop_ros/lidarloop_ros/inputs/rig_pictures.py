@@ -68,7 +68,7 @@ class RigPictures:
             raise CloudFormatError(f"no camera gave a picture, and the model takes no points: {'; '.join(problems)}")
         images = stacked({name: picture for name, (picture, _) in found.items()}, self._rig)
         cameras = [found[name][1] if name in found else None for name in self._rig.names]
-        return Pictures(images, self._table_of(cameras), tuple(found)), tuple(problems)
+        return Pictures(images, self._table_of(cameras)), tuple(problems)
 
     def _picture(
         self, name: str, message: Any, calibrations: Mapping[str, Calibration | None], lidar_frame: str
