@@ -4,8 +4,8 @@ Source: Lift, Splat, Shoot (Philion and Fidler, ECCV 2020), sections 3.1 and 3.2
 lifted to a place at each depth, with its probability of that depth as weight, and a cell of the map is the sum over the
 places in it. Theirs sums by a cumulative sum over sorted places, or by a kernel of its own. Here the sorted places are
 cut into rows of ``CHUNK``, each within one cell, and the rows of a cell are summed after them: two gathers of fixed
-width, no scatter, and sums that lose no digits. Beyond ``MOST_CHUNKS`` rows a cell's places are thinned evenly, which
-happens within two metres of a camera.
+width, no scatter, and sums that lose no digits. Beyond ``MOST_CHUNKS`` rows a cell's places are thinned evenly: with
+nuScenes' arrangement of cameras in a few cells beside them.
 """
 
 from __future__ import annotations
