@@ -2,7 +2,8 @@
 
 python -m benchmarks.check_distillation            # exits 1 if a row falls short
 
-The tables' rows come from the stored runs of ``benchmarks.distillation.study``; FULL=1 runs what is missing first.
+The tables' rows come from the stored runs of ``benchmarks.distillation.study`` and
+``benchmarks.distillation.fusion_study``; FULL=1 runs what is missing first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ import numpy as np
 import tyro
 
 from benchmarks.checks import OUT, REAL_DATA, Context, Row, all_of, lidarloop, run_checks, runs_studies
+from benchmarks.distillation.fusion_study import RESULTS as FUSION_RESULTS
+from benchmarks.distillation.fusion_study import Study as FusionStudy
+from benchmarks.distillation.fusion_study import rows_of_fusion
+from benchmarks.distillation.fusion_study import run_study as run_fusion_study
 from benchmarks.distillation.painting import check_painting
 from benchmarks.distillation.speed import check_speed
 from benchmarks.distillation.study import RESULTS, Study, run_study
@@ -33,6 +38,12 @@ TESTED = {
     "resumed to the same bits, pseudo-labels as ground truth": "tests/training/stages/test_distill.py",
     "two processes are one": "tests/training/stages/test_distill_two_processes.py",
     "painting: cameras in closed form": "tests/core/labelling/painting/test_paint.py",
+    "camera-BEV fusion: the table's closed forms": "tests/core/camera_bev/test_lift_table.py",
+    "camera-BEV fusion: lift-splat by brute force": "tests/training/models/fusion/test_camera_bev.py",
+    "camera-BEV fusion: a LiDAR run's answers where cameras are dark": "tests/training/models/fusion/test_detector.py",
+    "camera-BEV fusion: changed scenes, dark cameras": "tests/training/tasks/fusion/test_task.py",
+    "camera-BEV fusion: one file, parity, NVIDIA's parser": "tests/export/test_fusion_graph.py",
+    "camera-BEV fusion: pictures over DDS, without them": "tests/ros/detector/test_cameras.py",
     "paints on disk": "tests/training/data/views/test_painted.py",
 }
 
@@ -50,6 +61,13 @@ def check_study(_: Context) -> Iterator[Row]:
     if runs_studies():
         run_study(Study(), RESULTS)
     yield from rows_of_tables()
+
+
+def check_fusion(_: Context) -> Iterator[Row]:
+    """LiDAR alone, cameras alone and both at 5 % of the labels, from stored runs."""
+    if runs_studies():
+        run_fusion_study(FusionStudy(), FUSION_RESULTS)
+    yield from rows_of_fusion()
 
 
 def check_way(context: Context) -> Iterator[Row]:
@@ -108,7 +126,7 @@ def main(data: Path = REAL_DATA, out: Path = OUT) -> int:
         data: folder of the real samples.
         out: folder to write to.
     """
-    checks = (check_tests, check_study, check_way, check_speed, check_painting)
+    checks = (check_tests, check_study, check_fusion, check_way, check_speed, check_painting)
     return run_checks("distillation", checks, needing_data=(check_speed, check_painting), data=data, out=out)
 
 

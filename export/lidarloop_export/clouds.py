@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.camera_bev.pictures import trial_pictures
+from lidarloop_core.inference.cloud_model import graph_inputs as cloud_inputs
 from lidarloop_core.model.group import group_cloud
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid
@@ -44,9 +46,11 @@ def graph_inputs(points: npt.NDArray[np.float32], spec: ModelSpec) -> dict[str, 
         spec: contract of the model.
 
     Returns:
-        Name → array, shaped like the input of that name in the spec.
+        Name → array, shaped like the input of that name in the spec; of cameras those of random pictures.
     """
-    return group_cloud(points, spec).tensors()
+    rig = spec.cameras
+    seen = None if rig is None else trial_pictures(rig, spec.grid, seed=len(points))
+    return cloud_inputs(group_cloud(points, spec), spec, seen)
 
 
 def random_cloud(spec: ModelSpec, num_points: int, seed: int) -> npt.NDArray[np.float32]:

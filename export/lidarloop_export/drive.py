@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.camera_bev.pictures import Pictures, pictures_of
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.inference.backend import Backend
@@ -35,10 +36,12 @@ class Cloud:
     Attributes:
         points: (N, C) float32 in ``spec.point_columns``, sweeps merged.
         frame: labels and poses of its sample.
+        pictures: what the cameras of a model with cameras saw; None for another model.
     """
 
     points: npt.NDArray[np.float32]
     frame: SampleRecord
+    pictures: Pictures | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def read_drive(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Cloud]:
         ConfigError, DatasetError, BagError: nothing readable is there, or the drive has no frame.
     """
     return [
-        Cloud(_points(sample, spec), SampleRecord.of(sample, position))
+        Cloud(_points(sample, spec), SampleRecord.of(sample, position), _pictures(sample, spec))
         for position, sample in _spread_samples(drive_named(*drive), spec, num_frames)
     ]
 
@@ -93,7 +96,7 @@ def read_points(drive: Drive, spec: ModelSpec, num_frames: int) -> list[PointClo
 
 
 def _spread_samples(drive: DriveSpec, spec: ModelSpec, num_frames: int) -> Iterator[tuple[int, Sample]]:
-    source = drive.open(num_sweeps=spec.num_sweeps, cameras=False, lane_map=False)
+    source = drive.open(num_sweeps=spec.num_sweeps, cameras=spec.cameras is not None, lane_map=False)
     if len(source) == 0:
         raise DatasetError(f"{' '.join(drive_arguments(drive))} holds no frame; expected at least one")
     skipped = min(spec.num_sweeps - 1, len(source) - 1)
@@ -105,10 +108,16 @@ def _points(sample: Sample, spec: ModelSpec) -> npt.NDArray[np.float32]:
     return network_points(sample.sweeps[: spec.num_sweeps], spec.point_columns, spec.column_limits)
 
 
+def _pictures(sample: Sample, spec: ModelSpec) -> Pictures | None:
+    if spec.cameras is None:
+        return None
+    return pictures_of(sample.cameras, sample.keyframe, spec.cameras, spec.grid)
+
+
 def detect_all(backend: Backend, clouds: Sequence[Cloud]) -> list[Boxes3D]:
     """The boxes that a model finds in each cloud, in the LiDAR's frame; metres and radians."""
     detector = Detector(backend)
-    return [detector.detect(cloud.points).boxes for cloud in clouds]
+    return [detector.detect(cloud.points, cloud.pictures).boxes for cloud in clouds]
 
 
 def label_all(backend: Backend, clouds: Sequence[PointCloud]) -> list[PointLabels]:

@@ -10,12 +10,13 @@ import onnx
 import tyro
 
 from lidarloop_core.errors import ConfigError
+from lidarloop_core.inference.cloud_model import graph_inputs
 from lidarloop_core.io.outputs import check_output
+from lidarloop_core.model.group import group_cloud
 from lidarloop_core.model.model_file import PRECISION_KEY, ModelFile, read_model, write_model
 from lidarloop_core.model.outputs import Detection
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.shell import command_line
-from lidarloop_export.clouds import graph_inputs
 from lidarloop_export.drive import Drive, read_drive
 from lidarloop_export.optimise import optimised
 from lidarloop_export.precision_fp16 import in_float16
@@ -78,7 +79,10 @@ def optimise(
 
 def calibration_inputs(drive: Drive, spec: ModelSpec, num_frames: int) -> list[Inputs]:
     """Graph inputs of clouds spread over a drive."""
-    return [graph_inputs(cloud.points, spec) for cloud in read_drive(drive, spec, num_frames)]
+    return [
+        graph_inputs(group_cloud(cloud.points, spec), spec, cloud.pictures)
+        for cloud in read_drive(drive, spec, num_frames)
+    ]
 
 
 def variant(

@@ -22,11 +22,14 @@ CORE: dict[str, set[str]] = {
     "pointcloud": {"errors", "bounds", "geometry", "sample"},
     "sparse": {"errors", "pointcloud"},
     "io": {"classes", "errors", "geometry", "sample", "pointcloud"},
+    "camera_bev": {"bounds", "geometry", "sample", "pointcloud", "io"},
     # What a model is, and how it runs.
-    "model": {"errors", "bounds", "geometry", "pointcloud", "sparse", "io"},
+    "model": {"errors", "bounds", "geometry", "pointcloud", "sparse", "io", "camera_bev"},
     "gpu": {"errors", "geometry", "sample", "pointcloud", "sparse", "model"},
     "inference.tensorrt": {"errors", "progress", "io", "model", "gpu"},
-    "inference": {"errors", "geometry", "sample", "pointcloud", "model", "gpu", "inference.tensorrt"},
+    "inference": {
+        "errors", "geometry", "sample", "pointcloud", "camera_bev", "model", "gpu", "inference.tensorrt",
+    },
     # How masks and clouds become labels.
     "tracking": {"errors", "geometry"},
     "labelling": {"errors", "geometry", "io"},
@@ -112,6 +115,9 @@ TRAINING: dict[str, set[str]] = {
     "models.heads": {"models.backbones"},
     "models.image": {"ranges"},
     "models": {"ranges", "models.backbones", "models.encoders", "models.heads", "models.sparse"},
+    "models.fusion": {
+        "ranges", "models", "models.backbones", "models.encoders", "models.heads", "models.image", "models.sparse",
+    },
     "losses": {"ranges", "data", "models.heads"},
     "losses.distillation": {"ranges", "models.heads"},
     "tasks": {"ranges", "models.sparse"},
@@ -119,6 +125,7 @@ TRAINING: dict[str, set[str]] = {
     "tasks.distillation": {
         "data", "models", "models.heads", "models.sparse", "losses", "losses.distillation", "tasks", "tasks.detection",
     },
+    "tasks.fusion": {"ranges", "models.fusion", "tasks", "tasks.detection"},
     "tasks.segmentation": {"data", "models", "models.encoders", "models.sparse", "losses", "tasks"},
     "tasks.pretext.units": {"ranges"},
     "tasks.pretext": {
@@ -128,14 +135,15 @@ TRAINING: dict[str, set[str]] = {
     "tasks.pretext.pictures": {"ranges", "models", "models.image", "losses", "tasks", "tasks.pretext"},
     "stages": {
         "ranges", "data", "data.toytown", "data.views", "data.writing", "models", "models.sparse", "tasks",
-        "tasks.detection", "tasks.distillation", "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures",
+        "tasks.detection", "tasks.distillation", "tasks.fusion", "tasks.pretext", "tasks.pretext.masked",
+        "tasks.pretext.pictures",
         "tasks.segmentation",
     },
     "stages.adapt": {"ranges", "data", "data.views", "data.writing", "stages", "tasks", "tasks.detection"},
     "recipes": {
-        "data", "data.toytown", "data.views", "models", "models.image", "losses", "tasks", "tasks.detection",
-        "tasks.distillation", "tasks.pretext", "tasks.pretext.masked", "tasks.pretext.pictures", "tasks.pretext.units",
-        "tasks.segmentation", "stages",
+        "data", "data.toytown", "data.views", "models", "models.fusion", "models.image", "losses", "tasks",
+        "tasks.detection", "tasks.distillation", "tasks.fusion", "tasks.pretext", "tasks.pretext.masked",
+        "tasks.pretext.pictures", "tasks.pretext.units", "tasks.segmentation", "stages",
     },
     # The command line; nothing imports it.
     "commands": {

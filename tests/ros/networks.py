@@ -52,7 +52,9 @@ def mean_of_pillar_onnx(spec: ModelSpec, *, busy_layers: int = 0) -> bytes:
     """A network with a closed form: box i is the mean of pillar i's points.
 
     (x, y, z) is their mean position, vx their mean dt, vy their mean intensity; size 0.5 × 0.5 × 1.5 m, yaw 0.5 rad;
-    score = points / capacity; label = points mod classes. ``busy_layers`` makes it slow, without another result.
+    score = points / capacity; label = points mod classes. With cameras, the mean of all bytes of the pictures over 255
+    is added to vx, and the number of cells of the map that get a feature to vy. ``busy_layers`` makes it slow, without
+    another result.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -80,6 +82,21 @@ def mean_of_pillar_onnx(spec: ModelSpec, *, busy_layers: int = 0) -> bytes:
         "nought": np.array(0.0, np.float32),
     }
     node = helper.make_node
+    of_cameras = []
+    intensity, dt = "intensity", "dt"
+    if spec.cameras is not None:
+        intensity, dt = "intensity_of_points", "dt_of_points"
+        constants |= {"full_byte": np.array(255, np.float32), "axis": np.array([0], np.int64)}
+        of_cameras = [
+            node("Cast", ["images"], ["bytes"], to=TensorProto.FLOAT),
+            node("ReduceMean", ["bytes"], ["brightness"], keepdims=0),
+            node("Div", ["brightness", "full_byte"], ["share"]),
+            node("Add", [dt, "share"], ["dt"]),
+            node("Cast", ["lift_cells"], ["cells_f"], to=TensorProto.FLOAT),
+            node("Sign", ["cells_f"], ["is_lit"]),
+            node("ReduceSum", ["is_lit", "axis"], ["num_lit"], keepdims=0),
+            node("Add", [intensity, "num_lit"], ["intensity"]),
+        ]
     nodes = [
         node("Shape", ["cell"], ["num_pillars"]),
         node("Mul", ["num_pillars", "capacity"], ["num_slots"]),
@@ -93,8 +110,9 @@ def mean_of_pillar_onnx(spec: ModelSpec, *, busy_layers: int = 0) -> bytes:
         node("Unsqueeze", ["count_f", "last"], ["count_column"]),
         node("Div", ["sums", "count_column"], ["means"]),
         node("Slice", ["means", "zero", "three", "one"], ["center"]),
-        node("Slice", ["means", "three", "four", "one"], ["intensity"]),
-        node("Slice", ["means", "four", "five", "one"], ["dt"]),
+        node("Slice", ["means", "three", "four", "one"], [intensity]),
+        node("Slice", ["means", "four", "five", "one"], [dt]),
+        *of_cameras,
         node("Concat", ["num_pillars", "four"], ["size_shape"], axis=0),
         node("Expand", ["size_yaw", "size_shape"], ["size_yaws"]),
         node("Concat", ["center", "size_yaws", "dt", "intensity"], ["all_boxes"], axis=1),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lidarloop_core.camera_bev.rig import CameraRig
 from lidarloop_core.errors import ModelFileError
 from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.outputs import Detection, Segmentation
@@ -45,7 +46,14 @@ def voxel_segmenter() -> ModelSpec:
     return dataclasses.replace(make_spec(), grid=grid, outputs=Segmentation(), training_intensity=tuple(range(11)))
 
 
-@pytest.mark.parametrize("make", [make_spec, voxel_segmenter])
+RIG = CameraRig(("FRONT", "BACK"), 200, 112, 8, (1.0, 51.0), 50, 2)
+
+
+def fused() -> ModelSpec:
+    return dataclasses.replace(make_spec(), cameras=RIG)
+
+
+@pytest.mark.parametrize("make", [make_spec, voxel_segmenter, fused])
 def test_json_round_trip(make: Callable[[], ModelSpec]) -> None:
     spec = make()
     text = spec.to_json()
@@ -242,3 +250,38 @@ def test_excessive_json_gives_one_error(text: str) -> None:
     with pytest.raises(ModelFileError) as error:
         ModelSpec.from_json(text)
     assert len(str(error.value)) < 1500
+
+
+def test_a_model_without_cameras_names_none() -> None:
+    """So an older lidarloop reads it."""
+    assert "cameras" not in json.loads(make_spec().to_json())
+    assert json.loads(fused().to_json())["cameras"]["names"] == ["FRONT", "BACK"]
+
+
+def test_a_model_on_cameras_alone_takes_no_points() -> None:
+    spec = dataclasses.replace(make_spec(), cameras=dataclasses.replace(RIG, takes_points=False))
+    assert [tensor.name for tensor in spec.inputs] == ["images", "lift_places", "lift_rows", "lift_cells"]
+    assert [tensor.name for tensor in fused().inputs][:4] == ["points", "slot", "cell", "count"]
+    assert str(fused().inputs[4]) == "images uint8 [2, 112, 200, 3]"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": ()}, "CameraRig.names"),
+        ({"names": ("FRONT", "FRONT")}, "distinct names"),
+        ({"width": 201}, "a whole number of cells each way"),
+        ({"depth_range_m": (5.0, 5.0)}, "the nearer end first"),
+        ({"num_depths": 0}, "CameraRig.num_depths"),
+        ({"map_stride": 5}, "a number that divides it each way"),
+        ({"takes_points": 1}, "true or false"),
+    ],
+)
+def test_cameras_out_of_bounds_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelFileError, match=message):
+        dataclasses.replace(make_spec(), cameras=dataclasses.replace(RIG, **change))
+
+
+def test_a_segmenter_takes_no_cameras() -> None:
+    with pytest.raises(ModelFileError, match="expected a detector"):
+        dataclasses.replace(voxel_segmenter(), cameras=RIG)

@@ -83,6 +83,11 @@ FAULTS = (
         "Detects with the others after its delay budget, WARN naming it",
     ),
     Fault(
+        "camera_missing",
+        "A camera of a model with cameras drops out, or all do",
+        "Detects with the others after its patience, or from the points alone, WARN naming each",
+    ),
+    Fault(
         "camera",
         "A camera drops out, is out of step or has no calibration",
         "The detector is not affected; the cloud is labelled without it, its frame marked degraded, WARN",

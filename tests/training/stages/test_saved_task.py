@@ -65,6 +65,7 @@ def test_what_is_not_of_its_type_is_refused_by_name(change: dict[str, Any], comp
 
 def test_an_unknown_task_names_those_there_are() -> None:
     with pytest.raises(
-        ConfigError, match="received a task 'cooking'; expected one of detection, distillation, segmentation, contrast-"
+        ConfigError,
+        match="received a task 'cooking'; expected one of detection, distillation, fusion, segmentation, ",
     ):
         task_type("cooking")

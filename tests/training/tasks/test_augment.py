@@ -92,6 +92,15 @@ def test_a_change_is_undone(seed: int) -> None:
     )
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_change_s_matrix_moves_the_points(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    change = SceneChange.draw(dataclasses.replace(STRONG, max_drop=0.0), rng)
+    points = rng.uniform(-50, 50, (20, 3)).astype(np.float32)
+    np.testing.assert_allclose(change.of_points(points, rng), points @ change.matrix.T, atol=1e-4)
+
+
 def test_an_unknown_heading_stays_unknown_and_hurts_nothing_else() -> None:
     change = SceneChange.draw(STRONG, np.random.default_rng(3))
     values = np.array([[3.0, 1.0, 0.0, 4.0, 2.0, 1.5, 0.4, 1.0, 0.0]], np.float32)

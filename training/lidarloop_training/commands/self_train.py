@@ -46,7 +46,7 @@ def self_train(recipe: Annotated[tyro.conf.AvoidSubcommands[Recipe], tyro.conf.a
     labelled, rest = split_labels(drives, run.config.labels) if config.human_labels else Split.unlabelled(drives)
     more = [
         drive_named(config.unlabelled_source, str(path)).open(
-            num_sweeps=run.config.task.spec.num_sweeps, cameras=False, lane_map=False
+            num_sweeps=run.config.task.spec.num_sweeps, cameras=run.config.task.spec.cameras is not None, lane_map=False
         )
         for path in config.unlabelled
     ]

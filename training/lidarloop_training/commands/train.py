@@ -9,6 +9,7 @@ import tyro
 from lidarloop_training.commands.choice import Chosen, choice, for_classes, for_paints
 from lidarloop_training.commands.training_run import open_run
 from lidarloop_training.data.views.label_share import split_labels
+from lidarloop_training.recipes.fusion import camera_toytown, fusion_drives, fusion_smoke, fusion_toytown
 from lidarloop_training.recipes.painted import (
     painted_drives,
     painted_pillar_smoke,
@@ -49,6 +50,10 @@ else:
                 painted_drives(),
                 "Labelled drives of your own, painted: --data.path DIR --data.paints PAINTS.",
             ),
+            "fusion-toytown": (fusion_toytown(), "voxel-toytown with six cameras beside the points."),
+            "camera-toytown": (camera_toytown(), "The same on the cameras alone."),
+            "fusion-smoke": (fusion_smoke(), "Points and cameras with a tiny network and a few steps."),
+            "fusion-drives": (fusion_drives(), "Labelled drives of your own with pictures: --data.path DIR."),
             "pillar-fine-tune": (
                 pillar_fine_tune(),
                 "A share of the labels: --data.path DIR --init-from RUN --labels.percent 5.",

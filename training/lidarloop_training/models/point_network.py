@@ -107,7 +107,7 @@ class UNetPointNetwork(PointNetwork):
         segmenter = SparseUNet(spec, config)
         self.encoder, self.decoder = segmenter.encoder, segmenter.decoder
         self.out_channels = config.channels[0]
-        self._input_names = names(spec.inputs)
+        self._input_names = names(spec.point_inputs)
         self._num_levels = 1 + len(voxel_grid(spec).levels)
 
     def forward(self, inputs: tuple[Any, ...], points: PointsOfInterest, batch_size: int) -> Tensor:

@@ -196,7 +196,7 @@ class SparseUNet(nn.Module):
         self.encoder = UNetEncoder(spec, config, windows)
         self.decoder = UNetDecoder(config, windows)
         self.head = PointHead(spec, config.channels[0], config.head_channels)
-        self._input_names = names(spec.inputs)
+        self._input_names = names(spec.point_inputs)
         self._num_levels = num_levels
 
     def forward(self, *inputs: Any) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
+from lidarloop_core.camera_bev.pictures import pictures_of
 from lidarloop_core.errors import BackendError
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.inference.backend import Backend
@@ -88,4 +89,7 @@ class SampleDetector:
         """Boxes in the frame of the keyframe LiDAR, best first; metres and radians."""
         spec = self._onboard.spec
         points = network_points(sample.sweeps[: spec.num_sweeps], spec.point_columns, spec.column_limits)
-        return self._onboard.detect(points).boxes
+        pictures = None
+        if spec.cameras is not None:
+            pictures = pictures_of(sample.cameras, sample.keyframe, spec.cameras, spec.grid)
+        return self._onboard.detect(points, pictures).boxes

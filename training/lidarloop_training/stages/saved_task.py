@@ -13,6 +13,7 @@ from lidarloop_core.errors import ConfigError
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_training.tasks.detection.task import DetectionConfig
 from lidarloop_training.tasks.distillation.task import DistillationConfig
+from lidarloop_training.tasks.fusion.task import FusionConfig
 from lidarloop_training.tasks.pretext.masked.task import MaskedBevConfig
 from lidarloop_training.tasks.pretext.pictures.task import PictureConfig
 from lidarloop_training.tasks.pretext.task import DetectorContrastConfig, SegmenterContrastConfig
@@ -24,6 +25,7 @@ C = TypeVar("C")
 _TASKS: tuple[type[TaskConfig], ...] = (
     DetectionConfig,
     DistillationConfig,
+    FusionConfig,
     SegmentationConfig,
     DetectorContrastConfig,
     SegmenterContrastConfig,

@@ -85,6 +85,13 @@ class SceneChange:
         values[:, 6] = wrap_angle(np.arctan2(heading[:, 1], heading[:, 0]))
         return values
 
+    @property
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """(3, 3) float64 matrix that takes points of the scene to those of the changed one."""
+        matrix = np.diag([0.0, 0.0, self.scale])
+        matrix[:2, :2] = self.linear
+        return matrix
+
     def undone(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """(N, 2) places of the changed scene, metres, as they were before: (N, 2)."""
         before: npt.NDArray[np.float64] = np.linalg.solve(self.linear.astype(np.float64), xy.T).T

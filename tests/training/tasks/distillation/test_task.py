@@ -225,7 +225,7 @@ def test_points_of_an_object_out_of_range_are_not_compared(grid: str) -> None:
     low, high = np.array(SPECS[grid].grid.ranges_m).T
     num_found, num_in_range, num_in_boxes = 0, 0, 0
     for sample in range(8):
-        points, boxes, _ = examples.scenes.scene(ExampleKey(0, sample))
+        points, boxes, *_ = examples.scenes.scene(ExampleKey(0, sample))
         inside = points_in_boxes(points, boxes.values).any(axis=0)
         num_in_boxes += int(inside.sum())
         num_in_range += int((inside & ((points[:, :3] >= low) & (points[:, :3] < high)).all(axis=1)).sum())
@@ -254,7 +254,7 @@ def test_copy_paste_and_augmentation_keep_each_point_s_paint() -> None:
     scenes = task.dataset(PaintedScenes(BoxScenes(num_samples=6)), training=True, seed=0).scenes
     num_pasted = 0
     for sample in range(6):
-        points, boxes, _ = scenes.scene(ExampleKey(0, sample))
+        points, boxes, *_ = scenes.scene(ExampleKey(0, sample))
         num_pasted += len(boxes) - 4
         smaller, larger = boxes.values.copy(), boxes.values.copy()
         smaller[:, 3:6] *= 0.98

@@ -64,7 +64,7 @@ class VoxelBevEncoder(nn.Module):
             tuple(stage_channels), tuple(stage_blocks), tuple(map(window_of, above)), out_channels
         )
         self.sparse = VoxelEncoder(self.features.num_features, fold.kernel[2], config)
-        self._input_names = names(spec.inputs)
+        self._input_names = names(spec.point_inputs)
 
     def forward(self, *inputs: Tensor | Neighbours, batch_size: int = 1) -> Tensor:
         """The map of a batch, (B, channels, rows, columns); arguments as of ``encode``."""

@@ -18,8 +18,9 @@ from torch import nn
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io import atomic
+from lidarloop_core.io.images import resized
 from lidarloop_training.models.image.onnx_taps import OnnxImageEncoder, OnnxInput
-from lidarloop_training.models.image.pictures import imagenet_normalised, resized
+from lidarloop_training.models.image.pictures import imagenet_normalised
 from lidarloop_training.models.image.public import esvit, moco_v3
 from lidarloop_training.models.image.resnet import ResNet
 from lidarloop_training.models.image.swin import Swin

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from lidarloop_core.errors import BackendError, ConfigError, ModelFileError
 from lidarloop_core.inference.onnxruntime_backend import open_session
 from lidarloop_core.io import regular_file
-from lidarloop_training.models.image.pictures import imagenet_normalised, resized
+from lidarloop_core.io.images import resized
+from lidarloop_training.models.image.pictures import imagenet_normalised
 
 _MOST_BYTES = (1 << 31) - 1  # the largest message that protobuf allows
 

@@ -13,13 +13,3 @@ def imagenet_normalised(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float3
     """(H, W, 3) uint8 RGB → (3, H, W) float32 in [0, 1] less ImageNet's mean, over its standard deviation."""
     values = (picture.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
     return np.ascontiguousarray(values.transpose(2, 0, 1))
-
-
-def resized(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 → (height, width, 3), smoothed where it shrinks; unchanged where it has that size, in pixels."""
-    import PIL.Image
-
-    if picture.shape[:2] == (height, width):
-        return picture
-    small = PIL.Image.fromarray(picture).resize((width, height), PIL.Image.Resampling.BILINEAR)
-    return np.asarray(small)

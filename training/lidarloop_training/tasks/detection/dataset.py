@@ -75,11 +75,15 @@ class Scene(NamedTuple):
         points: (N, C) float32 in ``spec.point_columns``.
         boxes: the visible boxes.
         unseen: (H, W) bool; cells of the head's map whose objects may lack a label.
+        sample: the sample as its source gives it.
+        change: how points and boxes were moved.
     """
 
     points: npt.NDArray[np.float32]
     boxes: Boxes3D
     unseen: npt.NDArray[np.bool_]
+    sample: Sample
+    change: SceneChange
 
 
 class DetectionDataset(Examples[DetectionExample]):
@@ -150,9 +154,11 @@ class DetectionDataset(Examples[DetectionExample]):
             points, boxes = self.database.paste(points, boxes, rng)
         change = SceneChange.draw(self.augment, rng)
         return Scene(
-            change.of_points(points, rng),
-            Boxes3D(change.of_boxes(boxes.values), boxes.scores, boxes.labels, boxes.class_names),
-            unseen_cells(sample, self.spec, self.stride, change),
+            points=change.of_points(points, rng),
+            boxes=Boxes3D(change.of_boxes(boxes.values), boxes.scores, boxes.labels, boxes.class_names),
+            unseen=unseen_cells(sample, self.spec, self.stride, change),
+            sample=sample,
+            change=change,
         )
 
 

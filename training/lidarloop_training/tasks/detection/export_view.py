@@ -18,7 +18,7 @@ class DetectionView(ExportView):
 
     raw_names: ClassVar[tuple[str, ...]] = Detection.raw_names
 
-    network: CenterPoint
+    network: CenterPoint  # or another network with its head and its raw maps
 
     def raw(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Heatmap (1, num_classes, H, W) and regression (1, 10, num_groups, H, W) of one cloud's input tensors."""

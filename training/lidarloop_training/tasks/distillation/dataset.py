@@ -135,7 +135,7 @@ class DistillationDataset(Examples[DistillationExample]):
             DatasetError: the sample is unlabelled.
             CloudFormatError: its points are not painted with the teacher's classes.
         """
-        points, boxes, unseen = self.scenes.scene(key)
+        points, boxes, unseen, _, _ = self.scenes.scene(key)
         cloud = group_cloud(points, self.scenes.spec)
         cells = occupied_cells(cloud, self.grid)
         # Without a voxel there is nothing to interpolate; out of range the nearest one is of something else.

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.io.images import resized
 from lidarloop_core.sample import Sample
 from lidarloop_training.data.point_labels import is_in_range
-from lidarloop_training.models.image.pictures import resized
 from lidarloop_training.tasks.pretext.config import ContrastConfig
 from lidarloop_training.tasks.pretext.superpixels import superpixels
 from lidarloop_training.tasks.pretext.units.sightings import Sightings

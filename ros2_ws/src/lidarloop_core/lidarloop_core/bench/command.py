@@ -175,7 +175,8 @@ def measure_inference(model: Path, num_threads: int) -> Report:
     detector = Detector(backend)
     points, source = _cloud(backend.spec.point_columns)
     detector.warm_up()
-    runs = [detector.detect(points).stage_ms for _ in range(200)]
+    pictures = detector.trial_pictures()
+    runs = [detector.detect(points, pictures).stage_ms for _ in range(200)]
     stages = {name: np.array([run[name] for run in runs]) for name in runs[0]}
     stages["total"] = np.sum(list(stages.values()), axis=0)
     rows = [_summary(name, times_ms) for name, times_ms in stages.items()]

@@ -6,7 +6,7 @@ import json as json_module
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,12 +19,11 @@ from lidarloop_core.bench.energy import cpu_joules, gpu_joules
 from lidarloop_core.bench.roofline import Rates, network_cost, rates_of, roofline_ms
 from lidarloop_core.errors import BackendError, ConfigError
 from lidarloop_core.inference.backend import Backend, open_backend
-from lidarloop_core.inference.cloud_model import CloudModel
+from lidarloop_core.inference.cloud_model import CloudModel, graph_inputs
 from lidarloop_core.inference.model_on import model_on
 from lidarloop_core.io import atomic
 from lidarloop_core.io.outputs import check_output
 from lidarloop_core.machine import load_1min, machine, versions
-from lidarloop_core.model.group import GroupedCloud
 from lidarloop_core.model.model_file import read_model
 from lidarloop_core.model.spec import ModelSpec
 
@@ -193,7 +192,7 @@ def measure(
     stages = {name: np.array([run[name] for run in durations]) for name in durations[0]}
     stages["total"] = np.sum(list(stages.values()), axis=0)
     index = detector.group(points)
-    least_ms = _roofline_ms(model, rates, index)
+    least_ms = _roofline_ms(model, rates, graph_inputs(index, detector.spec, detector.trial_pictures()))
     network = "network" if "network" in stages else "infer"
     return ModelTimes(
         num_points=len(points),
@@ -214,12 +213,13 @@ def _timed_step(backend: Backend, detector: CloudModel) -> Callable[[npt.NDArray
     one piece, which launch a graph and are faster than the sum of their parts.
     """
     timed: Any = getattr(backend, "infer_timed", None)
+    pictures = detector.trial_pictures()
 
     def step(points: npt.NDArray[np.float32]) -> dict[str, float]:
-        stages = detector.answer(points).stage_ms
+        stages = detector.answer(points, pictures).stage_ms
         if timed is None:
             return stages
-        _, parts = timed(detector.group(points).tensors())
+        _, parts = timed(graph_inputs(detector.group(points), detector.spec, pictures))
         # What the graph saves is taken from the network's share.
         network = max(0.0, stages["infer"] - parts["copy_in"] - parts["copy_out"])
         return {
@@ -244,11 +244,11 @@ def synthetic_cloud(spec: ModelSpec, num_points: int, seed: int = 0) -> npt.NDAr
     return points
 
 
-def _roofline_ms(model: Path, rates: Rates | None, index: GroupedCloud) -> float | None:
+def _roofline_ms(model: Path, rates: Rates | None, inputs: Mapping[str, npt.NDArray[Any]]) -> float | None:
     if rates is None:
         return None
     file = read_model(model)
-    shapes = {name: array.shape for name, array in index.tensors().items()}
+    shapes = {name: array.shape for name, array in inputs.items()}
     try:
         return roofline_ms(network_cost(file.onnx_bytes, shapes), rates, file.precision)
     except BackendError:  # onnx is not installed: not on every vehicle

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.camera_bev.pictures import Pictures, dark, trial_pictures
 from lidarloop_core.errors import BackendError, CloudFormatError
 from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.stage_clock import StageClock
@@ -78,12 +79,13 @@ class CloudModel(ABC):
         """Names that the labels of the answers index."""
 
     @abstractmethod
-    def answer(self, points: npt.NDArray[np.float32]) -> CloudAnswer:
+    def answer(self, points: npt.NDArray[np.float32], pictures: Pictures | None = None) -> CloudAnswer:
         """Answers about one cloud.
 
         Args:
             points: (N, C) float32 in ``spec.point_columns``, metres, LiDAR frame. Where no point is in range the
                 network is not run.
+            pictures: what the cameras of ``spec.cameras`` saw; None where they saw nothing, or the model has none.
 
         Raises:
             CloudFormatError: C is not the number of the model's columns, or the network gave numbers that are not
@@ -110,12 +112,13 @@ class CloudModel(ABC):
         return group_cloud(points, spec)
 
     def run(
-        self, points: npt.NDArray[np.float32], clock: StageClock
+        self, points: npt.NDArray[np.float32], clock: StageClock, pictures: Pictures | None = None
     ) -> tuple[GroupedCloud, dict[str, npt.NDArray[Any]] | None]:
         """Groups a cloud (N, C) and runs the network; its outputs (K, …) are None where no point is in range."""
         index = self.group(points)
         clock.stop("group")
-        outputs = None if index.is_empty else self.backend.infer(index.tensors())
+        nothing = index.is_empty and self.spec.takes_points
+        outputs = None if nothing else self.backend.infer(graph_inputs(index, self.spec, pictures))
         clock.stop("infer")
         return index, outputs
 
@@ -133,7 +136,7 @@ class CloudModel(ABC):
         if self.gives_finite(outputs):
             return
         small, _ = warm_up_clouds(self.spec, len(self.spec.point_columns))
-        if self.gives_finite(self.backend.infer(self.group(small).tensors())):
+        if self.gives_finite(self.backend.infer(graph_inputs(self.group(small), self.spec, None))):
             raise CloudFormatError(
                 f"{self.spec.name} on {self.backend.device} gave {what} that are not finite for this cloud, though not "
                 f"for an ordinary one: check the values that the driver gives {', '.join(self.spec.point_columns)}; if "
@@ -144,15 +147,35 @@ class CloudModel(ABC):
             "expected numbers: check the precision the engine was built with"
         )
 
+    def trial_pictures(self) -> Pictures | None:
+        """Random pictures, with which a trial run takes as long as a real one; None for a model without cameras."""
+        rig = self.spec.cameras
+        return None if rig is None else trial_pictures(rig, self.spec.grid, seed=0)
+
     def warm_up(self) -> None:
         """Runs a small and a large cloud, so that compiling and allocating are over before the first real one."""
         small, large = warm_up_clouds(self.spec, len(self.spec.point_columns))
-        for points in (small, large, small):
-            self.answer(points)
+        seen = self.trial_pictures()
+        for points, pictures in ((small, None), (large, seen), (small, seen)):
+            self.answer(points, pictures)
         self.warm_up_postprocessing()
 
     def warm_up_postprocessing(self) -> None:  # noqa: B027  # most models have nothing to compile
         """Compiles what follows the network; nothing by default."""
+
+
+def graph_inputs(index: GroupedCloud, spec: ModelSpec, pictures: Pictures | None) -> dict[str, npt.NDArray[Any]]:
+    """Name of each of ``spec.inputs`` → array.
+
+    Args:
+        index: the grouped cloud, which a model on cameras alone does not look at.
+        spec: the model's contract.
+        pictures: what the cameras saw; None is no picture of any camera.
+    """
+    of_points = index.tensors() if spec.takes_points else {}
+    if spec.cameras is None:
+        return of_points
+    return of_points | (pictures or dark(spec.cameras, spec.grid)).tensors()
 
 
 def warm_up_clouds(spec: ModelSpec, num_columns: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.camera_bev.pictures import Pictures
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.iou import nms_rotated
 from lidarloop_core.inference.backend import Backend
@@ -68,12 +69,13 @@ class Detector(CloudModel):
         """Names that the labels of the detections index: the model's classes, then those that renaming adds."""
         return self.postprocessing.published_classes(self.spec.class_names)
 
-    def detect(self, points: npt.NDArray[np.float32]) -> Detections:
+    def detect(self, points: npt.NDArray[np.float32], pictures: Pictures | None = None) -> Detections:
         """Finds the objects in one cloud.
 
         Args:
             points: (N, C) float32 in ``spec.point_columns``, metres, LiDAR frame. Where no point is in range the
                 network is not run.
+            pictures: what the cameras of ``spec.cameras`` saw; None where they saw nothing, or the model has none.
 
         Raises:
             CloudFormatError: C is not the number of the model's columns, or the network gave boxes that are not finite
@@ -81,7 +83,7 @@ class Detector(CloudModel):
             BackendError: the network failed, or gives boxes that are not finite for an ordinary cloud as well.
         """
         clock = StageClock()
-        index, outputs = self.run(points, clock)
+        index, outputs = self.run(points, clock, pictures)
         boxes = self.boxes(outputs)
         clock.stop("postprocess")
         return Detections(boxes=boxes, stage_ms=clock.stage_ms, **counts_of(index, len(points)))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.camera_bev.pictures import Pictures
 from lidarloop_core.errors import BackendError
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.gpu.counts import GroupedCounts
@@ -79,7 +80,8 @@ class GpuPipeline:
             grouping = cuda_grouping(device, backend.spec, max_points)
         self._on_device: _OnDevice | None = _OnDevice(device, sweeps, grouping)
 
-    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None, pictures: Pictures | None = None) -> SweepAnswer:
+        assert pictures is None, "a model with cameras is refused"
         assert self._on_device is not None, "the pipeline was closed"
         _, sweeps, grouping = self._on_device
         model, clock = self.model, StageClock()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lidarloop_core.camera_bev.pictures import Pictures
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.detector import Detector
 from lidarloop_core.inference.segmenter import PointLabels, Segmenter
@@ -33,7 +34,7 @@ class HostPipeline:
         self._max_points = max_points
         self._sweeps: SweepBuffer[Sweep] = SweepBuffer(model.spec.num_sweeps, model.spec.sweep_interval_s)
 
-    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None, pictures: Pictures | None = None) -> SweepAnswer:
         clock = StageClock()
         if TIME_COLUMN in newest.columns:
             newest = deskewed(newest, motion)
@@ -41,7 +42,7 @@ class HostPipeline:
         points = merge_sweeps(sweeps, self._point_columns)
         stride = thinning_stride(len(points), self._max_points)
         clock.stop("merge")
-        found = self.model.answer(points[::stride])
+        found = self.model.answer(points[::stride], pictures)
         if isinstance(found, PointLabels):
             found = found.of_first(len(newest.points), stride)
         self._sweeps.keep(newest)

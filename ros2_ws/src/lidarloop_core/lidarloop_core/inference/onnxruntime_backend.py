@@ -16,7 +16,12 @@ from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.model.tensors import Dimension, TensorSpec, names
 
 _ORT_PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:/\S+:\d+ .*?\(.*?\) )?", re.DOTALL)
-_ONNX_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)", "int64": "tensor(int64)"}
+_ONNX_TYPES = {
+    "float32": "tensor(float)",
+    "int32": "tensor(int32)",
+    "int64": "tensor(int64)",
+    "uint8": "tensor(uint8)",
+}
 
 
 class OnnxRuntimeBackend:

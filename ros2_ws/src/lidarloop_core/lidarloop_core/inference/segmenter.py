@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.camera_bev.pictures import Pictures
 from lidarloop_core.errors import ModelFileError
 from lidarloop_core.inference.backend import Backend
 from lidarloop_core.inference.cloud_model import CloudAnswer, CloudModel, counts_of
@@ -97,7 +98,9 @@ class Segmenter(CloudModel):
         clock.stop("postprocess")
         return PointLabels(labels=labels, scores=scores, stage_ms=clock.stage_ms, **counts_of(index, len(points)))
 
-    answer = segment
+    def answer(self, points: npt.NDArray[np.float32], pictures: Pictures | None = None) -> PointLabels:
+        """``segment`` of points (N, C), metres; no segmenter takes pictures."""
+        return self.segment(points)
 
     def gives_finite(self, outputs: Mapping[str, npt.NDArray[Any]]) -> bool:
         """Whether the scores (N,) are finite."""

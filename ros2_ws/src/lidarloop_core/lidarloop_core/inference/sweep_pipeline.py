@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from lidarloop_core.camera_bev.pictures import Pictures
 from lidarloop_core.inference.detector import Detections, Detector
 from lidarloop_core.inference.segmenter import PointLabels, Segmenter
 from lidarloop_core.model.spec import ModelSpec
@@ -47,7 +48,7 @@ class SweepPipeline(Protocol):
     model: Detector | Segmenter
     columns: tuple[str, ...]
 
-    def answer(self, newest: Sweep, motion: SweepMotion | None = None) -> SweepAnswer:
+    def answer(self, newest: Sweep, motion: SweepMotion | None = None, pictures: Pictures | None = None) -> SweepAnswer:
         """Finds the objects, or labels the points.
 
         May be called again with the same sweep: it is kept only after success.
@@ -55,6 +56,7 @@ class SweepPipeline(Protocol):
         Args:
             newest: points in ``columns``; of a pipeline opened for deskewing also in ``TIME_COLUMN``, which comes last.
             motion: the motion of the LiDAR during the sweep, which is taken out; None leaves points where they are.
+            pictures: what the cameras of a model with cameras saw; None where they saw nothing.
 
         Raises:
             CloudFormatError: a sweep of other columns, or one that makes the network give numbers that are not finite.

@@ -233,3 +233,11 @@ def decode_raw(message: Any, most_pixels: int = MOST_PIXELS) -> npt.NDArray[np.u
         )
     rows = data[: height * step].reshape(height, step)[:, : width * num_channels]
     return rows.reshape(height, width, num_channels)[:, :, channels]
+
+
+def resized(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 → (height, width, 3), smoothed where it shrinks; unchanged where it has that size, in pixels."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    small = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(small)

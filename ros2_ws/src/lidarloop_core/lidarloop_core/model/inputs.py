@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from lidarloop_core.camera_bev.rig import CHUNK, MOST_CHUNKS, CameraRig
 from lidarloop_core.model.padding import Constant, RepeatFirst, UnusedIndex
 from lidarloop_core.model.tensors import Dimension, TensorSpec
-from lidarloop_core.pointcloud.grid import PillarGrid, VoxelGrid
+from lidarloop_core.pointcloud.grid import Grid, PillarGrid, VoxelGrid
 from lidarloop_core.sparse.cloud import plan_of
 from lidarloop_core.sparse.occupancy import SUBMANIFOLD
 
@@ -14,6 +15,7 @@ MAX_POINTS = 1 << 20
 """Points of a cloud that is segmented: an engine's profile needs a limit."""
 
 _FLOAT, _INDEX, _TABLE = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32)
+_BYTE = np.dtype(np.uint8)
 
 
 def pillar_inputs(grid: PillarGrid, num_columns: int) -> tuple[TensorSpec, ...]:
@@ -61,3 +63,25 @@ def voxel_inputs(grid: VoxelGrid, num_columns: int, *, gives_points: bool) -> tu
         columns, map_rows, layers = grid.level_shapes[-1]
         tensors.append(TensorSpec("cells", _TABLE, (columns * map_rows, layers)))
     return tuple(tensors)
+
+
+def camera_inputs(rig: CameraRig, grid: Grid) -> tuple[TensorSpec, ...]:
+    """See ``Pictures`` and ``LiftTable``. Usual is a rig of which half of the places are in range.
+
+    Padded rows are 0, so that they gather zeros alone, and no cell of the map gathers them.
+
+    Args:
+        rig: what the model takes of its cameras.
+        grid: the model's grid.
+    """
+    columns, map_rows = rig.map_shape(grid)
+    most_used = min(columns * map_rows, rig.num_places)
+    most_rows = rig.num_places // CHUNK + most_used  # each used cell has one row that is not full
+    rows = Dimension("num_lift_rows", max(1, most_rows // 2), most_rows)
+    used = Dimension("num_lift_cells", max(1, most_used // 2), most_used)
+    return (
+        TensorSpec("images", _BYTE, (len(rig.names), rig.height, rig.width, 3)),
+        TensorSpec("lift_places", _TABLE, (rows, CHUNK), Constant(0)),
+        TensorSpec("lift_rows", _TABLE, (used, MOST_CHUNKS), Constant(0)),
+        TensorSpec("lift_cells", _TABLE, (columns * map_rows,)),
+    )

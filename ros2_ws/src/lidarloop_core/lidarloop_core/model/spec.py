@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lidarloop_core import bounds
+from lidarloop_core.camera_bev.rig import CameraRig
 from lidarloop_core.errors import ModelFileError
-from lidarloop_core.model.inputs import pillar_inputs, voxel_inputs
+from lidarloop_core.model.inputs import camera_inputs, pillar_inputs, voxel_inputs
 from lidarloop_core.model.outputs import Detection, Segmentation
 from lidarloop_core.model.spec_json import from_version_1, read_fields, read_object
 from lidarloop_core.model.tensors import TensorSpec
@@ -47,6 +48,7 @@ class ModelSpec:
         training_intensity: deciles of the training data's raw intensity, smallest to largest (11 values), for the
             vehicle's plausibility check; empty where they were not taken down.
         sweep_stamp: where in a sweep the moment lies that the training's points were brought to, of ``SWEEP_STAMPS``.
+        cameras: what a detector takes of cameras beside the points, or in their place; None without cameras.
 
     Raises:
         ModelFileError: a value of another type or outside its bounds.
@@ -64,6 +66,7 @@ class ModelSpec:
     yaw_rule: str = YAW_RULE
     training_intensity: tuple[float, ...] = ()
     sweep_stamp: str = "end"
+    cameras: CameraRig | None = None
     version: int = field(default=SPEC_VERSION, init=False)
 
     def __post_init__(self) -> None:
@@ -89,6 +92,7 @@ class ModelSpec:
         if self.point_columns[:3] != ("x", "y", "z"):
             raise bounds.refused("ModelSpec.point_columns", self.point_columns, "x, y, z first")
         self._check_outputs()
+        self._check_cameras()
         if self.yaw_rule != YAW_RULE:
             raise bounds.refused("ModelSpec.yaw_rule", self.yaw_rule, f"'{YAW_RULE}'")
 
@@ -101,9 +105,28 @@ class ModelSpec:
                     "ModelSpec.grid", f"a detector with a last level {layers} layers high", "levels down to one layer"
                 )
 
+    def _check_cameras(self) -> None:
+        if self.cameras is None:
+            return
+        bounds.instance_of("ModelSpec.cameras", self.cameras, (CameraRig,))
+        if not isinstance(self.outputs, Detection):
+            raise bounds.unfit("ModelSpec.cameras", f"those of a model for {self.outputs.kind}", "a detector")
+        self.cameras.map_shape(self.grid)  # refuses a grid that the map does not divide
+
+    @property
+    def takes_points(self) -> bool:
+        """Whether the graph takes the points, as all models do but those on cameras alone."""
+        return self.cameras is None or self.cameras.takes_points
+
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that the graph takes, in its order."""
+        """The tensors that the graph takes, in its order: those of the points, then those of the cameras."""
+        of_points = self.point_inputs if self.takes_points else ()
+        return of_points if self.cameras is None else (*of_points, *camera_inputs(self.cameras, self.grid))
+
+    @cached_property
+    def point_inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that points are grouped into."""
         num_columns = len(self.point_columns)
         if isinstance(self.grid, PillarGrid):
             return pillar_inputs(self.grid, num_columns)
@@ -142,8 +165,14 @@ class ModelSpec:
         return self.outputs
 
     def to_json(self) -> str:
-        """One line of JSON with sorted keys: equal specs give equal bytes."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """One line of JSON with sorted keys: equal specs give equal bytes.
+
+        A model without cameras has no field of that name, so that an older lidarloop reads it.
+        """
+        fields = dataclasses.asdict(self)
+        if self.cameras is None:
+            del fields["cameras"]
+        return json.dumps(fields, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> ModelSpec:

@@ -98,6 +98,8 @@ def _read_value(hint: Any, raw: object, where: str) -> Any:
     kinds = [kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind) and isinstance(kind, type)]
     if not kinds:
         return tuple(raw) if isinstance(raw, list) else raw
+    if raw is None and type(None) in get_args(hint):
+        return None
     if get_origin(hint) is not tuple:
         return read_fields(_kind_of(kinds, raw, where), raw, where)
     if not isinstance(raw, list):
@@ -108,6 +110,8 @@ def _read_value(hint: Any, raw: object, where: str) -> Any:
 def _kind_of(kinds: Sequence[type], raw: object, where: str) -> type:
     """The class whose ``kind`` the object names; the only one there is needs no name."""
     tags = {field.default: kind for kind in kinds for field in dataclasses.fields(kind) if field.name == "kind"}
+    if not tags:
+        return kinds[0]
     tag = raw.get("kind") if isinstance(raw, dict) else raw
     if not isinstance(tag, str) or tag not in tags:
         raise refused(f"{where}.kind", tag, " or ".join(map(repr, tags)))

@@ -70,6 +70,7 @@ class Period(Counts):
     skew_problem: str = ""
     crop_problem: str = ""
     lidar_problems: tuple[str, ...] = ()
+    camera_problems: tuple[str, ...] = ()
     value_problem: str = ""
     non_finite_share: float = 0.0
     fewest_points: int | None = None
@@ -191,6 +192,7 @@ class CloudStatistics:
             period.skew_problem = result.skew_problem or period.skew_problem
             period.crop_problem = result.crop_problem or period.crop_problem
             period.lidar_problems = result.lidar_problems or period.lidar_problems
+            period.camera_problems = result.camera_problems or period.camera_problems
             received = result.received
             self._count("num_points_not_finite", received.num_not_finite)
             self._count("num_points_clamped", received.num_clamped)

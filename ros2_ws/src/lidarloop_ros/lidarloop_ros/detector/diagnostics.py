@@ -4,7 +4,8 @@ ERROR  configuring failed; a cloud was rejected; processing a cloud, or a callba
        no ego-motion for ``motion_error_after_s``; a publisher's type or QoS cannot be received.
 STALE  no cloud for five seconds: the figures shown are old.
 WARN   no cloud for 1.5 seconds, or fewer a second than expected; clouds were dropped because the detector was busy,
-       because of their stamp, or because ego-motion was missing; a further LiDAR is missing; no sweeps could be merged,
+       because of their stamp, or because ego-motion was missing; a further LiDAR or a camera of the model is missing,
+       or there are image topics that the model does not take; no sweeps could be merged,
        or fewer than the model was trained with; clouds not deskewed or not cropped; capacity was exceeded; many points
        without a finite position, or far fewer points than usual; values of points not finite (left out) or beyond the
        training's (clamped); intensity flat, missing, or in another unit than in training; the ground at another height
@@ -84,6 +85,7 @@ class Report:
         input_problems: publishers that cannot be received, each with the remedy.
         output_problems: subscribers that receive nothing, each with the remedy.
         silence_hint: what to check when no cloud comes.
+        has_cameras: whether images are received.
     """
 
     state: str
@@ -99,6 +101,7 @@ class Report:
     input_problems: Sequence[str] = ()
     output_problems: Sequence[str] = ()
     silence_hint: str = ""
+    has_cameras: bool = False
 
 
 def errors(report: Report) -> list[str]:
@@ -171,13 +174,23 @@ def _about_content(report: Report) -> list[str]:
         reasons.append(f"not deskewed: {period.skew_problem}")
     if period.crop_problem:
         reasons.append(period.crop_problem)
-    reasons += period.lidar_problems
+    reasons += [*period.lidar_problems, *_about_cameras(report)]
     fewest, usual = period.fewest_points, seen.usual_points
     if fewest is not None and usual >= POINTS_JUDGED and fewest < POINTS_SHARE * usual:
         reasons.append(f"{fewest} points, usually {usual}: is the LiDAR's view blocked?")
     if seen.health and report.model:
         reasons += health_problems(seen.health, report.model.spec)
     return reasons
+
+
+def _about_cameras(report: Report) -> list[str]:
+    rig = report.model.spec.cameras if report.model else None
+    problems = report.statistics.period.camera_problems
+    if rig is None:
+        return ["image_topics is not used: the model has no cameras"] if report.has_cameras else []
+    if len(problems) == len(rig.names):
+        return [f"answered from the points alone, without cameras: {'; '.join(problems)}"]
+    return list(problems)
 
 
 def _about_time(report: Report) -> list[str]:

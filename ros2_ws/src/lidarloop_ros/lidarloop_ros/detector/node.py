@@ -4,7 +4,8 @@ The executor's thread only receives: it leaves the newest cloud for the detectio
 the motion source. So odometry, services and diagnostics go on during detection, and a slow detector drops clouds
 instead of lagging behind.
 
-In:  ``~/input/points`` (sensor_msgs/PointCloud2), ``~/input/odometry`` (nav_msgs/Odometry), ``/tf_static``, ``/tf``.
+In:  ``~/input/points`` (sensor_msgs/PointCloud2), ``~/input/odometry`` (nav_msgs/Odometry), ``/tf_static``, ``/tf``;
+for a model with cameras the images of the parameter ``image_topics`` and the sensor_msgs/CameraInfo beside them.
 Service: ``~/load_model`` (std_srvs/Trigger), see ``model_swap``.
 Out: ``~/detections`` (vision_msgs/Detection3DArray), ``~/boxes`` (sensor_msgs/PointCloud2, a point per box, with its
 velocity), ``~/markers`` (visualization_msgs/MarkerArray), ``~/class_names`` (latched std_msgs/String, a JSON list),
@@ -44,6 +45,7 @@ from lidarloop_ros.detector.model_swap import ModelSwap
 from lidarloop_ros.detector.params import DetectorParams
 from lidarloop_ros.detector.track_outputs import TrackOutput
 from lidarloop_ros.detector.worker import DetectionWorker
+from lidarloop_ros.inputs.cameras import CameraInputs
 from lidarloop_ros.inputs.motion_sources import MotionSource, NoMotion, open_vehicle_poses
 from lidarloop_ros.inputs.stamps import StampGate
 from lidarloop_ros.inputs.time_join import TimeJoin
@@ -107,11 +109,17 @@ class LidarDetector(LifecycleShell):
             lidars = None
             if settings.extra_lidars:
                 sensors = {topic: (PointCloud2, topic) for topic in settings.extra_lidars}
-                lidars = TimeJoin(self, points, sensors, slop_s=LIDAR_SLOP_S, on_part=self._on_other_points)
+                lidars = TimeJoin(self, points, sensors, slop_s=LIDAR_SLOP_S, on_part=self._on_part)
                 release.callback(lidars.destroy)
+            cameras = None
+            if settings.cameras:
+                cameras = CameraInputs(
+                    self, points, settings.cameras, slop_s=settings.camera_slop_s, on_image=self._on_part
+                )
+                release.callback(cameras.destroy)
             self.refuse_overrides()
             gate = StampGate(lambda: int(self.get_clock().now().nanoseconds), max_age_s=settings.max_age_s)
-            pipeline = make_pipeline(sweeps, motion, settings)
+            pipeline = make_pipeline(sweeps, motion, settings, cameras)
             self._loaded = Loaded(
                 model_path=settings.model,
                 pipeline=pipeline,
@@ -119,6 +127,8 @@ class LidarDetector(LifecycleShell):
                 outputs=outputs,
                 points=points.sub,
                 extra_lidars=settings.extra_lidars,
+                cameras=cameras,
+                camera_patience_s=settings.camera_patience_s,
                 lidars=lidars,
                 tracks=tracks,
                 gate=gate,
@@ -157,9 +167,9 @@ class LidarDetector(LifecycleShell):
         if self._worker is not None:
             self._worker.submit(cloud)
 
-    def _on_other_points(self, cloud_stamp_ns: int, topic: str, cloud: PointCloud2) -> None:
+    def _on_part(self, cloud_stamp_ns: int, sensor: str, message: Any) -> None:
         if self._worker is not None:
-            self._worker.add_part(cloud_stamp_ns, topic, cloud)
+            self._worker.add_part(cloud_stamp_ns, sensor, message)
 
     def _on_clock_jump(self, _: Any) -> None:
         if self._worker is not None and self._loaded is not None:
@@ -228,7 +238,7 @@ class LidarDetector(LifecycleShell):
             before.release.callback(motion.destroy)
         # The parameters may have changed while the model was loading.
         sweeps.model = successor = model_on(sweeps.model.backend, settings.postprocessing())
-        pipeline = make_pipeline(sweeps, motion, settings)
+        pipeline = make_pipeline(sweeps, motion, settings, before.cameras)
         self._loaded = replace(before, model_path=model, pipeline=pipeline, motion=motion)
         if self._worker is not None:
             self._worker.swap(self._loaded)  # which closes the previous pipeline after its last cloud
@@ -252,11 +262,13 @@ class LidarDetector(LifecycleShell):
         about_model: dict[str, Any] = {}
         if loaded is not None:
             others = loaded.lidars.inputs if loaded.lidars is not None else []
+            of_cameras = loaded.cameras.inputs if loaded.cameras is not None else []
             # Publishers and subscribers come and go: they are checked again for each report.
             about_model = {
                 "model": loaded.model,
+                "has_cameras": loaded.cameras is not None,
                 "clock_problem": loaded.gate.clock_problem,
-                "input_problems": input_problems(self, (loaded.points, *others, *loaded.motion.inputs)),
+                "input_problems": input_problems(self, (loaded.points, *others, *of_cameras, *loaded.motion.inputs)),
                 "output_problems": output_problems(self, loaded.outputs.checked),
                 "silence_hint": silence_hint(self, loaded.points.topic_name)
                 if statistics.silent_s > SILENT_AFTER_S

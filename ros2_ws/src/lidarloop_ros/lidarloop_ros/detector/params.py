@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.inference.postprocess import Postprocessing, parse_overlaps, parse_renamings, parse_thresholds
+from lidarloop_core.labelling.picture_times import SLOP_S
 from lidarloop_ros.inputs.cropping import CropParams
 from lidarloop_ros.inputs.motion_params import MotionParams
 from lidarloop_ros.node.params import param
@@ -92,6 +93,21 @@ class DetectorParams(MotionParams, CropParams):
         (0.05,),
         "How long (s) each of them may be late; one value for all, or one each. A missing one is left out: WARN.",
     )
+    image_topics: tuple[str, ...] = param(
+        ("",),
+        "For a model with cameras, a topic for each: sensor_msgs/CompressedImage where it ends in /compressed, else "
+        "sensor_msgs/Image. Its sensor_msgs/CameraInfo lies beside it; the part before, in capitals, is the camera's "
+        "name in the model: /camera/cam_front/image/compressed.",
+    )
+    camera_slop_s: float = param(
+        SLOP_S, "Largest difference (s) between a picture's stamp and the cloud's plus the camera's own offset, which "
+        "is learnt.",
+        low=0.001, high=1.0,
+    )  # fmt: skip
+    camera_patience_s: float = param(
+        0.05, "How long (s) a cloud waits for its pictures; then it is answered without those that are missing: WARN.",
+        low=0.0, high=1.0,
+    )  # fmt: skip
     tracking: bool = param(
         False, "Publish ~/tracks and ~/track_boxes: detections followed over time, with ids. Needs ego-motion."
     )
@@ -122,6 +138,11 @@ class DetectorParams(MotionParams, CropParams):
                 f"for each of {len(topics)} topics"
             )
         return dict(zip(topics, delays_s * len(topics) if len(delays_s) == 1 else delays_s, strict=True))
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The image topics, without the empty text that stands for none."""
+        return tuple(topic for topic in self.image_topics if topic)
 
     @property
     def crops(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lidarloop_core.camera_bev.pictures import Pictures
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.inference.detector import Detections, Detector
@@ -26,6 +27,7 @@ from lidarloop_ros.inputs.cropping import Cropping
 from lidarloop_ros.inputs.deskewing import Deskewing, moment_of
 from lidarloop_ros.inputs.lidar_rig import LidarRig
 from lidarloop_ros.inputs.motion import ImplausibleMotionError, MotionUnavailableError, SensorPose
+from lidarloop_ros.inputs.rig_pictures import RigPictures
 
 Locate = Callable[[int, str], SensorPose]
 """(stamp_ns, LiDAR frame) → the LiDAR's pose; raises MotionUnavailableError."""
@@ -48,6 +50,7 @@ class CloudResult:
             stamp; of a detector whose sweeps are on the GPU each at its own time.
         columns: names of the C columns of ``newest_points``.
         lidar_problems: one line for each further LiDAR that is missing, or was joined without ego-motion.
+        camera_problems: one line for each camera of the model that gave no picture.
         world_SE3_lidar: pose of the LiDAR at the cloud's stamp; None if unknown.
         point_times: how the driver gives the time of each point; "" where it is not read.
         skew_problem: why the cloud was used with its skew, or "".
@@ -67,6 +70,7 @@ class CloudResult:
     newest_points: npt.NDArray[np.float32]
     columns: tuple[str, ...]
     lidar_problems: tuple[str, ...] = ()
+    camera_problems: tuple[str, ...] = ()
     world_SE3_lidar: SE3 | None = None
     point_times: str = ""
     skew_problem: str = ""
@@ -100,6 +104,19 @@ class _Placed:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class FurtherSensors:
+    """What belongs to the first LiDAR's clouds.
+
+    Attributes:
+        lidars: joins the clouds of further LiDARs; None without any.
+        cameras: what the model's cameras see; None for a model without cameras.
+    """
+
+    lidars: LidarRig | None = None
+    cameras: RigPictures | None = None
+
+
 class CloudPipeline:
     """Decodes a cloud, looks up the LiDAR's pose, and runs the model on the merged sweeps.
 
@@ -108,7 +125,7 @@ class CloudPipeline:
         locate: gives the LiDAR's pose at a stamp; called only for models that merge sweeps, and for tracking.
         requires_motion: whether a cloud without a pose raises instead of being used alone.
         fills_intensity: whether a cloud without intensity gets zeros instead of being refused.
-        rig: joins the clouds of further LiDARs; None without any.
+        further: further LiDARs and cameras.
         needs_pose: whether the pose is needed even by a model of a single sweep.
         deskewing: takes the motion during a sweep out of it; None: clouds are used as they come.
         cropping: leaves out points and detections by limits; None without any.
@@ -121,7 +138,7 @@ class CloudPipeline:
         *,
         requires_motion: bool = False,
         fills_intensity: bool = False,
-        rig: LidarRig | None = None,
+        further: FurtherSensors = FurtherSensors(),
         needs_pose: bool = False,
         deskewing: Deskewing | None = None,
         cropping: Cropping | None = None,
@@ -130,7 +147,7 @@ class CloudPipeline:
         self._locate = locate
         self._requires_motion = requires_motion
         self._fills_intensity = fills_intensity
-        self._rig = rig
+        self._further = further
         self._deskewing = deskewing
         self._cropping = cropping
         self._needs_pose = needs_pose or sweeps.model.spec.num_sweeps > 1 or deskewing is not None
@@ -151,10 +168,12 @@ class CloudPipeline:
 
         Args:
             msg: sensor_msgs/PointCloud2.
-            others: topic → sensor_msgs/PointCloud2 of the further LiDARs' clouds that belong to it.
+            others: topic → sensor_msgs/PointCloud2 of the further LiDARs' clouds that belong to it, and camera →
+                sensor_msgs/Image or sensor_msgs/CompressedImage of its pictures.
 
         Raises:
-            CloudFormatError: the message cannot be decoded or lacks a column of the model.
+            CloudFormatError: the message cannot be decoded or lacks a column of the model, or a model on cameras alone
+                has no picture.
             MotionUnavailableError: the pose is unknown, and required.
             BackendError: the network failed.
         """
@@ -165,15 +184,19 @@ class CloudPipeline:
             new_points, crop_problem = self._cropping.points(new_points, msg.header.frame_id)
         num_cropped = len(read.received.points) - len(new_points)
         lidar_problems: tuple[str, ...] = ()
-        if self._rig is not None:
-            new_points, lidar_problems = self._rig.joined(new_points, msg.header, others)
+        if self._further.lidars is not None:
+            new_points, lidar_problems = self._further.lidars.joined(new_points, msg.header, others)
+        pictures: Pictures | None = None
+        camera_problems: tuple[str, ...] = ()
+        if self._further.cameras is not None:
+            pictures, camera_problems = self._further.cameras.seen(msg.header.frame_id, others)
         clock.stop("decode")
         columns = self._sweeps.columns if self._deskewing is None else (*self._sweeps.columns, TIME_COLUMN)
         placed = _Placed(Sweep(new_points, columns, stamp_ns(msg.header), SE3.identity(), None))
         if self._needs_pose:
             placed = self._placed(placed.sweep, msg.header.frame_id, read.times)
         clock.stop("motion")
-        answer = self._sweeps.answer(placed.sweep, placed.motion)
+        answer = self._sweeps.answer(placed.sweep, placed.motion, pictures)
         found, newest = _at_the_stamp(answer, placed.stamp_SE3_moment)
         if self._cropping is not None and isinstance(found, Boxes3D):
             found = self._cropping.boxes(found, msg.header.frame_id)
@@ -189,6 +212,7 @@ class CloudPipeline:
             newest_points=newest.points,
             columns=newest.columns,
             lidar_problems=lidar_problems,
+            camera_problems=camera_problems,
             world_SE3_lidar=placed.world_SE3_lidar,
             point_times="" if read.times is None else str(read.times),
             skew_problem=self._skew_problem(read, placed),

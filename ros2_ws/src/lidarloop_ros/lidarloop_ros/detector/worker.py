@@ -6,7 +6,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import PointCloud2
@@ -30,7 +30,7 @@ class _Received(NamedTuple):
     at_s: float
 
 
-class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
+class DetectionWorker(Worker[AssembledCloud[_Received, Any]]):
     """Runs from its construction until ``stop``, or until the backend has failed twice on one cloud.
 
     Args:
@@ -55,9 +55,7 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         self._course = StampCourse()
         self._must_forget = False
         self._successors: deque[Loaded] = deque()
-        self._assembler: CloudAssembler[_Received, PointCloud2] = CloudAssembler(
-            loaded.extra_lidars, statistics.replaced
-        )
+        self._assembler: CloudAssembler[_Received, Any] = CloudAssembler(loaded.patience_s, statistics.replaced)
         super().__init__(self._assembler, "detection")
 
     def submit(self, cloud: PointCloud2) -> None:
@@ -77,9 +75,9 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
             # Lets the detection thread have the interpreter now, not when the executor has prepared its next wait.
             time.sleep(0)
 
-    def add_part(self, cloud_stamp_ns: int, topic: str, cloud: PointCloud2) -> None:
-        """Adds a further LiDAR's cloud to the one it belongs to."""
-        self._assembler.add_part(cloud_stamp_ns, topic, cloud)
+    def add_part(self, cloud_stamp_ns: int, sensor: str, message: Any) -> None:
+        """Adds a further LiDAR's cloud, or a camera's image, to the cloud that it belongs to."""
+        self._assembler.add_part(cloud_stamp_ns, sensor, message)
 
     def swap(self, loaded: Loaded) -> None:
         """Works with another pipeline and motion after the cloud in work; the new pipeline adopts the sweeps."""
@@ -89,7 +87,7 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
         """Drops the sweeps before the next cloud: the clock went back."""
         self._must_forget = True
 
-    def _work(self, item: AssembledCloud[_Received, PointCloud2]) -> None:
+    def _work(self, item: AssembledCloud[_Received, Any]) -> None:
         received = item.cloud
         header = received.cloud.header
         stamp = stamp_ns(header)
@@ -137,8 +135,9 @@ class DetectionWorker(Worker[AssembledCloud[_Received, PointCloud2]]):
             successor = self._successors.popleft()
             successor.pipeline.adopt_sweeps(self._loaded.pipeline)
             self._loaded = successor
+            self._assembler.wait_for(successor.patience_s)
 
-    def _process(self, cloud: PointCloud2, others: Mapping[str, PointCloud2], pipeline: CloudPipeline) -> CloudResult:
+    def _process(self, cloud: PointCloud2, others: Mapping[str, Any], pipeline: CloudPipeline) -> CloudResult:
         """Once more if the backend fails: what a driver or an allocator refuses once, it may grant the next time."""
         try:
             return pipeline.process(cloud, others)

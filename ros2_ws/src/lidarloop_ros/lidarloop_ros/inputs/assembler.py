@@ -56,6 +56,12 @@ class CloudAssembler(Generic[Cloud, Part]):
         self._waiting: dict[int, _Waiting[Cloud, Part]] = {}  # in the order they came
         self._closed = False
 
+    def wait_for(self, patience_s: Mapping[str, float]) -> None:
+        """Waits for other sensors from now on; arguments as of the class."""
+        with self._changed:
+            self._patience_s = dict(patience_s)
+            self._changed.notify()
+
     def add_cloud(self, stamp_ns: int, cloud: Cloud) -> None:
         """Adds a cloud; one whose stamp is waiting already is ignored."""
         with self._changed:

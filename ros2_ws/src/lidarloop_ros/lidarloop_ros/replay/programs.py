@@ -24,7 +24,7 @@ class Program:
         answer_timeout_s: longest wait for an answer in lockstep, seconds.
         stages: stages whose durations it publishes.
         suggested: name → value of the parameters that suit any recording.
-        takes_images: whether it takes the images that its parameter ``image_topics`` names.
+        needs_images: whether it does nothing without the images that its parameter ``image_topics`` names.
         lane_map: topic of the lane map that it takes; "" for none.
     """
 
@@ -35,7 +35,7 @@ class Program:
     answer_timeout_s: float
     stages: tuple[str, ...] = ()
     suggested: Mapping[str, Any] = field(default_factory=dict)
-    takes_images: bool = False
+    needs_images: bool = False
     lane_map: str = ""
 
 
@@ -54,6 +54,6 @@ SELF_LABELLER = Program(
     "labels",
     SelfLabelParams,
     answer_timeout_s=120.0,
-    takes_images=True,
+    needs_images=True,
     lane_map="/lane_map",
 )

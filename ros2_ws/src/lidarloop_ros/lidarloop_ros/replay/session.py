@@ -151,11 +151,11 @@ def _no_answer(recorder: ReplayRecorder, process: NodeProcess) -> str:
 
 
 def _topics(reader: BagReader, settings: ReplaySettings, given: Mapping[str, Any]) -> BagTopics:
-    """The topics to play: for the self-labeller the images that its parameter file names, too."""
+    """The topics to play, with the images that the parameter file names; the self-labeller needs some."""
     topics = find_topics(reader, settings.topic)
-    if not settings.program.takes_images:
-        return topics
     images = [topic for topic in given.get("image_topics") or () if topic]
+    if not images and not settings.program.needs_images:
+        return topics
     if not images:
         raise ConfigError(f"{settings.params_file} names no image_topics; expected a topic for each camera of the bag")
     reader.require(*images)

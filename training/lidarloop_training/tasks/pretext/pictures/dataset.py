@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lidarloop_core.io.images import resized
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.models.image.pictures import imagenet_normalised, resized
+from lidarloop_training.models.image.pictures import imagenet_normalised
 from lidarloop_training.ranges import check_ranges
 from lidarloop_training.tasks.pretext.image_features import no_pictures
 from lidarloop_training.tasks.task import ExampleKey, Examples

@@ -1,0 +1,1 @@
+"""Detection with cameras: boxes from labelled samples with pictures."""
