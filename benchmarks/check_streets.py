@@ -14,10 +14,11 @@ from pathlib import Path
 import tyro
 
 from benchmarks.checks import OUT, REAL_DATA, Row, finish, run_checks
+from benchmarks.streets.label_rows import pseudo_labels
 from benchmarks.streets.pack import UNPACKED, unpack
 from benchmarks.streets.readers import boxes_hold_points, overlays, poses_align_clouds, projections_meet_rectangles
 
-CHECKS = (boxes_hold_points, projections_meet_rectangles, poses_align_clouds, overlays)
+CHECKS = (boxes_hold_points, projections_meet_rectangles, poses_align_clouds, overlays, pseudo_labels)
 
 
 def main(data: Path = REAL_DATA, out: Path = OUT) -> int:

@@ -5,8 +5,8 @@
     python -m benchmarks.streets.labels --masks-alone              # only the 2D networks, which take seconds an image
 
 Settings are chosen on ``TUNING`` alone; the other drives are for reports. Masks and lifted labels are kept in a folder
-outside the repository, so that a row that differs in refinement alone takes seconds. A frame whose masks are missing is
-labelled when they are; --cached takes only frames whose masks are there.
+outside the repository, so that a row that differs in refinement alone takes seconds. Masks that are missing are made
+first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class Networks:
 def label(drive: RealDrive, indices: Sequence[int], trial: Trial, networks: Networks) -> list[LabelledFrame]:
     """Labels of some frames of a drive, as a labelling run makes them: lifted, then refined over the drive."""
     _, refinement = trial.steps()
-    return refined(lifted(drive, indices, trial, networks), refinement, drive.spec.open(cameras=False))
+    return refined(lifted(drive, indices, trial, networks), refinement, drive.spec.open())
 
 
 def lifted(drive: RealDrive, indices: Sequence[int], trial: Trial, networks: Networks) -> list[LabelledFrame]:
@@ -139,6 +139,12 @@ def _code() -> str:
     files = [file for root in lidarloop_core.labelling.__path__ for file in sorted(Path(root).rglob("*.py"))]
     lifts = [file for file in files if file.parent.name not in ("refining", "selection", "painting")]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in lifts)).hexdigest()[:16]
+
+
+def frames_with_images(drive: RealDrive) -> list[int]:
+    """Positions of the drive's frames that have an image."""
+    source = drive.spec.open()
+    return [i for i in drive.frames() if source[i].cameras]
 
 
 def scored_samples(drive: RealDrive, indices: Sequence[int]) -> list[ScoredSample]:
@@ -204,7 +210,7 @@ def run(
             raise ConfigError(f"received {', '.join(unknown)}; expected some of: {'; '.join(known)}")
     for name in on:
         drive = known_drives[name]
-        indices = [i for i in drive.frames() if len(drive.spec.open()[i].cameras)][::every]
+        indices = frames_with_images(drive)[::every]
         if masks_alone:
             _make_masks(drive, indices, networks)
             continue

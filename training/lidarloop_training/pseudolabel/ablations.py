@@ -25,6 +25,7 @@ _REFINEMENT_OFF: dict[str, Any] = {
     "extend_s": 0.0,
     "min_hits": 1,
     "suppress_iou": 1.0,
+    "double_iou": 1.0,
 }
 """Each step of refinement, switched off."""
 

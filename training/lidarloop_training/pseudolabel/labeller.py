@@ -53,7 +53,8 @@ class Labeller:
 
     def refined(self, drive: WholeDrive) -> bytes:
         """The labels of a drive, better."""
-        clouds = None if self._job.sensors == "camera" else self._job.drive.open(cameras=False, lane_map=False)
+        with_cameras = self._job.sensors == "lidar-camera"  # which places they looked at
+        clouds = None if self._job.sensors == "camera" else self._job.drive.open(cameras=with_cameras, lane_map=False)
         frames = refined(read_segment(drive.document), self._job.refinement, clouds)
         return segment_document(frames[0].labels.boxes.class_names, [frame_document(frame) for frame in frames])
 

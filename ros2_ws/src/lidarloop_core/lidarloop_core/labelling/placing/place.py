@@ -20,7 +20,10 @@ from lidarloop_core.labelling.points.accumulate import Cloud
 from lidarloop_core.labelling.points.ground_height import GroundHeight
 from lidarloop_core.labelling.points.segments import Segment
 
-YawSource = Literal["lane", "box_fit", "none"]
+YawSource = Literal["lane", "box_fit", "box_fit_on_lane", "none"]
+
+_FITTED: dict[bool, YawSource] = {False: "box_fit", True: "box_fit_on_lane"}
+"""Source of a fitted heading, by whether a lane is near."""
 
 _SENSOR_XY = np.zeros(2)  # boxes are made in the LiDAR's own frame
 
@@ -31,7 +34,8 @@ class Placed:
 
     Attributes:
         values: (M, 9) box columns, keyframe LiDAR's frame; velocity 0.
-        yaw_sources: M of "lane", "box_fit", "none".
+        yaw_sources: M of "lane", "box_fit" (the axis alone: right modulo half a turn), "box_fit_on_lane" (a lane tells
+            front from back), "none".
         confidence: (M,) confidence of the fitted heading, in [0, 1]; 1 if none was fitted.
     """
 
@@ -104,16 +108,16 @@ def _choose(
     config: LiftingConfig,
 ) -> tuple[FittedBox | None, float, YawSource]:
     """The fitted box, if a rule needs one; the yaw of the first rule with an answer, else NaN; and its source."""
-    fit = None
+    fit, by_fit = None, _FITTED[math.isfinite(lane_yaw)]
     if config.center == "box_fit" or "box_fit" in config.yaw:
         fit = fit_box(points, size, _SENSOR_XY, lane_yaw, most)
     for rule in config.yaw:
         if rule == "lane" and math.isfinite(lane_yaw):
             return fit, lane_yaw, "lane"
         if rule == "box_fit" and fit is not None and fit.confidence >= CONFIDENT:
-            return fit, fit.yaw, "box_fit"
+            return fit, fit.yaw, by_fit
     if fit is not None and math.isfinite(fit.yaw):
-        return fit, fit.yaw, "box_fit"  # uncertain, but better than any default
+        return fit, fit.yaw, by_fit  # uncertain, but better than any default
     return fit, math.nan, "none"
 
 
