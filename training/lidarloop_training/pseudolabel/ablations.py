@@ -20,7 +20,7 @@ Direction = Literal["worse", "better", "either"]
 Figure = Literal["mAP", "ATE", "AOE"]
 
 _REFINEMENT_OFF: dict[str, Any] = {
-    **{f.name: False for f in dataclasses.fields(RefineConfig) if f.default is True},
+    **{f.name: False for f in dataclasses.fields(RefineConfig) if f.default is True and f.name != "drives_right"},
     "fill_gap_s": 0.0,
     "extend_s": 0.0,
     "min_hits": 1,

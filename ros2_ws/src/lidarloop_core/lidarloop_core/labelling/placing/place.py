@@ -22,8 +22,8 @@ from lidarloop_core.labelling.points.segments import Segment
 
 YawSource = Literal["lane", "box_fit", "box_fit_on_lane", "none"]
 
-_FITTED: dict[bool, YawSource] = {False: "box_fit", True: "box_fit_on_lane"}
-"""Source of a fitted heading, by whether a lane is near."""
+_ALONG_LANE = math.cos(math.radians(60))
+"""An axis that is further from the lane's crosses it: then the lane does not tell front from back."""
 
 _SENSOR_XY = np.zeros(2)  # boxes are made in the LiDAR's own frame
 
@@ -108,17 +108,22 @@ def _choose(
     config: LiftingConfig,
 ) -> tuple[FittedBox | None, float, YawSource]:
     """The fitted box, if a rule needs one; the yaw of the first rule with an answer, else NaN; and its source."""
-    fit, by_fit = None, _FITTED[math.isfinite(lane_yaw)]
+    fit = None
     if config.center == "box_fit" or "box_fit" in config.yaw:
         fit = fit_box(points, size, _SENSOR_XY, lane_yaw, most)
     for rule in config.yaw:
         if rule == "lane" and math.isfinite(lane_yaw):
             return fit, lane_yaw, "lane"
         if rule == "box_fit" and fit is not None and fit.confidence >= CONFIDENT:
-            return fit, fit.yaw, by_fit
+            return fit, fit.yaw, _fitted(fit.yaw, lane_yaw)
     if fit is not None and math.isfinite(fit.yaw):
-        return fit, fit.yaw, by_fit  # uncertain, but better than any default
+        return fit, fit.yaw, _fitted(fit.yaw, lane_yaw)  # uncertain, but better than any default
     return fit, math.nan, "none"
+
+
+def _fitted(yaw: float, lane_yaw: float) -> YawSource:
+    """Source of a fitted heading, of which a lane along it, if there is one, has told front from back."""
+    return "box_fit_on_lane" if math.cos(yaw - lane_yaw) > _ALONG_LANE else "box_fit"  # NaN without a lane
 
 
 def _stand(
