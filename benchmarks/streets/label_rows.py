@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checks import Context, Row, at_least, at_most, report_only
-from benchmarks.streets.labels import REPORTED, RESULTS, TUNING, Networks, drives, frames_with_images, score_drive
-from lidarloop_training.pseudolabel.ablations import trials
+from benchmarks.streets.labels import (
+    REPORTED,
+    RESULTS,
+    TUNING,
+    Networks,
+    drives,
+    frames_with_images,
+    rows_by_name,
+    score_drive,
+)
+from lidarloop_training.pseudolabel.ablations import ALL_CANDIDATES, candidates
 
 CAR_AP, PEDESTRIAN_AP = 0.82, 0.45
 MOST_TURNED, MOST_DOUBLES = 0.08, 0.03
@@ -17,19 +26,6 @@ LENGTH_M, WIDTH_M = 0.25, 0.10
 LIVE_POINTS = 0.05
 LEAST_PRECISION = LEAST_RECALL = 0.70
 ANEW_TOLERANCE = 0.02
-
-STEPS = (
-    "lifting.drop-walls False",
-    "lifting.overlap-iou 1.0",
-    "refine.double-iou 1.0",
-    "refine.resemble False",
-    "refine.end-empty False",
-    "refine.weigh-views False",
-    "refine.usual-size False",
-    "refine.class-by-size False",
-    "refine.vote-front False",
-)
-"""Steps that answer what was found wrong on real drives, each switched off in a row."""
 
 Scores = Mapping[str, Any]
 """Name of a figure of ``ClassScore`` → its value."""
@@ -93,19 +89,19 @@ def targets(drive: str, full: Mapping[str, Scores], live: Mapping[str, Scores]) 
 
 
 def gains(drive: str, runs: Mapping[tuple[str, str], Mapping[str, Scores]]) -> Iterator[Row]:
-    """AP of cars with each step less that without it, where both were run."""
-    full = runs.get((drive, "full"), {}).get("car")
-    for step in STEPS:
-        without = runs.get((drive, f"full, {step}"), {}).get("car")
-        if full is not None and without is not None:
+    """AP of cars with each further step less that without it, where both were run."""
+    for trial in candidates():
+        left_out = trial.name.startswith(f"{ALL_CANDIDATES} but ")
+        without, with_it = ("full", trial.name) if not left_out else (trial.name, ALL_CANDIDATES)
+        before, after = (runs.get((drive, row), {}).get("car") for row in (without, with_it))
+        if before is not None and after is not None:
             change = ", ".join(
-                f"{title} {without[figure]:.3f} → {full[figure]:.3f}"
+                f"{title} {before[figure]:.3f} → {after[figure]:.3f}"
                 for figure, title in _CHANGES.items()
-                if None not in (without[figure], full[figure]) and without[figure] != full[figure]
+                if None not in (before[figure], after[figure]) and before[figure] != after[figure]
             )
-            yield report_only(
-                f"{drive}, gain over {step}: AP of cars ({change or 'no change'})", full["ap"] - without["ap"]
-            )
+            what = f"{drive}, AP of cars gained: {with_it} against {without} ({change or 'no change'})"
+            yield report_only(what, after["ap"] - before["ap"])
 
 
 _REPORTED_FIGURES = {
@@ -138,7 +134,7 @@ def _anew(context: Context, runs: Mapping[tuple[str, str], Mapping[str, Scores]]
     if stored is None:
         yield Row(f"{name}: run anew", None, "", False, "not run before")
         return
-    full = next(trial for trial in trials() if trial.name == "full")
+    full = rows_by_name()["full"]
     networks = Networks(models=context.data / "models2d")
     car = score_drive(drive, frames_with_images(drive), full, networks)["car"]
     off = abs(car.ap - stored["ap"])

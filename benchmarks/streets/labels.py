@@ -1,7 +1,7 @@
 """Pseudo-labels of real drives against their human labels: what is wrong with them, and what each step contributes.
 
     python -m benchmarks.streets.labels                            # both recipes on all drives
-    python -m benchmarks.streets.labels --on kitti-0001 kitti-object-even --rows full "full, refine.refit False"
+    python -m benchmarks.streets.labels --on kitti-0001 kitti-object-even --rows full "full, all candidates"
     python -m benchmarks.streets.labels --masks-alone              # only the 2D networks, which take seconds an image
 
 Settings are chosen on ``TUNING`` alone; the other drives are for reports. Masks and lifted labels are kept in a folder
@@ -37,7 +37,7 @@ from lidarloop_core.machine import machine, versions
 from lidarloop_core.sample import Sample, SampleSource
 from lidarloop_training.data.drive_spec import DriveSpec, KittiObject, KittiTracking, PandaSet
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
-from lidarloop_training.pseudolabel.ablations import Trial, trials
+from lidarloop_training.pseudolabel.ablations import Trial, candidates, trials
 from lidarloop_training.pseudolabel.frames import frame_document, read_frame
 from lidarloop_training.pseudolabel.job import plain, sha256_of
 from lidarloop_training.pseudolabel.mask_cache import CachedMaskModel
@@ -204,7 +204,7 @@ def run(
     Raises:
         ConfigError: an unknown drive or row.
     """
-    known_drives, known_rows = drives(), {trial.name: trial for trial in trials()}
+    known_drives, known_rows = drives(), rows_by_name()
     for wanted, known in ((on, known_drives), (rows, known_rows)):
         if unknown := sorted({*wanted} - {*known}):
             raise ConfigError(f"received {', '.join(unknown)}; expected some of: {'; '.join(known)}")
@@ -238,6 +238,11 @@ _SHOWN = {
     "height_m": "dh", "above_m": "above", "axis_rad": "axis", "heading_rad": "AOE", "turned": "turned",
     "velocity_mps": "AVE", "interruptions": "breaks", "doubles": "doubles", "filled": "filled",
 }  # fmt: skip
+
+
+def rows_by_name() -> dict[str, Trial]:
+    """All rows: both recipes, each step of them as the paper has it, and the steps that are no part of them yet."""
+    return {trial.name: trial for trial in (*trials(), *candidates())}
 
 
 def table(scores: dict[str, ClassScore]) -> str:

@@ -16,6 +16,7 @@ from lidarloop_core.labelling.refining.tracks import Track
 NUM_FRAMES = 20
 TIMES_S = 0.5 * np.arange(NUM_FRAMES)
 HITS = np.arange(5, 12)
+CAREFUL = RefineConfig(resemble=True, end_empty=True, weigh_views=True)
 SENSORS = np.zeros((NUM_FRAMES, 2))
 
 
@@ -37,7 +38,7 @@ def track(num_points: npt.NDArray[np.int64], emptied: npt.NDArray[np.bool_] | No
 
 
 def shown(one: Track, config: RefineConfig | None = None, looked_at: npt.NDArray[np.bool_] | None = None) -> Presence:
-    return presence(one, seen(), TIMES_S, SENSORS, config or RefineConfig(), looked_at)
+    return presence(one, seen(), TIMES_S, SENSORS, config or CAREFUL, looked_at)
 
 
 def at(*frames: int) -> npt.NDArray[np.bool_]:
@@ -52,19 +53,19 @@ def test_a_few_points_at_its_place_are_not_the_car() -> None:
     points = np.where(at(*HITS), 50, 14)
     np.testing.assert_array_equal(np.flatnonzero(shown(track(points)).shown), HITS)
     assert shown(track(points + 2)).shown.all()
-    assert shown(track(points), RefineConfig(resemble=False)).shown.all()
+    assert shown(track(points), replace(CAREFUL, resemble=False)).shown.all()
 
 
 def test_from_twice_as_far_a_quarter_of_the_points_is_as_many() -> None:
     one = track(np.where(at(*HITS), 50, 5))
     far = np.where(at(*HITS)[:, None], 0.0, -10.0) * np.array([1.0, 0.0])
-    assert presence(one, seen(), TIMES_S, far, RefineConfig()).shown.all()
+    assert presence(one, seen(), TIMES_S, far, CAREFUL).shown.all()
 
 
 def test_an_empty_place_ends_a_car_before_and_after_its_labels() -> None:
     empty = track(np.full(NUM_FRAMES, 50), at(3, 14))
     np.testing.assert_array_equal(np.flatnonzero(shown(empty).shown), np.arange(4, 14))
-    assert shown(empty, RefineConfig(end_empty=False)).shown.all()
+    assert shown(empty, replace(CAREFUL, end_empty=False)).shown.all()
 
 
 def test_an_empty_place_between_two_labels_is_not_filled() -> None:

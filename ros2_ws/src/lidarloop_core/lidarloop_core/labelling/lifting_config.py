@@ -115,7 +115,5 @@ def full_lifting() -> LiftingConfig:
         drop_smear=True,
         snap_to_ground=True,
         merge_cameras=True,
-        drop_walls=True,
         vote_radius=0.7,
-        overlap_iou=0.1,
     )

@@ -11,6 +11,8 @@ from lidarloop_core.tracking.class_motion import MotionTable
 class RefineConfig:
     """Steps of refinement, each with a switch, so that the gain of each can be measured.
 
+    Steps that are off by default answer what was found wrong on real drives; ``ablations.candidates`` switches them on.
+
     Attributes:
         join_places: join tracks of objects that stand at the same place, whatever the time between them.
         vote_class: replace each label's class by the one that the track's labels name with most confidence.
@@ -50,19 +52,19 @@ class RefineConfig:
     fill_gap_s: float = 3.0
     extend_s: float = 20.0
     extend_share: float = 0.2
-    resemble: bool = True
-    end_empty: bool = True
-    weigh_views: bool = True
+    resemble: bool = False
+    end_empty: bool = False
+    weigh_views: bool = False
     refit: bool = True
-    usual_size: bool = True
-    class_by_size: bool = True
-    vote_front: bool = True
+    usual_size: bool = False
+    class_by_size: bool = False
+    vote_front: bool = False
     drives_right: bool = True
     rescore: bool = True
     min_hits: int = 2
     min_lone_score: float = 0.7
     suppress_iou: float = 0.3
-    double_iou: float = 0.1
+    double_iou: float = 1.0
     min_standing_hits: int = 4
     min_standing_s: float = 2.0
     coast_s: float = 2.1

@@ -52,16 +52,19 @@ class Looks:
 
 
 class DriveCloud:
-    """The points above the ground of all frames, in the drive's frame."""
+    """The points above the ground of all frames, in the drive's frame; and, if ``with_sight``, all lines of sight."""
 
-    def __init__(self, cloud_of: CloudOf, drive_SE3_lidar: Sequence[SE3], max_range_m: float) -> None:
+    def __init__(
+        self, cloud_of: CloudOf, drive_SE3_lidar: Sequence[SE3], max_range_m: float, with_sight: bool = False
+    ) -> None:
         self._points, self._trees = [], []
         self._sight = SightLines()
         self.sensors = np.array([pose.translation[:2] for pose in drive_SE3_lidar])
         for frame, pose in enumerate(drive_SE3_lidar):
             points = np.asarray(cloud_of(frame), np.float64)[:, :3]
             points = points[(np.abs(points[:, :2]) < max_range_m + 10.0).all(axis=1)]
-            self._sight.add(pose.transform(points), pose.translation)
+            if with_sight:
+                self._sight.add(pose.transform(points), pose.translation)
             above = points[:, 2] - GroundHeight(points).at(points[:, :2])
             points = pose.transform(points[(above > GROUND_M) & (above < CEILING_M)])
             self._points.append(points)
@@ -72,7 +75,7 @@ class DriveCloud:
 
         Args:
             boxes: (T, 9) its boxes in the drive's frame.
-            active: (T,) bool, frames to look at; the others are False.
+            active: (T,) bool, frames to look at; the others are False. The lines of sight were kept.
         """
         result = np.zeros(len(boxes), np.bool_)
         for frame in np.flatnonzero(active):

@@ -72,7 +72,7 @@ def refine(
     linked = link(observations, times_s, stamps_ns, class_names, config)
     tracks = estimate(observations, linked, times_s, class_names, config)
     if cloud_of is not None:
-        cloud = DriveCloud(cloud_of, drive_SE3_lidar, config.max_range_m)
+        cloud = DriveCloud(cloud_of, drive_SE3_lidar, config.max_range_m, config.end_empty)
         known = np.array([observations.has_front[track.rows].any() for track in tracks], np.bool_)
         tracks = refit(tracks, cloud, times_s, class_names, config, known)
     if rolling_shutter is not None:
