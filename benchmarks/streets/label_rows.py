@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ LENGTH_M, WIDTH_M = 0.25, 0.10
 LIVE_POINTS = 0.05
 LEAST_PRECISION = LEAST_RECALL = 0.70
 ANEW_TOLERANCE = 0.02
+
+Judge = Callable[[str, float, float], Row]
+"""``at_least`` or ``at_most``."""
 
 Scores = Mapping[str, Any]
 """Name of a figure of ``ClassScore`` → its value."""
@@ -120,7 +123,7 @@ _CHANGES = {"precision": "precision", "recall": "recall", "turned": "turned", "l
             "doubles": "doubles", "filled": "filled"}  # fmt: skip
 
 
-def _or_missing(what: str, scores: Scores | None, figure: str, judge: Any, target: float) -> Row:
+def _or_missing(what: str, scores: Scores | None, figure: str, judge: Judge, target: float) -> Row:
     """A judged figure; falls short where it was not measured."""
     value = None if scores is None else scores[figure]
     sign = "≥" if judge is at_least else "≤"

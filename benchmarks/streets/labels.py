@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tyro
 
 import lidarloop_core.labelling
@@ -161,7 +162,7 @@ def _scored(drive: RealDrive, source: SampleSource, index: int) -> ScoredSample:
     return ScoredSample(sample.token, labels_of(sample), camera, sample.keyframe, _unlabelled(sample))
 
 
-def _unlabelled(sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _unlabelled(sample: Sample) -> npt.NDArray[np.float64]:
     """(R, 4) the regions of a KITTI image that are marked as not labelled, pixels."""
     if sample.scene == "kitti-object":
         lines = (UNPACKED / "kitti_object/training/label_2" / f"{sample.token}.txt").read_text().splitlines()

@@ -44,8 +44,9 @@ class SightLines:
         azimuth, flat = np.arctan2(y, x), np.hypot(x, y)
         order = np.argsort(azimuth, kind="stable")
         slope = z / np.maximum(flat, 1e-3)
-        azimuth, flat, slope = (column[order].astype(np.float32) for column in (azimuth, flat, slope))
-        self._frames.append((azimuth, flat, slope))
+        columns = azimuth, flat, slope
+        azimuths, flats, slopes = (column[order].astype(np.float32) for column in columns)
+        self._frames.append((azimuths, flats, slopes))
         self._heights.append(float(sensor[2]))
 
     def saw_through(self, frame: int, box: FloatArray, sensor_xy: FloatArray) -> bool:
