@@ -82,7 +82,8 @@ class ClassScore:
 
     Attributes:
         objects, labels: numbers of labelled boxes in range, and of labels in range with a score of ``MIN_SCORE``.
-        precision, recall: share of these labels that match an object within 2 m, best score first, and of objects found.
+        precision, recall: share of these labels that match an object within 2 m, best score first; and of the objects
+            that are found.
         ap, ap_2m: average precision of nuScenes, and at 2 m alone.
         centre_m: median distance of matched centres in the ground plane, metres.
         length_m, width_m, height_m: medians of absolute differences of sizes, metres.
