@@ -259,7 +259,8 @@ def _record(out: Path, drive: str, row: str, num_frames: int, scores: dict[str, 
     """Adds a row to the results."""
     document: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {"runs": []}
     runs = [one for one in document["runs"] if (one["drive"], one["row"]) != (drive, row)]
-    made_by = {"command": sys.argv, "commit": commit(), "machine": machine(), "versions": versions()}
+    command = ["python", "-m", "benchmarks.streets.labels", *sys.argv[1:]]
+    made_by = {"command": command, "commit": commit(), "machine": machine(), "versions": versions()}
     scored = {name: one.document() for name, one in scores.items()}
     runs.append({"drive": drive, "row": row, "frames": num_frames, "classes": scored, **made_by})
     atomic.write_bytes(out, as_json({"runs": runs}))
