@@ -16,6 +16,7 @@ import tyro
 
 from benchmarks.checks import OUT, REAL_DATA, Row, finish, run_checks
 from benchmarks.streets.adapt import adaptation, adaptation_runs
+from benchmarks.streets.label_rows import pseudo_labels
 from benchmarks.streets.pack import UNPACKED, unpack
 from benchmarks.streets.readers import boxes_hold_points, overlays, poses_align_clouds, projections_meet_rectangles
 
@@ -24,6 +25,7 @@ CHECKS = (
     projections_meet_rectangles,
     poses_align_clouds,
     overlays,
+    pseudo_labels,
     adaptation_runs,
     adaptation,
 )

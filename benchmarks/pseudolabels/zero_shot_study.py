@@ -50,7 +50,7 @@ from lidarloop_training.evaluation.metrics.matching import UNMATCHED, DetectionC
 from lidarloop_training.evaluation.samples import SampleRecord
 from lidarloop_training.evaluation.scoring import Detections, Resampling, Score, score_detections
 from lidarloop_training.evaluation.statistics.breakdown import found_by
-from lidarloop_training.pseudolabel.ablations import Trial, fault_rates, trials
+from lidarloop_training.pseudolabel.ablations import Trial, candidates, fault_rates, trials
 from lidarloop_training.pseudolabel.frames import frame_document, read_frame
 from lidarloop_training.pseudolabel.job import LabelJob, plain, sha256_of
 from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
@@ -241,7 +241,7 @@ def run(
     """Runs the rows that are missing, or were made by other code, and writes them to OUT.
 
     Args:
-        only: names of rows; all by default.
+        only: names of rows; by default all but those of steps that are no part of a recipe yet.
         drives: which.
         out: the results.
         num_workers: processes.
@@ -251,7 +251,7 @@ def run(
     Raises:
         ConfigError: if ``only`` names an unknown row.
     """
-    known = {trial.name for trial in trials()}
+    known = {trial.name for trial in (*trials(), *candidates())}
     if unknown := sorted({*only} - known):
         raise ConfigError(f"received rows {', '.join(unknown)}; expected some of: {'; '.join(sorted(known))}")
     document = {} if fresh or not out.is_file() else json.loads(out.read_text())
@@ -263,16 +263,17 @@ def run(
     rows = {row["name"]: row for row in document.get("rows", []) if row["name"] in known}
     console = Console(stderr=True)
     with Study(drives, num_workers) as study:
-        for trial in trials():
+        for trial in (*trials(), *candidates()) if only else trials():
             if (only and trial.name not in only) or rows.get(trial.name, {}).get("key") == study.key(trial):
                 continue
             rows[trial.name] = row = study.row(trial)
             console.print(f"{trial.name:36} mAP {row['mAP']:.3f}  NDS {row['NDS']:.3f}  {row['seconds']:.0f} s")
-            ordered = [rows[t.name] for t in trials() if t.name in rows]
+            ordered = [rows[t.name] for t in (*trials(), *candidates()) if t.name in rows]
             atomic.write_bytes(out, as_json(_document(study, ordered, document.get("short"))))
         if not only:
             short = {**short_rows(drives.data, num_workers), "commit": commit(), "machine": machine()}
-            atomic.write_bytes(out, as_json(_document(study, [rows[t.name] for t in trials()], short)))
+            ordered = [rows[t.name] for t in (*trials(), *candidates()) if t.name in rows]
+            atomic.write_bytes(out, as_json(_document(study, ordered, short)))
     print(out)
     return 0
 
@@ -337,6 +338,9 @@ def check_zero_shot(context: Context) -> Iterator[Row]:
     for trial in trials():
         if trial.name != trial.base:
             yield ablation_row(trial, rows.get(trial.name))
+    for trial in candidates():
+        if trial.name in rows:
+            yield ablation_row(trial, rows[trial.name])
     live = short_rows(context.scratch)
     for name in SHORT:
         off = abs(live[name] - document["short"][name])

@@ -19,6 +19,7 @@ def test_train_a_teacher_distill_export_replay(tmp_path: Path) -> None:
     pytest.importorskip("embreex", reason="no ray caster here: pip install lidarloop[toytown]")
     data = ["--data.root", str(tmp_path / "data"), "--data.duration-s", "1"]
     teacher, student, model = (tmp_path / name for name in ("teacher", "student", "model.onnx"))
+    named = tmp_path / "teacher.onnx"
     bag, out = tmp_path / "drive.mcap", tmp_path / "out"
 
     assert main(["train", "painted-smoke", *data, *STEPS, "--run.out", str(teacher)]) == 0
@@ -30,5 +31,5 @@ def test_train_a_teacher_distill_export_replay(tmp_path: Path) -> None:
     assert len(json.loads((out / "detections.json").read_text())["results"]) == 10
 
     # The teacher's own model file says which paint it needs.
-    assert main(["export", str(teacher), str(model), "--force", "--check-nvidia", "never"]) == 0
-    assert read_model(model).spec.point_columns[5:7] == ("seen", "paint_car")
+    assert main(["export", str(teacher), str(named), "--check-nvidia", "never"]) == 0
+    assert read_model(named).spec.point_columns[5:7] == ("seen", "paint_car")

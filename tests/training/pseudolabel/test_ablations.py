@@ -7,11 +7,11 @@ import tyro
 from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.refining.config import RefineConfig
 from lidarloop_training.commands.overrides import overridden, overrides_of
-from lidarloop_training.pseudolabel.ablations import Trial, fault_rates, trials
+from lidarloop_training.pseudolabel.ablations import Trial, candidates, fault_rates, trials
 from lidarloop_training.pseudolabel.job import plain, recipe, sha256_of
 from lidarloop_training.toytown.faults.rates import FaultRates
 
-ROWS = trials()
+ROWS = (*trials(), *candidates())
 Lifting, Refine = overrides_of(LiftingConfig), overrides_of(RefineConfig, without=("motion",))
 
 
@@ -63,6 +63,17 @@ def test_the_recipes_are_rows_as_they_are(name: str) -> None:
     (row,) = [t for t in ROWS if t.name == name]
 
     assert row.steps() == recipe(name)
+
+
+def test_all_candidates_together_are_each_of_them() -> None:
+    rows = {row.name: row for row in candidates()}
+    every = rows["full, all candidates"].steps()
+    for row in rows.values():
+        if " but " not in row.name and row.lifting:
+            assert all(getattr(every[0], name) == value for name, value in row.lifting.items())
+        others = rows.get(f"full, all candidates but {row.name.removeprefix('full, ')}")
+        assert (others is None) == ("all candidates" in row.name)
+        assert others is None or others.steps() != every
 
 
 def test_fault_rates_scale_and_stay_probabilities() -> None:

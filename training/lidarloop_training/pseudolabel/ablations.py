@@ -7,7 +7,7 @@ it names, and its table of modalities. It does not speak of our own steps: their
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,8 +19,11 @@ from lidarloop_training.toytown.faults.rates import FaultRates
 Direction = Literal["worse", "better", "either"]
 Figure = Literal["mAP", "ATE", "AOE"]
 
+_OF_THE_PLACE = ("drives_right",)
+"""Fields that say where a drive was recorded, and are no step."""
+
 _REFINEMENT_OFF: dict[str, Any] = {
-    **{f.name: False for f in dataclasses.fields(RefineConfig) if f.default is True},
+    **{f.name: False for f in dataclasses.fields(RefineConfig) if f.default is True and f.name not in _OF_THE_PLACE},
     "fill_gap_s": 0.0,
     "extend_s": 0.0,
     "min_hits": 1,
@@ -106,6 +109,53 @@ def trials() -> tuple[Trial, ...]:
         *_own_steps(),
     )
     return tuple(dataclasses.replace(row, reason=_REASONS.get(row.name, "")) for row in rows)
+
+
+_CANDIDATES: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+    ({"drop_walls": True}, {}),
+    ({"overlap_iou": 0.1}, {}),
+    ({}, {"double_iou": 0.1}),
+    ({}, {"resemble": True}),
+    ({}, {"end_empty": True}),
+    ({}, {"weigh_views": True}),
+    ({}, {"usual_size": True}),
+    ({}, {"class_by_size": True}),
+    ({}, {"vote_front": True}),
+)
+"""Fields of lifting and of refinement of each step that is not yet part of a recipe."""
+
+ALL_CANDIDATES = "full, all candidates"
+
+
+def candidates() -> tuple[Trial, ...]:
+    """Steps for real drives that are not yet part of the full recipe, each switched on; then all, and all but each.
+
+    A step becomes part of the recipe if it gains on real drives for tuning and does not cost on the toy town.
+    """
+    because = "answers what was found wrong on real drives"
+    every = _together(_CANDIDATES)
+    rows = [Trial(_on(*one), "full", *one, expect="either", because=because) for one in _CANDIDATES]
+    rows.append(Trial(ALL_CANDIDATES, "full", *every, expect="either", because=because))
+    for one in _CANDIDATES:
+        others = _together(other for other in _CANDIDATES if other is not one)
+        name = f"{ALL_CANDIDATES} but {_on(*one).removeprefix('full, ')}"
+        rows.append(Trial(name, "full", *others, expect="either", because=because))
+    return tuple(rows)
+
+
+def _together(steps: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    lifting: dict[str, Any] = {}
+    refinement: dict[str, Any] = {}
+    for one, other in steps:
+        lifting |= one
+        refinement |= other
+    return lifting, refinement
+
+
+def _on(lifting: Mapping[str, Any], refinement: Mapping[str, Any]) -> str:
+    named = [f"lifting.{_as_option(*item)}" for item in lifting.items()]
+    named += [f"refine.{_as_option(*item)}" for item in refinement.items()]
+    return f"full, {' '.join(named)}"
 
 
 def _frames() -> list[Trial]:

@@ -53,8 +53,10 @@ class Labeller:
 
     def refined(self, drive: WholeDrive) -> bytes:
         """The labels of a drive, better."""
-        clouds = None if self._job.sensors == "camera" else self._job.drive.open(cameras=False, lane_map=False)
-        frames = refined(read_segment(drive.document), self._job.refinement, clouds)
+        job, refinement = self._job, self._job.refinement
+        views = refinement is not None and refinement.weigh_views and job.sensors == "lidar-camera"
+        clouds = None if job.sensors == "camera" else job.drive.open(cameras=views, lane_map=False)
+        frames = refined(read_segment(drive.document), refinement, clouds)
         return segment_document(frames[0].labels.boxes.class_names, [frame_document(frame) for frame in frames])
 
     def frame(self, index: int) -> LabelledFrame:

@@ -30,8 +30,8 @@ CAR_YAW = 0.7
 """Of the car below, in the LiDAR's frame."""
 
 
-def lanes() -> LaneLookup:
-    heading = np.array([np.cos(LANE_YAW_WORLD), np.sin(LANE_YAW_WORLD), 0.0])
+def lanes(yaw_world: float = LANE_YAW_WORLD) -> LaneLookup:
+    heading = np.array([np.cos(yaw_world), np.sin(yaw_world), 0.0])
     middle = WORLD_SE3_LIDAR.transform(np.array([[14.0, 2.0, 0.0]]))[0]
     line = middle + np.array([[-80.0], [80.0]]) * heading
     return LaneLookup(LaneMap((line,), ("only",)))
@@ -94,10 +94,22 @@ def test_vehicles_are_pushed_out_along_the_ray() -> None:
 
 def test_a_fitted_box_finds_the_car() -> None:
     result = placed(LiftingConfig(center="box_fit", yaw=("box_fit", "lane")), lookup=lanes())
-    assert result.yaw_sources == ("box_fit",)
+    assert result.yaw_sources == ("box_fit_on_lane",)
     assert np.linalg.norm(result.values[0, :2] - (14.0, 2.0)) < 0.2
-    axis_off = min(heading_off(result.values[0, 6], CAR_YAW), heading_off(result.values[0, 6], CAR_YAW + np.pi))
-    assert axis_off < np.radians(5)
+    assert heading_off(result.values[0, 6], CAR_YAW) < np.radians(5)
+
+
+@pytest.mark.parametrize(("lane_yaw", "front"), [(CAR_YAW + 0.4, CAR_YAW), (CAR_YAW + np.pi - 0.4, CAR_YAW + np.pi)])
+def test_a_lane_along_a_fitted_box_tells_its_front(lane_yaw: float, front: float) -> None:
+    config = LiftingConfig(center="box_fit", yaw=("box_fit", "lane"))
+    result = placed(config, lookup=lanes(lane_yaw + 0.5))
+    assert result.yaw_sources == ("box_fit_on_lane",)
+    assert heading_off(result.values[0, 6], front) < np.radians(5)
+
+
+def test_a_lane_across_a_fitted_box_does_not() -> None:
+    config = LiftingConfig(center="box_fit", yaw=("box_fit", "lane"))
+    assert placed(config, lookup=lanes(CAR_YAW + 0.5 + np.radians(80))).yaw_sources == ("box_fit",)
 
 
 def test_the_lane_first_stands_the_box_at_the_lanes_yaw() -> None:

@@ -44,7 +44,11 @@ class LiftingConfig:
         drop_smear: drop points of older sweeps of objects that have moved since.
         snap_to_ground: put the box's underside on the ground below it, instead of the medoid at half height.
         merge_cameras: fuse the labels that two cameras give to one object.
+        drop_walls: drop boxes that are pieces of something larger than any object of their class: in the plane of a
+            face, or upwards, the points go on without a gap. See ``placing.walls``.
         vote_radius: radius of the 3D NMS as a multiple of the authors' class-wise radius.
+        overlap_iou: bird's-eye-view IoU of two boxes of one class above which the worse is removed, in [0, 1]: objects
+            do not stand in each other. 1 keeps all.
     """
 
     min_score_2d: float = 0.1
@@ -67,7 +71,9 @@ class LiftingConfig:
     drop_smear: bool = False
     snap_to_ground: bool = False
     merge_cameras: bool = False
+    drop_walls: bool = False
     vote_radius: float = 1.0
+    overlap_iou: float = 1.0
 
     def __post_init__(self) -> None:
         integers = {
@@ -78,10 +84,10 @@ class LiftingConfig:
         for name, (value, least) in integers.items():
             if value < least:
                 raise ConfigError(f"LiftingConfig received {name} = {value}; expected at least {least}")
-        if not (0 <= self.min_score_2d <= 1 and 0 <= self.nms_iou_2d <= 1):
+        shares = (self.min_score_2d, self.nms_iou_2d, self.overlap_iou)
+        if not all(0 <= share <= 1 for share in shares):
             raise ConfigError(
-                f"LiftingConfig received min_score_2d = {self.min_score_2d} and nms_iou_2d = {self.nms_iou_2d}; "
-                "expected both between 0 and 1"
+                f"LiftingConfig received min_score_2d, nms_iou_2d, overlap_iou = {shares}; expected all between 0 and 1"
             )
         distances_m = (self.ego_half_width_m, self.min_depth_m, self.max_lane_distance_m, self.vote_radius)
         if not min(distances_m) >= 0:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from lidarloop_core.geometry.boxes import Boxes3D
 
+KNOWS_FRONT = frozenset({"lane", "box_fit_on_lane", "track", "vote"})
+"""Sources of headings that tell front from back; other headings are right modulo half a turn at best."""
+
 
 @dataclass(frozen=True)
 class PseudoLabels:
@@ -22,7 +25,8 @@ class PseudoLabels:
         quality: (M,) float32 in [0, 1], trust in each label: a weight for training.
         num_points: (M,) int64, number of LiDAR points of each label.
         cameras: M tuples of camera names, best view first.
-        yaw_sources: M of "lane", "box_fit", "track", "none".
+        yaw_sources: M of "lane", "box_fit_on_lane", "track" (the object's motion), "vote" (profile, road, neighbours),
+            "box_fit" (the axis alone: right modulo half a turn), "none".
     """
 
     boxes: Boxes3D

@@ -20,12 +20,14 @@ import numpy.typing as npt
 
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.geometry.boxes import Boxes3D
+from lidarloop_core.geometry.iou import nms_rotated_by_label
 from lidarloop_core.labelling.instance_masks import InstanceMasks
 from lidarloop_core.labelling.lifting.fusion import fused
 from lidarloop_core.labelling.lifting.quality import evidence, quality_of
 from lidarloop_core.labelling.lifting_config import LiftingConfig
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.placing.place import Placed, on_ground, place
+from lidarloop_core.labelling.placing.walls import in_walls
 from lidarloop_core.labelling.points.accumulate import Cloud, accumulate
 from lidarloop_core.labelling.points.cleaning import cleaned, with_ground
 from lidarloop_core.labelling.points.frustum import view, why_unfit, without_hidden
@@ -91,15 +93,38 @@ def lift(
         placed = on_ground(placed, ground)
     clock.passed("place")
     labels = _labels(segments, placed, evidence(segments, cloud, sizes), class_names, config)
+    if config.drop_walls:
+        in_wall = _in_walls(labels.boxes, cloud, priors.largest(class_names), config)
+        left_out.masks["part of a wall or a tree"] += int(in_wall.sum())
+        labels = labels[~in_wall]
+        clock.passed("walls")
     kept = nms_circles(
         labels.boxes.centers[:, :2],
         labels.boxes.scores,
         labels.boxes.labels,
         circle_radii(class_names, sizes) * config.vote_radius,
     )
-    left_out.masks["same object as a better one"] += len(labels) - len(kept)
+    alone = kept[_without_overlap(labels[kept].boxes, config.overlap_iou)]
+    left_out.masks["same object as a better one"] += len(labels) - len(alone)
     clock.passed("suppress")
-    return labels[kept], left_out
+    return labels[alone], left_out
+
+
+def _in_walls(
+    boxes: Boxes3D, cloud: Cloud, largest: npt.NDArray[np.float64], config: LiftingConfig
+) -> npt.NDArray[np.bool_]:
+    """(M,) bool, whether each box is a piece of something larger, by the keyframe's points above the ground."""
+    points = cloud.points[(cloud.age == 0) & ~cloud.on_ground]
+    vehicles = [name in config.lane_classes and name != "barrier" for name in boxes.class_names]
+    return in_walls(points, boxes.values, largest[boxes.labels], np.array(vehicles, np.bool_)[boxes.labels])
+
+
+def _without_overlap(boxes: Boxes3D, iou: float) -> npt.NDArray[np.int64]:
+    """Ascending indices of the boxes that overlap no better one of their class."""
+    if iou >= 1:
+        return np.arange(len(boxes))
+    thresholds = np.full(len(boxes.class_names), iou)
+    return np.sort(nms_rotated_by_label(boxes.values, boxes.scores, boxes.labels, thresholds))
 
 
 class _Clock:

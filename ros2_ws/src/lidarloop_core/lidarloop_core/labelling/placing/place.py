@@ -20,7 +20,10 @@ from lidarloop_core.labelling.points.accumulate import Cloud
 from lidarloop_core.labelling.points.ground_height import GroundHeight
 from lidarloop_core.labelling.points.segments import Segment
 
-YawSource = Literal["lane", "box_fit", "none"]
+YawSource = Literal["lane", "box_fit", "box_fit_on_lane", "none"]
+
+_ALONG_LANE = math.cos(math.radians(60))
+"""An axis that is further from the lane's crosses it: then the lane does not tell front from back."""
 
 _SENSOR_XY = np.zeros(2)  # boxes are made in the LiDAR's own frame
 
@@ -31,7 +34,8 @@ class Placed:
 
     Attributes:
         values: (M, 9) box columns, keyframe LiDAR's frame; velocity 0.
-        yaw_sources: M of "lane", "box_fit", "none".
+        yaw_sources: M of "lane", "box_fit" (the axis alone: right modulo half a turn), "box_fit_on_lane" (a lane tells
+            front from back), "none".
         confidence: (M,) confidence of the fitted heading, in [0, 1]; 1 if none was fitted.
     """
 
@@ -111,10 +115,15 @@ def _choose(
         if rule == "lane" and math.isfinite(lane_yaw):
             return fit, lane_yaw, "lane"
         if rule == "box_fit" and fit is not None and fit.confidence >= CONFIDENT:
-            return fit, fit.yaw, "box_fit"
+            return fit, fit.yaw, _fitted(fit.yaw, lane_yaw)
     if fit is not None and math.isfinite(fit.yaw):
-        return fit, fit.yaw, "box_fit"  # uncertain, but better than any default
+        return fit, fit.yaw, _fitted(fit.yaw, lane_yaw)  # uncertain, but better than any default
     return fit, math.nan, "none"
+
+
+def _fitted(yaw: float, lane_yaw: float) -> YawSource:
+    """Source of a fitted heading, of which a lane along it, if there is one, has told front from back."""
+    return "box_fit_on_lane" if math.cos(yaw - lane_yaw) > _ALONG_LANE else "box_fit"  # NaN without a lane
 
 
 def _stand(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -87,6 +89,22 @@ def view(points: npt.NDArray[np.float32], camera: CameraImage, keyframe: Sweep, 
     pixels, depth_m = project(transform.transform(points[ahead]), camera.intrinsics)
     seen = in_image(pixels, depth_m, camera.width, camera.height, min_depth_m)
     return View(camera, ahead[seen], pixels[seen], depth_m[seen])
+
+
+def looked_at(points: npt.NDArray[Any], cameras: Sequence[CameraImage], keyframe: Sweep) -> npt.NDArray[np.bool_]:
+    """(N,) bool, whether any camera's image shows a place, without regard to occlusion.
+
+    Args:
+        points: (N, 3) metres, keyframe LiDAR's frame.
+        cameras: cameras of the sample; those without calibration show nothing.
+        keyframe: the sweep whose frame and stamp the places are given in.
+    """
+    shown = np.zeros(len(points), np.bool_)
+    for camera in cameras:
+        if why_unpictured(camera, (camera.width, camera.height), keyframe) is None:
+            pixels, depth_m = project(camera_SE3_lidar(camera, keyframe).transform(points), camera.intrinsics)
+            shown |= in_image(pixels, depth_m, camera.width, camera.height)
+    return shown
 
 
 def without_hidden(seen: View, hides: npt.NDArray[np.bool_]) -> View:

@@ -26,6 +26,7 @@ _BROAD = 0.35  # sine of the angle between axis and line of sight from which the
 _EDGE_M = 0.2  # standard deviation of a bound that faces the LiDAR
 _FAR_EDGE_M = 0.25  # and of one that does not
 _SMALLEST, _LARGEST = 0.6, 1.6  # as a share of the expected size
+_WHOLE = 0.88  # a face seen over this share of its usual length is taken as seen from end to end
 _SURE_FRAMES = 3
 _MIN_WEIGHT = 0.1
 _GAP_M = 0.7  # wider gaps separate objects
@@ -83,43 +84,106 @@ def _largest_runs(looks: Looks, axis: int) -> tuple[FloatArray, npt.NDArray[np.i
     return along[kept], frame[kept]
 
 
-def standing_extent(seen: Extents, prior_m: float) -> tuple[float, float] | None:
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds of an object along one axis, over all frames, metres; None if no frame shows one.
+
+    Attributes:
+        low, high: the bounds.
+        low_faces, high_faces: whether they were facing the LiDAR, and so do not depend on what stands between.
+        shown_m: extent that single frames showed; 0 if none did.
+    """
+
+    low: float | None
+    high: float | None
+    low_faces: bool
+    high_faces: bool
+    shown_m: float
+
+    @property
+    def size_m(self) -> float | None:
+        """The size, if both bounds are known."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
+
+def standing_bounds(seen: Extents) -> Bounds:
+    """The bounds of a standing object, of which all extents are in one frame."""
+    known = np.isfinite(seen.low) & (seen.weight > _MIN_WEIGHT)
+    low, low_faces = _reach_of(-seen.low, seen, known, -1.0)
+    high, high_faces = _reach_of(seen.high, seen, known, 1.0)
+    shown_m = _quantile((seen.high - seen.low)[known], seen.weight[known], 0.9) if known.sum() >= _SURE_FRAMES else 0.0
+    return Bounds(None if low is None else -low, high, low_faces, high_faces, shown_m)
+
+
+def standing_extent(bounds: Bounds, prior_m: float) -> tuple[float, float] | None:
     """Low and high bound of a standing object along one axis, metres; None if the points do not give them.
 
     Args:
-        seen: its extents, all in one frame.
+        bounds: its bounds.
         prior_m: expected size along the axis, metres.
     """
-    known = np.isfinite(seen.low) & (seen.weight > _MIN_WEIGHT)
-    low = _reach_of(-seen.low, seen, known, -1.0)
-    high = _reach_of(seen.high, seen, known, 1.0)
-    if low is not None and high is not None:
-        return (-low, high) if fits(high + low, prior_m) else None
-    if high is not None:
-        return high - prior_m, high
-    if low is not None:
-        return -low, -low + prior_m
+    if bounds.low is not None and bounds.high is not None:
+        return (bounds.low, bounds.high) if fits(bounds.high - bounds.low, prior_m) else None
+    if bounds.high is not None:
+        return bounds.high - prior_m, bounds.high
+    if bounds.low is not None:
+        return bounds.low, bounds.low + prior_m
     return None
 
 
-def _reach_of(reach: FloatArray, seen: Extents, known: BoolArray, side: float) -> float | None:
-    """Bound of an object on one side, metres; None if no frame shows it."""
+def usual_extent(bounds: Bounds, usual_m: float, largest_m: float) -> tuple[float, float] | None:
+    """As ``standing_extent``, but a size that fell short is the usual one: what stands before an object hides parts.
+
+    The bound that faces the LiDAR stays where it is. The size is never below what a frame showed.
+
+    Args:
+        bounds: its bounds.
+        usual_m: usual size of its class in this drive, metres.
+        largest_m: largest size of its class, metres.
+    """
+    size = bounds.size_m
+    if bounds.low is not None and bounds.high is not None and size is not None and size <= largest_m:
+        least = _SMALLEST if bounds.low_faces and bounds.high_faces else _WHOLE
+        if size >= least * usual_m:
+            return bounds.low, bounds.high
+    size = min(max(usual_m, bounds.shown_m), largest_m)
+    if bounds.high is not None and (bounds.high_faces or bounds.low is None):
+        return bounds.high - size, bounds.high
+    if bounds.low is not None and (bounds.low_faces or bounds.high is None):
+        return bounds.low, bounds.low + size
+    if bounds.low is not None and bounds.high is not None:
+        middle = (bounds.low + bounds.high) / 2
+        return middle - size / 2, middle + size / 2
+    return None
+
+
+def _reach_of(reach: FloatArray, seen: Extents, known: BoolArray, side: float) -> tuple[float | None, bool]:
+    """Bound of an object on one side, metres, None if no frame shows it; and whether it faced the LiDAR."""
     facing = known & (seen.faces == side)
     if facing.sum() >= _SURE_FRAMES:
-        return _quantile(reach[facing], seen.weight[facing], 0.9)
+        return _quantile(reach[facing], seen.weight[facing], 0.9), True
     broad = known & seen.broad
     if broad.sum() >= _SURE_FRAMES:
-        return _quantile(reach[broad], seen.weight[broad], 0.9)
-    return None
+        return _quantile(reach[broad], seen.weight[broad], 0.9), False
+    return None, False
 
 
-def moving_size(seen: Extents, prior_m: float) -> float:
-    """Size along one axis of a moving object, metres; ``prior_m`` if too few frames show both bounds."""
+def moving_extent(seen: Extents) -> float | None:
+    """Size along one axis of a moving object, metres; None if too few frames show both bounds."""
     broad = np.isfinite(seen.low) & seen.broad
     if broad.sum() < _SURE_FRAMES:
-        return prior_m
-    size = _quantile(seen.high[broad] - seen.low[broad], seen.weight[broad], 0.8)
-    return size if fits(size, prior_m) else prior_m
+        return None
+    return _quantile(seen.high[broad] - seen.low[broad], seen.weight[broad], 0.8)
+
+
+def moving_size(size_m: float | None, prior_m: float) -> float:
+    """The size along one axis of a moving object by its extent, or the expected one, metres."""
+    return size_m if size_m is not None and fits(size_m, prior_m) else prior_m
+
+
+def usual_size(size_m: float | None, usual_m: float) -> float:
+    """As ``moving_size``, but an extent that fell short, or of which there is none, gives the usual size, metres."""
+    return size_m if size_m is not None and _WHOLE * usual_m <= size_m <= _LARGEST * usual_m else usual_m
 
 
 def moving_middle(seen: Extents, size_m: float) -> tuple[FloatArray, FloatArray]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lidarloop_core.geometry.boxes import Boxes3D
 from lidarloop_core.geometry.se3 import SE3
-from lidarloop_core.labelling.pseudo_labels import PseudoLabels
+from lidarloop_core.labelling.pseudo_labels import KNOWS_FRONT, PseudoLabels
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -82,7 +82,7 @@ def observe(labels: Sequence[PseudoLabels], drive_SE3_lidar: Sequence[SE3]) -> O
         num_points=np.concatenate([np.zeros(0, np.int64), *(p.num_points for p in labels)]),
         range_m=range_m,
         bearing=sight / np.maximum(range_m, 1e-6)[:, None],
-        has_front=np.array([source in ("lane", "track") for p in labels for source in p.yaw_sources], np.bool_),
+        has_front=np.array([source in KNOWS_FRONT for p in labels for source in p.yaw_sources], np.bool_),
     )
 
 

@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.points.ground_height import GroundHeight
+from lidarloop_core.labelling.refining.sight import SightLines
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -51,18 +52,35 @@ class Looks:
 
 
 class DriveCloud:
-    """The points above the ground of all frames, in the drive's frame."""
+    """The points above the ground of all frames, in the drive's frame; and, if ``with_sight``, all lines of sight."""
 
-    def __init__(self, cloud_of: CloudOf, drive_SE3_lidar: Sequence[SE3], max_range_m: float) -> None:
+    def __init__(
+        self, cloud_of: CloudOf, drive_SE3_lidar: Sequence[SE3], max_range_m: float, with_sight: bool = False
+    ) -> None:
         self._points, self._trees = [], []
+        self._sight = SightLines()
         self.sensors = np.array([pose.translation[:2] for pose in drive_SE3_lidar])
         for frame, pose in enumerate(drive_SE3_lidar):
             points = np.asarray(cloud_of(frame), np.float64)[:, :3]
             points = points[(np.abs(points[:, :2]) < max_range_m + 10.0).all(axis=1)]
+            if with_sight:
+                self._sight.add(pose.transform(points), pose.translation)
             above = points[:, 2] - GroundHeight(points).at(points[:, :2])
             points = pose.transform(points[(above > GROUND_M) & (above < CEILING_M)])
             self._points.append(points)
             self._trees.append(cKDTree(points[:, :2]))
+
+    def emptied(self, boxes: FloatArray, active: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """(T,) bool, the frames in which the LiDAR looked through the place of an object.
+
+        Args:
+            boxes: (T, 9) its boxes in the drive's frame.
+            active: (T,) bool, frames to look at; the others are False. The lines of sight were kept.
+        """
+        result = np.zeros(len(boxes), np.bool_)
+        for frame in np.flatnonzero(active):
+            result[frame] = self._sight.saw_through(int(frame), boxes[frame], self.sensors[frame])
+        return result
 
     def looks(self, boxes: FloatArray, active: npt.NDArray[np.bool_], margin_m: FloatArray) -> list[Looks]:
         """The points of N objects. A point belongs to the first box that contains it, or else to the nearest in reach.

@@ -20,6 +20,8 @@ _WIDE_SPREAD_M = 1.0
 _FAR_M = 20.0
 _LONG_S = 1.0
 _MOVING = 0.7  # moving objects are more often linked wrongly
+_ALIKE = 0.3  # of the points that an object had in its labelled frames, with range allowed for, show it in others
+_NEAREST_M = 5.0  # nearer than this an object has no more points
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,12 @@ class Presence:
 
 
 def presence(
-    track: Track, observations: Observations, times_s: FloatArray, sensors: FloatArray, config: RefineConfig
+    track: Track,
+    observations: Observations,
+    times_s: FloatArray,
+    sensors: FloatArray,
+    config: RefineConfig,
+    looked_at: BoolArray | None = None,
 ) -> Presence:
     """Finds the frames of a track: those with a label, gaps between, and, if it stands and points confirm it, beyond.
 
@@ -48,15 +55,17 @@ def presence(
         times_s: (T,) times of the frames, seconds.
         sensors: (T, 2) positions of the LiDAR, metres, drive's frame.
         config: lengths of gaps.
+        looked_at: (T,) bool, whether a camera looked at it; None where that is unknown, and taken for all frames.
     """
     row = _best_rows(track, observations, len(times_s))
     hit = row >= 0
     before_s, after_s = _since_and_until(times_s, hit)
     waited_s = np.minimum(before_s, after_s)
-    confirmed = np.ones(len(times_s), np.bool_) if track.num_points is None else track.num_points > 0
-    in_range = np.linalg.norm(track.values[:, :2] - sensors, axis=1) < config.max_range_m
+    range_m = np.linalg.norm(track.values[:, :2] - sensors, axis=1)
+    confirmed = _confirmed(track, hit, range_m, config)
+    in_range = range_m < config.max_range_m
     within_gap = before_s + after_s <= config.fill_gap_s
-    found_share = _found_share(track, hit, confirmed & in_range)
+    found_share = _found_share(track, hit, confirmed & in_range & (True if looked_at is None else looked_at))
     beyond = np.zeros(len(times_s), np.bool_)
     if track.stands and track.num_points is not None and found_share >= config.extend_share:
         beyond = waited_s <= config.extend_s
@@ -65,6 +74,31 @@ def presence(
     believed = hit.sum() >= config.min_hits or best >= config.min_lone_score
     confidence = _confidence(track, observations, int(hit.sum()), found_share) / np.sqrt(1 + waited_s / _LONG_S)
     return Presence((hit | filled) & believed, row, confidence)
+
+
+def _confirmed(track: Track, hit: BoolArray, range_m: FloatArray, config: RefineConfig) -> BoolArray:
+    """(T,) bool, the frames whose points show the object where it is not labelled."""
+    if track.num_points is None:
+        return np.ones(len(hit), np.bool_)
+    confirmed = track.num_points > 0
+    if config.resemble and hit.any():
+        full_scale = np.maximum(range_m, _NEAREST_M) ** 2
+        expected = np.median((track.num_points * full_scale)[hit]) / full_scale
+        confirmed &= track.num_points >= _ALIKE * expected
+    if config.end_empty and track.emptied is not None:
+        confirmed &= ~_gone(track.emptied & ~hit, hit)
+    return confirmed
+
+
+def _gone(emptied: BoolArray, hit: BoolArray) -> BoolArray:
+    """(T,) bool, the frames in which an object's place is empty, and those between these and the ends of the drive that
+    no label follows: who has left does not return."""
+    gone = emptied.copy()
+    if hit.any():
+        first, last = np.flatnonzero(hit)[[0, -1]]
+        gone[last:] = np.logical_or.accumulate(emptied[last:])
+        gone[: first + 1] = np.logical_or.accumulate(emptied[: first + 1][::-1])[::-1]
+    return gone
 
 
 def _best_rows(track: Track, observations: Observations, num_frames: int) -> IntArray:

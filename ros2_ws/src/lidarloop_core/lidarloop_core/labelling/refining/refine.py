@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from lidarloop_core.geometry.boxes import Boxes3D
-from lidarloop_core.geometry.iou import nms_rotated
+from lidarloop_core.geometry.iou import nms_rotated, nms_rotated_by_label
 from lidarloop_core.geometry.se3 import SE3
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.labelling.refining.config import RefineConfig
@@ -22,6 +22,9 @@ from lidarloop_core.labelling.refining.tracks import Track, estimate
 
 FloatArray = npt.NDArray[np.float64]
 
+LooksAt = Callable[[int, FloatArray], npt.NDArray[np.bool_]]
+"""Index of a frame and places (N, 3), metres, LiDAR's frame → (N,) bool, whether a camera looked at them."""
+
 
 def refine(
     labels: Sequence[PseudoLabels],
@@ -30,6 +33,7 @@ def refine(
     config: RefineConfig | None = None,
     cloud_of: CloudOf | None = None,
     rolling_shutter: RollingShutter | None = None,
+    looks_at: LooksAt | None = None,
 ) -> list[PseudoLabels]:
     """Refines the labels of one drive.
 
@@ -43,6 +47,7 @@ def refine(
             tracks are not extended.
         rolling_shutter: rotation of the LiDAR, for labels that are valid at the stamps. Without it a moving object
             stays where its points are, as in data sets made by labelling clouds.
+        looks_at: tells which places the cameras looked at. Without it they are taken to look everywhere.
 
     Returns:
         T refined labels, each in the frame of its keyframe LiDAR.
@@ -67,15 +72,31 @@ def refine(
     linked = link(observations, times_s, stamps_ns, class_names, config)
     tracks = estimate(observations, linked, times_s, class_names, config)
     if cloud_of is not None:
-        cloud = DriveCloud(cloud_of, drive_SE3_lidar, config.max_range_m)
-        tracks = refit(tracks, cloud, times_s, class_names, config)
+        cloud = DriveCloud(cloud_of, drive_SE3_lidar, config.max_range_m, config.end_empty)
+        known = np.array([observations.has_front[track.rows].any() for track in tracks], np.bool_)
+        tracks = refit(tracks, cloud, times_s, class_names, config, known)
     if rolling_shutter is not None:
         tracks = at_stamps(tracks, drive_SE3_lidar, rolling_shutter)
-    shown = [presence(track, observations, times_s, sensors, config) for track in tracks]
+    looked: list[npt.NDArray[np.bool_] | None] = [None] * len(tracks)
+    if looks_at is not None and config.weigh_views:
+        looked = list(_looked_at(tracks, drive_SE3_lidar, looks_at))
+    shown = [presence(t, observations, times_s, sensors, config, at) for t, at in zip(tracks, looked, strict=True)]
     return [
         _frame(i, labels[i], observations, tracks, shown, pose.inverse(), config)
         for i, pose in enumerate(drive_SE3_lidar)
     ]
+
+
+def _looked_at(tracks: Sequence[Track], drive_SE3_lidar: Sequence[SE3], looks_at: LooksAt) -> npt.NDArray[np.bool_]:
+    """(N, T) bool, whether a camera looked at each track in each frame."""
+    if not tracks:
+        return np.zeros((0, len(drive_SE3_lidar)), np.bool_)
+    return np.column_stack(
+        [
+            looks_at(frame, pose.inverse().transform(np.array([t.values[frame, :3] for t in tracks])))
+            for frame, pose in enumerate(drive_SE3_lidar)
+        ]
+    )
 
 
 def _frame(
@@ -114,9 +135,23 @@ def _frame(
         num_points,
         tuple(before.cameras[i] if i >= 0 else () for i in places),
         tuple(
-            "track" if i < 0 or (config.smooth and t.heading_by_motion[frame]) else before.yaw_sources[i]
+            _yaw_source(t, frame, before.yaw_sources[i] if i >= 0 else _filled_source(t, observations), config)
             for i, (t, _) in zip(places, here, strict=True)
         ),
     )
-    kept = nms_rotated(refined.boxes.values, refined.boxes.scores, config.suppress_iou)
-    return refined[np.sort(kept)]
+    kept = np.sort(nms_rotated(refined.boxes.values, refined.boxes.scores, config.suppress_iou))
+    refined, total = refined[kept], np.array([float(p.confidence[p.shown].sum()) for _, p in here])[kept]
+    thresholds = np.full(len(refined.boxes.class_names), config.double_iou)
+    return refined[np.sort(nms_rotated_by_label(refined.boxes.values, total, refined.boxes.labels, thresholds))]
+
+
+def _yaw_source(track: Track, frame: int, before: str, config: RefineConfig) -> str:
+    """What a label's heading rests on, where its own label had it from ``before``."""
+    if config.smooth and track.heading_by_motion[frame]:
+        return "track"
+    return "vote" if config.smooth and track.front_is_sure else before
+
+
+def _filled_source(track: Track, observations: Observations) -> str:
+    """What the heading of a label that is filled in rests on: the other labels of its track."""
+    return "box_fit_on_lane" if observations.has_front[track.rows].any() else "box_fit"

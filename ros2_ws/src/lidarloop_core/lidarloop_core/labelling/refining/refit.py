@@ -10,7 +10,19 @@ import numpy.typing as npt
 
 from lidarloop_core.labelling.priors import largest_sizes
 from lidarloop_core.labelling.refining.config import RefineConfig
-from lidarloop_core.labelling.refining.extents import extents, fits, moving_middle, moving_size, standing_extent, top_of
+from lidarloop_core.labelling.refining.extents import (
+    extents,
+    fits,
+    moving_extent,
+    moving_middle,
+    moving_size,
+    standing_bounds,
+    standing_extent,
+    top_of,
+    usual_extent,
+    usual_size,
+)
+from lidarloop_core.labelling.refining.fronts import VEHICLES, Road, with_fronts
 from lidarloop_core.labelling.refining.points import DriveCloud, Looks
 from lidarloop_core.labelling.refining.tracks import Track, headings, smoothed
 from lidarloop_core.tracking.kalman import HEIGHT_VARIANCE_M2, STATE_SIZE, UNKNOWN
@@ -20,34 +32,136 @@ FloatArray = npt.NDArray[np.float64]
 _AROUND_M = 0.3  # points are searched this far around a box
 _BEYOND = 0.25  # and along it by this share of its length more
 _CONFIRM_M = 0.1  # points within this of a box confirm it
+_ENOUGH_TRACKS = 5  # of a class that show both ends give its usual size in a drive
+_TRUCK_M = (5.4, 2.2, 2.3)  # longer or wider than the first two, and higher than the last, is a truck
+_TRUCK_TOP_M, _TRUCK_TOP = 0.5, 0.1  # in its uppermost part, so high, lies at least this share of its points
 
 
 def refit(
-    tracks: Sequence[Track], cloud: DriveCloud, times_s: FloatArray, class_names: tuple[str, ...], config: RefineConfig
+    tracks: Sequence[Track],
+    cloud: DriveCloud,
+    times_s: FloatArray,
+    class_names: tuple[str, ...],
+    config: RefineConfig,
+    front_is_known: npt.NDArray[np.bool_] | None = None,
 ) -> list[Track]:
     """The tracks with boxes fitted to the points near them, and with the number of points in each frame.
 
     Args:
-        tracks: tracks of one drive, world frame.
+        tracks: N tracks of one drive, world frame.
         cloud: points of the drive, world frame.
         times_s: (T,) times of the drive's frames, seconds.
         class_names: names of the tracks' labels.
-        config: limits of the refinement.
+        config: steps and limits of the refinement.
+        front_is_known: (N,) bool, whether lanes gave a track's front; None for none.
     """
+    tracks = list(tracks)
     if config.refit:
         looks = _look(tracks, cloud, _AROUND_M, _BEYOND, config)
-        largest = largest_sizes(class_names)
-        tracks = [
-            _refit_standing(t, k, largest[t.label]) if t.stands else t for t, k in zip(tracks, looks, strict=True)
-        ]
-        moving = [i for i, t in enumerate(tracks) if not t.stands]
-        again = _refit_moving([tracks[i] for i in moving], [looks[i] for i in moving], times_s, class_names, config)
-        for i, track in zip(moving, again, strict=True):
-            tracks[i] = track
+        if config.class_by_size:
+            tracks = trucks_by_size(tracks, looks, class_names)
+        tracks = _refitted(tracks, looks, times_s, class_names, config)
+    confirming = _look(tracks, cloud, _CONFIRM_M, 0.0, config)
+    if config.refit and config.vote_front:
+        known = np.zeros(len(tracks), np.bool_) if front_is_known is None else front_is_known
+        road = Road.of(cloud.sensors, config.drives_right)
+        tracks = with_fronts(tracks, confirming, road, _are_vehicles(class_names), known)
     return [
-        replace(t, num_points=k.count())
-        for t, k in zip(tracks, _look(tracks, cloud, _CONFIRM_M, 0.0, config), strict=True)
+        replace(t, num_points=k.count(), emptied=_emptied(t, cloud, config))
+        for t, k in zip(tracks, confirming, strict=True)
     ]
+
+
+def _are_vehicles(class_names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    return np.array([name in VEHICLES for name in class_names], np.bool_)
+
+
+def _emptied(track: Track, cloud: DriveCloud, config: RefineConfig) -> npt.NDArray[np.bool_] | None:
+    """(T,) bool, the unlabelled frames in which the LiDAR looked through the place of a standing track; None if that is
+    not searched."""
+    if not (config.end_empty and track.stands):
+        return None
+    active = np.linalg.norm(track.values[:, :2] - cloud.sensors, axis=1) < config.max_range_m
+    active[track.frames] = False
+    return cloud.emptied(track.values, active)
+
+
+def trucks_by_size(tracks: Sequence[Track], looks: Sequence[Looks], class_names: tuple[str, ...]) -> list[Track]:
+    """The tracks, with cars that are larger than cars made trucks.
+
+    Networks take box trucks for cars. By area alone Autoware does so, above 12.1 m²; here the points must be as high as
+    a truck as well, and as long or as wide.
+    """
+    if not {"car", "truck"} <= {*class_names}:
+        return list(tracks)
+    car, truck = class_names.index("car"), class_names.index("truck")
+    return [
+        replace(t, label=truck) if t.label == car and _is_truck(t, k) else t for t, k in zip(tracks, looks, strict=True)
+    ]
+
+
+def _is_truck(track: Track, looks: Looks) -> bool:
+    top = top_of(looks)
+    if top is None or top + float(track.values[0, 5]) / 2 < _TRUCK_M[2]:
+        return False
+    high = looks.points[:, 2] > _TRUCK_M[2] - float(track.values[0, 5]) / 2 - _TRUCK_TOP_M
+    shown = [standing_bounds(extents(looks, axis)).shown_m for axis in (0, 1)]
+    return bool(high.mean() > _TRUCK_TOP) and (shown[0] > _TRUCK_M[0] or shown[1] > _TRUCK_M[1])
+
+
+def _refitted(
+    tracks: list[Track],
+    looks: list[Looks],
+    times_s: FloatArray,
+    class_names: tuple[str, ...],
+    config: RefineConfig,
+) -> list[Track]:
+    largest = largest_sizes(class_names)
+    vehicles = _are_vehicles(class_names)
+    sizes = usual_sizes(tracks, looks)
+    usual = [size if config.usual_size and vehicles[t.label] else None for t, size in zip(tracks, sizes, strict=True)]
+    result = [
+        _refit_standing(t, k, largest[t.label], size) if t.stands else t
+        for t, k, size in zip(tracks, looks, usual, strict=True)
+    ]
+    moving = [i for i, t in enumerate(tracks) if not t.stands]
+    again = _refit_moving(
+        [tracks[i] for i in moving],
+        [looks[i] for i in moving],
+        times_s,
+        class_names,
+        config,
+        [usual[i] for i in moving],
+    )
+    for i, track in zip(moving, again, strict=True):
+        result[i] = track
+    return result
+
+
+def usual_sizes(tracks: Sequence[Track], looks: Sequence[Looks]) -> FloatArray:
+    """(N, 2) usual length and width of each track's class in this drive, metres.
+
+    It is the median of the tracks that show both ends; where these are few, each track's own size, and no less than the
+    median of those of its class.
+    """
+    own = np.array([t.values[0, 3:5] for t in tracks]).reshape(-1, 2)
+    labels = np.array([t.label for t in tracks], np.int64)
+    seen = np.full_like(own, np.nan)
+    for i, (track, look) in enumerate(zip(tracks, looks, strict=True)):
+        for axis in (0, 1):
+            found = extents(look, axis)
+            size = standing_bounds(found).size_m if track.stands else moving_extent(found)
+            seen[i, axis] = np.nan if size is None or not fits(size, own[i, axis]) else size
+    usual = own.copy()
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        for axis in (0, 1):
+            sizes = seen[rows, axis][np.isfinite(seen[rows, axis])]
+            typical = float(np.median(own[rows, axis]))
+            usual[rows, axis] = (
+                np.median(sizes) if len(sizes) >= _ENOUGH_TRACKS else np.maximum(own[rows, axis], typical)
+            )
+    return usual
 
 
 def _look(
@@ -63,14 +177,19 @@ def _look(
     return [looks[i] for i in np.argsort(order)]
 
 
-def _refit_standing(track: Track, looks: Looks, largest: FloatArray) -> Track:
+def _refit_standing(track: Track, looks: Looks, largest: FloatArray, usual: FloatArray | None = None) -> Track:
     if not len(looks.points):
         return track
     values = track.values.copy()
     c, s = np.cos(values[0, 6]), np.sin(values[0, 6])
     middle = []
     for axis in (0, 1):
-        extent = standing_extent(extents(looks, axis), float(values[0, 3 + axis]))
+        bounds = standing_bounds(extents(looks, axis))
+        if usual is None:
+            extent = standing_extent(bounds, float(values[0, 3 + axis]))
+        else:
+            extent = usual_extent(bounds, float(usual[axis]), float(largest[axis]))
+            values[:, 3 + axis] = usual[axis]
         half = float(values[0, 3 + axis]) / 2
         low, high = extent if extent is not None and extent[1] - extent[0] <= largest[axis] else (-half, half)
         middle.append((low + high) / 2)
@@ -92,7 +211,12 @@ def _raised(values: FloatArray, looks: Looks, largest: FloatArray) -> FloatArray
 
 
 def _refit_moving(
-    tracks: list[Track], looks: list[Looks], times_s: FloatArray, class_names: tuple[str, ...], config: RefineConfig
+    tracks: list[Track],
+    looks: list[Looks],
+    times_s: FloatArray,
+    class_names: tuple[str, ...],
+    config: RefineConfig,
+    usual: Sequence[FloatArray | None],
 ) -> list[Track]:
     if not tracks:
         return []
@@ -103,11 +227,17 @@ def _refit_moving(
     position_m = config.motion.column("position_m", class_names)
     sizes = []
     largest = largest_sizes(class_names)
-    for i, (track, look) in enumerate(zip(tracks, looks, strict=True)):
+    for i, (track, look, expected) in enumerate(zip(tracks, looks, usual, strict=True)):
         sides = [extents(look, axis) for axis in (0, 1)]
+        found = [moving_extent(side) for side in sides]
         size = [
-            min(moving_size(side, float(track.values[0, 3 + axis])), float(largest[track.label, axis]))
-            for axis, side in enumerate(sides)
+            min(
+                moving_size(found[axis], float(track.values[0, 3 + axis]))
+                if expected is None
+                else usual_size(found[axis], float(expected[axis])),
+                float(largest[track.label, axis]),
+            )
+            for axis in (0, 1)
         ]
         (u, blur_u), (v, blur_v) = (moving_middle(side, m) for side, m in zip(sides, size, strict=True))
         c, s = np.cos(track.values[:, 6]), np.sin(track.values[:, 6])

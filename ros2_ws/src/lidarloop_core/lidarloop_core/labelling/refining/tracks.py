@@ -44,6 +44,8 @@ class Track:
         heading_by_motion: (T,) bool, whether its yaw comes from its motion.
         support: sum of its labels' scores.
         num_points: (T,) int64, number of LiDAR points on it; None if points were not searched.
+        emptied: (T,) bool, whether the LiDAR looked through its place; None if that was not searched.
+        front_is_sure: whether front and back of a standing object are told apart by more than chance.
     """
 
     rows: IntArray
@@ -55,6 +57,8 @@ class Track:
     heading_by_motion: BoolArray
     support: float
     num_points: IntArray | None = None
+    emptied: BoolArray | None = None
+    front_is_sure: bool = False
 
     def spans(self, num_frames: int) -> BoolArray:
         """(T,) bool, the frames in which it may be visible: all if it stands."""
