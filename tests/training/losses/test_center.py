@@ -43,10 +43,9 @@ def targets(
     sample: list[Any] | tuple[Any, ...] = (0,),
     cell: list[Any] | tuple[Any, ...] = (0,),
     label: list[Any] | tuple[Any, ...] = (0,),
-    heatmap: None = None,
     weight: tuple[Any, ...] | None = None,
 ) -> BatchTargets:
-    heatmap = torch.zeros(2, 3, 2, 2) if heatmap is None else heatmap
+    heatmap = torch.zeros(2, 3, 2, 2)
     weight = torch.ones(len(sample)) if weight is None else torch.tensor(weight)
     ignored = torch.zeros(heatmap.shape[0], *heatmap.shape[2:], dtype=torch.bool)
     return BatchTargets(
@@ -174,9 +173,9 @@ def test_total_is_the_weighted_sum() -> None:
 
 def test_a_doubtful_centre_counts_by_its_weight() -> None:
     p, target, weight = [0.2, 0.7, 0.4, 0.9], [1.0, 0.5, 1.0, 0.0], [1.0, 0.0, 0.6, 0.0]
-    square = [torch.tensor(row).view(1, 1, 2, 2) for row in ([logit(x) for x in p], target, weight)]
+    logits, wanted, worth = (torch.tensor(row).view(1, 1, 2, 2) for row in ([logit(x) for x in p], target, weight))
     expected = (focal(p[0], 1) + 0.6 * focal(p[2], 1)) / 1.6 + (focal(p[1], 0.5) + focal(p[3], 0)) / 2
-    assert gaussian_focal_loss(*square, nowhere(square[1])).item() == pytest.approx(expected, rel=1e-5)
+    assert gaussian_focal_loss(logits, wanted, worth, nowhere(wanted)).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_label_of_no_worth_neither_pulls_nor_pushes_at_its_cell() -> None:

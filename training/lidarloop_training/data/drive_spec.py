@@ -456,7 +456,7 @@ def drive_at(path: Path) -> Drive:
     )
 
 
-def drive_arguments(drive: Drive) -> list[str]:
+def drive_arguments(drive: DriveSpec) -> list[str]:
     """The words that name a drive on the command line, e.g. ``["bag", "drive.mcap", "--odometry-topic", "/odom"]``."""
     first, *options = dataclasses.fields(drive)
     words = [drive.name, str(getattr(drive, first.name))]

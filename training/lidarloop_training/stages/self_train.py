@@ -174,7 +174,7 @@ def relabel(
     """
     folder = find_checkpoint(checkpoint)
     find = SampleDetector(TorchBackend.of_checkpoint(folder), score_threshold=min_score)
-    meta = {"weights_sha256": weights_sha256(folder), "min_score": list(min_score)}
+    meta: dict[str, object] = {"weights_sha256": weights_sha256(folder), "min_score": list(min_score)}
     meta |= {} if judge is None else {"judged": True}
     for scene, indices in groupby(range(len(source)), key=lambda index: source.keys[index].drive):
         place = drive_folder(out, scene)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
 from rich.console import Console
@@ -68,7 +68,8 @@ class AdaptRequest(Labelling[D]):
             if self.more:
                 raise ConfigError("adapt received --more with a toy-town drive; expected one seed: leave it out")
             return [self.drive]
-        return [self.drive, *(dataclasses.replace(self.drive, path=path) for path in self.more)]
+        more = [dataclasses.replace(self.drive, path=path) for path in self.more]
+        return cast("list[Drive]", [self.drive, *more])
 
     def config(self, source: Path, real: SampleSource, console: Console) -> AdaptConfig:
         """The adaptation, its spec with the LiDAR of the drives.

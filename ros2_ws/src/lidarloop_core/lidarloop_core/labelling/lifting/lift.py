@@ -123,7 +123,7 @@ def _without_overlap(boxes: Boxes3D, iou: float) -> npt.NDArray[np.int64]:
     """Ascending indices of the boxes that overlap no better one of their class."""
     if iou >= 1:
         return np.arange(len(boxes))
-    thresholds = np.full(len(boxes.class_names), iou)
+    thresholds = [iou] * len(boxes.class_names)
     return np.sort(nms_rotated_by_label(boxes.values, boxes.scores, boxes.labels, thresholds))
 
 

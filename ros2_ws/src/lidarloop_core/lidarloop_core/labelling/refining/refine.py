@@ -141,7 +141,7 @@ def _frame(
     )
     kept = np.sort(nms_rotated(refined.boxes.values, refined.boxes.scores, config.suppress_iou))
     refined, total = refined[kept], np.array([float(p.confidence[p.shown].sum()) for _, p in here])[kept]
-    thresholds = np.full(len(refined.boxes.class_names), config.double_iou)
+    thresholds = [config.double_iou] * len(refined.boxes.class_names)
     return refined[np.sort(nms_rotated_by_label(refined.boxes.values, total, refined.boxes.labels, thresholds))]
 
 
