@@ -8,6 +8,7 @@ from pathlib import Path
 from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.grid import VoxelGrid, VoxelLevel
+from lidarloop_training.losses.center import CenterLossConfig
 from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.pillar_toytown import pillar_smoke, pillar_toytown, toytown_spec
 from lidarloop_training.stages.config import RunConfig, TrainConfig
@@ -56,7 +57,9 @@ def voxel_toytown() -> TrainConfig[DetectionConfig]:
                 neck_channels=32,
                 shared_channels=32,
                 group_channels=32,
+                velocity_channels=32,
             ),
+            loss=CenterLossConfig(code_weights=(1.0,) * 8 + (2.0, 2.0), moving_weight=4.0),
         ),
         optimisation=dataclasses.replace(pillars.optimisation, precision="float32"),
         run=RunConfig(out=Path("out/voxel-toytown")),
