@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.checks import REPOSITORY
+from benchmarks.memory import peak_mb
 from lidarloop_core.sample import CameraImage, Sample, SampleSource
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives
 from lidarloop_training.tasks.pretext.dataset import ContrastDataset
@@ -118,7 +118,7 @@ def _timed(what: Callable[[], T], device: torch.device) -> tuple[T, float]:
 def _peak_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_mb()
 
 
 def _environment() -> dict[str, str]:

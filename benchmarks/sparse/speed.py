@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import numpy.typing as npt
 import tyro
 
 from benchmarks.checks import REPOSITORY
+from benchmarks.memory import peak_mb
 from lidarloop_core.pointcloud.grid import VoxelGrid
 from lidarloop_core.sparse.occupancy import Window
 from lidarloop_core.sparse.tables import LevelPlan, build_tables
@@ -136,9 +136,9 @@ def training_step(way: Way, clouds: Path) -> dict[str, float]:
     def step() -> None:
         network(features, levels).square().mean().backward()
 
-    before = _peak_mb()
+    before = peak_mb()
     step()
-    grown = _peak_mb() - before
+    grown = peak_mb() - before
     return {"MB": grown, "ms": best_ms(step, 3), "loss": float(network(features, levels).square().mean())}
 
 
@@ -153,10 +153,6 @@ def _emptied(neighbours: Any) -> Any:
     if isinstance(neighbours, torch.Tensor):
         return neighbours[:0]
     return rulebook_of(np.zeros((0, len(neighbours.counts)), np.int32), 0)
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def best_ms(what: Callable[[], object], repeats: int) -> float:
