@@ -41,15 +41,16 @@ class StepReport:
             return
         self.console.print(f"== {name}", highlight=False)
         before, started = float(row["seconds"]), time.monotonic()
-        with _Memory() as memory:
-            try:
+        memory = _Memory()
+        try:
+            with memory:
                 yield
-                row["finished"] = True
-            finally:
-                row["seconds"] = round(before + time.monotonic() - started, 1)
-                if memory.peak_mb is not None:
-                    row["peak_mb"] = max(row["peak_mb"] or 0.0, round(memory.peak_mb, 1))
-                self._write()
+            row["finished"] = True
+        finally:
+            row["seconds"] = round(before + time.monotonic() - started, 1)
+            if memory.peak_mb is not None:
+                row["peak_mb"] = max(row["peak_mb"] or 0.0, round(memory.peak_mb, 1))
+            self._write()
         self.console.print(f"   {self._figures(row)}", highlight=False)
 
     def table(self) -> Table:
