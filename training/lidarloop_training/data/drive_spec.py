@@ -45,6 +45,7 @@ DriveName = Literal[
 _SWEEPS_PER_NUSCENES_KEYFRAME = 11
 
 
+@dataclass(frozen=True)
 class DriveSpec(ABC):
     """A drive, or the drives of one folder.
 
