@@ -32,7 +32,7 @@ from lidarloop_ros.node import child, fastdds
 from lidarloop_ros.node.params import NodeParams
 
 STOP_TIMEOUT_S = 10.0
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 # Loading a model compiles code the first time: minutes where others keep the processor busy.
 TRANSITION_TIMEOUT_S = 600.0
 # The mapping of domains to ports in the RTPS standard (9.6.1.1).
