@@ -207,7 +207,7 @@ def scores(study: Study) -> dict[str, Any]:
     detectors = [model for model in (PILLARS, VOXELS) if model.is_file()]
     by_model = score_detectors(study, detectors)
     document: dict[str, Any] = {
-        "command": sys.argv,
+        "command": ["python", "-m", "benchmarks.sparse.accuracy", *sys.argv[1:]],
         **study.key(),
         "commit": commit(),
         "machine": machine(),
