@@ -98,6 +98,14 @@ def test_sealed_bytes_that_are_no_network_are_refused(tmp_path: Path, spec: Mode
         open_backend(tmp_path / "model.onnx")
 
 
+def test_a_graph_whose_names_are_no_text_is_refused(
+    tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec
+) -> None:
+    write_model(tmp_path / "model.onnx", network(*six_boxes).replace(b"points", b"p\xffints"), spec)
+    with pytest.raises(ModelFileError, match=r"cannot be loaded by onnxruntime .*utf-8.*expected an intact ONNX file"):
+        open_backend(tmp_path / "model.onnx")
+
+
 def test_the_runtime_s_words_are_cut_to_one_clear_line(
     tmp_path: Path, network: Network, six_boxes: SixBoxes, spec: ModelSpec
 ) -> None:

@@ -137,6 +137,7 @@ def _with(**changes: Any) -> Callable[..., Any]:
     [
         (lambda c: c.pop("frames"), "frames"),
         (_with(frame_id="first"), "first"),
+        (_with(frame_id=1e308), "1e.308"),
         (_with(pose=[0, 0, 0, 1]), "frame 1616343527200.*4 numbers"),
         (_with(annos={"names": ["Car"], "boxes_3d": []}), "1 names and 0 boxes"),
         (_with(annos={"names": ["Tram"], "boxes_3d": [[0] * 7]}), "Tram"),

@@ -254,7 +254,8 @@ class _Parser:
         self._path = folder / f"{folder.name}.json"
         try:
             self._content: dict[str, Any] = outside.read_json(self._path)
-            self._records: list[dict[str, Any]] = sorted(self._content["frames"], key=lambda r: int(r["frame_id"]))
+            # The names of frames are their times: a number such as 1e308 has none.
+            self._records: list[dict[str, Any]] = sorted(self._content["frames"], key=lambda r: int(str(r["frame_id"])))
         except OSError as error:
             raise DatasetError(f"{self._path}: cannot be read ({error.strerror}); restore the file") from None
         except (ValueError, KeyError, TypeError) as error:

@@ -87,10 +87,7 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
     try:
         session = ort.InferenceSession(onnx_bytes, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises its own types without a common base
-        raise ModelFileError(
-            f"{path} cannot be loaded by onnxruntime {ort.__version__}: {_reason(error)}; expected an intact ONNX "
-            "file: export or copy it again"
-        ) from None
+        raise _damaged(path, error) from None
     in_use = session.get_providers()
     # onnxruntime quietly runs on the CPU when a provider's libraries fail to load.
     if tuple(in_use[: len(providers)]) != providers:
@@ -98,7 +95,18 @@ def open_session(onnx_bytes: bytes, providers: tuple[str, ...], num_threads: int
             f"onnxruntime runs on {', '.join(in_use)} although {', '.join(providers)} was asked for; "
             "check the driver and the CUDA libraries, or ask for CPUExecutionProvider"
         )
+    try:  # names of tensors and axes are decoded when they are looked at
+        _ = [(value.name, value.shape) for value in (*session.get_inputs(), *session.get_outputs())]
+    except UnicodeDecodeError as error:
+        raise _damaged(path, error) from None
     return session
+
+
+def _damaged(path: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(
+        f"{path} cannot be loaded by onnxruntime {_onnxruntime().__version__}: {_reason(error)}; expected an intact "
+        "ONNX file: export or copy it again"
+    )
 
 
 def _reason(error: Exception) -> str:
