@@ -18,8 +18,8 @@ from benchmarks.checks import OUT, REAL_DATA, Context, Row, run_checks, runs_stu
 from benchmarks.contrastive import tables, units
 from benchmarks.contrastive.arms import ARMS
 from benchmarks.contrastive.live import live_rows
-from benchmarks.contrastive.records import read
 from benchmarks.contrastive.study import RESULTS, Study, run_study
+from benchmarks.records import read
 from benchmarks.tested import rows_of_tests
 from benchmarks.toytown.painting_study import check_painting
 from benchmarks.toytown.probe import check_looks

@@ -1,4 +1,4 @@
-"""What studies that train and score toy-town detectors share: scores, and results that grow with every run."""
+"""What studies of toy-town detectors share: scores, what made them, and results that grow with every run."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ def score(run: Path, source: SampleSource, range_m: float) -> DetectionMetrics:
         truth[sample.token] = frame.ground_truth()
     ranges = {name: min(reach_m, range_m) for name, reach_m in ScoringConfig().class_range_m.items()}
     return evaluate_detections(predictions, truth, ScoringConfig(class_range_m=ranges))
+
+
+def made_by(study: Any) -> dict[str, Any]:
+    """What a result depends on: the study's settings (a dataclass), the machine, versions and commit."""
+    settings = json.loads(json.dumps(dataclasses.asdict(study), default=str))
+    return {"settings": settings, "machine": machine(), **provenance()}
 
 
 def write_results(results: Path, study: Any, records: Path) -> None:

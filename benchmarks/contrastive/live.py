@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.checks import Row, all_of
 from benchmarks.contrastive.arms import CROSS, MASKED, SCRATCH, STATISTICS, Arm
-from benchmarks.contrastive.records import matching, read
 from benchmarks.contrastive.study import Study, run_study
+from benchmarks.records import matching, read
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives
 
 _ARMS = (

@@ -35,7 +35,7 @@ import tyro
 from benchmarks.checks import REAL_DATA, REPOSITORY
 from benchmarks.contrastive.arms import ARMS, CROSS, RANGE_M, SCRATCH, SUPERVISED, Arm, Images, downstream, pretext
 from benchmarks.contrastive.cost import cost_of
-from benchmarks.contrastive.records import Record, append, matching, read
+from benchmarks.records import Record, append, matching, read
 from benchmarks.samples import each
 from lidarloop_core.inference.segmenter import Segmenter
 from lidarloop_core.machine import machine

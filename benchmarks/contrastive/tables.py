@@ -32,7 +32,7 @@ from benchmarks.contrastive.arms import (
     TRANSFER,
     Network,
 )
-from benchmarks.contrastive.records import Record, matching
+from benchmarks.records import Record, matching
 
 NOT_RUN = "no stored results: python -m benchmarks.contrastive.study"
 

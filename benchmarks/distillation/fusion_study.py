@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from functools import cache
@@ -26,10 +25,9 @@ import tyro
 
 from benchmarks.checks import REPOSITORY, Row, at_least, report_only
 from benchmarks.contrastive.arms import RANGE_M, downstream
-from benchmarks.contrastive.records import Record, append, matching, read
-from benchmarks.studies import score
+from benchmarks.records import Record, append, matching, read
+from benchmarks.studies import made_by, score
 from lidarloop_core.camera_bev.rig import CameraRig
-from lidarloop_core.machine import machine
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.drive_spec import ToyTown
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
@@ -42,7 +40,6 @@ from lidarloop_training.pseudolabel.job import LabelJob
 from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
 from lidarloop_training.pseudolabel.pipeline import label_drives
 from lidarloop_training.recipes.fusion import TOYTOWN_RIG
-from lidarloop_training.stages.checkpoint import provenance
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig
 from lidarloop_training.stages.schedule import OneCycleConfig
 from lidarloop_training.stages.trainer import fit
@@ -208,8 +205,7 @@ def _record(study: Study, arm: tuple[str, str, int], train: Any, results: Path) 
         return
     metrics = score(train(), open_drives(study.test, study.test.train_seeds, 1), RANGE_M)
     found = {"mAP": metrics.mean_ap, "NDS": metrics.nds, "AP": {c.name: c.mean_ap for c in metrics.present}}
-    settings = json.loads(json.dumps(dataclasses.asdict(study), default=str))
-    append(results, {**key, **found, "settings": settings, "machine": machine(), **provenance()})
+    append(results, {**key, **found, **made_by(study)})
     print(f"mAP {metrics.mean_ap:.4f}  NDS {metrics.nds:.4f}  {arm[0]}, {arm[1]}, seed {arm[2]}", flush=True)
 
 

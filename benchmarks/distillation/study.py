@@ -12,11 +12,9 @@ finished is one line of ``results/distillation.jsonl``; one that was interrupted
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from functools import cache
 from pathlib import Path
@@ -28,9 +26,9 @@ import tyro
 
 from benchmarks.checks import REPOSITORY
 from benchmarks.distillation.arms import TEACHER, Arm, arms
-from benchmarks.studies import score
+from benchmarks.records import append, read
+from benchmarks.studies import made_by, score
 from lidarloop_core.classes import NUSCENES_CLASSES
-from lidarloop_core.machine import machine
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.toytown.training_drives import ToyTownDrives, open_drives, prepare
 from lidarloop_training.data.views.concat import ConcatSource
@@ -40,7 +38,7 @@ from lidarloop_training.models.detector import NetworkConfig
 from lidarloop_training.recipes.distill import distilled
 from lidarloop_training.recipes.painted import on_paints
 from lidarloop_training.recipes.voxel_toytown import voxel_toytown
-from lidarloop_training.stages.checkpoint import load_task, provenance
+from lidarloop_training.stages.checkpoint import load_task
 from lidarloop_training.stages.config import OptimisationConfig, RunConfig, TrainConfig
 from lidarloop_training.stages.distill import distill, load_teacher
 from lidarloop_training.stages.schedule import OneCycleConfig
@@ -176,7 +174,7 @@ def run_arm(study: Study, arm: Arm, seed: int, results: Path) -> None:
         "training_s": round(trained - started, 1),
         **counted_voxels(study, arm, run, seed),
     }
-    append(results, row, study)
+    append(results, {**row, **made_by(study)})
     print(f"mAP {metrics.mean_ap:.4f}  NDS {metrics.nds:.4f}  {arm.name}, seed {seed}", flush=True)
 
 
@@ -235,24 +233,9 @@ def counted_voxels(study: Study, arm: Arm, run: Path, seed: int) -> dict[str, fl
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
-def append(results: Path, row: Mapping[str, Any], study: Study) -> None:
-    """Adds one line; several processes may do so at once."""
-    about = {**row, "settings": json.loads(json.dumps(dataclasses.asdict(study), default=str))}
-    line = json.dumps({**about, "machine": machine(), **provenance()}, default=float)
-    results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(line + "\n")
-
-
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished runs; none where there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines() if line] if path.is_file() else []
-
-
 def missing(study: Study, results: Path, only: Sequence[str]) -> Iterator[tuple[Arm, int]]:
     """The runs that are not in the results yet, teachers first, then those that targets rest on."""
-    done = {(row["arm"], row["seed"]) for row in read_results(results) if row["study"] == study.key}
+    done = {(row["arm"], row["seed"]) for row in read(results) if row["study"] == study.key}
     for arm in arms():
         if only and arm.name not in only:
             continue

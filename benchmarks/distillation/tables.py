@@ -19,7 +19,8 @@ from benchmarks.distillation.arms import (
     mining_of_table_4,
     open_choices,
 )
-from benchmarks.distillation.study import RESULTS, read_results
+from benchmarks.distillation.study import RESULTS
+from benchmarks.records import read
 
 LEAST_GAP = 4.0
 LEAST_FILLED = 0.72
@@ -65,7 +66,7 @@ class Runs:
 
 def rows_of_tables(results: Path = RESULTS) -> Iterator[Row]:
     """All tables; what has not run, or with too few seeds, falls short and names the command that runs it."""
-    runs = Runs(read_results(results))
+    runs = Runs(read(results))
     if len(runs.studies) > 1:
         reason = f"{results.name} holds runs of {len(runs.studies)} studies of other sizes: keep those of one"
         yield Row("tables: runs of one study", len(runs.studies), "1", False, reason)

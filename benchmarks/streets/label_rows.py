@@ -8,16 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checks import Context, Row, at_least, at_most, report_only
-from benchmarks.streets.labels import (
-    REPORTED,
-    RESULTS,
-    TUNING,
-    Networks,
-    drives,
-    frames_with_images,
-    rows_by_name,
-    score_drive,
-)
+from benchmarks.streets.drives import REPORTED, TUNING, drives
+from benchmarks.streets.labels import RESULTS, Networks, rows_by_name, score_drive
 from lidarloop_training.pseudolabel.ablations import ALL_CANDIDATES, candidates
 
 CAR_AP, PEDESTRIAN_AP = 0.82, 0.45
@@ -139,6 +131,6 @@ def _anew(context: Context, runs: Mapping[tuple[str, str], Mapping[str, Scores]]
         return
     full = rows_by_name()["full"]
     networks = Networks(models=context.data / "models2d")
-    car = score_drive(drive, frames_with_images(drive), full, networks)["car"]
+    car = score_drive(drive, drive.frames(), full, networks)["car"]
     off = abs(car.ap - stored["ap"])
     yield at_most(f"{name} run anew: AP of cars off the stored one", off, ANEW_TOLERANCE)

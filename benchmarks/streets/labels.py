@@ -21,22 +21,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tyro
 
 import lidarloop_core.labelling
 from benchmarks.checks import REAL_DATA, REPOSITORY, as_json, commit
-from benchmarks.samples import labels_of
-from benchmarks.streets.label_scores import ClassScore, Labels, ScoredSample, score_labels
+from benchmarks.streets.drives import REPORTED, TUNING, RealDrive, drives
+from benchmarks.streets.label_scores import ClassScore, Labels, score_labels
 from benchmarks.streets.pack import UNPACKED
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io import atomic
 from lidarloop_core.labelling.mask_models.onnx_mask_model import open_onnx_mask_model
 from lidarloop_core.labelling.priors import ShapePriors
 from lidarloop_core.machine import machine, versions
-from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.data.drive_spec import DriveSpec, KittiObject, KittiTracking, PandaSet
 from lidarloop_training.data.writing.pseudo_labels import LabelledFrame
 from lidarloop_training.pseudolabel.ablations import Trial, candidates, trials
 from lidarloop_training.pseudolabel.frames import frame_document, read_frame
@@ -48,41 +44,7 @@ from lidarloop_training.pseudolabel.variants import MaskLifter
 
 RESULTS = REPOSITORY / "results/streets_labels.json"
 KEPT = UNPACKED.parent / "streets_labels"
-TUNING = ("kitti-0001", "kitti-object-even")
-REPORTED = ("kitti-0003", "kitti-object-odd", "pandaset-002")
 DETECTOR, SEGMENTER = "yolox_nano_bigisland.onnx", "espnetv2_s2_city_512x1024.onnx"
-
-
-@dataclass(frozen=True)
-class RealDrive:
-    """A labelled drive of the pack.
-
-    Attributes:
-        spec: how it is opened.
-        front_only: whether only the front camera's view is labelled.
-        parity: 0 or 1 for frames of even or odd number alone; None for all.
-    """
-
-    spec: DriveSpec
-    front_only: bool
-    parity: int | None = None
-
-    def frames(self) -> list[int]:
-        """Positions of its frames in the source."""
-        keys = self.spec.open(cameras=False).keys
-        return [i for i, key in enumerate(keys) if self.parity is None or int(key.token) % 2 == self.parity]
-
-
-def drives() -> dict[str, RealDrive]:
-    """Name → drive."""
-    tracking, single = UNPACKED / "kitti_tracking", KittiObject(UNPACKED / "kitti_object")
-    return {
-        "kitti-0001": RealDrive(KittiTracking(tracking, sequence="0001"), True),
-        "kitti-object-even": RealDrive(single, True, 0),
-        "kitti-0003": RealDrive(KittiTracking(tracking, sequence="0003"), True),
-        "kitti-object-odd": RealDrive(single, True, 1),
-        "pandaset-002": RealDrive(PandaSet(UNPACKED / "pandaset_002"), False),
-    }
 
 
 @dataclass(frozen=True)
@@ -142,43 +104,12 @@ def _code() -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in lifts)).hexdigest()[:16]
 
 
-def frames_with_images(drive: RealDrive) -> list[int]:
-    """Positions of the drive's frames that have an image."""
-    source = drive.spec.open()
-    return [i for i in drive.frames() if source[i].cameras]
-
-
-def scored_samples(drive: RealDrive, indices: Sequence[int]) -> list[ScoredSample]:
-    """The labelled samples, in nuScenes' classes."""
-    source = drive.spec.open()
-    return [_scored(drive, source, index) for index in indices]
-
-
-def _scored(drive: RealDrive, source: SampleSource, index: int) -> ScoredSample:
-    sample = source[index]
-    if not drive.front_only:
-        return ScoredSample(sample.token, labels_of(sample), None, sample.keyframe)
-    camera = sample.cameras[0]
-    return ScoredSample(sample.token, labels_of(sample), camera, sample.keyframe, _unlabelled(sample))
-
-
-def _unlabelled(sample: Sample) -> npt.NDArray[np.float64]:
-    """(R, 4) the regions of a KITTI image that are marked as not labelled, pixels."""
-    if sample.scene == "kitti-object":
-        lines = (UNPACKED / "kitti_object/training/label_2" / f"{sample.token}.txt").read_text().splitlines()
-        words = [line.split() for line in lines]
-    else:
-        sequence, frame = sample.token.split("-")
-        lines = (UNPACKED / "kitti_tracking/label_02" / f"{sequence}.txt").read_text().splitlines()
-        words = [line.split()[2:] for line in lines if int(line.split()[0]) == int(frame)]
-    return np.array([row[4:8] for row in words if row[0] == "DontCare"], np.float64).reshape(-1, 4)
-
-
 def score_drive(drive: RealDrive, indices: Sequence[int], trial: Trial, networks: Networks) -> dict[str, ClassScore]:
     """Class → scores of a row on some frames of a drive."""
     frames = label(drive, indices, trial, networks)
     labels = {frame.token: Labels(frame.labels.boxes, frame.labels.num_points) for frame in frames}
-    return score_labels(scored_samples(drive, indices), labels)
+    source = drive.spec.open()
+    return score_labels([drive.scored(source[index]) for index in indices], labels)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -211,7 +142,7 @@ def run(
             raise ConfigError(f"received {', '.join(unknown)}; expected some of: {'; '.join(known)}")
     for name in on:
         drive = known_drives[name]
-        indices = frames_with_images(drive)[::every]
+        indices = drive.frames(every)
         if masks_alone:
             _make_masks(drive, indices, networks)
             continue

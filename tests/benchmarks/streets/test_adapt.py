@@ -9,7 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+from benchmarks.records import read
 from benchmarks.streets import adapt
+from benchmarks.streets.drives import RealDrive
 from lidarloop_core.errors import ConfigError
 from lidarloop_core.io.results import write_results
 from tests.training.conftest import BoxScenes
@@ -34,9 +36,22 @@ def test_on_other_drives_the_adapted_model_is_held_against_a_figure_and_the_sour
 
 @pytest.mark.parametrize(("car", "good"), [(0.84, True), (0.82, False)])
 def test_on_its_own_drive_it_is_held_against_the_labels(car: float, good: bool) -> None:
-    found = holds([row("pseudo-labels", "kitti-0003", 0.8), row("adapted", "kitti-0003", car)])
+    rows = [
+        row("source", "kitti-0003", 0.2),
+        row("pseudo-labels", "kitti-0003", 0.8),
+        row("adapted", "kitti-0003", car),
+    ]
+    found = holds(rows)
     assert found["adapted to kitti-0003, on kitti-0003: AP of car, against its pseudo-labels"] is good
     assert found["adapted to kitti-0003: minutes from unlabelled drive to model"] is True
+
+
+def test_without_what_it_is_held_against_it_falls_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(holds([row("adapted", "kitti-0001", 0.9)]).values()) == [False]
+    found = holds([row("source", "kitti-0003", 0.2), row("adapted", "kitti-0003", 0.9)])
+    assert found["adapted to kitti-0003, on kitti-0003: AP of car, against its pseudo-labels"] is False
+    monkeypatch.setattr(adapt, "RESULTS", tmp_path / "none.jsonl")
+    assert [found.holds for found in adapt.adaptation(None)] == [False]  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +66,7 @@ class Scenes:
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> adapt.Study:
-    made: Any = adapt.RealDrive(Scenes(), front_only=False)  # type: ignore[arg-type]
+    made: Any = RealDrive(Scenes(), front_only=False)  # type: ignore[arg-type]
     monkeypatch.setattr(adapt, "drives", lambda: {"kitti-0003": made})
     return adapt.Study(work=tmp_path / "work", results=tmp_path / "results.jsonl")
 
@@ -63,12 +78,12 @@ def test_a_score_is_written_once_and_again_when_the_labels_are_others(study: ada
     write_results(labels, truth, {"frame": "lidar"})
     for _ in range(2):
         adapt.write_score(study, "pseudo-labels", (), "kitti-0003", labels)
-    (written,) = adapt.read_results(study.results)
+    (written,) = read(study.results)
     assert set(written["ap_2m"].values()) == {1.0}
     assert written["num_frames"] == 2
     write_results(labels, {token: boxes[np.arange(2)] for token, boxes in truth.items()}, {"frame": "lidar"})
     adapt.write_score(study, "pseudo-labels", (), "kitti-0003", labels)
-    first, second = adapt.read_results(study.results)
+    first, second = read(study.results)
     assert first == written
     assert min(second["ap_2m"].values()) < 1
 

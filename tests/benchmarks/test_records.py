@@ -4,7 +4,7 @@ import multiprocessing
 from functools import partial
 from pathlib import Path
 
-from benchmarks.contrastive.records import append, matching, read
+from benchmarks.records import append, matching, read
 
 
 def test_lines_are_read_back_in_their_order(tmp_path: Path) -> None:
