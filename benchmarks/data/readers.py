@@ -28,7 +28,7 @@ from lidarloop_core.io import atomic
 from lidarloop_core.machine import machine, versions
 from lidarloop_core.sample import SampleSource
 from lidarloop_training.data.bag.writer import write_bag
-from lidarloop_training.data.drive_spec import drive_named
+from lidarloop_training.data.drive_lookup import drive_named
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from lidarloop_training.toytown.drive import ToyTownDrive
 

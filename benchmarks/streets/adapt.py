@@ -44,7 +44,7 @@ from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.inference.backend import open_backend
 from lidarloop_core.machine import machine
 from lidarloop_core.model.model_file import read_model
-from lidarloop_training.data.drive_spec import drive_arguments
+from lidarloop_training.data.drive_lookup import drive_arguments
 from lidarloop_training.data.views.pseudo_labelled import PseudoLabelledSource
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig as ScoringConfig
 from lidarloop_training.evaluation.metrics.nuscenes import DetectionMetrics, evaluate_detections

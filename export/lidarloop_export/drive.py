@@ -17,8 +17,9 @@ from lidarloop_core.inference.segmenter import NO_LABEL, PointLabels, Segmenter
 from lidarloop_core.model.spec import ModelSpec
 from lidarloop_core.pointcloud.sweeps import network_points
 from lidarloop_core.sample import Sample
+from lidarloop_training.data.drive_lookup import drive_arguments, drive_named
 from lidarloop_training.data.drive_spec import Drive as DriveSpec
-from lidarloop_training.data.drive_spec import DriveName, ToyTown, drive_arguments, drive_named
+from lidarloop_training.data.drive_spec import DriveName, ToyTown
 from lidarloop_training.data.point_labels import UNLABELLED, is_in_range, labelled_points
 from lidarloop_training.evaluation.metrics.matching import DetectionConfig
 from lidarloop_training.evaluation.metrics.nuscenes import evaluate_detections

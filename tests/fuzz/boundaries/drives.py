@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from lidarloop_training.data.bag.writer import write_bag
-from lidarloop_training.data.drive_spec import drive_named
+from lidarloop_training.data.drive_lookup import drive_named
 from tests.fuzz import mutate, trees
 
 

@@ -18,7 +18,7 @@ from lidarloop_core.io.images import encode_jpeg
 from lidarloop_core.labelling.pseudo_labels import PseudoLabels
 from lidarloop_core.labelling.selection.frame_file import SUFFIX, KeptFrame, read_frame, read_header, write_frame
 from lidarloop_training.data.bag.writer import write_bag
-from lidarloop_training.data.drive_spec import drive_named
+from lidarloop_training.data.drive_lookup import drive_named
 from lidarloop_training.data.nuscenes.writer import write_nuscenes
 from tests.fuzz import mutate, trees
 

@@ -10,7 +10,8 @@ import tyro
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.io.outputs import check_output
 from lidarloop_training.commands.evaluate_segmenter import SUFFIX, evaluate_segmenter
-from lidarloop_training.data.drive_spec import DriveName, drive_at, drive_named
+from lidarloop_training.data.drive_lookup import drive_at, drive_named
+from lidarloop_training.data.drive_spec import DriveName
 from lidarloop_training.evaluation.options import ScoringOptions
 
 if TYPE_CHECKING:

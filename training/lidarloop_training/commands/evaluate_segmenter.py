@@ -12,15 +12,8 @@ from typing import Any
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.io.outputs import check_output
 from lidarloop_core.sample import Sample, SampleSource
-from lidarloop_training.data.drive_spec import (
-    DriveName,
-    DriveSpec,
-    NuScenes,
-    NuScenesLidarseg,
-    ToyTown,
-    drive_at,
-    drive_named,
-)
+from lidarloop_training.data.drive_lookup import drive_at, drive_named
+from lidarloop_training.data.drive_spec import DriveName, DriveSpec, NuScenes, NuScenesLidarseg, ToyTown
 
 SUFFIX = ".onnx"
 """What ``RESULTS`` ends with where it is a model file."""

@@ -14,7 +14,8 @@ from lidarloop_core.io.outputs import check_output
 from lidarloop_core.progress import counted
 from lidarloop_core.shell import command_line
 from lidarloop_training.commands.over_drives import D, one_of
-from lidarloop_training.data.drive_spec import KINDS, StoredDrive, ToyTown, drive_arguments
+from lidarloop_training.data.drive_lookup import drive_arguments
+from lidarloop_training.data.drive_spec import KINDS, StoredDrive, ToyTown
 from lidarloop_training.data.writing.paints import Painting, is_painted, paint_drive
 from lidarloop_training.painting.score_model_choice import (
     ScoreModelSpec,

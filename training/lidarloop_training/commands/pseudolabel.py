@@ -19,7 +19,8 @@ from lidarloop_training.commands.pseudolabel_options import (
     StepOptions,
     ToyTownMaskModelOptions,
 )
-from lidarloop_training.data.drive_spec import KINDS, ToyTown, drive_arguments
+from lidarloop_training.data.drive_lookup import drive_arguments
+from lidarloop_training.data.drive_spec import KINDS, ToyTown
 from lidarloop_training.pseudolabel.job import MASK_CACHE, LabelJob
 from lidarloop_training.pseudolabel.mask_model_choice import ToyTownMaskModelSpec
 

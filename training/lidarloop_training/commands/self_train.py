@@ -9,7 +9,7 @@ import tyro
 
 from lidarloop_training.commands.choice import Chosen, choice, for_classes
 from lidarloop_training.commands.training_run import open_run
-from lidarloop_training.data.drive_spec import drive_named
+from lidarloop_training.data.drive_lookup import drive_named
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.label_share import Split, split_labels
 from lidarloop_training.recipes.pillar_drives import pillar_self_train

@@ -14,7 +14,8 @@ import tyro
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.io.outputs import check_output
 from lidarloop_training.commands.over_drives import D, one_of
-from lidarloop_training.data.drive_spec import KINDS, drive_arguments
+from lidarloop_training.data.drive_lookup import drive_arguments
+from lidarloop_training.data.drive_spec import KINDS
 from lidarloop_training.viewer.point_color import PointColor
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.drive_spec import DriveName, drive_named
+from lidarloop_training.data.drive_lookup import drive_named
+from lidarloop_training.data.drive_spec import DriveName
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.painted import PaintedSource
 from lidarloop_training.data.views.pseudo_labelled import open_labelled

@@ -9,7 +9,7 @@ from typing import Any
 from lidarloop_core import __version__
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io import outside
-from lidarloop_training.data.drive_spec import drive_arguments
+from lidarloop_training.data.drive_lookup import drive_arguments
 from lidarloop_training.data.writing.pseudo_labels import EVIDENCE, LABELS, drive_folder, write_drive
 from lidarloop_training.pseudolabel.frames import read_segment, segment_document
 from lidarloop_training.pseudolabel.job import LabelJob

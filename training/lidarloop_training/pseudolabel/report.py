@@ -16,7 +16,7 @@ from lidarloop_core.io.results import results_frame
 from lidarloop_core.labelling.placing.lanes import LaneLookup
 from lidarloop_core.labelling.pseudo_labels import LeftOut, PseudoLabels
 from lidarloop_core.progress import progress
-from lidarloop_training.data.drive_spec import drive_arguments
+from lidarloop_training.data.drive_lookup import drive_arguments
 from lidarloop_training.data.writing.label_threshold import fitting_score
 from lidarloop_training.data.writing.pseudo_labels import LabelledDrive, read_drive
 from lidarloop_training.evaluation.field_metrics import FieldTable

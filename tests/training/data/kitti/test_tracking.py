@@ -11,7 +11,8 @@ from lidarloop_core.classes import NUSCENES_CLASSES
 from lidarloop_core.errors import DatasetError
 from lidarloop_core.io.overlay import wireframes
 from lidarloop_core.sample import camera_SE3_lidar
-from lidarloop_training.data.drive_spec import KittiTracking, drive_at
+from lidarloop_training.data.drive_lookup import drive_at
+from lidarloop_training.data.drive_spec import KittiTracking
 from lidarloop_training.data.kitti.tracking import KittiTrackingSource
 from lidarloop_training.data.kitti.tracking_poses import ORB_SLAM3_SCALE
 from tests.training.data.kitti.tracking_fixture import EARTH_M, SPEED_MPS, write_tracking

@@ -13,7 +13,8 @@ from lidarloop_training.data.bag.layout import PROVENANCE, image_topic
 from lidarloop_training.data.bag.writer import write_bag
 from lidarloop_training.data.convert.drive import Converted, MaskNames, open_drive
 from lidarloop_training.data.convert.options import ConvertOptions
-from lidarloop_training.data.drive_spec import Drive, NuScenes, drive_arguments
+from lidarloop_training.data.drive_lookup import drive_arguments
+from lidarloop_training.data.drive_spec import Drive, NuScenes
 
 
 def convert_to_bag(

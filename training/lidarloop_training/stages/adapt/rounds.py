@@ -19,7 +19,8 @@ from rich.console import Console
 from lidarloop_core.errors import ConfigError, DatasetError
 from lidarloop_core.io import atomic, outside
 from lidarloop_core.sample import SampleSource
-from lidarloop_training.data.drive_spec import Drive, drive_arguments
+from lidarloop_training.data.drive_lookup import drive_arguments
+from lidarloop_training.data.drive_spec import Drive
 from lidarloop_training.data.views.concat import ConcatSource
 from lidarloop_training.data.views.doubtful import DoubtConfig, DoubtfulSource, doubt_counts
 from lidarloop_training.data.views.mixed import MixedSource

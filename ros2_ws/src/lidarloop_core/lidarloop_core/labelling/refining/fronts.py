@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle")
 
 _SURE = 1.0
-"""Log-odds from which front and back are told apart."""
+"""Log-odds from which the front counts as known."""
 
 # The profile.
 _NUM_BINS = 8

@@ -45,7 +45,7 @@ class Track:
         support: sum of its labels' scores.
         num_points: (T,) int64, number of LiDAR points on it; None if points were not searched.
         emptied: (T,) bool, whether the LiDAR looked through its place; None if that was not searched.
-        front_is_sure: whether front and back of a standing object are told apart by more than chance.
+        front_is_sure: whether the front of a standing object is known, by more than chance.
     """
 
     rows: IntArray
